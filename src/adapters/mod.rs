@@ -1,0 +1,2 @@
+//! Implementations of the ports. Named only by `app`.
+

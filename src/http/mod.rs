@@ -1,0 +1,1 @@
+//! Edges: async HTTP on one side, the synchronous services on the other.

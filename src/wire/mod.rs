@@ -1,0 +1,77 @@
+//! Bytes to checked types and back, without I/O.
+//!
+//! Readers are tolerant where real clients need it (each tolerance names the client), bounded always; writers are strict
+//! DER. Signing happens elsewhere: a builder gives the bytes to be signed and takes the signature ([`Unsigned`]).
+
+pub mod cms;
+pub mod crl;
+pub mod csr;
+pub mod der;
+pub mod ocsp;
+pub mod scep;
+pub mod x509;
+
+use std::fmt;
+
+use crate::types::SignatureAlgorithm;
+
+/// A structure that could not be written. Only sizes beyond what DER lengths can express lead here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot encode {what}: {reason}")]
+pub struct EncodeError {
+    /// The structure, in the standard's words.
+    pub what: &'static str,
+    /// The encoder's words.
+    pub reason: String,
+}
+
+impl EncodeError {
+    /// For use with `map_err`.
+    pub(crate) fn of<E: fmt::Display>(what: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self { what, reason: error.to_string() }
+    }
+}
+
+type Assemble = Box<dyn FnOnce(&[u8]) -> Result<Vec<u8>, EncodeError> + Send>;
+
+/// A structure that is complete but for its signature.
+///
+/// Contract: sign [`Unsigned::to_be_signed`] under [`Unsigned::algorithm`] and give the signature (for ECDSA its DER form)
+/// to [`Unsigned::finish`], which returns the DER encoding of the signed structure.
+pub struct Unsigned {
+    to_be_signed: Vec<u8>,
+    algorithm: SignatureAlgorithm,
+    assemble: Assemble,
+}
+
+impl Unsigned {
+    /// `assemble` puts the signature in place.
+    pub(crate) fn new(
+        to_be_signed: Vec<u8>,
+        algorithm: SignatureAlgorithm,
+        assemble: impl FnOnce(&[u8]) -> Result<Vec<u8>, EncodeError> + Send + 'static,
+    ) -> Self {
+        Self { to_be_signed, algorithm, assemble: Box::new(assemble) }
+    }
+
+    /// The exact bytes that the signature covers.
+    pub fn to_be_signed(&self) -> &[u8] {
+        &self.to_be_signed
+    }
+
+    /// The algorithm that the structure declares.
+    pub fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+
+    /// Puts `signature` in place.
+    pub fn finish(self, signature: &[u8]) -> Result<Vec<u8>, EncodeError> {
+        (self.assemble)(signature)
+    }
+}
+
+impl fmt::Debug for Unsigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsigned").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
