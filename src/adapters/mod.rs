@@ -1,2 +1,5 @@
 //! Implementations of the ports. Named only by `app`.
 
+pub mod keys;
+pub mod store;
+pub mod system;

@@ -1,1 +1,17 @@
-//! Pure decisions: no I/O, no clock, no randomness but what is passed in.
+//! Pure decisions: no I/O, no clock, no randomness but what is passed in. The records that the store keeps are defined
+//! beside the decisions about them.
+
+pub mod access;
+pub mod audit;
+pub mod binding;
+pub mod certificate;
+pub mod challenge;
+pub mod crl;
+pub mod device;
+pub mod enrol;
+pub mod issuer;
+pub mod key;
+pub mod profile;
+pub mod queue;
+pub mod status;
+pub mod user;

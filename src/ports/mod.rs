@@ -1,1 +1,11 @@
-//! What the use cases need from outside.
+//! What the use cases need from outside, as small traits that state their contract.
+
+pub mod clock;
+pub mod keys;
+pub mod random;
+pub mod store;
+
+pub use clock::Clock;
+pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, Signer};
+pub use random::Random;
+pub use store::{Store, StoreError, Tx, View};

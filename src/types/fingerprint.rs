@@ -46,7 +46,8 @@ impl FromStr for Fingerprint {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let digits: String = s.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
         let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|_| IdError::new("fingerprint", s, "64 hexadecimal digits"))?;
+        hex::decode_to_slice(digits, &mut bytes)
+            .map_err(|_| IdError::new("fingerprint", s, "64 hexadecimal digits"))?;
         Ok(Self(bytes))
     }
 }

@@ -12,9 +12,14 @@ mod serial;
 mod time;
 mod transaction;
 
-pub use algorithm::{ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, SignatureAlgorithm, UnknownAlgorithm};
+pub use algorithm::{
+    ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, SignatureAlgorithm, UnknownAlgorithm,
+};
 pub use fingerprint::{Fingerprint, sha1, sha256};
-pub use ids::{CertificateId, DeviceId, EnrolmentId, IdError, IssuerId, KeyId, ProfileName, RequestId, TicketId, TokenId, UserId};
+pub use ids::{
+    CertificateId, DeviceId, EnrolmentId, IdError, IssuerId, KeyId, ProfileName, RequestId, TicketId,
+    TokenId, UserId,
+};
 pub use reason::{RevocationReason, UnknownReason};
 pub use secret::Secret;
 pub use serial::{SerialError, SerialNumber};

@@ -79,13 +79,18 @@ impl fmt::Display for RevocationReason {
 
 /// A name or code that RFC 5280 §5.3.1 does not define as a reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a revocation reason: use unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, cessationOfOperation, certificateHold, privilegeWithdrawn or aACompromise")]
+#[error(
+    "\"{0}\" is not a revocation reason: use unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, cessationOfOperation, certificateHold, privilegeWithdrawn or aACompromise"
+)]
 pub struct UnknownReason(String);
 
 impl FromStr for RevocationReason {
     type Err = UnknownReason;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|reason| reason.as_str().eq_ignore_ascii_case(s)).ok_or_else(|| UnknownReason(s.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str().eq_ignore_ascii_case(s))
+            .ok_or_else(|| UnknownReason(s.to_owned()))
     }
 }

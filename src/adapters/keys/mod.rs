@@ -1,0 +1,1 @@
+//! Private keys in software, sealed at rest.

@@ -1,0 +1,75 @@
+//! Private keys: making, opening, using.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::key::{KeyPurpose, SealedKey},
+    types::{KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm, Timestamp},
+    wire::x509::PublicKey,
+};
+
+/// What can go wrong with a private key. Never says anything about the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The sealing does not open: another key-encryption key, another purpose, or damaged data.
+    #[error("the sealed key does not open under this key-encryption key")]
+    CannotUnseal,
+    /// The key cannot do what was asked.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The token or library failed; may pass.
+    #[error("key operation failed: {0}")]
+    Unavailable(String),
+}
+
+/// Signs with one private key.
+pub trait Signer: Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> &PublicKey;
+    /// What kind of key it is.
+    fn algorithm(&self) -> KeyAlgorithm;
+    /// Signs `message` (not its digest). ECDSA signatures are DER. Errors: `algorithm` does not belong to the key, SHA-1, or the token failed.
+    fn sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+/// The encrypted key does not open. Carries nothing: every cause must look alike (RFC 8894 §5 of the reference; no padding oracle).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the encrypted key does not open")]
+pub struct CannotDecrypt;
+
+/// Unwraps content-encryption keys with one RSA private key.
+pub trait Decrypter: Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> &PublicKey;
+    /// Unwraps. The caller goes on with a random key where this fails (implicit rejection).
+    fn decrypt(&self, transport: KeyTransport, encrypted_key: &[u8]) -> Result<Secret, CannotDecrypt>;
+}
+
+/// For what a keyed MAC is; different purposes give unrelated MACs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MacPurpose {
+    /// One-time challenges.
+    Ticket,
+    /// Static challenges.
+    StaticChallenge,
+    /// API tokens.
+    ApiToken,
+}
+
+/// Makes and opens keys. It stores nothing: a [`SealedKey`] goes into the transaction that needs it.
+pub trait Keyring: Send + Sync {
+    /// Makes a key pair and seals it.
+    fn generate(
+        &self,
+        algorithm: KeyAlgorithm,
+        purpose: KeyPurpose,
+        now: Timestamp,
+    ) -> Result<SealedKey, KeyError>;
+    /// Opens a key for signing.
+    fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError>;
+    /// Opens an RSA key for unwrapping. Errors: not an RSA key, or not a [`KeyPurpose::ScepMessage`] key.
+    fn decrypter(&self, key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError>;
+    /// HMAC-SHA-256 of `data` under a key that only this keyring has: what is stored of challenges and tokens, so that a copy of the
+    /// store alone does not allow guessing.
+    fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32];
+}

@@ -1,0 +1,416 @@
+//! The store: one read path, one write path, verbs of the domain.
+//!
+//! `read(|view| ..)` sees one consistent state. `write(|tx| ..)` commits everything or nothing, durably, before it returns.
+//! The closure of a write may run more than once (a conflict, a neighbour's rollback in the same group commit), so it has no effects besides
+//! the transaction and its return value, and does nothing slow: no signing, no network. It decides before it writes.
+
+use crate::{
+    domain::{
+        access::ApiToken,
+        audit::{AuditEvent, AuditFact},
+        binding::{Binding, BoundObject},
+        certificate::{CertificateRecord, Purpose, SystemCertificate},
+        challenge::Ticket,
+        crl::CrlRecord,
+        device::{Device, IdentityKind},
+        enrol::Enrolment,
+        issuer::Issuer,
+        key::SealedKey,
+        profile::Profile,
+        queue::{Job, JobKind},
+        status::{Cause, CauseKey},
+        user::User,
+    },
+    types::{
+        CertificateId, DeviceId, EnrolmentId, Fingerprint, IssuerId, KeyId, ProfileName, SerialNumber,
+        TicketId, Timestamp, TokenId, TransactionId, UserId,
+    },
+};
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A uniqueness or version rule would be broken; nothing was written.
+    #[error("{what} {id} {problem}")]
+    Conflict {
+        /// Kind of record.
+        what: &'static str,
+        /// Which.
+        id: String,
+        /// The rule.
+        problem: &'static str,
+    },
+    /// A record cannot be read.
+    #[error("the record {table}/{key} cannot be read: {reason}")]
+    Corrupt {
+        /// Kind of record.
+        table: &'static str,
+        /// Which.
+        key: String,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// The store was written by a newer certgate.
+    #[error(
+        "the store has schema version {found}, this certgate knows up to {known}: use the newer certgate that wrote it"
+    )]
+    NewerSchema {
+        /// In the store.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Another process has the store open.
+    #[error("the store is in use by another process")]
+    InUse,
+    /// The disk or database failed; nothing was written.
+    #[error("the store failed: {0}")]
+    Unavailable(String),
+}
+
+/// Result of a store call.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// One page of a listing: at most `limit` records after the key `after`, in key order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<K> {
+    /// The last key of the page before.
+    pub after: Option<K>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+impl<K> Page<K> {
+    /// The first `limit` records.
+    pub const fn first(limit: usize) -> Self {
+        Self { after: None, limit }
+    }
+}
+
+/// What a write closure decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Make it durable.
+    Commit,
+    /// Undo whatever it wrote.
+    Rollback,
+}
+
+/// The store port. Use the methods `read` and `write` of `dyn Store`.
+pub trait Store: Send + Sync {
+    /// Runs `work` once on a consistent, read-only state.
+    fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()>;
+    /// Runs `work` in a transaction, again if need be, and returns once its last verdict is durable (or undone).
+    fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()>;
+}
+
+impl dyn Store + '_ {
+    /// Reads from one consistent state.
+    pub fn read<R, E: From<StoreError>>(&self, work: impl FnOnce(&dyn View) -> Result<R, E>) -> Result<R, E> {
+        let mut work = Some(work);
+        let mut outcome = None;
+        self.with_view(&mut |view| {
+            if let Some(work) = work.take() {
+                outcome = Some(work(view));
+            }
+        })?;
+        outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the read did not run".to_owned()).into()))
+    }
+
+    /// Writes in one transaction: commits if `work` gives `Ok`, undoes if it gives `Err`.
+    pub fn write<R, E: From<StoreError>>(
+        &self,
+        mut work: impl FnMut(&mut dyn Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut outcome = None;
+        self.with_tx(&mut |tx| {
+            let result = work(tx);
+            let verdict = if result.is_ok() { Verdict::Commit } else { Verdict::Rollback };
+            outcome = Some(result);
+            verdict
+        })?;
+        outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the write did not run".to_owned()).into()))
+    }
+}
+
+/// Everything that can be read.
+pub trait View:
+    Issuers
+    + Keys
+    + Profiles
+    + Tickets
+    + Enrolments
+    + Certificates
+    + Causes
+    + Devices
+    + Users
+    + Jobs
+    + Crls
+    + Audit
+    + Tokens
+{
+}
+
+/// Everything that can be read and written.
+pub trait Tx:
+    View
+    + IssuersMut
+    + KeysMut
+    + ProfilesMut
+    + TicketsMut
+    + EnrolmentsMut
+    + CertificatesMut
+    + CausesMut
+    + DevicesMut
+    + UsersMut
+    + JobsMut
+    + CrlsMut
+    + AuditMut
+    + TokensMut
+{
+    /// This transaction as a view of its own state, written records included.
+    fn as_view(&self) -> &dyn View;
+}
+
+/// Reads issuers.
+pub trait Issuers {
+    /// The issuer, if there is one of this name.
+    fn issuer(&self, id: &IssuerId) -> StoreResult<Option<Issuer>>;
+    /// All, by name.
+    fn issuers(&self) -> StoreResult<Vec<Issuer>>;
+}
+
+/// Writes issuers.
+pub trait IssuersMut {
+    /// Adds or replaces.
+    fn put_issuer(&mut self, issuer: &Issuer) -> StoreResult<()>;
+}
+
+/// Reads sealed keys and which system certificate uses them.
+pub trait Keys {
+    /// The sealed key.
+    fn key(&self, id: &KeyId) -> StoreResult<Option<SealedKey>>;
+    /// The certificates for `purpose` of `issuer`, newest first.
+    fn system_certificates(&self, purpose: Purpose, issuer: &IssuerId)
+    -> StoreResult<Vec<SystemCertificate>>;
+    /// All, of every purpose and issuer.
+    fn all_system_certificates(&self) -> StoreResult<Vec<SystemCertificate>>;
+}
+
+/// Writes sealed keys and system certificates.
+pub trait KeysMut {
+    /// Adds a key; a key of the same id is a [`StoreError::Conflict`].
+    fn insert_key(&mut self, key: &SealedKey) -> StoreResult<()>;
+    /// Adds a system certificate.
+    fn insert_system_certificate(&mut self, certificate: &SystemCertificate) -> StoreResult<()>;
+    /// Removes a system certificate and its key; absent is fine.
+    fn remove_system_certificate(&mut self, certificate: &SystemCertificate) -> StoreResult<()>;
+}
+
+/// Reads profiles.
+pub trait Profiles {
+    /// The newest version.
+    fn profile(&self, name: &ProfileName) -> StoreResult<Option<Profile>>;
+    /// One version.
+    fn profile_version(&self, name: &ProfileName, version: u32) -> StoreResult<Option<Profile>>;
+    /// The newest version of each, by name.
+    fn profiles(&self) -> StoreResult<Vec<Profile>>;
+}
+
+/// Writes profiles.
+pub trait ProfilesMut {
+    /// Adds a version, which must be the newest plus one (the first is 1); else [`StoreError::Conflict`].
+    fn insert_profile_version(&mut self, profile: &Profile) -> StoreResult<()>;
+}
+
+/// Reads tickets.
+pub trait Tickets {
+    /// By handle.
+    fn ticket(&self, id: &TicketId) -> StoreResult<Option<Ticket>>;
+    /// By the MAC of its secret.
+    fn ticket_by_mac(&self, mac: &[u8; 32]) -> StoreResult<Option<Ticket>>;
+    /// By handle, paged.
+    fn tickets(&self, page: &Page<TicketId>) -> StoreResult<Vec<Ticket>>;
+}
+
+/// Writes tickets.
+pub trait TicketsMut {
+    /// Adds or replaces; another ticket with the same MAC is a [`StoreError::Conflict`].
+    fn put_ticket(&mut self, ticket: &Ticket) -> StoreResult<()>;
+}
+
+/// Reads enrolments.
+pub trait Enrolments {
+    /// By handle.
+    fn enrolment(&self, id: &EnrolmentId) -> StoreResult<Option<Enrolment>>;
+    /// The newest with this request key (see [`crate::domain::enrol::request_key`]).
+    fn enrolment_by_request(&self, request_key: &Fingerprint) -> StoreResult<Option<Enrolment>>;
+    /// The newest with this transactionID in this profile, signed by this key.
+    fn enrolment_by_transaction(
+        &self,
+        profile: &ProfileName,
+        transaction: &TransactionId,
+        signer_key: &Fingerprint,
+    ) -> StoreResult<Option<Enrolment>>;
+    /// Those that wait for approval, first come first.
+    fn pending_enrolments(&self, limit: usize) -> StoreResult<Vec<Enrolment>>;
+    /// How many wait for approval.
+    fn count_pending_enrolments(&self) -> StoreResult<u64>;
+}
+
+/// Writes enrolments.
+pub trait EnrolmentsMut {
+    /// Adds or replaces.
+    fn put_enrolment(&mut self, enrolment: &Enrolment) -> StoreResult<()>;
+}
+
+/// Reads certificates and bindings.
+pub trait Certificates {
+    /// By issuer and serial.
+    fn certificate(&self, id: &CertificateId) -> StoreResult<Option<CertificateRecord>>;
+    /// Whether it was ever issued.
+    fn is_issued(&self, id: &CertificateId) -> StoreResult<bool>;
+    /// By SHA-256 of the DER.
+    fn certificate_by_fingerprint(&self, fingerprint: &Fingerprint)
+    -> StoreResult<Option<CertificateRecord>>;
+    /// By serial alone, over all issuers (the operator at three in the morning has only that).
+    fn certificates_by_serial(&self, serial: &SerialNumber) -> StoreResult<Vec<CertificateRecord>>;
+    /// By (issuer, serial), paged.
+    fn certificates(&self, page: &Page<CertificateId>) -> StoreResult<Vec<CertificateRecord>>;
+    /// How many were ever issued.
+    fn count_certificates(&self) -> StoreResult<u64>;
+    /// What a certificate is bound to.
+    fn bindings(&self, id: &CertificateId) -> StoreResult<Vec<Binding>>;
+    /// What is bound to an object: for a device, to exactly that generation.
+    fn bound_to(&self, object: &BoundObject) -> StoreResult<Vec<Binding>>;
+}
+
+/// Writes certificates and bindings.
+pub trait CertificatesMut {
+    /// Adds; an (issuer, serial) or fingerprint that exists is a [`StoreError::Conflict`].
+    fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()>;
+    /// Adds.
+    fn insert_binding(&mut self, binding: &Binding) -> StoreResult<()>;
+}
+
+/// Reads status causes.
+pub trait Causes {
+    /// Those of one certificate, by key.
+    fn causes(&self, id: &CertificateId) -> StoreResult<Vec<Cause>>;
+    /// Visits the serials of `issuer` that have causes, in ascending numeric order, with their causes. Stops at the first error.
+    fn visit_causes(
+        &self,
+        issuer: &IssuerId,
+        visit: &mut dyn FnMut(&SerialNumber, Vec<Cause>) -> StoreResult<()>,
+    ) -> StoreResult<()>;
+}
+
+/// Writes status causes.
+pub trait CausesMut {
+    /// Adds or replaces the cause with this key.
+    fn put_cause(&mut self, id: &CertificateId, cause: &Cause) -> StoreResult<()>;
+    /// Removes the cause with this key; absent is fine. Never call it for a permanent cause: a [`StoreError::Conflict`].
+    fn release_cause(&mut self, id: &CertificateId, key: &CauseKey) -> StoreResult<()>;
+}
+
+/// Reads devices.
+pub trait Devices {
+    /// By id.
+    fn device(&self, id: &DeviceId) -> StoreResult<Option<Device>>;
+    /// By one of its identities.
+    fn device_by_identity(&self, kind: IdentityKind, value: &str) -> StoreResult<Option<Device>>;
+    /// By id, paged.
+    fn devices(&self, page: &Page<DeviceId>) -> StoreResult<Vec<Device>>;
+    /// How many there are.
+    fn count_devices(&self) -> StoreResult<u64>;
+}
+
+/// Writes devices.
+pub trait DevicesMut {
+    /// Adds (version 1) or replaces (version = stored + 1); any other version, or an identity that another device has, is a
+    /// [`StoreError::Conflict`].
+    fn put_device(&mut self, device: &Device) -> StoreResult<()>;
+}
+
+/// Reads users.
+pub trait Users {
+    /// By id.
+    fn user(&self, id: &UserId) -> StoreResult<Option<User>>;
+    /// By id, paged.
+    fn users(&self, page: &Page<UserId>) -> StoreResult<Vec<User>>;
+    /// Devices whose user this is.
+    fn devices_of_user(&self, id: &UserId) -> StoreResult<Vec<DeviceId>>;
+}
+
+/// Writes users.
+pub trait UsersMut {
+    /// Adds (version 1) or replaces (version = stored + 1); any other version is a [`StoreError::Conflict`].
+    fn put_user(&mut self, user: &User) -> StoreResult<()>;
+}
+
+/// Reads jobs.
+pub trait Jobs {
+    /// All that are not done, in order of their sequence.
+    fn jobs(&self, limit: usize) -> StoreResult<Vec<Job>>;
+}
+
+/// Writes jobs.
+pub trait JobsMut {
+    /// Adds a job at the end of its lane. When an equal, unleased, living job already waits, that one's `run_at` becomes the earlier of the two instead.
+    fn enqueue(&mut self, kind: &JobKind, run_at: Timestamp) -> StoreResult<()>;
+    /// Leases the head of some lane that is due and not leased (dead jobs are skipped): first sequence first.
+    fn lease_job(&mut self, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>>;
+    /// Removes a job that was done. False: the fence has moved, somebody else has it.
+    fn complete_job(&mut self, sequence: u64, fence: u64) -> StoreResult<bool>;
+    /// Gives a lease back after a failure; `dead` puts it aside for people.
+    fn fail_job(
+        &mut self,
+        sequence: u64,
+        fence: u64,
+        error: &str,
+        run_at: Timestamp,
+        dead: bool,
+    ) -> StoreResult<bool>;
+}
+
+/// Reads CRLs.
+pub trait Crls {
+    /// The newest of the issuer.
+    fn latest_crl(&self, issuer: &IssuerId) -> StoreResult<Option<CrlRecord>>;
+}
+
+/// Writes CRLs.
+pub trait CrlsMut {
+    /// Replaces the newest; a number that is not higher than the stored one is a [`StoreError::Conflict`].
+    fn put_crl(&mut self, crl: &CrlRecord) -> StoreResult<()>;
+}
+
+/// Reads the audit record.
+pub trait Audit {
+    /// Events after sequence number `after`, oldest first.
+    fn audit_events(&self, after: u64, limit: usize) -> StoreResult<Vec<AuditEvent>>;
+    /// The newest event.
+    fn last_audit_event(&self) -> StoreResult<Option<AuditEvent>>;
+}
+
+/// Writes the audit record.
+pub trait AuditMut {
+    /// Appends, with the next sequence number and the hash of the event before.
+    fn append_audit(&mut self, fact: &AuditFact) -> StoreResult<()>;
+}
+
+/// Reads API tokens.
+pub trait Tokens {
+    /// By the MAC of its secret.
+    fn token_by_mac(&self, mac: &[u8; 32]) -> StoreResult<Option<ApiToken>>;
+    /// All.
+    fn tokens(&self) -> StoreResult<Vec<ApiToken>>;
+}
+
+/// Writes API tokens.
+pub trait TokensMut {
+    /// Adds or replaces.
+    fn put_token(&mut self, token: &ApiToken) -> StoreResult<()>;
+    /// Removes; absent is fine.
+    fn remove_token(&mut self, id: &TokenId) -> StoreResult<()>;
+}
