@@ -224,8 +224,10 @@ pub(crate) struct Signature {
     content_type: Vec<u8>,
     content: Option<Vec<u8>>,
     attributes: Vec<u8>,
-    digest_algorithm: Vec<u8>,
-    signature_algorithm: Vec<u8>,
+    /// digestAlgorithm: content octets of the object identifier.
+    digest: Vec<u8>,
+    /// signatureAlgorithm: content octets of the object identifier.
+    algorithm: Vec<u8>,
     value: Vec<u8>,
 }
 
@@ -236,8 +238,8 @@ impl Signature {
             content_type: data.content_type.to_vec(),
             content: data.content.map(<[u8]>::to_vec),
             attributes: signer.attributes?.to_vec(),
-            digest_algorithm: signer.digest_algorithm.oid.to_vec(),
-            signature_algorithm: signer.signature_algorithm.oid.to_vec(),
+            digest: signer.digest_algorithm.oid.to_vec(),
+            algorithm: signer.signature_algorithm.oid.to_vec(),
             value: signer.signature.to_vec(),
         })
     }
@@ -255,9 +257,9 @@ impl Signature {
     /// The two algorithms, if they are known and agree on the digest. A SHA-256 content digest under a SHA-1 signature would
     /// slip past a policy that looks at one of them.
     pub(crate) fn algorithms(&self) -> Result<(DigestAlgorithm, SignatureAlgorithm), SignatureError> {
-        let digest = algorithm::digest(&self.digest_algorithm)
+        let digest = algorithm::digest(&self.digest)
             .ok_or(SignatureError::Algorithm("the digest algorithm is not spoken"))?;
-        let signature = algorithm::signature(&self.signature_algorithm, digest)
+        let signature = algorithm::signature(&self.algorithm, digest)
             .ok_or(SignatureError::Algorithm("the signature algorithm is not spoken"))?;
         if signature.digest() == digest {
             Ok((digest, signature))

@@ -258,7 +258,7 @@ fn emit(input: &[u8], nodes: &[Node], len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len);
     let copy = |from: usize, to: usize| input.get(from..to).unwrap_or_default();
     let mut copied_to = 0;
-    for node in nodes.iter() {
+    for node in nodes {
         if node.start < copied_to {
             continue;
         }

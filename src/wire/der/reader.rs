@@ -121,7 +121,7 @@ impl<'a> Element<'a> {
 }
 
 /// Reads one element after the other from definite-length DER.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }

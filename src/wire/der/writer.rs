@@ -55,17 +55,16 @@ pub(crate) fn algorithm_null(algorithm: ObjectIdentifier) -> Vec<u8> {
 
 /// Appends the octets of a definite length in its shortest form (X.690 §10.1).
 pub(super) fn push_length(out: &mut Vec<u8>, len: usize) {
-    match u8::try_from(len) {
-        Ok(short @ 0..0x80) => out.push(short),
-        _ => {
-            let octets = len.to_be_bytes();
-            let skip = octets.iter().take_while(|octet| **octet == 0).count();
-            let octets = octets.get(skip..).unwrap_or_default();
-            // A usize has at most eight octets.
-            out.push(0x80 | u8::try_from(octets.len()).unwrap_or(8));
-            out.extend_from_slice(octets);
-        }
+    if let Ok(short @ 0..0x80) = u8::try_from(len) {
+        out.push(short);
+        return;
     }
+    let octets = len.to_be_bytes();
+    let skip = octets.iter().take_while(|octet| **octet == 0).count();
+    let octets = octets.get(skip..).unwrap_or_default();
+    // A usize has at most eight octets.
+    out.push(0x80 | u8::try_from(octets.len()).unwrap_or(8));
+    out.extend_from_slice(octets);
 }
 
 /// How many octets [`push_length`] appends.
