@@ -17,6 +17,8 @@ mod operation;
 mod query;
 mod reply;
 
+pub(super) use operation::{Answer, Request, Stop};
+
 use std::sync::Arc;
 
 use super::{

@@ -6,13 +6,16 @@ use super::{
     unavailable,
 };
 use crate::{
-    service::{Gateway, ServiceError, authority::MessageKey, metric},
+    service::{Gateway, ServiceError, authority::MessageKey},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
         scep::{Envelope, EnvelopeError, FailInfo, MessageCheckError, MessageType, PkiMessage, Recipient, VerifiedPki},
         x509::KeyKind,
     },
 };
+
+/// Counter of old algorithms in use, by profile and algorithm.
+const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
 
 /// What a client is told when its envelope or what is in it cannot be read: the same for every cause.
 pub(super) const UNREADABLE: &str = "the request could not be read";
@@ -51,8 +54,8 @@ impl Stop {
 }
 
 impl<E: Into<ServiceError>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Fault(error.into())
+    fn from(fault: E) -> Self {
+        Self::Fault(fault.into())
     }
 }
 
@@ -62,6 +65,8 @@ pub(in crate::service) struct Request<'a> {
     pub(in crate::service) origin: &'a Origin,
     pub(in crate::service) kind: MessageType,
     pub(in crate::service) message: &'a VerifiedPki,
+    /// Of the envelope.
+    pub(in crate::service) cipher: ContentCipher,
     pub(in crate::service) payload: Secret,
 }
 
@@ -122,8 +127,8 @@ impl Gateway {
             cipher: reply_cipher(envelope.cipher),
             transport: recipient.transport,
         });
-        let payload = self.open(message_key, &envelope, recipient)?;
-        self.dispatch(&Request { endpoint, origin, kind, message: &message, payload })
+        let payload = self.open_envelope(message_key, &envelope, recipient)?;
+        self.dispatch(&Request { endpoint, origin, kind, message: &message, cipher: envelope.cipher, payload })
     }
 
     fn dispatch(&self, request: &Request<'_>) -> Result<Answer, Stop> {
@@ -138,7 +143,7 @@ impl Gateway {
 
     /// Opens the envelope. Where the content key does not unwrap, or has the wrong length, a random one takes its place
     /// (implicit rejection): the client learns from one uniform answer only that nothing readable came out.
-    fn open(
+    fn open_envelope(
         &self,
         key: &MessageKey,
         envelope: &Envelope,
@@ -189,7 +194,7 @@ impl Endpoint {
             return Err(Stop::refuse(FailInfo::BadAlg, "the algorithm is not allowed", reason));
         }
         tracing::warn!(request = %origin.request, peer = origin.peer, %profile, algorithm, "legacy algorithm used");
-        metrics::counter!(metric::LEGACY_ALGORITHM, "profile" => profile.to_string(), "algorithm" => algorithm)
+        metrics::counter!(LEGACY_ALGORITHM, "profile" => profile.to_string(), "algorithm" => algorithm)
             .increment(1);
         Ok(())
     }

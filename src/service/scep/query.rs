@@ -6,7 +6,7 @@
 use super::operation::{Answer, Request, Stop};
 use crate::{
     domain::{certificate::Purpose, enrol::EnrolmentState},
-    service::{Gateway, authority::Authority},
+    service::{Gateway, authority::Authority, enrol::REFUSED},
     types::CertificateId,
     wire::scep::{Degenerate, FailInfo, IssuerAndSerialNumber, IssuerAndSubject},
 };
@@ -32,10 +32,10 @@ impl Gateway {
             Some(EnrolmentState::Pending) => Ok(Answer::Pending),
             Some(EnrolmentState::Issued { certificate }) => self.granted(request.endpoint, &certificate),
             Some(EnrolmentState::Refused { info, reason }) => {
-                Err(Stop::refuse(info, super::super::enrol::REFUSED, reason))
+                Err(Stop::refuse(info, REFUSED, reason))
             }
             Some(EnrolmentState::Rejected { reason }) => {
-                Err(Stop::refuse(FailInfo::BadRequest, super::super::enrol::REFUSED, reason))
+                Err(Stop::refuse(FailInfo::BadRequest, REFUSED, reason))
             }
         }
     }
