@@ -265,3 +265,157 @@ fn read_entries(list: &Element<'_>) -> Result<Vec<CrlEntry>, Reason> {
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        types::KeyAlgorithm,
+        wire::x509::{
+            CaConstraint, CertificateSpec,
+            testing::{Authority, mutations},
+        },
+    };
+
+    const CA: &[u8] = include_bytes!("../../fixtures/x509/ca.der");
+    const EMPTY: &[u8] = include_bytes!("../../fixtures/x509/empty.crl");
+    const ENTRIES: &[u8] = include_bytes!("../../fixtures/x509/entries.crl");
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn entry(serial: &str, reason: RevocationReason) -> CrlEntry {
+        CrlEntry {
+            serial: serial.parse().unwrap(),
+            revoked_at: at("2026-01-03T00:00:00Z"),
+            reason,
+            invalidity_date: None,
+        }
+    }
+
+    fn build(ca: &Authority, entries: &[CrlEntry]) -> Vec<u8> {
+        let entries: Vec<_> = entries.iter().map(CrlEntry::to_der).collect();
+        let spec = CrlSpec {
+            issuer: ca.certificate.subject(),
+            authority_key_identifier: ca.certificate.subject_key_identifier().unwrap(),
+            number: u64::MAX,
+            this_update: at("2026-11-21T00:00:00Z"),
+            next_update: at("2050-01-01T00:00:00Z"),
+            entries: &entries.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+        };
+        ca.key.finish(spec.unsigned(ca.key.algorithm()).unwrap())
+    }
+
+    #[test]
+    fn reads_openssls_lists() {
+        let ca = Certificate::from_der(CA).unwrap();
+        let empty = Crl::from_der(EMPTY).unwrap();
+        assert_eq!(empty.verify(&ca), Ok(()));
+        assert_eq!((empty.number(), empty.entries()), (Some(0x1001), &[][..]));
+        let crl = Crl::from_der(ENTRIES).unwrap();
+        assert_eq!(crl.verify(&ca), Ok(()));
+        assert_eq!(crl.as_der(), ENTRIES);
+        assert_eq!(crl.issuer(), ca.subject());
+        assert_eq!(crl.number(), Some(0x1002));
+        assert_eq!(crl.authority_key_identifier(), ca.subject_key_identifier());
+        assert!(crl.next_update().unwrap() > crl.this_update());
+        let expected = [
+            CrlEntry {
+                revoked_at: at("2026-01-01T00:00:00Z"),
+                invalidity_date: Some(at("2025-12-31T00:00:00Z")),
+                ..entry("4f00ab", RevocationReason::KeyCompromise)
+            },
+            CrlEntry {
+                revoked_at: at("2026-01-02T00:00:00Z"),
+                ..entry("4f00ac", RevocationReason::CertificateHold)
+            },
+            entry("4f00ad", RevocationReason::Unspecified),
+        ];
+        assert_eq!(crl.entries(), expected);
+    }
+
+    #[test]
+    fn writes_entries_as_openssl_does() {
+        for entry in Crl::from_der(ENTRIES).unwrap().entries() {
+            let der = entry.to_der();
+            assert!(ENTRIES.windows(der.len()).any(|window| window == der), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_built_reads_back_and_verifies() {
+        for algorithm in [KeyAlgorithm::Rsa2048, KeyAlgorithm::P384] {
+            let ca = Authority::new(algorithm, "CN=CA,O=Lab");
+            for count in [0, 1, 9, 500] {
+                let entries: Vec<_> = (0..count)
+                    .map(|index| {
+                        let reason = RevocationReason::ALL[index % 9];
+                        let invalidity_date = (index % 2 == 1).then(|| at("2025-12-31T00:00:00Z"));
+                        CrlEntry { invalidity_date, ..entry(&format!("{:x}", index + 1), reason) }
+                    })
+                    .collect();
+                let crl = Crl::from_der(&build(&ca, &entries)).unwrap();
+                assert_eq!(crl.verify(&ca.certificate), Ok(()));
+                assert_eq!(crl.entries(), entries);
+                assert_eq!(crl.number(), Some(u64::MAX));
+                assert_eq!(crl.this_update(), at("2026-11-21T00:00:00Z"));
+                assert_eq!(crl.next_update(), Some(at("2050-01-01T00:00:00Z")));
+                assert_eq!(crl.authority_key_identifier(), ca.certificate.subject_key_identifier());
+            }
+        }
+    }
+
+    #[test]
+    fn verifies_only_under_the_issuer_that_may_sign() {
+        let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        let crl = Crl::from_der(&build(&ca, &[])).unwrap();
+        let same_name = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        assert_eq!(crl.verify(&same_name.certificate), Err(BadSignature));
+
+        let spec = ca.spec_for("CN=CA", ca.key.public_key());
+        let other_case = ca.key.issue(&CertificateSpec { subject: "CN=ca".parse().unwrap(), ..spec.clone() });
+        assert_eq!(crl.verify(&other_case), Err(BadSignature), "the issuer is compared byte for byte");
+        let no_crl_sign = CertificateSpec {
+            ca: Some(CaConstraint { path_len: None }),
+            key_usage: KeyUsage::KEY_CERT_SIGN,
+            ..spec
+        };
+        assert_eq!(crl.verify(&ca.key.issue(&no_crl_sign)), Err(BadSignature));
+    }
+
+    #[test]
+    fn refuses_lists_whose_scope_is_not_understood() {
+        let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        let partition = extension(rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT, true, &tlv::sequence(&[]));
+        let to_be_signed = tlv::sequence(&[
+            &tlv::unsigned(1),
+            &algorithm::signature_identifier(ca.key.algorithm()),
+            ca.certificate.subject().as_der(),
+            &tlv::time(at("2026-11-21T00:00:00Z")),
+            &tlv::element(context(0), &[&tlv::sequence(&[&partition])]),
+        ]);
+        let der = ca.key.finish(Unsigned::signed(to_be_signed, ca.key.algorithm()));
+        assert!(Crl::from_der(&der).unwrap_err().reason.contains("critical"));
+    }
+
+    #[test]
+    fn truncations_and_changed_bytes_are_answered() {
+        let ca = Certificate::from_der(CA).unwrap();
+        let forged = mutations(ENTRIES)
+            .filter(|der| der != ENTRIES)
+            .filter_map(|der| Crl::from_der(&der).ok())
+            .any(|crl| crl.verify(&ca).is_ok());
+        assert!(!forged);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Crl::from_der(&bytes);
+            let _ = Crl::from_der(&tlv::sequence(&[&bytes]));
+        }
+    }
+}
