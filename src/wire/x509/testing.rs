@@ -106,7 +106,7 @@ impl Authority {
         let key = TestKey::generate(algorithm);
         let spec = CertificateSpec {
             serial: "51".parse().unwrap(),
-            ca: Some(CaConstraint { path_len: Some(0) }),
+            ca: Some(CaConstraint { path_len: None }),
             key_usage: KeyUsage::KEY_CERT_SIGN.union(KeyUsage::CRL_SIGN),
             ..bare_spec(name, name, key.public_key())
         };
