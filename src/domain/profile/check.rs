@@ -188,8 +188,8 @@ impl Check<'_> {
     fn extended_key_usage(&mut self) {
         for (index, name) in self.spec.extended_key_usage.iter().enumerate() {
             let key = format!("extended-key-usage[{index}]");
-            let named = EXTENDED_KEY_USAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-            let Some(oid) = named.map(|(_, oid)| *oid).or_else(|| ObjectIdentifier::new(name).ok()) else {
+            let known = EXTENDED_KEY_USAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            let Some(oid) = known.map(|(_, oid)| *oid).or_else(|| ObjectIdentifier::new(name).ok()) else {
                 let names = EXTENDED_KEY_USAGES.map(|(name, _)| name).join(", ");
                 self.fatal(
                     key,
