@@ -13,7 +13,6 @@ use super::{
     },
 };
 use crate::types::{Fingerprint, Secret, SignatureAlgorithm};
-use const_oid::ObjectIdentifier;
 
 /// Largest request that is read, in bytes.
 const MAX_LEN: usize = 64 * 1024;
