@@ -146,6 +146,7 @@ pub struct Gateway {
     ocsp: ocsp::AnswerCache,
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
+    refusals: enrol::RefusalMeter,
 }
 
 impl Gateway {
@@ -170,6 +171,7 @@ impl Gateway {
             ocsp,
             crls,
             work: maintain::WorkSignal::default(),
+            refusals: enrol::RefusalMeter::default(),
         };
         Ok(gateway)
     }
