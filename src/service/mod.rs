@@ -28,6 +28,7 @@ pub mod issue;
 pub mod issuer;
 mod listing;
 pub mod maintain;
+pub mod metric;
 pub mod ocsp;
 pub mod profile;
 pub mod queue;
