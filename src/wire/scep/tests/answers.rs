@@ -107,7 +107,7 @@ fn attributes_have_the_types_of_the_rfc_in_the_order_of_der() {
     let raw: Vec<_> =
         attributes(&message).iter().map(|(oid, value)| super::forged::attribute(*oid, value.raw)).collect();
     assert!(raw.is_sorted());
-    assert_eq!(raw.len(), 9);
+    assert_eq!(raw.len(), 10);
 }
 
 #[test]

@@ -16,7 +16,8 @@ const FILES: [&str; 6] = [
 fn damaged(files: &'static [&'static str]) -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let damage = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
     (prop::sample::select(files), any::<bool>(), damage).prop_map(|(file, ber, damage)| {
-        let original = if ber { as_ber(&fixture(file)) } else { fixture(file) };
+        let original = crate::wire::der::normalise(&fixture(file)).unwrap().into_owned();
+        let original = if ber { as_ber(&original) } else { original };
         let mut bytes = original.clone();
         for (at, byte) in damage {
             let at = at.index(bytes.len());
@@ -44,7 +45,8 @@ proptest! {
         prop_assert_eq!(verified.message().transaction_id(), original.message().transaction_id());
         prop_assert_eq!(verified.message().message_type(), original.message().message_type());
         prop_assert_eq!(verified.message().sender_nonce(), original.message().sender_nonce());
-        prop_assert_eq!(verified.signer().public_key(), original.signer().public_key());
+        let key = |message: &VerifiedPki| message.signer().public_key().key_identifier();
+        prop_assert_eq!(key(&verified), key(&original));
         prop_assert_eq!(format!("{:?}", verified.envelope()), format!("{:?}", original.envelope()));
     }
 
