@@ -108,3 +108,6 @@ pub fn request_key(
         ],
     )
 }
+
+#[cfg(test)]
+mod tests;
