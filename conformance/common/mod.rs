@@ -10,6 +10,9 @@
 //! ```
 
 #![allow(dead_code, reason = "each test target uses its own part of this module")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![allow(clippy::unused_self, reason = "what belongs to a world is asked of it")]
+#![allow(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "it is used by tests alone")]
 #![allow(unreachable_pub, reason = "the targets include this file as a private module")]
 
 use std::{
@@ -50,7 +53,7 @@ use certgate::{
     wire::{
         csr::CsrSpec,
         scep::{Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal},
-        x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, PublicKey},
+        x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, Name, PublicKey},
     },
 };
 
@@ -498,7 +501,7 @@ pub fn request_for(
     challenge: Option<&Secret>,
 ) -> Vec<u8> {
     let specification = CsrSpec {
-        subject: if subject.is_empty() { Default::default() } else { subject.parse().unwrap() },
+        subject: if subject.is_empty() { Name::default() } else { subject.parse().unwrap() },
         public_key: signer.public_key().clone(),
         subject_alt_names: names.to_vec(),
         challenge_password: challenge.cloned(),
@@ -589,7 +592,7 @@ fn sign_certificate(signer: &dyn Signer, specification: &CertificateSpec) -> Cer
 
 /// As Apple and strongSwan derive it: the hexadecimal SHA-1 of the key.
 fn transaction_of(key: &PublicKey) -> TransactionId {
-    key.key_identifier().iter().map(|byte| format!("{byte:02X}")).collect::<String>().parse().unwrap()
+    hex::encode_upper(key.key_identifier()).parse().unwrap()
 }
 
 fn random<const N: usize>() -> [u8; N] {
