@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::binding::{Assurance, BoundObject, Evidence};
+use super::{
+    binding::{Assurance, BoundObject, Evidence},
+    digest::digest_of,
+};
 use crate::{
     types::{CertificateId, EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
     wire::scep::FailInfo,
@@ -80,10 +83,18 @@ pub struct Enrolment {
 /// The key under which a repeated request finds its earlier answer: profile, transactionID, signer key and CSR digest (RFC 8894 §5.2;
 /// the transactionID alone is no key, for Apple derives it from the public key and uses it again at re-enrolment).
 pub fn request_key(
-    _profile: &ProfileName,
-    _transaction: &TransactionId,
-    _signer_key: Fingerprint,
-    _csr: Fingerprint,
+    profile: &ProfileName,
+    transaction: &TransactionId,
+    signer_key: Fingerprint,
+    csr: Fingerprint,
 ) -> Fingerprint {
-    todo!()
+    digest_of(
+        "certgate scep request 1",
+        &[
+            profile.as_str().as_bytes(),
+            transaction.as_str().as_bytes(),
+            signer_key.as_bytes(),
+            csr.as_bytes(),
+        ],
+    )
 }

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod crl;
 pub mod device;
+mod digest;
 pub mod enrol;
 pub mod issuer;
 pub mod key;
