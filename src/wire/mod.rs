@@ -54,19 +54,19 @@ impl Unsigned {
         Self { to_be_signed, algorithm, assemble: Box::new(|_, signature| assemble(signature)) }
     }
 
-    /// SIGNED{} of X.509: certificates, CRLs, requests and basic OCSP responses. The signed part is moved, not copied.
+    /// SIGNED{} of X.509: certificates, CRLs and requests. The signed part is moved, not copied.
     pub(crate) fn signed(to_be_signed: Vec<u8>, algorithm: SignatureAlgorithm) -> Self {
-        Self::signed_within(to_be_signed, algorithm, Ok)
+        Self::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
+            Ok(x509::sign(to_be_signed, algorithm, signature))
+        })
     }
 
-    /// As [`Unsigned::signed`]; `wrap` puts the signed structure into another.
-    pub(crate) fn signed_within(
+    /// As [`Unsigned::new`]; `assemble` gets the signed part back, too.
+    pub(crate) fn assembled(
         to_be_signed: Vec<u8>,
         algorithm: SignatureAlgorithm,
-        wrap: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, EncodeError> + Send + 'static,
+        assemble: impl FnOnce(Vec<u8>, &[u8]) -> Result<Vec<u8>, EncodeError> + Send + 'static,
     ) -> Self {
-        let assemble =
-            move |to_be_signed, signature: &[u8]| wrap(x509::sign(to_be_signed, algorithm, signature));
         Self { to_be_signed, algorithm, assemble: Box::new(assemble) }
     }
 

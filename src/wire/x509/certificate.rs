@@ -83,7 +83,7 @@ impl Certificate {
         Self::parse(der).map_err(tlv::malformed("Certificate"))
     }
 
-    fn parse(der: &[u8]) -> Result<Self, Reason> {
+    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, Reason> {
         if der.len() > MAX_LEN {
             return Err("larger than 64 KiB");
         }

@@ -4,7 +4,7 @@ use const_oid::{ObjectIdentifier, db::rfc5280, db::rfc6960};
 
 use super::{
     CaConstraint, GeneralName, KeyUsage, general_name,
-    tlv::{Element, OCTET_STRING, Reason, SEQUENCE, context, context_primitive},
+    tlv::{BOOLEAN, Element, INTEGER, OCTET_STRING, OID, Reason, SEQUENCE, context, context_primitive},
 };
 
 /// szOID_NTDS_CA_SECURITY_EXT and the otherName in it.
@@ -15,7 +15,7 @@ pub(super) const MICROSOFT_OBJECT_SID: ObjectIdentifier =
 /// One extension as it lies in the input.
 pub(in crate::wire) struct Extension<'a> {
     /// Content octets of extnID.
-    pub(in crate::wire) oid: &'a [u8],
+    oid: &'a [u8],
     pub(in crate::wire) critical: bool,
     /// Content octets of extnValue.
     pub(in crate::wire) value: &'a [u8],
@@ -24,8 +24,8 @@ pub(in crate::wire) struct Extension<'a> {
 impl<'a> Extension<'a> {
     fn read(element: &Element<'a>) -> Result<Self, Reason> {
         let mut fields = element.tagged(SEQUENCE)?.inside();
-        let oid = fields.expect(super::tlv::OID)?.content;
-        let critical = match fields.optional(super::tlv::BOOLEAN)? {
+        let oid = fields.expect(OID)?.content;
+        let critical = match fields.optional(BOOLEAN)? {
             Some(critical) => critical.boolean()?,
             None => false,
         };
@@ -46,6 +46,11 @@ impl<'a> Extension<'a> {
             all.push(extension);
         }
         Ok(all)
+    }
+
+    /// extnID, where it is readable.
+    pub(in crate::wire) fn oid(&self) -> Option<ObjectIdentifier> {
+        ObjectIdentifier::from_bytes(self.oid).ok()
     }
 
     pub(in crate::wire) fn is(&self, oid: ObjectIdentifier) -> bool {
@@ -116,8 +121,8 @@ pub(in crate::wire) fn key_identifier(value: &[u8]) -> Result<Option<Vec<u8>>, R
 
 fn basic_constraints(value: &[u8]) -> Result<Option<CaConstraint>, Reason> {
     let mut fields = Element::only_tagged(value, SEQUENCE)?.inside();
-    let is_ca = fields.optional(super::tlv::BOOLEAN)?.map_or(Ok(false), |flag| flag.boolean())?;
-    let path_len = fields.optional(super::tlv::INTEGER)?.map(|length| length.unsigned()).transpose()?;
+    let is_ca = fields.optional(BOOLEAN)?.map_or(Ok(false), |flag| flag.boolean())?;
+    let path_len = fields.optional(INTEGER)?.map(|length| length.unsigned()).transpose()?;
     fields.finish()?;
     let path_len = path_len.map(|length| u8::try_from(length).unwrap_or(u8::MAX));
     Ok(is_ca.then_some(CaConstraint { path_len }))
@@ -152,7 +157,7 @@ fn access_locations(value: &[u8], method: ObjectIdentifier) -> Result<Vec<String
     let mut urls = Vec::new();
     while !descriptions.is_finished() {
         let mut fields = descriptions.expect(SEQUENCE)?.inside();
-        if fields.expect(super::tlv::OID)?.content == method.as_bytes() {
+        if fields.expect(OID)?.content == method.as_bytes() {
             urls.extend(uris(general_name::read_all(fields)?));
         }
     }
@@ -168,7 +173,7 @@ fn microsoft_sid(value: &[u8]) -> Result<Option<String>, Reason> {
     let mut names = Element::only_tagged(value, SEQUENCE)?.inside();
     while !names.is_finished() {
         let mut fields = names.expect(context(0))?.inside();
-        if fields.expect(super::tlv::OID)?.content == MICROSOFT_OBJECT_SID.as_bytes() {
+        if fields.expect(OID)?.content == MICROSOFT_OBJECT_SID.as_bytes() {
             let sid = fields.expect(context(0))?.explicit()?.tagged(OCTET_STRING)?;
             return Ok(String::from_utf8(sid.content.to_vec()).ok());
         }

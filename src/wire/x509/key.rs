@@ -70,7 +70,7 @@ impl PublicKey {
         Self::parse(der).map_err(tlv::malformed("SubjectPublicKeyInfo"))
     }
 
-    pub(super) fn parse(der: &[u8]) -> Result<Self, Reason> {
+    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, Reason> {
         let mut fields = Element::only_tagged(der, SEQUENCE)?.inside();
         let identifier = fields.next()?;
         let key = fields.next()?.bits()?;

@@ -3,7 +3,7 @@
 //! Readers walk the DER once and keep fields; everything that must be repeated byte for byte (names, keys, the whole
 //! certificate) is kept as it came.
 
-mod algorithm;
+pub(in crate::wire) mod algorithm;
 mod attribute;
 mod build;
 mod certificate;
@@ -17,8 +17,10 @@ pub(in crate::wire) mod tlv;
 
 pub use attribute::{COMMON_NAME, DEVICE_SERIAL_NUMBER, EMAIL_ADDRESS};
 pub use build::CertificateSpec;
-pub(in crate::wire) use build::sign;
+pub(in crate::wire) use build::{authority_key_identifier, extension, sign, subject_alt_name};
 pub use certificate::Certificate;
+pub(in crate::wire) use certificate::{Signed, first_pem_block};
+pub(in crate::wire) use extension::{Extension, Extensions, key_identifier};
 pub use general_name::GeneralName;
 pub use key::{BadSignature, CannotEncrypt, KeyKind, PublicKey};
 pub use key_usage::{KeyUsage, UnknownKeyUsage};
