@@ -1,5 +1,8 @@
 //! The process: command line, configuration, wiring, workers, telemetry, systemd.
 
+pub mod client;
+pub mod failure;
+
 use std::process::ExitCode;
 
 /// Runs the command line and gives the process's exit code.
