@@ -26,6 +26,7 @@ mod error;
 pub mod health;
 pub mod issue;
 pub mod maintain;
+pub mod metric;
 pub mod ocsp;
 pub mod profile;
 pub mod queue;

@@ -7,7 +7,9 @@ use super::{
     x509::{
         BadSignature, Certificate, DecodeError, Extension, KeyUsage, Name, Signed, algorithm,
         authority_key_identifier, extension, key_identifier,
-        tlv::{self, ENUMERATED, Element, GENERALIZED_TIME, INTEGER, Reason, SEQUENCE, UTC_TIME, context},
+        tlv::{
+            self, Cursor, ENUMERATED, Element, GENERALIZED_TIME, INTEGER, Reason, SEQUENCE, UTC_TIME, context,
+        },
     },
 };
 use crate::types::{RevocationReason, SerialNumber, SignatureAlgorithm, Timestamp};
@@ -141,27 +143,25 @@ impl CrlSpec<'_> {
     }
 }
 
-/// A CRL as read.
+/// What a CRL says beside its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crl {
-    der: Vec<u8>,
+pub struct CrlHead {
     issuer: Name,
     number: Option<u64>,
     this_update: Timestamp,
     next_update: Option<Timestamp>,
     authority_key_identifier: Option<Vec<u8>>,
-    entries: Vec<CrlEntry>,
     signed: Signed,
 }
 
-impl Crl {
-    /// Reads one full CRL in DER. Delta, partitioned and indirect CRLs are refused: their critical extensions change what an
-    /// absent serial means (RFC 5280 §5.2).
-    pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
-        Self::parse(der).map_err(tlv::malformed("CertificateList"))
+impl CrlHead {
+    /// Reads a CRL as [`Crl::from_der`] does, but hands each entry to `visit` and keeps neither entries nor DER: a list
+    /// with a million entries is checked in constant memory.
+    pub fn scan(der: &[u8], visit: impl FnMut(CrlEntry)) -> Result<Self, DecodeError> {
+        Self::parse(der, visit).map_err(tlv::malformed("CertificateList"))
     }
 
-    fn parse(der: &[u8]) -> Result<Self, Reason> {
+    fn parse(der: &[u8], visit: impl FnMut(CrlEntry)) -> Result<Self, Reason> {
         let (signed, mut fields) = Signed::read(der)?;
         let _version = fields.optional(INTEGER)?;
         let inner_algorithm = fields.expect(SEQUENCE)?;
@@ -178,23 +178,23 @@ impl Crl {
         let entries = fields.optional(SEQUENCE)?;
         let extensions = fields.optional(context(0))?;
         fields.finish()?;
-        let mut crl = Self {
+        let mut head = Self {
             issuer: Name::parse(issuer.encoding)?,
             number: None,
             this_update,
             next_update: next_update.map(|time| time.time()).transpose()?,
             authority_key_identifier: None,
-            entries: entries.map(|list| read_entries(&list)).transpose()?.unwrap_or_default(),
             signed,
-            der: Vec::new(),
         };
         if let Some(wrapped) = extensions {
             for extension in Extension::read_all(&wrapped.explicit()?)? {
-                crl.take(&extension)?;
+                head.take(&extension)?;
             }
         }
-        crl.der = der.to_vec();
-        Ok(crl)
+        if let Some(list) = entries {
+            visit_entries(list.inside(), visit)?;
+        }
+        Ok(head)
     }
 
     fn take(&mut self, extension: &Extension<'_>) -> Result<(), Reason> {
@@ -207,11 +207,6 @@ impl Crl {
             return Err("a critical extension that is not understood");
         }
         Ok(())
-    }
-
-    /// The DER, byte for byte as read.
-    pub fn as_der(&self) -> &[u8] {
-        &self.der
     }
 
     /// The issuer's name.
@@ -239,6 +234,70 @@ impl Crl {
         self.authority_key_identifier.as_deref()
     }
 
+    /// As [`Crl::verify`]; `der` is what was scanned.
+    pub fn verify(&self, der: &[u8], issuer: &Certificate) -> Result<(), BadSignature> {
+        let may_sign = issuer.key_usage().is_none_or(|usage| usage.contains(KeyUsage::CRL_SIGN));
+        if self.issuer != *issuer.subject() || !may_sign {
+            return Err(BadSignature);
+        }
+        self.signed.verify(der, issuer.public_key())
+    }
+}
+
+fn visit_entries(mut list: Cursor<'_>, mut visit: impl FnMut(CrlEntry)) -> Result<(), Reason> {
+    while !list.is_finished() {
+        visit(CrlEntry::read(&list.next()?)?);
+    }
+    Ok(())
+}
+
+/// A CRL as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crl {
+    der: Vec<u8>,
+    head: CrlHead,
+    entries: Vec<CrlEntry>,
+}
+
+impl Crl {
+    /// Reads one full CRL in DER. Delta, partitioned and indirect CRLs are refused: their critical extensions change what an
+    /// absent serial means (RFC 5280 §5.2).
+    pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
+        let mut entries = Vec::new();
+        let head = CrlHead::scan(der, |entry| entries.push(entry))?;
+        Ok(Self { der: der.to_vec(), head, entries })
+    }
+
+    /// The DER, byte for byte as read.
+    pub fn as_der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The issuer's name.
+    pub const fn issuer(&self) -> &Name {
+        &self.head.issuer
+    }
+
+    /// cRLNumber, if it is there and below 2^64.
+    pub const fn number(&self) -> Option<u64> {
+        self.head.number
+    }
+
+    /// thisUpdate.
+    pub const fn this_update(&self) -> Timestamp {
+        self.head.this_update
+    }
+
+    /// nextUpdate.
+    pub const fn next_update(&self) -> Option<Timestamp> {
+        self.head.next_update
+    }
+
+    /// keyIdentifier of authorityKeyIdentifier.
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.head.authority_key_identifier()
+    }
+
     /// The entries in the order of the list.
     pub fn entries(&self) -> &[CrlEntry] {
         &self.entries
@@ -247,21 +306,174 @@ impl Crl {
     /// Whether `issuer` signed it: its subject is the CRL's issuer byte for byte, its keyUsage allows cRLSign (RFC 5280
     /// §6.3.3 f), its key made the signature. Says nothing of times.
     pub fn verify(&self, issuer: &Certificate) -> Result<(), BadSignature> {
-        let may_sign = issuer.key_usage().is_none_or(|usage| usage.contains(KeyUsage::CRL_SIGN));
-        if self.issuer != *issuer.subject() || !may_sign {
-            return Err(BadSignature);
-        }
-        self.signed.verify(&self.der, issuer.public_key())
+        self.head.verify(&self.der, issuer)
     }
 }
 
-fn read_entries(list: &Element<'_>) -> Result<Vec<CrlEntry>, Reason> {
-    /// Octets of the shortest entry that has a reason, as an estimate.
-    const SHORT_ENTRY: usize = 36;
-    let mut entries = Vec::with_capacity(list.content.len() / SHORT_ENTRY);
-    let mut elements = list.inside();
-    while !elements.is_finished() {
-        entries.push(CrlEntry::read(&elements.next()?)?);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        types::KeyAlgorithm,
+        wire::x509::{
+            CaConstraint, CertificateSpec,
+            testing::{Authority, mutations},
+        },
+    };
+
+    const CA: &[u8] = include_bytes!("../../fixtures/x509/ca.der");
+    const EMPTY: &[u8] = include_bytes!("../../fixtures/x509/empty.crl");
+    const ENTRIES: &[u8] = include_bytes!("../../fixtures/x509/entries.crl");
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
     }
-    Ok(entries)
+
+    fn entry(serial: &str, reason: RevocationReason) -> CrlEntry {
+        CrlEntry {
+            serial: serial.parse().unwrap(),
+            revoked_at: at("2026-01-03T00:00:00Z"),
+            reason,
+            invalidity_date: None,
+        }
+    }
+
+    fn build(ca: &Authority, entries: &[CrlEntry]) -> Vec<u8> {
+        let entries: Vec<_> = entries.iter().map(CrlEntry::to_der).collect();
+        let spec = CrlSpec {
+            issuer: ca.certificate.subject(),
+            authority_key_identifier: ca.certificate.subject_key_identifier().unwrap(),
+            number: u64::MAX,
+            this_update: at("2026-11-21T00:00:00Z"),
+            next_update: at("2050-01-01T00:00:00Z"),
+            entries: &entries.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+        };
+        ca.key.finish(spec.unsigned(ca.key.algorithm()).unwrap())
+    }
+
+    #[test]
+    fn reads_openssls_lists() {
+        let ca = Certificate::from_der(CA).unwrap();
+        let empty = Crl::from_der(EMPTY).unwrap();
+        assert_eq!(empty.verify(&ca), Ok(()));
+        assert_eq!((empty.number(), empty.entries()), (Some(0x1001), &[][..]));
+        let crl = Crl::from_der(ENTRIES).unwrap();
+        assert_eq!(crl.verify(&ca), Ok(()));
+        assert_eq!(crl.as_der(), ENTRIES);
+        assert_eq!(crl.issuer(), ca.subject());
+        assert_eq!(crl.number(), Some(0x1002));
+        assert_eq!(crl.authority_key_identifier(), ca.subject_key_identifier());
+        assert!(crl.next_update().unwrap() > crl.this_update());
+        let expected = [
+            CrlEntry {
+                revoked_at: at("2026-01-01T00:00:00Z"),
+                invalidity_date: Some(at("2025-12-31T00:00:00Z")),
+                ..entry("4f00ab", RevocationReason::KeyCompromise)
+            },
+            CrlEntry {
+                revoked_at: at("2026-01-02T00:00:00Z"),
+                ..entry("4f00ac", RevocationReason::CertificateHold)
+            },
+            entry("4f00ad", RevocationReason::Unspecified),
+        ];
+        assert_eq!(crl.entries(), expected);
+    }
+
+    #[test]
+    fn writes_entries_as_openssl_does() {
+        for entry in Crl::from_der(ENTRIES).unwrap().entries() {
+            let der = entry.to_der();
+            assert!(ENTRIES.windows(der.len()).any(|window| window == der), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_built_reads_back_and_verifies() {
+        for algorithm in [KeyAlgorithm::Rsa2048, KeyAlgorithm::P384] {
+            let ca = Authority::new(algorithm, "CN=CA,O=Lab");
+            for count in [0, 1, 9, 500] {
+                let entries: Vec<_> = (0..count)
+                    .map(|index| {
+                        let reason = RevocationReason::ALL[index % 9];
+                        let invalidity_date = (index % 2 == 1).then(|| at("2025-12-31T00:00:00Z"));
+                        CrlEntry { invalidity_date, ..entry(&format!("{:x}", index + 1), reason) }
+                    })
+                    .collect();
+                let crl = Crl::from_der(&build(&ca, &entries)).unwrap();
+                assert_eq!(crl.verify(&ca.certificate), Ok(()));
+                assert_eq!(crl.entries(), entries);
+                assert_eq!(crl.number(), Some(u64::MAX));
+                assert_eq!(crl.this_update(), at("2026-11-21T00:00:00Z"));
+                assert_eq!(crl.next_update(), Some(at("2050-01-01T00:00:00Z")));
+                assert_eq!(crl.authority_key_identifier(), ca.certificate.subject_key_identifier());
+            }
+        }
+    }
+
+    #[test]
+    fn a_scan_sees_what_reading_keeps() {
+        let ca = Certificate::from_der(CA).unwrap();
+        let crl = Crl::from_der(ENTRIES).unwrap();
+        let mut seen = Vec::new();
+        let head = CrlHead::scan(ENTRIES, |entry| seen.push(entry)).unwrap();
+        assert_eq!(seen, crl.entries());
+        assert_eq!((head.number(), head.issuer()), (crl.number(), crl.issuer()));
+        assert_eq!((head.this_update(), head.next_update()), (crl.this_update(), crl.next_update()));
+        assert_eq!(head.authority_key_identifier(), crl.authority_key_identifier());
+        assert_eq!(head.verify(ENTRIES, &ca), Ok(()));
+        assert_eq!(head.verify(EMPTY, &ca), Err(BadSignature));
+    }
+
+    #[test]
+    fn verifies_only_under_the_issuer_that_may_sign() {
+        let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        let crl = Crl::from_der(&build(&ca, &[])).unwrap();
+        let same_name = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        assert_eq!(crl.verify(&same_name.certificate), Err(BadSignature));
+
+        let spec = ca.spec_for("CN=CA", ca.key.public_key());
+        let other_case = ca.key.issue(&CertificateSpec { subject: "CN=ca".parse().unwrap(), ..spec.clone() });
+        assert_eq!(crl.verify(&other_case), Err(BadSignature), "the issuer is compared byte for byte");
+        let no_crl_sign = CertificateSpec {
+            ca: Some(CaConstraint { path_len: None }),
+            key_usage: KeyUsage::KEY_CERT_SIGN,
+            ..spec
+        };
+        assert_eq!(crl.verify(&ca.key.issue(&no_crl_sign)), Err(BadSignature));
+    }
+
+    #[test]
+    fn refuses_lists_whose_scope_is_not_understood() {
+        let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        let partition = extension(rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT, true, &tlv::sequence(&[]));
+        let to_be_signed = tlv::sequence(&[
+            &tlv::unsigned(1),
+            &algorithm::signature_identifier(ca.key.algorithm()),
+            ca.certificate.subject().as_der(),
+            &tlv::time(at("2026-11-21T00:00:00Z")),
+            &tlv::element(context(0), &[&tlv::sequence(&[&partition])]),
+        ]);
+        let der = ca.key.finish(Unsigned::signed(to_be_signed, ca.key.algorithm()));
+        assert!(Crl::from_der(&der).unwrap_err().reason.contains("critical"));
+    }
+
+    #[test]
+    fn truncations_and_changed_bytes_are_answered() {
+        let ca = Certificate::from_der(CA).unwrap();
+        let forged = mutations(ENTRIES)
+            .filter(|der| der != ENTRIES)
+            .filter_map(|der| Crl::from_der(&der).ok())
+            .any(|crl| crl.verify(&ca).is_ok());
+        assert!(!forged);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Crl::from_der(&bytes);
+            let _ = Crl::from_der(&tlv::sequence(&[&bytes]));
+        }
+    }
 }

@@ -237,3 +237,162 @@ fn challenge_password(password: &Secret) -> Result<Vec<u8>, EncodeError> {
     let tag = if printable { tlv::PRINTABLE_STRING } else { tlv::UTF8_STRING };
     Ok(tlv::element(tag, &[text.as_bytes()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        types::{DigestAlgorithm, KeyAlgorithm},
+        wire::x509::{
+            KeyKind, algorithm,
+            testing::{TestKey, mutations},
+        },
+    };
+
+    const REQUEST: &[u8] = include_bytes!("../../fixtures/x509/request.der");
+    const OLD: &str = include_str!("../../fixtures/x509/request-rsa1024-sha1.pem");
+    const ED25519: &[u8] = include_bytes!("../../fixtures/x509/request-ed25519.der");
+
+    fn signed(key: &TestKey, attributes: &[u8]) -> Vec<u8> {
+        let subject: Name = "CN=dev1".parse().unwrap();
+        let to_be_signed =
+            tlv::sequence(&[&tlv::unsigned(0), subject.as_der(), key.public_key().as_spki(), attributes]);
+        key.finish(Unsigned::signed(to_be_signed, key.algorithm()))
+    }
+
+    fn password(csr: Csr) -> Vec<u8> {
+        csr.prove().unwrap().challenge_password().unwrap().expose().to_vec()
+    }
+
+    #[test]
+    fn reads_openssls_request() {
+        let csr = Csr::from_der(REQUEST).unwrap().prove().unwrap();
+        assert_eq!(csr.as_der(), REQUEST);
+        assert_eq!(csr.fingerprint(), Fingerprint::of(REQUEST));
+        assert_eq!(csr.subject().to_string(), "CN=dev1");
+        assert_eq!(csr.public_key().kind(), KeyKind::P256);
+        assert_eq!(csr.signature_algorithm(), SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha256));
+        assert_eq!(csr.challenge_password().unwrap().expose(), b"secret 123");
+        let names: Vec<_> = csr.subject_alt_names().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["dns:dev1.lab.example", "email:ada@lab.example"]);
+        assert_eq!(csr.key_usage(), Some(KeyUsage::DIGITAL_SIGNATURE));
+        assert_eq!(csr.extended_key_usage().len(), 1);
+        let oids: Vec<_> = csr.requested_extension_oids().iter().map(ToString::to_string).collect();
+        assert_eq!(oids, ["2.5.29.17", "2.5.29.15", "2.5.29.37", "1.2.3.4.5"]);
+    }
+
+    #[test]
+    fn reads_old_and_unknown_requests_but_proves_only_what_verifies() {
+        let old = Csr::from_pem(OLD).unwrap();
+        assert_eq!(old.signature_algorithm(), Some(SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha1)));
+        assert!(old.prove().is_ok());
+        assert!(Csr::from_pem(&OLD.replace(" CERTIFICATE", " NEW CERTIFICATE")).is_ok());
+        let unknown = Csr::from_der(ED25519).unwrap();
+        assert_eq!(unknown.signature_algorithm(), None);
+        assert_eq!(unknown.prove().unwrap_err(), NotProven);
+    }
+
+    #[test]
+    fn proves_no_changed_request() {
+        let forged = mutations(REQUEST)
+            .filter(|der| der != REQUEST)
+            .filter_map(|der| Csr::from_der(&der).ok())
+            .any(|csr| csr.prove().is_ok());
+        assert!(!forged);
+    }
+
+    #[test]
+    fn takes_unsorted_attributes_of_strongswan() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        let dns = subject_alt_name(&[GeneralName::Dns("a.example".into())], false).unwrap();
+        let extensions = attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &tlv::sequence(&[&dns]));
+        let challenge =
+            attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &tlv::element(tlv::PRINTABLE_STRING, &[b"x"]));
+        for order in [[&extensions, &challenge], [&challenge, &extensions]] {
+            let attributes = tlv::element(context(0), &[order[0], order[1]]);
+            let csr = Csr::from_der(&signed(&key, &attributes)).unwrap().prove().unwrap();
+            assert_eq!(csr.subject_alt_names(), [GeneralName::Dns("a.example".into())]);
+            assert_eq!(csr.challenge_password().unwrap().expose(), b"x");
+        }
+    }
+
+    #[test]
+    fn takes_a_challenge_of_any_string_type() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        for (tag, content) in [
+            (tlv::PRINTABLE_STRING, b"pass_1@".as_slice()),
+            (tlv::UTF8_STRING, b"pass_1@"),
+            (tlv::IA5_STRING, b"pass_1@"),
+            (0x14, b"pass_1@"),
+            (0x1e, b"\0p\0a\0s\0s\0_\x001\0@"),
+        ] {
+            let value = tlv::element(tag, &[content]);
+            let attribute = attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &value);
+            let csr = Csr::from_der(&signed(&key, &tlv::element(context(0), &[&attribute]))).unwrap();
+            assert_eq!(password(csr), b"pass_1@", "{tag:#x}");
+        }
+    }
+
+    #[test]
+    fn takes_no_attributes_and_microsofts_extension_request() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        for none in [&[][..], &[0xa0, 0]] {
+            let csr = Csr::from_der(&signed(&key, none)).unwrap().prove().unwrap();
+            assert!(csr.challenge_password().is_none() && csr.subject_alt_names().is_empty());
+        }
+        let dns = subject_alt_name(&[GeneralName::Dns("a.example".into())], false).unwrap();
+        let attribute = attribute(MICROSOFT_CERT_EXTENSIONS, &tlv::sequence(&[&dns]));
+        let csr = Csr::from_der(&signed(&key, &tlv::element(context(0), &[&attribute]))).unwrap();
+        assert_eq!(csr.prove().unwrap().subject_alt_names().len(), 1);
+    }
+
+    #[test]
+    fn what_is_built_reads_back() {
+        for algorithm in [KeyAlgorithm::Rsa2048, KeyAlgorithm::P384] {
+            let key = TestKey::generate(algorithm);
+            for challenge in ["secret 123", "pass_wörd"] {
+                let spec = CsrSpec {
+                    subject: "CN=dev1,O=Lab".parse().unwrap(),
+                    public_key: key.public_key(),
+                    subject_alt_names: vec![GeneralName::Upn("ada@lab.example".into())],
+                    challenge_password: Some(Secret::from(challenge)),
+                };
+                let der = key.finish(spec.unsigned(key.algorithm()).unwrap());
+                let csr = Csr::from_der(&der).unwrap().prove().unwrap();
+                assert_eq!(csr.subject(), &spec.subject);
+                assert_eq!(csr.public_key(), &spec.public_key);
+                assert_eq!(csr.subject_alt_names(), spec.subject_alt_names);
+                assert_eq!(csr.challenge_password(), spec.challenge_password.as_ref());
+            }
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let csr = Csr::from_der(REQUEST).unwrap();
+        let bytes = format!("{:?}", b"secret 123");
+        let shown = format!("{csr:?} {:?}", csr.clone().prove().unwrap());
+        assert!(!shown.contains("secret 123") && !shown.contains(bytes.trim_matches(['[', ']'])));
+    }
+
+    #[test]
+    fn refuses_unknown_signatures_and_oversize() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        let mut der = signed(&key, &[]);
+        let known = algorithm::signature_identifier(key.algorithm());
+        let at = der.windows(known.len()).position(|window| window == known).unwrap();
+        der[at + known.len() - 1] = 0x7f;
+        assert_eq!(Csr::from_der(&der).unwrap().prove().unwrap_err(), NotProven);
+        assert!(Csr::from_der(&tlv::sequence(&[&vec![0; 65 * 1024]])).unwrap_err().reason.contains("64 KiB"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Csr::from_der(&bytes);
+            let _ = Csr::from_der(&tlv::sequence(&[&bytes]));
+        }
+    }
+}

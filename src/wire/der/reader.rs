@@ -4,9 +4,6 @@ use super::BerError;
 
 /// INTEGER.
 pub(crate) const INTEGER: u8 = 0x02;
-/// BIT STRING.
-#[cfg(test)]
-pub(crate) const BIT_STRING: u8 = 0x03;
 /// OCTET STRING.
 pub(crate) const OCTET_STRING: u8 = 0x04;
 /// NULL.

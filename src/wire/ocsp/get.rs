@@ -17,6 +17,11 @@ const MAX_PATH_LEN: usize = MAX_LEN * 4;
 /// Most slashes that a proxy may have merged into others.
 const MAX_MERGED: usize = 2;
 
+/// Longest text whose slashes are repaired, and most slashes in it: repair tries them all. Requests of 255 bytes and more
+/// come by POST (RFC 9919 §6).
+const MAX_REPAIRED_LEN: usize = 1024;
+const MAX_REPAIRED_SLASHES: usize = 32;
+
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -32,6 +37,9 @@ pub(super) fn decode(path: &str) -> Result<Vec<u8>, Reason> {
     let expected = expected_len(&text).ok_or("GET path is not base64 of DER")?;
     if text.len() == expected {
         return BASE64.decode(&text).map_err(|_| "GET path is not base64");
+    }
+    if text.len() > MAX_REPAIRED_LEN || text.matches('/').count() > MAX_REPAIRED_SLASHES {
+        return Err("GET path is not base64 of DER");
     }
     let repaired = if text.len() < expected {
         restore_slashes(&text, expected - text.len())
@@ -79,9 +87,11 @@ fn restore_slashes(text: &str, missing: usize) -> Option<Vec<u8>> {
     if missing > MAX_MERGED {
         return None;
     }
+    // Within a run of slashes each place gives the same text.
     text.match_indices('/').find_map(|(at, _)| {
         let (before, after) = text.split_at(at);
-        restore_slashes(&format!("{before}/{after}"), missing - 1)
+        let starts_run = !before.ends_with('/');
+        starts_run.then(|| restore_slashes(&format!("{before}/{after}"), missing - 1))?
     })
 }
 

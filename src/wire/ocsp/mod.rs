@@ -4,6 +4,8 @@ mod cert_id;
 mod get;
 mod request;
 mod response;
+#[cfg(test)]
+mod tests;
 
 pub use cert_id::CertId;
 pub use request::{OcspRequest, OcspRequestError};

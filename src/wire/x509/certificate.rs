@@ -30,10 +30,10 @@ pub struct Certificate {
     signed: Signed,
 }
 
-/// SIGNED{} of X.509: where the parts are, and how they were signed.
+/// SIGNED{} of X.509: where the signed message and the signature are, and how it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::wire) struct Signed {
-    to_be_signed: Range<usize>,
+    message: Range<usize>,
     signature: Range<usize>,
     /// None where certgate does not speak it.
     pub(in crate::wire) algorithm: Option<SignatureAlgorithm>,
@@ -54,7 +54,7 @@ impl Signed {
         let start = der.len() - outer.content.len();
         let after_tbs = start + to_be_signed.encoding.len();
         let signed = Self {
-            to_be_signed: start..after_tbs,
+            message: start..after_tbs,
             signature: der.len() - signature.bits()?.len()..der.len(),
             algorithm: algorithm::signature_algorithm(&identifier),
             identifier: after_tbs..after_tbs + identifier.encoding.len(),
@@ -69,7 +69,7 @@ impl Signed {
 
     /// Checks the signature in `der` under `key`.
     pub(in crate::wire) fn verify(&self, der: &[u8], key: &PublicKey) -> Result<(), BadSignature> {
-        let message = der.get(self.to_be_signed.clone()).ok_or(BadSignature)?;
+        let message = der.get(self.message.clone()).ok_or(BadSignature)?;
         let signature = der.get(self.signature.clone()).ok_or(BadSignature)?;
         key.verify(self.algorithm.ok_or(BadSignature)?, message, signature)
     }

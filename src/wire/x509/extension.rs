@@ -12,6 +12,9 @@ pub(super) const MICROSOFT_SID: ObjectIdentifier = ObjectIdentifier::new_unwrap(
 pub(super) const MICROSOFT_OBJECT_SID: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.25.2.1");
 
+/// Most extensions in one list. Certificates have about ten; looking for repetitions takes the square.
+const MAX_EXTENSIONS: usize = 64;
+
 /// One extension as it lies in the input.
 pub(in crate::wire) struct Extension<'a> {
     /// Content octets of extnID.
@@ -40,6 +43,9 @@ impl<'a> Extension<'a> {
         let mut all = Vec::<Self>::new();
         while !list.is_finished() {
             let extension = Self::read(&list.next()?)?;
+            if all.len() == MAX_EXTENSIONS {
+                return Err("too many extensions");
+            }
             if all.iter().any(|known| known.oid == extension.oid) {
                 return Err("an extension comes twice");
             }

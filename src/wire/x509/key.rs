@@ -99,7 +99,7 @@ impl PublicKey {
     }
 
     /// The octets of subjectPublicKey.
-    pub(in crate::wire) fn key_bits(&self) -> &[u8] {
+    pub fn key_bits(&self) -> &[u8] {
         self.spki.get(self.key_start..).unwrap_or_default()
     }
 

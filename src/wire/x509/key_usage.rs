@@ -71,8 +71,10 @@ impl KeyUsage {
     /// The BIT STRING without trailing zero bits (X.690 §11.2.2).
     pub(super) fn to_der(self) -> Vec<u8> {
         // Bit 0 of the standard is the top bit of the octet.
-        let octet = (self.0 as u8).reverse_bits();
-        tlv::element(BIT_STRING, &[&[octet.trailing_zeros().min(7) as u8, octet]])
+        let [_, low] = self.0.to_be_bytes();
+        let octet = low.reverse_bits();
+        let unused = u8::try_from(octet.trailing_zeros()).map_or(7, |zeros| zeros.min(7));
+        tlv::element(BIT_STRING, &[&[unused, octet]])
     }
 
     /// encipherOnly and decipherOnly are read over: they mean something only beside keyAgreement.

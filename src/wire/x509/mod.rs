@@ -13,6 +13,10 @@ mod key;
 mod key_usage;
 mod name;
 mod name_text;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub(in crate::wire) mod tlv;
 
 pub use attribute::{COMMON_NAME, DEVICE_SERIAL_NUMBER, EMAIL_ADDRESS};

@@ -138,7 +138,9 @@ impl Scanner<'_> {
         match self.bump() {
             Some(character) if "\\\"+,;<>=# ".contains(character) => push(out, character),
             _ => {
-                Err(NameError::new("a \\ is followed neither by a special character nor by two hex digits"))?
+                return Err(NameError::new(
+                    "\\ is followed neither by a special character nor by two hex digits",
+                ));
             }
         }
         Ok(())

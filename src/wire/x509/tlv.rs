@@ -215,11 +215,13 @@ fn read_length(bytes: &[u8]) -> Result<(usize, &[u8]), Reason> {
 
 /// Octets of tag and length before `content_len` octets of content.
 pub(in crate::wire) fn header_len(content_len: usize) -> usize {
-    if content_len < 0x80 { 2 } else { 2 + significant(content_len) }
+    if content_len < 0x80 { 2 } else { 2 + usize::from(significant(content_len)) }
 }
 
-fn significant(length: usize) -> usize {
-    size_of::<usize>() - (length.leading_zeros() / 8) as usize
+/// Octets of a length without leading zeros.
+fn significant(length: usize) -> u8 {
+    let bits = usize::BITS - length.leading_zeros();
+    u8::try_from(bits.div_ceil(8)).unwrap_or(u8::MAX)
 }
 
 /// Appends tag and length.
@@ -228,10 +230,9 @@ pub(in crate::wire) fn push_header(out: &mut Vec<u8>, tag: u8, content_len: usiz
     match u8::try_from(content_len) {
         Ok(short) if short < 0x80 => out.push(short),
         _ => {
-            let octets = content_len.to_be_bytes();
             let count = significant(content_len);
-            out.push(0x80 | count as u8);
-            out.extend(octets.iter().skip(octets.len() - count));
+            out.push(0x80 | count);
+            out.extend(content_len.to_be_bytes().iter().skip(size_of::<usize>() - usize::from(count)));
         }
     }
 }

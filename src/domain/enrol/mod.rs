@@ -1,6 +1,14 @@
 //! The enrolment decision: from a proven request and its evidence to the only thing that can be signed.
 
+mod decide;
+mod order;
+mod refusal;
+
 use serde::{Deserialize, Serialize};
+
+pub use decide::{Decision, Deferral, EnrolRequest, MessageAlgorithms, Renewed, authorise, defer};
+pub use order::{IssueOrder, IssuerFacts};
+pub use refusal::{Refusal, RefusalReason};
 
 use super::{
     binding::{Assurance, BoundObject, Evidence},

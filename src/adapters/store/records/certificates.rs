@@ -1,0 +1,152 @@
+//! Certificates, bindings, causes.
+
+use super::{Records, conflict};
+use crate::{
+    adapters::store::{
+        key::{self, Key},
+        record,
+        rows::{Flow, Rows, WriteRows},
+        table::Table,
+    },
+    domain::{
+        binding::{Binding, BoundObject},
+        certificate::CertificateRecord,
+        status::{Cause, CauseKey, Effect},
+    },
+    ports::store::{Causes, CausesMut, Certificates, CertificatesMut, Page, StoreResult},
+    types::{CertificateId, Fingerprint, IssuerId, SerialNumber},
+};
+
+impl<R: Rows> Certificates for Records<R> {
+    fn certificate(&self, id: &CertificateId) -> StoreResult<Option<CertificateRecord>> {
+        self.0.record(Table::Certificates, &key::certificate(id))
+    }
+
+    fn is_issued(&self, id: &CertificateId) -> StoreResult<bool> {
+        self.0.contains(Table::Certificates, &key::certificate(id))
+    }
+
+    fn certificate_by_fingerprint(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> StoreResult<Option<CertificateRecord>> {
+        self.0.record_by(Table::CertificatesByFingerprint, fingerprint.as_bytes(), Table::Certificates)
+    }
+
+    fn certificates_by_serial(&self, serial: &SerialNumber) -> StoreResult<Vec<CertificateRecord>> {
+        let index = Table::CertificatesBySerial;
+        let range = key::starting_with(&Key::default().serial(serial).done());
+        self.0.list(index, &range, usize::MAX, |key, target| {
+            self.0.indexed(index, key, Table::Certificates, target)
+        })
+    }
+
+    fn certificates(&self, page: &Page<CertificateId>) -> StoreResult<Vec<CertificateRecord>> {
+        let after = key::after(page.after.as_ref().map(key::certificate));
+        self.0.records(Table::Certificates, &after, page.limit)
+    }
+
+    fn count_certificates(&self) -> StoreResult<u64> {
+        self.0.count(Table::Certificates)
+    }
+
+    fn bindings(&self, id: &CertificateId) -> StoreResult<Vec<Binding>> {
+        let range = key::starting_with(&key::certificate(id));
+        self.0.records(Table::Bindings, &range, usize::MAX)
+    }
+
+    fn bound_to(&self, object: &BoundObject) -> StoreResult<Vec<Binding>> {
+        let index = Table::BindingsByObject;
+        let range = key::starting_with(&key::object(object));
+        self.0.list(index, &range, usize::MAX, |key, target| {
+            self.0.indexed(index, key, Table::Bindings, target)
+        })
+    }
+}
+
+impl CertificatesMut for Records<WriteRows<'_>> {
+    fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()> {
+        let id = &certificate.id;
+        let key = key::certificate(id);
+        let fingerprint = certificate.fingerprint.as_bytes();
+        if self.0.contains(Table::Certificates, &key)? {
+            return Err(conflict("certificate", id, "exists already"));
+        }
+        if self.0.contains(Table::CertificatesByFingerprint, fingerprint)? {
+            return Err(conflict("certificate", id, "has the fingerprint of another"));
+        }
+        self.0.put(Table::CertificatesByFingerprint, fingerprint, &key)?;
+        self.0.put(Table::CertificatesBySerial, &key::serial_then_issuer(id), &key)?;
+        self.0.put_record(Table::Certificates, &key, certificate)
+    }
+
+    fn insert_binding(&mut self, binding: &Binding) -> StoreResult<()> {
+        let certificate = key::certificate(&binding.certificate);
+        let object = key::object(&binding.object);
+        let key = Key::default().bytes(&certificate).bytes(&object).done();
+        if self.0.contains(Table::Bindings, &key)? {
+            return Err(conflict("binding of", &binding.certificate, "to this object exists already"));
+        }
+        let by_object = Key::default().bytes(&object).bytes(&certificate).done();
+        self.0.put(Table::BindingsByObject, &by_object, &key)?;
+        self.0.put_record(Table::Bindings, &key, binding)
+    }
+}
+
+impl<R: Rows> Causes for Records<R> {
+    fn causes(&self, id: &CertificateId) -> StoreResult<Vec<Cause>> {
+        let range = key::starting_with(&key::certificate(id));
+        self.0.records(Table::Causes, &range, usize::MAX)
+    }
+
+    fn visit_causes(
+        &self,
+        issuer: &IssuerId,
+        visit: &mut dyn FnMut(&SerialNumber, Vec<Cause>) -> StoreResult<()>,
+    ) -> StoreResult<()> {
+        let table = Table::Causes;
+        let mut current: Option<(SerialNumber, Vec<Cause>)> = None;
+        let range = key::starting_with(&Key::default().text(issuer.as_str()).done());
+        self.0.scan(table, &range, |key, bytes| {
+            let cause = record::decode(table, key, bytes)?;
+            let serial = key::read_certificate(key)
+                .ok_or_else(|| record::corrupt(table, key, "its key names no certificate".to_owned()))?
+                .serial;
+            match &mut current {
+                Some((last, causes)) if *last == serial => causes.push(cause),
+                _ => {
+                    if let Some((done, causes)) = current.replace((serial, vec![cause])) {
+                        visit(&done, causes)?;
+                    }
+                }
+            }
+            Ok(Flow::Continue(()))
+        })?;
+        current.map_or(Ok(()), |(last, causes)| visit(&last, causes))
+    }
+}
+
+impl CausesMut for Records<WriteRows<'_>> {
+    fn put_cause(&mut self, id: &CertificateId, cause: &Cause) -> StoreResult<()> {
+        let key = key::cause(id, &cause.key);
+        if cause.effect == Effect::Hold && self.is_permanent(&key)? {
+            return Err(conflict("cause of", id, "is permanent and cannot become a hold"));
+        }
+        self.0.put_record(Table::Causes, &key, cause)
+    }
+
+    fn release_cause(&mut self, id: &CertificateId, cause: &CauseKey) -> StoreResult<()> {
+        let key = key::cause(id, cause);
+        if self.is_permanent(&key)? {
+            return Err(conflict("cause of", id, "is permanent and cannot be released"));
+        }
+        self.0.remove(Table::Causes, &key)
+    }
+}
+
+impl Records<WriteRows<'_>> {
+    fn is_permanent(&self, key: &[u8]) -> StoreResult<bool> {
+        let stored: Option<Cause> = self.0.record(Table::Causes, key)?;
+        Ok(stored.is_some_and(|cause| matches!(cause.effect, Effect::Revoke { .. })))
+    }
+}

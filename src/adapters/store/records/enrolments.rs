@@ -1,0 +1,137 @@
+//! Tickets and enrolments.
+
+use serde::{Deserialize, Serialize};
+
+use super::Records;
+use crate::{
+    adapters::store::{
+        key::{self, Key},
+        rows::{Rows, WriteRows},
+        table::Table,
+    },
+    domain::{
+        challenge::Ticket,
+        enrol::{Enrolment, EnrolmentState},
+    },
+    ports::store::{Enrolments, EnrolmentsMut, Page, StoreResult, Tickets, TicketsMut},
+    types::{EnrolmentId, Fingerprint, ProfileName, TicketId, TransactionId},
+};
+
+impl<R: Rows> Tickets for Records<R> {
+    fn ticket(&self, id: &TicketId) -> StoreResult<Option<Ticket>> {
+        self.0.record(Table::Tickets, id.as_str().as_bytes())
+    }
+
+    fn ticket_by_mac(&self, mac: &[u8; 32]) -> StoreResult<Option<Ticket>> {
+        self.0.record_by(Table::TicketsByMac, mac, Table::Tickets)
+    }
+
+    fn tickets(&self, page: &Page<TicketId>) -> StoreResult<Vec<Ticket>> {
+        let after = page.after.as_ref().map(|id| id.as_str().as_bytes().to_vec());
+        self.0.records(Table::Tickets, &key::after(after), page.limit)
+    }
+}
+
+impl TicketsMut for Records<WriteRows<'_>> {
+    fn put_ticket(&mut self, ticket: &Ticket) -> StoreResult<()> {
+        let key = ticket.id.as_str().as_bytes();
+        self.refuse_taken(Table::TicketsByMac, &ticket.secret_mac, key, "ticket", "has another one's MAC")?;
+        let before = self.ticket(&ticket.id)?.map(|before| before.secret_mac);
+        if before != Some(ticket.secret_mac) {
+            if let Some(mac) = before {
+                self.0.remove(Table::TicketsByMac, &mac)?;
+            }
+            self.0.put(Table::TicketsByMac, &ticket.secret_mac, key)?;
+        }
+        self.0.put_record(Table::Tickets, key, ticket)
+    }
+}
+
+/// An enrolment with its place in the order of arrival: what is newest, and who comes first, does not depend on a clock.
+#[derive(Serialize, Deserialize)]
+struct Arrived {
+    arrival: u64,
+    enrolment: Enrolment,
+}
+
+impl<R: Rows> Enrolments for Records<R> {
+    fn enrolment(&self, id: &EnrolmentId) -> StoreResult<Option<Enrolment>> {
+        let arrived: Option<Arrived> = self.0.record(Table::Enrolments, id.as_str().as_bytes())?;
+        Ok(arrived.map(|arrived| arrived.enrolment))
+    }
+
+    fn enrolment_by_request(&self, request_key: &Fingerprint) -> StoreResult<Option<Enrolment>> {
+        self.newest_enrolment(Table::EnrolmentsByRequest, request_key.as_bytes())
+    }
+
+    fn enrolment_by_transaction(
+        &self,
+        profile: &ProfileName,
+        transaction: &TransactionId,
+        signer_key: &Fingerprint,
+    ) -> StoreResult<Option<Enrolment>> {
+        let key = by_transaction(profile, transaction, signer_key).done();
+        self.newest_enrolment(Table::EnrolmentsByTransaction, &key)
+    }
+
+    fn pending_enrolments(&self, limit: usize) -> StoreResult<Vec<Enrolment>> {
+        let index = Table::EnrolmentsPending;
+        self.0.list(index, &key::ALL, limit, |key, id| {
+            let arrived: Arrived = self.0.indexed(index, key, Table::Enrolments, id)?;
+            Ok(arrived.enrolment)
+        })
+    }
+
+    fn count_pending_enrolments(&self) -> StoreResult<u64> {
+        self.0.count(Table::EnrolmentsPending)
+    }
+}
+
+impl<R: Rows> Records<R> {
+    /// The last to arrive of those that `index` has under `prefix`.
+    fn newest_enrolment(&self, index: Table, prefix: &[u8]) -> StoreResult<Option<Enrolment>> {
+        let newest = self.0.last(index, &key::starting_with(prefix), |key, id| {
+            self.0.indexed::<Arrived>(index, key, Table::Enrolments, id)
+        })?;
+        Ok(newest.map(|arrived| arrived.enrolment))
+    }
+}
+
+impl EnrolmentsMut for Records<WriteRows<'_>> {
+    fn put_enrolment(&mut self, enrolment: &Enrolment) -> StoreResult<()> {
+        let key = enrolment.id.as_str().as_bytes();
+        let before: Option<Arrived> = self.0.record(Table::Enrolments, key)?;
+        let arrival = match &before {
+            Some(before) => before.arrival,
+            None => self.next_number("enrolments")?,
+        };
+        let old = before.map(|before| index_rows(arrival, &before.enrolment)).unwrap_or_default();
+        let new = index_rows(arrival, enrolment);
+        for (table, row) in old.iter().filter(|row| !new.contains(row)) {
+            self.0.remove(*table, row)?;
+        }
+        for (table, row) in new.iter().filter(|row| !old.contains(row)) {
+            self.0.put(*table, row, key)?;
+        }
+        self.0.put_record(Table::Enrolments, key, &Arrived { arrival, enrolment: enrolment.clone() })
+    }
+}
+
+/// The index rows that point to an enrolment.
+fn index_rows(arrival: u64, enrolment: &Enrolment) -> Vec<(Table, Vec<u8>)> {
+    let request = Key::default().bytes(enrolment.request_key.as_bytes()).number(arrival);
+    let transaction =
+        by_transaction(&enrolment.profile, &enrolment.transaction, &enrolment.signer_key).number(arrival);
+    let mut rows = vec![
+        (Table::EnrolmentsByRequest, request.done()),
+        (Table::EnrolmentsByTransaction, transaction.done()),
+    ];
+    if enrolment.state == EnrolmentState::Pending {
+        rows.push((Table::EnrolmentsPending, key::number(arrival)));
+    }
+    rows
+}
+
+fn by_transaction(profile: &ProfileName, transaction: &TransactionId, signer_key: &Fingerprint) -> Key {
+    Key::default().text(profile.as_str()).text(transaction.as_str()).bytes(signer_key.as_bytes())
+}
