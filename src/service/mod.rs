@@ -13,7 +13,7 @@
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`maintain`] | what time brings: jobs, renewals, new CRLs |
-//! | [`health`] | whether everything works |
+//! | [`issuer`], [`health`] | what there is, and whether it works |
 
 pub mod audit;
 pub mod authority;
@@ -25,6 +25,8 @@ pub mod enrol;
 mod error;
 pub mod health;
 pub mod issue;
+pub mod issuer;
+mod listing;
 pub mod maintain;
 pub mod metric;
 pub mod ocsp;
@@ -42,6 +44,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 pub use error::ServiceError;
+pub use listing::Listing;
 
 use crate::{
     ports::{Clock, Keyring, Random, Store},
@@ -144,6 +147,7 @@ pub struct Gateway {
     ocsp: ocsp::AnswerCache,
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
+    refusals: enrol::RefusalMeter,
 }
 
 impl Gateway {
@@ -168,6 +172,7 @@ impl Gateway {
             ocsp,
             crls,
             work: maintain::WorkSignal::default(),
+            refusals: enrol::RefusalMeter::default(),
         };
         Ok(gateway)
     }

@@ -15,7 +15,7 @@
 //! |---|---|---|---|
 //! | `GET /status` | R | | [`GatewayStatus`](crate::service::health::GatewayStatus) |
 //! | `GET /health` | R | | [`HealthReport`](crate::service::health::HealthReport) |
-//! | `GET /issuers` | R | | listing of [`IssuerView`](crate::service::health::IssuerView) |
+//! | `GET /issuers` | R | | listing of [`IssuerView`](crate::service::issuer::IssuerView) |
 //! | `GET /issuers/{issuer}` | R | | `IssuerView` |
 //! | `GET /profiles` | R | | listing of [`ProfileView`] |
 //! | `GET /profiles/{profile}` | R | | `ProfileView` |
