@@ -8,11 +8,11 @@ use std::{
 };
 
 use certgate::{
-    domain::{challenge::Ticket, user::User},
+    domain::challenge::Ticket,
     ports::store::{Store, StoreError, Tx},
 };
 
-use crate::samples::{at, certificate, certificate_id, fact, job, mac, read, ticket, user, write};
+use crate::samples::{at, certificate, fact, job, mac, read, ticket, user, write};
 
 /// What a closure of these claims refuses with.
 fn no() -> StoreError {
@@ -129,27 +129,39 @@ pub(crate) fn neighbours_of_a_panic_run_again(store: &dyn Store) {
     assert_eq!(counted(store), 75);
 }
 
-pub(crate) fn a_refusal_never_rests_on_what_was_undone(store: &dyn Store) {
-    // Writers claim a name and always take it back; askers look whether it is taken. It never is, durably.
+/// A refusal that says which count it saw.
+#[derive(Debug)]
+enum Refusal {
+    Saw(u64),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub(crate) fn a_refusal_rests_on_what_is_durable(store: &dyn Store) {
     at_once(12, |number| {
-        for _ in 0..20 {
-            if number % 3 == 0 {
-                let taken_back: Result<(), StoreError> = store.write(|tx| {
-                    tx.put_user(&user("name", 1))?;
-                    Err(no())
-                });
-                assert_eq!(taken_back, Err(no()));
-            } else if number % 3 == 1 {
-                let asked: Result<Option<User>, StoreError> =
-                    store.write(|tx| tx.user(&"name".parse().unwrap()));
-                assert_eq!(asked, Ok(None));
-            } else {
-                let id = certificate_id("issuing/01");
-                write(store, |tx| tx.append_audit(&fact(&id.to_string())));
-            }
+        for _ in 0..40 {
+            let answer: Result<u64, Refusal> = store.write(|tx| {
+                let saw = tx.user(&"counter".parse().unwrap())?.map_or(0, |counter| counter.version);
+                match number % 4 {
+                    // Reads and refuses.
+                    0 => Err(Refusal::Saw(saw)),
+                    // Writes, refuses, and so undoes what its neighbours wrote.
+                    1 => count_up(tx).map_err(Refusal::from).and(Err(Refusal::Saw(saw))),
+                    // Only reads.
+                    2 => Ok(saw),
+                    _ => Ok(count_up(tx)?),
+                }
+            });
+            let (Ok(saw) | Err(Refusal::Saw(saw))) = answer else { panic!("{answer:?}") };
+            assert!(counted(store) >= saw, "{number} saw {saw}");
         }
     });
-    assert_eq!(read(store, |view| view.audit_events(0, usize::MAX)).len(), 80);
+    assert_eq!(counted(store), 120);
 }
 
 pub(crate) fn one_worker_gets_each_job(store: &dyn Store) {

@@ -6,6 +6,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    thread,
 };
 
 use certgate::{
@@ -40,6 +41,10 @@ impl Dice {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^ (mixed >> 27)
     }
+
+    fn flip(&mut self) -> bool {
+        self.roll().is_multiple_of(2)
+    }
 }
 
 impl Disk {
@@ -51,13 +56,13 @@ impl Disk {
     /// What a cut leaves.
     fn after_cut(&self, dice: &mut Dice) -> Vec<u8> {
         let mut left = self.synced.clone();
-        if left.len() != self.written.len() && dice.roll() % 2 == 0 {
+        if left.len() != self.written.len() && dice.flip() {
             left.resize(self.written.len(), 0);
         }
         for (start, end) in &self.dirty {
             for sector in (start / SECTOR)..end.div_ceil(SECTOR) {
                 let (from, to) = ((sector * SECTOR).max(*start), ((sector + 1) * SECTOR).min(*end));
-                if to <= left.len() && to <= self.written.len() && dice.roll() % 2 == 0 {
+                if to <= left.len() && to <= self.written.len() && dice.flip() {
                     left[from..to].copy_from_slice(&self.written[from..to]);
                 }
             }
@@ -121,21 +126,20 @@ impl StorageBackend for Drive {
     }
 }
 
-/// Issues certificates number `from`, `from` + 1 .. until the power fails; gives the last acknowledged number.
-fn issue_until_the_cut(store: &dyn Store, from: u64) -> u64 {
-    let mut acknowledged = from - 1;
-    loop {
-        let next = acknowledged + 1;
-        let issued: Result<(), StoreError> = store.write(|tx| {
-            tx.put_user(&user("counter", next))?;
-            tx.insert_certificate(&certificate(&format!("issuing/{next:04x}")))?;
-            tx.append_audit(&fact(&next.to_string()))
-        });
-        if issued.is_err() || next > 200 {
-            return acknowledged;
-        }
-        acknowledged = next;
-    }
+/// Issues the next certificate, whose number is the count of all so far.
+fn issue(store: &dyn Store) -> Result<u64, StoreError> {
+    store.write(|tx| {
+        let next = tx.user(&"counter".parse().unwrap())?.map_or(1, |counter| counter.version + 1);
+        tx.put_user(&user("counter", next))?;
+        tx.insert_certificate(&certificate(&format!("issuing/{next:04x}")))?;
+        tx.append_audit(&fact(&next.to_string()))?;
+        Ok(next)
+    })
+}
+
+/// Issues certificates until the power fails, or enough of them; gives the last acknowledged number, 0 if there is none.
+fn issue_until_the_cut(store: &dyn Store) -> u64 {
+    (0..200).map_while(|_| issue(store).ok()).last().unwrap_or(0)
 }
 
 /// How many certificates are there, after making sure that every record agrees.
@@ -164,7 +168,7 @@ fn survives(cut: u64, second: u64, made: &[u8]) {
         if let Ok(store) = RedbStore::on(drive.clone()) {
             let found = issued(&store);
             assert!(found >= acknowledged, "cut {cut}, {second}: {found} of {acknowledged} are left");
-            acknowledged = issue_until_the_cut(&store, found + 1);
+            acknowledged = found.max(issue_until_the_cut(&store));
         }
         content = drive.after_cut(&mut dice);
     }
@@ -187,5 +191,22 @@ fn what_was_acknowledged_survives_power_cuts() {
     }
     for cut in (200..2000).step_by(97) {
         survives(cut, cut % 37, &made);
+    }
+}
+
+#[test]
+fn a_cut_answers_every_writer_of_the_batch() {
+    for cut in (0..400).step_by(29) {
+        let drive = Drive::new(Vec::new(), u64::MAX);
+        let store = RedbStore::on(drive.clone()).unwrap();
+        drive.0.lock().unwrap().left = cut;
+        let acknowledged = thread::scope(|scope| {
+            let writers: Vec<_> = (0..12).map(|_| scope.spawn(|| issue_until_the_cut(&store))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).max().unwrap()
+        });
+        let refused = issue(&store).unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+        let content = drive.after_cut(&mut Dice(cut));
+        assert!(issued(&RedbStore::on(Drive::new(content, u64::MAX)).unwrap()) >= acknowledged);
     }
 }
