@@ -1,5 +1,5 @@
-//! Pure decisions: no I/O, no clock, no randomness but what is passed in. The records that the store keeps are defined
-//! beside the decisions about them.
+//! Pure decisions: no I/O, no clock, no randomness but what is passed in. The records that the store keeps
+//! are defined beside the decisions about them.
 
 pub mod access;
 pub mod audit;
@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod crl;
 pub mod device;
+mod digest;
 pub mod enrol;
 pub mod issuer;
 pub mod key;

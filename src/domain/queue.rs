@@ -1,5 +1,7 @@
 //! Jobs: what must still happen after a commit. Written with the state change that causes them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::{IssuerId, Timestamp};
@@ -16,7 +18,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// Jobs of one lane run one after another, in the order in which they were written; lanes run side by side.
+    /// Jobs of one lane run one after another, in the order in which they were written; lanes run side by
+    /// side.
     pub fn lane(&self) -> String {
         match self {
             Self::BuildCrl { issuer } => format!("crl/{issuer}"),
@@ -43,4 +46,50 @@ pub struct Job {
     pub last_error: Option<String>,
     /// Given up; visible, and out of the way of its lane.
     pub dead: bool,
+}
+
+/// A job is put aside for people after this many failures: with [`retry_after`] about two hours of trying.
+pub const MAX_ATTEMPTS: u32 = 20;
+
+/// How long to wait after the `attempts`-th failure (1, 2, 3 ...): 1 s, doubling, at most 10 minutes.
+pub fn retry_after(attempts: u32) -> Duration {
+    const LONGEST: u64 = 600;
+    Duration::from_secs(1_u64.checked_shl(attempts.saturating_sub(1)).map_or(LONGEST, |s| s.min(LONGEST)))
+}
+
+/// What becomes of a job that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// Try again then.
+    RetryAt(Timestamp),
+    /// Give up; somebody must look at it.
+    Dead,
+}
+
+/// Decides after the `attempts`-th failure (1, 2, 3 ...).
+pub fn after_failure(attempts: u32, now: Timestamp) -> AfterFailure {
+    if attempts >= MAX_ATTEMPTS {
+        AfterFailure::Dead
+    } else {
+        AfterFailure::RetryAt(now.plus(retry_after(attempts)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_ten_minutes() {
+        let waits: Vec<u64> =
+            [0, 1, 2, 3, 10, 11, 64, 65, u32::MAX].map(|n| retry_after(n).as_secs()).to_vec();
+        assert_eq!(waits, [1, 1, 2, 4, 512, 600, 600, 600, 600]);
+    }
+
+    #[test]
+    fn gives_up_after_the_last_attempt() {
+        let now = Timestamp::from_unix(1_800_000_000);
+        assert_eq!(after_failure(1, now), AfterFailure::RetryAt(Timestamp::from_unix(1_800_000_001)));
+        assert_eq!(after_failure(MAX_ATTEMPTS, now), AfterFailure::Dead);
+    }
 }

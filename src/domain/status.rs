@@ -86,13 +86,262 @@ pub enum Status {
     NotYetValid,
 }
 
-/// The revocation that `causes` amount to, if any: the OR rule of DESIGN section 2. The strongest permanent cause wins (keyCompromise first, then the
-/// earliest), else the earliest hold.
-pub fn revocation(_causes: &[Cause]) -> Option<Revocation> {
-    todo!()
+/// A change to the causes of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CauseChange {
+    /// Add or replace the cause with this key, where [`check_change`] allows it.
+    Put(Cause),
+    /// Remove the cause with this key, if it is a hold; a permanent cause stays.
+    Release(CauseKey),
+}
+
+/// The revocation that `causes` amount to, if any: the OR rule of DESIGN section 2. The strongest permanent
+/// cause wins: compromise of a key first, then the earliest (of equally early ones the lower code); else the
+/// earliest hold.
+pub fn revocation(causes: &[Cause]) -> Option<Revocation> {
+    let permanent = causes.iter().filter_map(|cause| match cause.effect {
+        Effect::Revoke { reason } => Some(shown(cause, reason)),
+        Effect::Hold => None,
+    });
+    let holds = causes.iter().filter(|cause| cause.effect == Effect::Hold);
+    permanent
+        .min_by_key(strength)
+        .or_else(|| holds.map(|cause| shown(cause, RevocationReason::CertificateHold)).min_by_key(strength))
 }
 
 /// The effective status of a certificate.
-pub fn effective(_causes: &[Cause], _validity: &Validity, _now: Timestamp) -> Status {
-    todo!()
+pub fn effective(causes: &[Cause], validity: &Validity, now: Timestamp) -> Status {
+    match revocation(causes) {
+        Some(Revocation { reason: RevocationReason::CertificateHold, .. }) => Status::Hold,
+        Some(_) => Status::Revoked,
+        None if now < validity.not_before => Status::NotYetValid,
+        None if now > validity.not_after => Status::Expired,
+        None => Status::Good,
+    }
+}
+
+fn shown(cause: &Cause, reason: RevocationReason) -> Revocation {
+    // A permanent cause never reads as a hold, whatever was recorded: a hold can be released.
+    let reason = match (cause.effect, reason) {
+        (Effect::Revoke { .. }, RevocationReason::CertificateHold) => RevocationReason::Unspecified,
+        _ => reason,
+    };
+    Revocation { at: cause.since, reason, invalidity_date: cause.invalidity_date }
+}
+
+/// Smallest is strongest. The last two fields make the order total, so that the order of the causes never
+/// matters.
+fn strength(revocation: &Revocation) -> (bool, Timestamp, u8, Option<Timestamp>) {
+    let Revocation { at, reason, invalidity_date } = *revocation;
+    (!is_compromise(reason), at, reason.code(), invalidity_date)
+}
+
+fn is_compromise(reason: RevocationReason) -> bool {
+    matches!(reason, RevocationReason::KeyCompromise | RevocationReason::CaCompromise)
+}
+
+/// A change to the causes of a certificate that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRefused {
+    /// certificateHold is not a reason for a permanent revocation.
+    #[error("certificateHold is no reason for a permanent revocation: put the certificate on hold instead")]
+    HoldIsNotPermanent,
+    /// A hold would change nothing.
+    #[error("the certificate is already revoked for good ({0}): a hold would change nothing")]
+    HoldOnRevoked(RevocationReason),
+    /// The certificate is revoked; only a raise to keyCompromise is possible.
+    #[error(
+        "the certificate is already revoked for good ({0}): the reason can only be raised to keyCompromise"
+    )]
+    AlreadyRevoked(RevocationReason),
+}
+
+/// Whether `new` may be recorded beside, or in the place of, `existing` (RFC 5280 §5.3.1 and mdm-and-console
+/// 7.2).
+///
+/// A permanent cause is never replaced, but for one that raises the reason to keyCompromise. An operator's
+/// own act (kind [`CauseKind::Manual`]) is refused where it would change nothing; causes from devices and
+/// users are recorded beside whatever is there. For those a refusal means that the certificate has the same
+/// cause already, and nothing needs to be written.
+pub fn check_change(existing: &[Cause], new: &Cause) -> Result<(), ChangeRefused> {
+    if new.effect == (Effect::Revoke { reason: RevocationReason::CertificateHold }) {
+        return Err(ChangeRefused::HoldIsNotPermanent);
+    }
+    let by_hand = new.key.kind == CauseKind::Manual;
+    let concerned: Vec<Cause> = existing.iter().filter(|c| by_hand || c.key == new.key).cloned().collect();
+    let Some(before) = revocation(&concerned).filter(|r| r.reason != RevocationReason::CertificateHold)
+    else {
+        return Ok(());
+    };
+    match new.effect {
+        Effect::Hold => Err(ChangeRefused::HoldOnRevoked(before.reason)),
+        Effect::Revoke { reason: RevocationReason::KeyCompromise } if !is_compromise(before.reason) => Ok(()),
+        Effect::Revoke { .. } => Err(ChangeRefused::AlreadyRevoked(before.reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const T0: u64 = 1_800_000_000;
+
+    fn cause(kind: CauseKind, reference: &str, effect: Effect, since: u64) -> Cause {
+        Cause {
+            key: CauseKey { kind, reference: reference.to_owned() },
+            effect,
+            since: Timestamp::from_unix(since),
+            invalidity_date: None,
+            actor: "test".to_owned(),
+            note: String::new(),
+        }
+    }
+
+    fn revoke(reason: RevocationReason) -> Effect {
+        Effect::Revoke { reason }
+    }
+
+    fn validity() -> Validity {
+        Validity { not_before: Timestamp::from_unix(T0), not_after: Timestamp::from_unix(T0 + 1000) }
+    }
+
+    #[test]
+    fn without_causes_only_time_counts() {
+        let status = |at| effective(&[], &validity(), Timestamp::from_unix(at));
+        assert_eq!(status(T0 - 1), Status::NotYetValid);
+        assert_eq!(status(T0), Status::Good);
+        assert_eq!(status(T0 + 1000), Status::Good);
+        assert_eq!(status(T0 + 1001), Status::Expired);
+    }
+
+    #[test]
+    fn key_compromise_beats_an_earlier_cause() {
+        let causes = [
+            cause(CauseKind::DeviceLifecycle, "wipe", revoke(RevocationReason::CessationOfOperation), T0),
+            cause(CauseKind::Manual, "revoke", revoke(RevocationReason::KeyCompromise), T0 + 9),
+            cause(CauseKind::DeviceCondition, "lost", Effect::Hold, T0 - 9),
+        ];
+        let shown = revocation(&causes).unwrap();
+        assert_eq!((shown.reason, shown.at.unix()), (RevocationReason::KeyCompromise, T0 + 9));
+    }
+
+    #[test]
+    fn the_earliest_of_equals_is_shown() {
+        let causes = [
+            cause(CauseKind::DeviceLifecycle, "wipe", Effect::Hold, T0 + 5),
+            cause(CauseKind::DeviceCondition, "lost", Effect::Hold, T0 + 2),
+        ];
+        assert_eq!(revocation(&causes).unwrap().at.unix(), T0 + 2);
+        assert_eq!(effective(&causes, &validity(), Timestamp::from_unix(T0 + 2000)), Status::Hold);
+    }
+
+    #[test]
+    fn a_manual_revocation_is_only_raised_to_key_compromise() {
+        let superseded = cause(CauseKind::Manual, "revoke", revoke(RevocationReason::Superseded), T0);
+        let again = |effect| cause(CauseKind::Manual, "revoke", effect, T0 + 1);
+        let existing = std::slice::from_ref(&superseded);
+        assert_eq!(check_change(existing, &again(revoke(RevocationReason::KeyCompromise))), Ok(()));
+        assert_eq!(
+            check_change(existing, &again(revoke(RevocationReason::CessationOfOperation))),
+            Err(ChangeRefused::AlreadyRevoked(RevocationReason::Superseded))
+        );
+        assert_eq!(
+            check_change(existing, &cause(CauseKind::Manual, "hold", Effect::Hold, T0 + 1)),
+            Err(ChangeRefused::HoldOnRevoked(RevocationReason::Superseded))
+        );
+        let compromised = again(revoke(RevocationReason::KeyCompromise));
+        assert_eq!(
+            check_change(std::slice::from_ref(&compromised), &compromised),
+            Err(ChangeRefused::AlreadyRevoked(RevocationReason::KeyCompromise))
+        );
+    }
+
+    #[test]
+    fn a_device_cause_is_recorded_beside_a_manual_revocation() {
+        let manual = cause(CauseKind::Manual, "revoke", revoke(RevocationReason::Superseded), T0);
+        let wipe = cause(CauseKind::DeviceLifecycle, "wipe", Effect::Hold, T0 + 1);
+        assert_eq!(check_change(&[manual], &wipe), Ok(()));
+    }
+
+    #[test]
+    fn a_permanent_cause_is_never_replaced_by_a_hold() {
+        let wiped =
+            cause(CauseKind::DeviceLifecycle, "wipe", revoke(RevocationReason::CessationOfOperation), T0);
+        let hold = Cause { effect: Effect::Hold, ..wiped.clone() };
+        assert!(check_change(&[wiped], &hold).is_err());
+    }
+
+    #[test]
+    fn certificate_hold_is_no_permanent_reason() {
+        let odd = cause(CauseKind::Manual, "revoke", revoke(RevocationReason::CertificateHold), T0);
+        assert_eq!(check_change(&[], &odd), Err(ChangeRefused::HoldIsNotPermanent));
+        assert_eq!(effective(&[odd], &validity(), Timestamp::from_unix(T0)), Status::Revoked);
+    }
+
+    fn any_cause() -> impl Strategy<Value = Cause> {
+        let kind = prop::sample::select(vec![
+            CauseKind::Manual,
+            CauseKind::DeviceLifecycle,
+            CauseKind::DeviceCondition,
+            CauseKind::UserState,
+            CauseKind::Superseded,
+        ]);
+        let effect = prop_oneof![
+            Just(Effect::Hold),
+            prop::sample::select(RevocationReason::ALL.to_vec())
+                .prop_filter("not a permanent reason", |r| *r != RevocationReason::CertificateHold)
+                .prop_map(revoke),
+        ];
+        let date = prop::option::of(T0..T0 + 4).prop_map(|t| t.map(Timestamp::from_unix));
+        (kind, "[a-c]", effect, T0..T0 + 8, date).prop_map(
+            |(kind, reference, effect, since, invalidity_date)| Cause {
+                invalidity_date,
+                ..cause(kind, &reference, effect, since)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_causes_never_matters(
+            (causes, shuffled) in prop::collection::vec(any_cause(), 0..6)
+                .prop_flat_map(|v| (Just(v.clone()), Just(v).prop_shuffle()))
+        ) {
+            prop_assert_eq!(revocation(&causes), revocation(&shuffled));
+        }
+
+        #[test]
+        fn releasing_one_hold_leaves_the_others(
+            causes in prop::collection::vec(any_cause(), 1..6), pick in any::<prop::sample::Index>()
+        ) {
+            let mut left = causes.clone();
+            let released = left.remove(pick.index(causes.len()));
+            prop_assume!(released.effect == Effect::Hold);
+            prop_assert_eq!(revocation(&left).is_none(), left.is_empty());
+            if left.iter().any(|c| c.effect != Effect::Hold) {
+                prop_assert_eq!(revocation(&left), revocation(&causes));
+            }
+        }
+
+        #[test]
+        fn a_permanent_revocation_never_becomes_good(
+            changes in prop::collection::vec((any_cause(), any::<bool>()), 1..12), at in T0 - 5..T0 + 2000
+        ) {
+            let mut causes: Vec<Cause> = Vec::new();
+            let mut revoked = false;
+            for (new, release) in changes {
+                if release {
+                    causes.retain(|c| c.key != new.key || c.effect != Effect::Hold);
+                } else if check_change(&causes, &new).is_ok() {
+                    causes.retain(|c| c.key != new.key);
+                    causes.push(new);
+                }
+                let status = effective(&causes, &validity(), Timestamp::from_unix(at));
+                prop_assert!(!revoked || status == Status::Revoked);
+                revoked = status == Status::Revoked;
+            }
+        }
+    }
 }

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Timestamp, UserId};
+use super::{
+    device::{InvalidRecord, checked_attributes, checked_sid, checked_text},
+    status::{Cause, CauseChange, CauseKey, CauseKind, Effect},
+};
+use crate::types::{RevocationReason, Timestamp, UserId};
 
 /// Where a user stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,4 +51,182 @@ pub struct User {
     pub created_at: Timestamp,
     /// Grows with each change.
     pub version: u64,
+}
+
+/// What is known of a user when they are recorded. Empty text = not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct UserDetails {
+    /// userPrincipalName.
+    pub upn: String,
+    /// E-mail address.
+    pub email: String,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Display name.
+    pub display_name: String,
+    /// Distinguished name in the directory (RFC 4514).
+    pub dn: String,
+    /// Security identifier.
+    pub sid: Option<String>,
+    /// Locale.
+    pub locale: String,
+    /// Further attributes.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What can happen to a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserEvent {
+    /// Disabled in the directory or by an operator.
+    Disable,
+    /// Enabled again.
+    Enable,
+    /// Deleted, for good.
+    Delete,
+}
+
+/// The outcome of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserTransition {
+    /// The user afterwards.
+    pub user: User,
+    /// What happens to every certificate that is bound to the user.
+    pub causes: Vec<CauseChange>,
+}
+
+/// An event that cannot happen where the user stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} is not possible for a user who is {state:?}: {hint}")]
+pub struct UserEventRefused {
+    /// Where they stand.
+    pub state: UserState,
+    /// What was asked.
+    pub event: UserEvent,
+    /// What would be possible.
+    pub hint: &'static str,
+}
+
+impl User {
+    /// A newly recorded user: enabled, version 1. White space around values is dropped; values must be
+    /// printable and at most 128 characters long (the distinguished name: 1024).
+    pub fn new(id: UserId, details: UserDetails, now: Timestamp) -> Result<Self, InvalidRecord> {
+        Ok(Self {
+            id,
+            upn: checked_text("upn", &details.upn)?,
+            email: checked_text("email", &details.email)?,
+            first_name: checked_text("first-name", &details.first_name)?,
+            last_name: checked_text("last-name", &details.last_name)?,
+            display_name: checked_text("display-name", &details.display_name)?,
+            dn: checked_dn(&details.dn)?,
+            sid: details.sid.as_deref().map(checked_sid).transpose()?,
+            locale: checked_text("locale", &details.locale)?,
+            attributes: checked_attributes(details.attributes)?,
+            state: UserState::Enabled,
+            created_at: now,
+            version: 1,
+        })
+    }
+
+    /// Decides what `event` does (mdm-and-console 6.2, T23 and T24). `actor` and `note` are written into the
+    /// cause.
+    pub fn apply(
+        &self,
+        event: UserEvent,
+        actor: &str,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<UserTransition, UserEventRefused> {
+        let refused = |hint| Err(UserEventRefused { state: self.state, event, hint });
+        let key = CauseKey { kind: CauseKind::UserState, reference: self.id.to_string() };
+        let put = |effect| {
+            CauseChange::Put(Cause {
+                key: key.clone(),
+                effect,
+                since: now,
+                invalidity_date: None,
+                actor: actor.to_owned(),
+                note: note.to_owned(),
+            })
+        };
+        let gone = Effect::Revoke { reason: RevocationReason::AffiliationChanged };
+        let (state, change) = match (self.state, event) {
+            (UserState::Enabled, UserEvent::Disable) => (UserState::Disabled, put(Effect::Hold)),
+            (UserState::Disabled, UserEvent::Enable) => {
+                (UserState::Enabled, CauseChange::Release(key.clone()))
+            }
+            (UserState::Enabled | UserState::Disabled, UserEvent::Delete) => (UserState::Deleted, put(gone)),
+            (UserState::Enabled, UserEvent::Enable) => return refused("they are enabled already"),
+            (UserState::Disabled, UserEvent::Disable) => return refused("they are disabled already"),
+            (UserState::Deleted, _) => {
+                return refused("their certificates are revoked for good: record them under a new id");
+            }
+        };
+        let user = Self { state, version: self.version.saturating_add(1), ..self.clone() };
+        Ok(UserTransition { user, causes: vec![change] })
+    }
+
+    /// Whether they may be given a certificate now; the refusal's words are for logs and the operator.
+    pub fn may_enrol(&self) -> Result<(), &'static str> {
+        match self.state {
+            UserState::Enabled => Ok(()),
+            UserState::Disabled => Err("the user is disabled"),
+            UserState::Deleted => Err("the user is deleted"),
+        }
+    }
+}
+
+fn checked_dn(dn: &str) -> Result<String, InvalidRecord> {
+    let dn = dn.trim();
+    if dn.len() <= 1024 && !dn.chars().any(char::is_control) {
+        Ok(dn.to_owned())
+    } else {
+        Err(InvalidRecord {
+            field: "dn".to_owned(),
+            problem: "must be printable and have at most 1024 bytes",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> User {
+        User::new(
+            "ada@lab.example".parse().unwrap(),
+            UserDetails::default(),
+            Timestamp::from_unix(1_800_000_000),
+        )
+        .unwrap()
+    }
+
+    fn after(user: &User, event: UserEvent) -> UserTransition {
+        user.apply(event, "test", "note", Timestamp::from_unix(1_800_000_100)).unwrap()
+    }
+
+    #[test]
+    fn disabling_holds_and_enabling_releases_the_same_cause() {
+        let disabled = after(&user(), UserEvent::Disable);
+        let [CauseChange::Put(hold)] = &disabled.causes[..] else { panic!("{:?}", disabled.causes) };
+        assert_eq!(hold.effect, Effect::Hold);
+        assert!(disabled.user.may_enrol().is_err());
+        let enabled = after(&disabled.user, UserEvent::Enable);
+        assert_eq!(enabled.causes, [CauseChange::Release(hold.key.clone())]);
+        assert_eq!(enabled.user.may_enrol(), Ok(()));
+        assert_eq!(enabled.user.version, 3);
+    }
+
+    #[test]
+    fn deletion_is_for_good() {
+        let deleted = after(&user(), UserEvent::Delete);
+        let [CauseChange::Put(cause)] = &deleted.causes[..] else { panic!("{:?}", deleted.causes) };
+        assert_eq!(cause.effect, Effect::Revoke { reason: RevocationReason::AffiliationChanged });
+        for event in [UserEvent::Enable, UserEvent::Disable, UserEvent::Delete] {
+            assert!(deleted.user.apply(event, "test", "", Timestamp::EPOCH).is_err(), "{event:?}");
+        }
+    }
 }

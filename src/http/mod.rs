@@ -1,1 +1,17 @@
-//! Edges: async HTTP on one side, the synchronous services on the other.
+//! The edges: what the network sees. Async here, synchronous below; [`bridge`] is the only crossing.
+//!
+//! | file | listener |
+//! |---|---|
+//! | [`device`] | devices and network gear: routes to [`scep`], [`ocsp`], [`crl`] |
+//! | [`api`] | administration, over HTTPS and the local socket |
+//! | [`ops`] | metrics and health |
+//! | [`serve`] | accepting, limiting and draining connections, the same for all |
+
+pub mod api;
+pub mod bridge;
+pub mod crl;
+pub mod device;
+pub mod ocsp;
+pub mod ops;
+pub mod scep;
+pub mod serve;

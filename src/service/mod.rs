@@ -1,1 +1,194 @@
-//! Use cases: load, decide, write in one transaction, answer.
+//! Use cases: load, decide, write in one transaction, answer. Synchronous; no HTTP, no SQL.
+//!
+//! Everything hangs on [`Gateway`]. Each file adds the use cases of one subject to it:
+//!
+//! | file | use cases |
+//! |---|---|
+//! | [`bootstrap`] | make a new gateway: root, issuing CA, keys, first profile, owner token |
+//! | [`authority`] | the issuers with their open keys, held in memory |
+//! | [`system`] | certgate's own certificates: SCEP message key, OCSP signers, TLS; made and renewed |
+//! | [`profile`] | profiles from the configuration, recorded as versions |
+//! | [`scep`], [`enrol`], [`issue`] | the SCEP responder; authorise, sign, commit |
+//! | [`status`] | causes written, the revocation snapshot, what follows a change |
+//! | [`ocsp`], [`crl`] | the two ways in which status is published |
+//! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
+//! | [`maintain`] | what time brings: jobs, renewals, new CRLs |
+//! | [`issuer`], [`health`] | what there is, and whether it works |
+
+pub mod audit;
+pub mod authority;
+pub mod bootstrap;
+pub mod certificate;
+pub mod crl;
+pub mod device;
+pub mod enrol;
+mod error;
+pub mod health;
+pub mod issue;
+pub mod issuer;
+mod listing;
+pub mod maintain;
+pub mod metric;
+pub mod ocsp;
+pub mod profile;
+pub mod queue;
+pub mod scep;
+pub mod status;
+pub mod system;
+pub mod ticket;
+pub mod token;
+pub mod user;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+
+pub use error::ServiceError;
+pub use listing::Listing;
+
+use crate::{
+    ports::{Clock, Keyring, Random, Store},
+    types::{ProfileName, RequestId, Secret, Timestamp},
+};
+
+/// The ports that a gateway stands on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Private keys.
+    pub keyring: Arc<dyn Keyring>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+/// What the use cases need to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Value of the template variable `REALM`.
+    pub realm: String,
+    /// The profile of the NDES-compatible URLs, which name none.
+    pub default_profile: Option<ProfileName>,
+    /// Static challenges: at most two valid ones per profile, newest first.
+    pub static_challenges: BTreeMap<ProfileName, Vec<Secret>>,
+    /// Validity of OCSP answers.
+    pub ocsp: OcspSettings,
+    /// How long certgate's own certificates live.
+    pub system: SystemSettings,
+    /// How long a repeated request is answered with the certificate of the first (RFC 8894 §5.2).
+    pub repeat_window: Duration,
+    /// Host names and addresses in the TLS certificate.
+    pub server_names: Vec<String>,
+}
+
+/// nextUpdate minus thisUpdate of OCSP answers, and the size of the answer cache.
+#[derive(Clone, Copy, Debug)]
+pub struct OcspSettings {
+    /// For good and unknown-but-authoritative answers.
+    pub good: Duration,
+    /// For certificateHold.
+    pub hold: Duration,
+    /// For revoked.
+    pub revoked: Duration,
+    /// How many answers are kept.
+    pub cache_entries: usize,
+}
+
+/// Lifetimes of certgate's own certificates. Each is renewed when a third of its life is left; message keys stay usable for opening until they expire.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemSettings {
+    /// SCEP message certificate.
+    pub message: Duration,
+    /// OCSP signer.
+    pub ocsp_signer: Duration,
+    /// Server TLS.
+    pub server_tls: Duration,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        const DAY: u64 = 86_400;
+        Self {
+            realm: String::new(),
+            default_profile: None,
+            static_challenges: BTreeMap::new(),
+            ocsp: OcspSettings {
+                good: Duration::from_secs(600),
+                hold: Duration::from_secs(300),
+                revoked: Duration::from_secs(DAY),
+                cache_entries: 100_000,
+            },
+            system: SystemSettings {
+                message: Duration::from_secs(365 * DAY),
+                ocsp_signer: Duration::from_secs(7 * DAY),
+                server_tls: Duration::from_secs(90 * DAY),
+            },
+            repeat_window: Duration::from_secs(DAY),
+            server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        }
+    }
+}
+
+/// The gateway: every use case is a method of it. Share it by `Arc`.
+#[derive(Debug)]
+pub struct Gateway {
+    ports: Ports,
+    settings: GatewaySettings,
+    authorities: ArcSwap<authority::Authorities>,
+    status: status::StatusBoard,
+    ocsp: ocsp::AnswerCache,
+    crls: crl::PublishedCrls,
+    work: maintain::WorkSignal,
+    refusals: enrol::RefusalMeter,
+}
+
+impl Gateway {
+    /// Opens an initialised store: loads issuers and keys, records changed profiles, rebuilds the revocation snapshot, loads the published CRLs.
+    ///
+    /// Errors: not initialised, a key does not open, the store is damaged. Nothing is answered by a gateway that is not whole.
+    pub fn open(
+        ports: Ports,
+        settings: GatewaySettings,
+        profiles: &[profile::ConfiguredProfile],
+    ) -> Result<Self, ServiceError> {
+        profile::record(&ports, profiles)?;
+        let authorities = authority::Authorities::load(&ports)?;
+        let status = status::StatusBoard::load(&ports)?;
+        let crls = crl::PublishedCrls::load(&ports)?;
+        let ocsp = ocsp::AnswerCache::new(settings.ocsp.cache_entries);
+        let gateway = Self {
+            ports,
+            settings,
+            authorities: ArcSwap::from_pointee(authorities),
+            status,
+            ocsp,
+            crls,
+            work: maintain::WorkSignal::default(),
+            refusals: enrol::RefusalMeter::default(),
+        };
+        Ok(gateway)
+    }
+
+    /// Reads issuers, keys and profiles again, after one of them changed.
+    pub(crate) fn reload_authorities(&self) -> Result<(), ServiceError> {
+        self.authorities.store(Arc::new(authority::Authorities::load(&self.ports)?));
+        Ok(())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// A fresh request id, for work that no request from outside caused.
+    pub fn new_request(&self) -> RequestId {
+        RequestId::from_random(self.ports.random.bytes())
+    }
+}

@@ -1,80 +1,398 @@
 //! PKCS#10 certification requests (RFC 2986).
 
+use std::fmt;
+
+use const_oid::{ObjectIdentifier, db::rfc2985};
+
 use super::{
     EncodeError, Unsigned,
-    x509::{DecodeError, GeneralName, KeyUsage, Name, PublicKey},
+    x509::{
+        DecodeError, Extension, Extensions, GeneralName, KeyUsage, Name, PublicKey, Signed, first_pem_block,
+        subject_alt_name,
+        tlv::{self, Element, INTEGER, Reason, SEQUENCE, SET, context},
+    },
 };
 use crate::types::{Fingerprint, Secret, SignatureAlgorithm};
-use const_oid::ObjectIdentifier;
+
+/// Largest request that is read, in bytes.
+const MAX_LEN: usize = 64 * 1024;
+
+/// The second is what Netscape and old versions of Windows write.
+const PEM_LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
+
+/// szOID_CERT_EXTENSIONS: extensionRequest as Windows 2000 and later write it, beside PKCS #9's.
+const MICROSOFT_CERT_EXTENSIONS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.14");
 
 /// A request as read; nothing is proven yet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Csr {
-    der: Vec<u8>, /* + parsed fields */
+    der: Vec<u8>,
+    subject: Name,
+    public_key: PublicKey,
+    challenge_password: Option<Secret>,
+    extensions: Extensions,
+    requested_extension_oids: Vec<ObjectIdentifier>,
+    signed: Signed,
 }
+
 /// A request whose self-signature was checked: the sender holds the private key. Only [`Csr::prove`] makes one.
 #[derive(Clone, Debug)]
-pub struct ProvenCsr(Csr);
-/// The self-signature does not verify.
+pub struct ProvenCsr {
+    csr: Csr,
+    signature_algorithm: SignatureAlgorithm,
+}
+
+/// The self-signature does not verify, or its algorithm or key is not one that certgate checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request's own signature does not verify")]
 pub struct NotProven;
 
 impl Csr {
-    /// Tolerates attributes that are not DER-sorted (strongSwan 5.9).
-    pub fn from_der(_der: &[u8]) -> Result<Self, DecodeError> {
-        todo!()
+    /// Reads one DER request of at most 64 KiB.
+    ///
+    /// Tolerates any version, no attributes at all, and attributes that are not DER-sorted (strongSwan 5.9): the signature
+    /// is checked over the bytes as they came.
+    pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
+        Self::parse(der).map_err(tlv::malformed("CertificationRequest"))
     }
-    pub fn from_pem(_pem: &str) -> Result<Self, DecodeError> {
-        todo!()
+
+    /// Reads the first request of a PEM text; text around it is ignored.
+    pub fn from_pem(pem: &str) -> Result<Self, DecodeError> {
+        Self::from_der(&first_pem_block(pem, &PEM_LABELS).map_err(tlv::malformed("CertificationRequest"))?)
     }
+
+    fn parse(der: &[u8]) -> Result<Self, Reason> {
+        if der.len() > MAX_LEN {
+            return Err("larger than 64 KiB");
+        }
+        let (signed, mut fields) = Signed::read(der)?;
+        let _version = fields.expect(INTEGER)?;
+        let subject = fields.expect(SEQUENCE)?;
+        let public_key = fields.expect(SEQUENCE)?;
+        let attributes = fields.optional(context(0))?;
+        fields.finish()?;
+        let attributes = attributes.map(|set| Attributes::read(&set)).transpose()?.unwrap_or_default();
+        Ok(Self {
+            subject: Name::parse(subject.encoding)?,
+            public_key: PublicKey::parse(public_key.encoding)?,
+            challenge_password: attributes.challenge_password,
+            requested_extension_oids: attributes.extensions.iter().filter_map(Extension::oid).collect(),
+            extensions: Extensions::read(&attributes.extensions)?,
+            signed,
+            der: der.to_vec(),
+        })
+    }
+
+    /// Checks the request's own signature (RFC 2986 §4.2).
     pub fn prove(self) -> Result<ProvenCsr, NotProven> {
-        todo!()
+        let signature_algorithm = self.signed.algorithm.ok_or(NotProven)?;
+        self.signed.verify(&self.der, &self.public_key).map_err(|_| NotProven)?;
+        Ok(ProvenCsr { csr: self, signature_algorithm })
     }
-    pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
-        todo!()
+
+    /// The algorithm of its own signature, if certgate speaks it.
+    pub const fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        self.signed.algorithm
     }
 }
-impl ProvenCsr {
-    pub fn as_der(&self) -> &[u8] {
-        &self.0.der
+
+impl fmt::Debug for Csr {
+    /// Without the DER, which holds the challenge password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Csr")
+            .field("subject", &self.subject)
+            .field("public_key", &self.public_key.fingerprint())
+            .finish_non_exhaustive()
     }
+}
+
+/// The attributes that matter; the others are read over.
+#[derive(Default)]
+struct Attributes<'a> {
+    challenge_password: Option<Secret>,
+    extensions: Vec<Extension<'a>>,
+}
+
+impl<'a> Attributes<'a> {
+    fn read(set: &Element<'a>) -> Result<Self, Reason> {
+        let mut list = set.inside();
+        let mut all = Self::default();
+        while !list.is_finished() {
+            let mut fields = list.expect(SEQUENCE)?.inside();
+            let oid = fields.expect(tlv::OID)?.content;
+            let mut values = fields.expect(SET)?.inside();
+            fields.finish()?;
+            if oid == rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD.as_bytes() {
+                let password = values.next()?.text().ok_or("challengePassword is no string")?;
+                all.challenge_password = Some(Secret::new(password.into_bytes()));
+            } else if oid == rfc2985::PKCS_9_AT_EXTENSION_REQUEST.as_bytes()
+                || oid == MICROSOFT_CERT_EXTENSIONS.as_bytes()
+            {
+                all.extensions.extend(Extension::read_all(&values.next()?)?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl ProvenCsr {
+    /// The DER, byte for byte as read. It holds the challenge password.
+    pub fn as_der(&self) -> &[u8] {
+        &self.csr.der
+    }
+
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
-        todo!()
+        Fingerprint::of(&self.csr.der)
     }
-    pub fn subject(&self) -> &Name {
-        todo!()
+
+    /// The name that is asked for.
+    pub const fn subject(&self) -> &Name {
+        &self.csr.subject
     }
-    pub fn public_key(&self) -> &PublicKey {
-        todo!()
+
+    /// The key whose holder signed the request.
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.csr.public_key
     }
-    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
-        todo!()
+
+    /// The algorithm of the checked signature.
+    pub const fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signature_algorithm
     }
-    pub fn challenge_password(&self) -> Option<&Secret> {
-        todo!()
+
+    /// challengePassword (RFC 2985 §5.4.1) as UTF-8, whatever its string type was.
+    pub const fn challenge_password(&self) -> Option<&Secret> {
+        self.csr.challenge_password.as_ref()
     }
+
+    /// Names of the requested subjectAltName.
     pub fn subject_alt_names(&self) -> &[GeneralName] {
-        todo!()
+        &self.csr.extensions.subject_alt_names
     }
-    pub fn key_usage(&self) -> Option<KeyUsage> {
-        todo!()
+
+    /// The requested keyUsage.
+    pub const fn key_usage(&self) -> Option<KeyUsage> {
+        self.csr.extensions.key_usage
     }
+
+    /// The requested extKeyUsage.
     pub fn extended_key_usage(&self) -> &[ObjectIdentifier] {
-        todo!()
+        &self.csr.extensions.extended_key_usage
+    }
+
+    /// Every extension that is asked for, also those that certgate does not know.
+    pub fn requested_extension_oids(&self) -> &[ObjectIdentifier] {
+        &self.csr.requested_extension_oids
     }
 }
+
 /// What a request will say (the built-in client).
 #[derive(Clone, Debug)]
 pub struct CsrSpec {
+    /// The name to ask for.
     pub subject: Name,
+    /// The key to be certified, which also signs.
     pub public_key: PublicKey,
+    /// Names to ask for.
     pub subject_alt_names: Vec<GeneralName>,
+    /// UTF-8 text.
     pub challenge_password: Option<Secret>,
 }
+
 impl CsrSpec {
-    pub fn unsigned(&self, _algorithm: SignatureAlgorithm) -> Result<Unsigned, EncodeError> {
-        todo!()
+    /// The request, to be signed by its own key under `algorithm`.
+    ///
+    /// Errors: a challenge that is no UTF-8 text, a name that is no printable ASCII.
+    pub fn unsigned(&self, algorithm: SignatureAlgorithm) -> Result<Unsigned, EncodeError> {
+        let mut attributes = Vec::new();
+        if let Some(password) = &self.challenge_password {
+            let value = challenge_password(password)?;
+            attributes.push(attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &value));
+        }
+        if !self.subject_alt_names.is_empty() {
+            let extensions = tlv::sequence(&[&subject_alt_name(&self.subject_alt_names, false)?]);
+            attributes.push(attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &extensions));
+        }
+        // DER: the elements of a SET OF are sorted (X.690 §11.6).
+        attributes.sort();
+        let to_be_signed = tlv::sequence(&[
+            &tlv::unsigned(0),
+            self.subject.as_der(),
+            self.public_key.as_spki(),
+            &tlv::element(context(0), &[&attributes.concat()]),
+        ]);
+        Ok(Unsigned::signed(to_be_signed, algorithm))
+    }
+}
+
+fn attribute(oid: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
+    tlv::sequence(&[&tlv::oid(oid), &tlv::element(SET, &[value])])
+}
+
+/// RFC 2985 §5.4.1: PrintableString where its alphabet suffices, else UTF8String.
+fn challenge_password(password: &Secret) -> Result<Vec<u8>, EncodeError> {
+    let text = std::str::from_utf8(password.expose()).map_err(EncodeError::of("challengePassword"))?;
+    let printable = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte));
+    let tag = if printable { tlv::PRINTABLE_STRING } else { tlv::UTF8_STRING };
+    Ok(tlv::element(tag, &[text.as_bytes()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        types::{DigestAlgorithm, KeyAlgorithm},
+        wire::x509::{
+            KeyKind, algorithm,
+            testing::{TestKey, mutations},
+        },
+    };
+
+    const REQUEST: &[u8] = include_bytes!("../../fixtures/x509/request.der");
+    const OLD: &str = include_str!("../../fixtures/x509/request-rsa1024-sha1.pem");
+    const ED25519: &[u8] = include_bytes!("../../fixtures/x509/request-ed25519.der");
+
+    fn signed(key: &TestKey, attributes: &[u8]) -> Vec<u8> {
+        let subject: Name = "CN=dev1".parse().unwrap();
+        let to_be_signed =
+            tlv::sequence(&[&tlv::unsigned(0), subject.as_der(), key.public_key().as_spki(), attributes]);
+        key.finish(Unsigned::signed(to_be_signed, key.algorithm()))
+    }
+
+    fn password(csr: Csr) -> Vec<u8> {
+        csr.prove().unwrap().challenge_password().unwrap().expose().to_vec()
+    }
+
+    #[test]
+    fn reads_openssls_request() {
+        let csr = Csr::from_der(REQUEST).unwrap().prove().unwrap();
+        assert_eq!(csr.as_der(), REQUEST);
+        assert_eq!(csr.fingerprint(), Fingerprint::of(REQUEST));
+        assert_eq!(csr.subject().to_string(), "CN=dev1");
+        assert_eq!(csr.public_key().kind(), KeyKind::P256);
+        assert_eq!(csr.signature_algorithm(), SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha256));
+        assert_eq!(csr.challenge_password().unwrap().expose(), b"secret 123");
+        let names: Vec<_> = csr.subject_alt_names().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["dns:dev1.lab.example", "email:ada@lab.example"]);
+        assert_eq!(csr.key_usage(), Some(KeyUsage::DIGITAL_SIGNATURE));
+        assert_eq!(csr.extended_key_usage().len(), 1);
+        let oids: Vec<_> = csr.requested_extension_oids().iter().map(ToString::to_string).collect();
+        assert_eq!(oids, ["2.5.29.17", "2.5.29.15", "2.5.29.37", "1.2.3.4.5"]);
+    }
+
+    #[test]
+    fn reads_old_and_unknown_requests_but_proves_only_what_verifies() {
+        let old = Csr::from_pem(OLD).unwrap();
+        assert_eq!(old.signature_algorithm(), Some(SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha1)));
+        assert!(old.prove().is_ok());
+        assert!(Csr::from_pem(&OLD.replace(" CERTIFICATE", " NEW CERTIFICATE")).is_ok());
+        let unknown = Csr::from_der(ED25519).unwrap();
+        assert_eq!(unknown.signature_algorithm(), None);
+        assert_eq!(unknown.prove().unwrap_err(), NotProven);
+    }
+
+    #[test]
+    fn proves_no_changed_request() {
+        let forged = mutations(REQUEST)
+            .filter(|der| der != REQUEST)
+            .filter_map(|der| Csr::from_der(&der).ok())
+            .any(|csr| csr.prove().is_ok());
+        assert!(!forged);
+    }
+
+    #[test]
+    fn takes_unsorted_attributes_of_strongswan() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        let dns = subject_alt_name(&[GeneralName::Dns("a.example".into())], false).unwrap();
+        let extensions = attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &tlv::sequence(&[&dns]));
+        let challenge =
+            attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &tlv::element(tlv::PRINTABLE_STRING, &[b"x"]));
+        for order in [[&extensions, &challenge], [&challenge, &extensions]] {
+            let attributes = tlv::element(context(0), &[order[0], order[1]]);
+            let csr = Csr::from_der(&signed(&key, &attributes)).unwrap().prove().unwrap();
+            assert_eq!(csr.subject_alt_names(), [GeneralName::Dns("a.example".into())]);
+            assert_eq!(csr.challenge_password().unwrap().expose(), b"x");
+        }
+    }
+
+    #[test]
+    fn takes_a_challenge_of_any_string_type() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        for (tag, content) in [
+            (tlv::PRINTABLE_STRING, b"pass_1@".as_slice()),
+            (tlv::UTF8_STRING, b"pass_1@"),
+            (tlv::IA5_STRING, b"pass_1@"),
+            (0x14, b"pass_1@"),
+            (0x1e, b"\0p\0a\0s\0s\0_\x001\0@"),
+        ] {
+            let value = tlv::element(tag, &[content]);
+            let attribute = attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &value);
+            let csr = Csr::from_der(&signed(&key, &tlv::element(context(0), &[&attribute]))).unwrap();
+            assert_eq!(password(csr), b"pass_1@", "{tag:#x}");
+        }
+    }
+
+    #[test]
+    fn takes_no_attributes_and_microsofts_extension_request() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        for none in [&[][..], &[0xa0, 0]] {
+            let csr = Csr::from_der(&signed(&key, none)).unwrap().prove().unwrap();
+            assert!(csr.challenge_password().is_none() && csr.subject_alt_names().is_empty());
+        }
+        let dns = subject_alt_name(&[GeneralName::Dns("a.example".into())], false).unwrap();
+        let attribute = attribute(MICROSOFT_CERT_EXTENSIONS, &tlv::sequence(&[&dns]));
+        let csr = Csr::from_der(&signed(&key, &tlv::element(context(0), &[&attribute]))).unwrap();
+        assert_eq!(csr.prove().unwrap().subject_alt_names().len(), 1);
+    }
+
+    #[test]
+    fn what_is_built_reads_back() {
+        for algorithm in [KeyAlgorithm::Rsa2048, KeyAlgorithm::P384] {
+            let key = TestKey::generate(algorithm);
+            for challenge in ["secret 123", "pass_wörd"] {
+                let spec = CsrSpec {
+                    subject: "CN=dev1,O=Lab".parse().unwrap(),
+                    public_key: key.public_key(),
+                    subject_alt_names: vec![GeneralName::Upn("ada@lab.example".into())],
+                    challenge_password: Some(Secret::from(challenge)),
+                };
+                let der = key.finish(spec.unsigned(key.algorithm()).unwrap());
+                let csr = Csr::from_der(&der).unwrap().prove().unwrap();
+                assert_eq!(csr.subject(), &spec.subject);
+                assert_eq!(csr.public_key(), &spec.public_key);
+                assert_eq!(csr.subject_alt_names(), spec.subject_alt_names);
+                assert_eq!(csr.challenge_password(), spec.challenge_password.as_ref());
+            }
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let csr = Csr::from_der(REQUEST).unwrap();
+        let bytes = format!("{:?}", b"secret 123");
+        let shown = format!("{csr:?} {:?}", csr.clone().prove().unwrap());
+        assert!(!shown.contains("secret 123") && !shown.contains(bytes.trim_matches(['[', ']'])));
+    }
+
+    #[test]
+    fn refuses_unknown_signatures_and_oversize() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        let mut der = signed(&key, &[]);
+        let known = algorithm::signature_identifier(key.algorithm());
+        let at = der.windows(known.len()).position(|window| window == known).unwrap();
+        der[at + known.len() - 1] = 0x7f;
+        assert_eq!(Csr::from_der(&der).unwrap().prove().unwrap_err(), NotProven);
+        assert!(Csr::from_der(&tlv::sequence(&[&vec![0; 65 * 1024]])).unwrap_err().reason.contains("64 KiB"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Csr::from_der(&bytes);
+            let _ = Csr::from_der(&tlv::sequence(&[&bytes]));
+        }
     }
 }

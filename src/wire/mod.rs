@@ -32,7 +32,7 @@ impl EncodeError {
     }
 }
 
-type Assemble = Box<dyn FnOnce(&[u8]) -> Result<Vec<u8>, EncodeError> + Send>;
+type Assemble = Box<dyn FnOnce(Vec<u8>, &[u8]) -> Result<Vec<u8>, EncodeError> + Send>;
 
 /// A structure that is complete but for its signature.
 ///
@@ -51,6 +51,22 @@ impl Unsigned {
         algorithm: SignatureAlgorithm,
         assemble: impl FnOnce(&[u8]) -> Result<Vec<u8>, EncodeError> + Send + 'static,
     ) -> Self {
+        Self { to_be_signed, algorithm, assemble: Box::new(|_, signature| assemble(signature)) }
+    }
+
+    /// SIGNED{} of X.509: certificates, CRLs and requests. The signed part is moved, not copied.
+    pub(crate) fn signed(to_be_signed: Vec<u8>, algorithm: SignatureAlgorithm) -> Self {
+        Self::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
+            Ok(x509::sign(to_be_signed, algorithm, signature))
+        })
+    }
+
+    /// As [`Unsigned::new`]; `assemble` gets the signed part back, too.
+    pub(crate) fn assembled(
+        to_be_signed: Vec<u8>,
+        algorithm: SignatureAlgorithm,
+        assemble: impl FnOnce(Vec<u8>, &[u8]) -> Result<Vec<u8>, EncodeError> + Send + 'static,
+    ) -> Self {
         Self { to_be_signed, algorithm, assemble: Box::new(assemble) }
     }
 
@@ -66,7 +82,7 @@ impl Unsigned {
 
     /// Puts `signature` in place.
     pub fn finish(self, signature: &[u8]) -> Result<Vec<u8>, EncodeError> {
-        (self.assemble)(signature)
+        (self.assemble)(self.to_be_signed, signature)
     }
 }
 

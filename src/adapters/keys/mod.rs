@@ -1,1 +1,19 @@
-//! Private keys in software, sealed at rest.
+//! Private keys in software: AWS-LC does the arithmetic, AES-256-GCM seals what is stored.
+//!
+//! - [`kek`]: where the key-encryption key comes from (file, systemd credential, passphrase) and how a wrong one is noticed.
+//! - `seal`: what is derived from it: the sealing of private keys, the MACs of challenges and tokens.
+//! - [`software`]: key pairs outside any keyring, as PKCS#8: generation, signing, unwrapping, PEM.
+//! - [`tls`]: the server certificate's key for rustls, without it leaving the keyring.
+//! - [`SoftwareKeyring`]: the port, made of these.
+//!
+//! An opened private key lives in AWS-LC's memory alone; every buffer of ours that held one is wiped.
+
+pub mod kek;
+mod keyring;
+mod seal;
+pub mod secret_file;
+pub mod software;
+pub mod tls;
+
+pub use kek::{KekError, KekSource, KeyEncryptionKey};
+pub use keyring::SoftwareKeyring;

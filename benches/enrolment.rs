@@ -1,0 +1,122 @@
+//! Durable SCEP enrolment over HTTP, as a ratio to the cryptographic limit of this machine, measured in the same run.
+//!
+//! The limit is what all cores do of three RSA-2048 private operations, two verifications and one encryption per enrolment, with nothing
+//! around them. The load shares the cores with the server.
+//!
+//! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
+//! drives the same load against another SCEP server (see `benches/micromdm`).
+
+#[path = "../conformance/process/mod.rs"]
+mod process;
+
+mod load;
+
+use std::{net::SocketAddr, time::Duration};
+
+use aws_lc_rs::{
+    rsa::{Pkcs1PublicEncryptingKey, PublicEncryptingKey},
+    signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
+};
+use certgate::{
+    adapters::keys::software::{SoftwareDecrypter, SoftwareSigner, generate_pkcs8},
+    ports::{Decrypter, Signer},
+    types::{DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm},
+    wire::{scep::Degenerate, x509::Certificate},
+};
+use load::{closed_loop, cores, enrolments, is_success, post, rate_on_all_cores};
+use process::{Server, http_get};
+
+/// How many enrolments each load has.
+const ENROLMENTS: usize = 6_000;
+
+const PROFILE: &str = r#"
+[profile.bench]
+subject = "CN=$DEVICE_ID$"
+match = "claim"
+challenge = ["static"]
+allow-unregistered = true
+static-challenge-files = ["bench.challenge"]
+"#;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+    match (option("--against"), option("--challenge-file")) {
+        (Some(url), Some(file)) => {
+            let challenge = std::fs::read_to_string(file).expect("the challenge file can be read");
+            against(url, &Secret::from(challenge.trim_end()));
+        }
+        _ => certgate(),
+    }
+}
+
+/// Drives the load against a server that somebody else started: `http://ADDRESS:PORT/PATH`.
+fn against(url: &str, challenge: &Secret) {
+    let rest = url.strip_prefix("http://").expect("an http:// URL");
+    let (address, path) = rest.split_once('/').expect("a URL with a path");
+    let address: SocketAddr = address.parse().expect("an address and port");
+    for connections in [1, 4, 32] {
+        let report = run(address, &format!("/{path}"), challenge, connections);
+        println!("{connections:3} connections: {report}");
+    }
+}
+
+fn certgate() {
+    let limit = cryptographic_limit();
+    println!("limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)", cores());
+
+    let mut server = Server::initialise(&["--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILE);
+    std::fs::write(server.data().join("bench.challenge"), "bench-challenge-0123456789").expect("writable");
+    server.start();
+    for connections in [1, 4, 32, 64] {
+        let report =
+            run(server.device_address(), "/scep/bench", &Secret::from("bench-challenge-0123456789"), connections);
+        println!("{connections:3} connections: {report}   {:3.0} % of the limit", report.rate() / limit * 100.0);
+    }
+}
+
+fn run(address: SocketAddr, path: &str, challenge: &Secret, connections: usize) -> load::Report {
+    let recipient = message_certificate(address, path);
+    let requests: Vec<Vec<u8>> = enrolments(ENROLMENTS, &recipient, challenge)
+        .iter()
+        .map(|message| post(&format!("{path}?operation=PKIOperation"), "application/x-pki-message", message))
+        .collect();
+    closed_loop(address, connections, &requests, is_success)
+}
+
+/// The first certificate of GetCACert, or the only one.
+fn message_certificate(address: SocketAddr, path: &str) -> Certificate {
+    let answer = http_get(address, &format!("{path}?operation=GetCACert")).expect("the server answers GetCACert");
+    Certificate::from_der(&answer.body).unwrap_or_else(|_| {
+        let bundle = Degenerate::from_ber(&answer.body).expect("a certificate or a bundle");
+        bundle.certificates.into_iter().next().expect("the bundle has a certificate")
+    })
+}
+
+fn cryptographic_limit() -> f64 {
+    const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha256);
+    let pkcs8 = generate_pkcs8(KeyAlgorithm::Rsa2048).expect("an RSA key can be made");
+    let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
+    let decrypter = SoftwareDecrypter::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
+    let spki = signer.public_key().as_spki().to_vec();
+    let public_key = signer.public_key().key_bits().to_vec();
+    let message = [0x5a; 1200];
+    let signature = signer.sign(ALGORITHM, &message).expect("signs");
+    rate_on_all_cores(Duration::from_secs(4), || {
+        let encrypting =
+            Pkcs1PublicEncryptingKey::new(PublicEncryptingKey::from_der(&spki).expect("reads")).expect("encrypts");
+        let verifying = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &public_key);
+        let mut wrapped = vec![0; 256];
+        encrypting.encrypt(&[7; 16], &mut wrapped).expect("encrypts");
+        let (signer, decrypter, message, signature) = (&signer, &decrypter, &message, &signature);
+        move || {
+            for _ in 0..2 {
+                verifying.verify(message, signature).expect("verifies");
+                signer.sign(ALGORITHM, message).expect("signs");
+            }
+            decrypter.decrypt(KeyTransport::Pkcs1, &wrapped).expect("opens");
+            let mut out = [0; 256];
+            encrypting.encrypt(&[7; 16], &mut out).expect("encrypts");
+        }
+    })
+}

@@ -1,0 +1,117 @@
+//! Real clients and real verifiers against the real server: programs that certgate's authors did not write.
+//!
+//! Run by `conformance/run`, which installs them (`cargo test` alone leaves this target out: `test = false`). A program that is
+//! missing fails its test; nothing is skipped.
+
+#[path = "../process/mod.rs"]
+mod process;
+
+mod certmonger;
+mod openssl_cms;
+mod pkilint;
+mod scepclient;
+mod strongswan;
+mod verifiers;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use process::{Server, expect_success};
+
+/// Profiles for clients of different age and kind. `fill` rewrites the names, so each client's own subject is free.
+const PROFILES: &str = r#"
+[profile.modern]
+subject = "CN=$DEVICE_ID$,O=Clients"
+subject-alt-names = ["dns:{{DEVICE_ID}}.clients.example"]
+challenge = ["ticket"]
+
+[profile.renewing]
+subject = "CN=$DEVICE_ID$,O=Clients"
+subject-alt-names = ["dns:{{DEVICE_ID}}.clients.example"]
+challenge = ["ticket"]
+
+[profile.old-gear]
+subject = "CN=$DEVICE_ID$,O=Clients"
+challenge = ["ticket"]
+legacy = { sha1 = true, des = true, triple-des = true }
+
+[profile.approved]
+subject = "CN=$DEVICE_ID$,O=Clients"
+challenge = ["ticket"]
+approval = "manual"
+"#;
+
+/// One server for all clients; they are strangers to each other, as in life.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::started(&["--name", "Clients", "--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILES))
+}
+
+/// A directory of its own for one test.
+fn workplace(name: &str) -> PathBuf {
+    let directory = server().scratch().join(name);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// Runs a program that must succeed.
+#[track_caller]
+fn succeed(command: &mut Command) -> Output {
+    let what = format!("{command:?}");
+    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error} (conformance/run installs it)"));
+    expect_success(&output, &what);
+    output
+}
+
+/// Standard output as text.
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Files with the CA certificates in PEM: (root, issuing CA, SCEP message certificate), fetched as a client would.
+fn authority_files(directory: &Path, profile: &str) -> (PathBuf, PathBuf, PathBuf) {
+    let bundle = process::http_get(server().device_address(), &format!("/scep/{profile}?operation=GetCACert")).unwrap();
+    assert_eq!(bundle.header("content-type"), Some("application/x-x509-ca-ra-cert"));
+    let der = directory.join("bundle.p7");
+    fs::write(&der, bundle.body).unwrap();
+    let all = text(&succeed(Command::new("openssl").args(["pkcs7", "-inform", "DER", "-print_certs", "-in"]).arg(&der)));
+    let certificates: Vec<String> = all
+        .split_inclusive("-----END CERTIFICATE-----\n")
+        .filter_map(|block| block.find("-----BEGIN").map(|start| block[start..].to_owned()))
+        .collect();
+    assert_eq!(certificates.len(), 3, "message certificate, issuing CA, root");
+    let write = |name: &str, pem: &str| {
+        let path = directory.join(name);
+        fs::write(&path, pem).unwrap();
+        path
+    };
+    (
+        write("root.pem", &certificates[2]),
+        write("issuing.pem", &certificates[1]),
+        write("message.pem", &certificates[0]),
+    )
+}
+
+/// What `openssl x509` says of a certificate.
+fn describe(certificate: &Path, what: &str) -> String {
+    text(&succeed(Command::new("openssl").args(["x509", "-noout", what, "-in"]).arg(certificate))).trim().to_owned()
+}
+
+/// The serial number of a certificate in hexadecimal.
+fn serial_of(certificate: &Path) -> String {
+    describe(certificate, "-serial").trim_start_matches("serial=").to_ascii_lowercase()
+}
+
+/// The certificate names the device, was recorded, and is good; its key is the file's.
+#[track_caller]
+fn assert_enrolled(certificate: &Path, key: &Path, device: &str) {
+    assert!(describe(certificate, "-subject").contains(device), "{}", describe(certificate, "-subject"));
+    assert_eq!(server().status_of(&serial_of(certificate)), "good");
+    let of_certificate = describe(certificate, "-pubkey");
+    let of_key = text(&succeed(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(key)));
+    assert_eq!(of_certificate.trim(), of_key.trim(), "the certificate belongs to the client's key");
+}

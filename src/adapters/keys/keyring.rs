@@ -1,0 +1,245 @@
+//! The keyring port in software.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+
+use super::{
+    KeyEncryptionKey,
+    seal::{Label, Sealer},
+    software::{SoftwareDecrypter, SoftwareSigner, generate_pkcs8},
+};
+use crate::{
+    domain::key::{KeyPurpose, SealedKey},
+    ports::{Decrypter, KeyError, Keyring, MacPurpose, Signer},
+    types::{KeyAlgorithm, KeyId, Secret, Timestamp},
+};
+
+/// Keys in this process's memory, sealed at rest under one key-encryption key.
+pub struct SoftwareKeyring {
+    sealer: Sealer,
+    /// Where the key-encryption key came from, for the log line of a key that does not open.
+    source: String,
+    random: SystemRandom,
+}
+
+impl SoftwareKeyring {
+    /// A keyring under `kek`.
+    pub fn new(kek: KeyEncryptionKey) -> Self {
+        let sealer = Sealer::new(&kek);
+        Self { sealer, source: kek.into_source(), random: SystemRandom::new() }
+    }
+
+    fn open(&self, key: &SealedKey) -> Result<Secret, KeyError> {
+        self.sealer.open(&Label::from(key), &key.sealed).inspect_err(|_| {
+            tracing::error!(
+                key = %key.id, purpose = ?key.purpose, kek = %self.source,
+                "a sealed key does not open: another key-encryption key, or damaged data"
+            );
+        })
+    }
+}
+
+impl fmt::Debug for SoftwareKeyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftwareKeyring").field("kek", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Keyring for SoftwareKeyring {
+    fn generate(
+        &self,
+        algorithm: KeyAlgorithm,
+        purpose: KeyPurpose,
+        now: Timestamp,
+    ) -> Result<SealedKey, KeyError> {
+        let mut id = [0; 16];
+        self.random.fill(&mut id).map_err(|_| KeyError::Unavailable("no random bytes".to_owned()))?;
+        let id = KeyId::from_random(id);
+        let pkcs8 = generate_pkcs8(algorithm)?;
+        let public_key = SoftwareSigner::from_pkcs8(pkcs8.expose())?.public_key().as_spki().to_vec();
+        let sealed = self.sealer.seal(&Label { id: &id, purpose, algorithm }, &pkcs8)?;
+        Ok(SealedKey { id, purpose, algorithm, public_key, sealed, created_at: now })
+    }
+
+    fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError> {
+        let signer = SoftwareSigner::from_pkcs8(self.open(key)?.expose())?;
+        check_public_key(key, signer.public_key().as_spki())?;
+        Ok(Arc::new(signer))
+    }
+
+    fn decrypter(&self, key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
+        if key.purpose != KeyPurpose::ScepMessage {
+            return Err(KeyError::Unsupported("only a SCEP message key opens envelopes"));
+        }
+        if !key.algorithm.is_rsa() {
+            return Err(KeyError::Unsupported("only an RSA key opens envelopes"));
+        }
+        let decrypter = SoftwareDecrypter::from_pkcs8(self.open(key)?.expose())?;
+        check_public_key(key, decrypter.public_key().as_spki())?;
+        Ok(Arc::new(decrypter))
+    }
+
+    fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
+        self.sealer.mac(purpose, data)
+    }
+}
+
+/// The record's public key is not part of the sealing, so it is compared with the private key's own.
+fn check_public_key(key: &SealedKey, own: &[u8]) -> Result<(), KeyError> {
+    if key.public_key == own { Ok(()) } else { Err(KeyError::CannotUnseal) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{DigestAlgorithm, KeyTransport, SignatureAlgorithm};
+
+    fn keyring(byte: u8) -> SoftwareKeyring {
+        SoftwareKeyring::new(KeyEncryptionKey::new([byte; 32], "test".to_owned()))
+    }
+
+    fn make(algorithm: KeyAlgorithm, purpose: KeyPurpose) -> SealedKey {
+        keyring(7).generate(algorithm, purpose, Timestamp::EPOCH).unwrap()
+    }
+
+    fn digest_of(algorithm: KeyAlgorithm) -> DigestAlgorithm {
+        if algorithm == KeyAlgorithm::P384 { DigestAlgorithm::Sha384 } else { DigestAlgorithm::Sha256 }
+    }
+
+    #[test]
+    fn every_algorithm_signs_what_its_public_key_verifies() {
+        for algorithm in KeyAlgorithm::ALL {
+            let key = make(algorithm, KeyPurpose::Issuer);
+            let signer = keyring(7).signer(&key).unwrap();
+            assert_eq!(signer.algorithm(), algorithm);
+            assert_eq!(signer.public_key().as_spki(), key.public_key);
+            assert_eq!(signer.public_key().kind().algorithm(), Some(algorithm));
+            let signature_algorithm = algorithm.signature(digest_of(algorithm));
+            let signature = signer.sign(signature_algorithm, b"message").unwrap();
+            assert!(signer.public_key().verify(signature_algorithm, b"message", &signature).is_ok());
+            assert!(signer.public_key().verify(signature_algorithm, b"massage", &signature).is_err());
+        }
+    }
+
+    #[test]
+    fn rsa_signs_with_each_sha2() {
+        let signer = keyring(7).signer(&make(KeyAlgorithm::Rsa2048, KeyPurpose::ScepMessage)).unwrap();
+        for digest in [DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512] {
+            let algorithm = SignatureAlgorithm::RsaPkcs1(digest);
+            let signature = signer.sign(algorithm, b"message").unwrap();
+            assert!(signer.public_key().verify(algorithm, b"message", &signature).is_ok(), "{digest}");
+        }
+    }
+
+    #[test]
+    fn never_signs_with_sha1_or_with_another_familys_algorithm() {
+        use DigestAlgorithm::{Sha1, Sha256, Sha384, Sha512};
+        use SignatureAlgorithm::{Ecdsa, RsaPkcs1};
+        let refused = [
+            (KeyAlgorithm::Rsa2048, vec![RsaPkcs1(Sha1), Ecdsa(Sha256)]),
+            (KeyAlgorithm::P256, vec![Ecdsa(Sha1), Ecdsa(Sha384), Ecdsa(Sha512), RsaPkcs1(Sha256)]),
+            (KeyAlgorithm::P384, vec![Ecdsa(Sha1), Ecdsa(Sha256), Ecdsa(Sha512), RsaPkcs1(Sha384)]),
+        ];
+        for (key, algorithms) in refused {
+            let signer = keyring(7).signer(&make(key, KeyPurpose::OcspSigner)).unwrap();
+            for algorithm in algorithms {
+                let result = signer.sign(algorithm, b"message");
+                assert!(matches!(result, Err(KeyError::Unsupported(_))), "{key} {algorithm:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn message_key_opens_every_transport() {
+        let key = make(KeyAlgorithm::Rsa2048, KeyPurpose::ScepMessage);
+        let decrypter = keyring(7).decrypter(&key).unwrap();
+        for transport in [KeyTransport::Pkcs1, KeyTransport::OaepSha1, KeyTransport::OaepSha256] {
+            let wrapped = decrypter.public_key().encrypt(transport, b"0123456789abcdef").unwrap();
+            assert_eq!(decrypter.decrypt(transport, &wrapped).unwrap().expose(), b"0123456789abcdef");
+        }
+    }
+
+    #[test]
+    fn every_broken_envelope_key_gives_the_same_error() {
+        let key = make(KeyAlgorithm::Rsa2048, KeyPurpose::ScepMessage);
+        let decrypter = keyring(7).decrypter(&key).unwrap();
+        for transport in [KeyTransport::Pkcs1, KeyTransport::OaepSha1, KeyTransport::OaepSha256] {
+            for broken in [vec![], vec![0; 255], vec![1; 256], vec![255; 256], vec![0; 257]] {
+                assert!(decrypter.decrypt(transport, &broken).is_err(), "{transport:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_rsa_message_key_decrypts() {
+        for (algorithm, purpose) in
+            [(KeyAlgorithm::Rsa2048, KeyPurpose::Issuer), (KeyAlgorithm::P256, KeyPurpose::ScepMessage)]
+        {
+            let result = keyring(7).decrypter(&make(algorithm, purpose));
+            assert!(matches!(result, Err(KeyError::Unsupported(_))));
+        }
+    }
+
+    #[test]
+    fn sealing_is_bound_to_everything_in_its_label() {
+        let key = make(KeyAlgorithm::P256, KeyPurpose::OcspSigner);
+        let moved = [
+            SealedKey { purpose: KeyPurpose::Issuer, ..key.clone() },
+            SealedKey { id: KeyId::from_random([1; 16]), ..key.clone() },
+            SealedKey { algorithm: KeyAlgorithm::P384, ..key.clone() },
+            SealedKey { public_key: make(KeyAlgorithm::P256, KeyPurpose::Issuer).public_key, ..key.clone() },
+        ];
+        assert!(keyring(7).signer(&key).is_ok());
+        for key in moved {
+            assert_eq!(keyring(7).signer(&key).err(), Some(KeyError::CannotUnseal), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn sealing_notices_every_flipped_bit_and_every_cut() {
+        let key = make(KeyAlgorithm::P256, KeyPurpose::ServerTls);
+        for at in 0..key.sealed.len() {
+            let mut flipped = key.clone();
+            flipped.sealed[at] ^= 1 << (at % 8);
+            assert_eq!(keyring(7).signer(&flipped).err(), Some(KeyError::CannotUnseal), "byte {at}");
+            let cut = SealedKey { sealed: key.sealed[..at].to_vec(), ..key.clone() };
+            assert_eq!(keyring(7).signer(&cut).err(), Some(KeyError::CannotUnseal), "length {at}");
+        }
+    }
+
+    #[test]
+    fn another_key_encryption_key_opens_nothing() {
+        let key = make(KeyAlgorithm::P256, KeyPurpose::ServerTls);
+        assert_eq!(keyring(8).signer(&key).err(), Some(KeyError::CannotUnseal));
+    }
+
+    #[test]
+    fn sealed_key_does_not_contain_the_plain_one() {
+        let sealed = |byte| keyring(byte).sealer;
+        let label = Label {
+            id: &KeyId::from_random([0; 16]),
+            purpose: KeyPurpose::Issuer,
+            algorithm: KeyAlgorithm::P256,
+        };
+        let secret = Secret::new(vec![0x42; 64]);
+        let (one, two) = (sealed(7).seal(&label, &secret).unwrap(), sealed(7).seal(&label, &secret).unwrap());
+        assert!(!one.windows(8).any(|window| window == [0x42; 8]));
+        assert_ne!(one, two, "the nonce is random");
+    }
+
+    #[test]
+    fn macs_differ_by_purpose_key_and_data_and_repeat_otherwise() {
+        let purposes = [MacPurpose::Ticket, MacPurpose::StaticChallenge, MacPurpose::ApiToken];
+        let mut all: Vec<_> = purposes.iter().map(|purpose| keyring(7).mac(*purpose, b"x")).collect();
+        all.push(keyring(8).mac(MacPurpose::Ticket, b"x"));
+        all.push(keyring(7).mac(MacPurpose::Ticket, b"y"));
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
+        assert_eq!(keyring(7).mac(MacPurpose::Ticket, b"x"), all[0]);
+    }
+
+    #[test]
+    fn debug_shows_the_source_and_nothing_else() {
+        assert_eq!(format!("{:?}", keyring(7)), "SoftwareKeyring { kek: \"test\", .. }");
+    }
+}

@@ -1,0 +1,448 @@
+//! The configuration file as written. What it means is decided in `settings`.
+//!
+//! Every key has a default, said in [`Config::documented_example`]; unknown keys are refused.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use toml::{Value, de::DeValue};
+
+use super::document::Document;
+use crate::{domain::profile::ProfileSpec, types::ProfileName};
+
+/// `certgate.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Config {
+    /// The data directory, relative to the file.
+    pub data: PathBuf,
+    /// What devices and gear reach: the base of the URLs in certificates.
+    pub public_url: Option<String>,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[scep]`
+    pub scep: Scep,
+    /// `[ocsp]`
+    pub ocsp: Ocsp,
+    /// `[crl]`
+    pub crl: Crl,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[profile.NAME]`
+    pub profile: BTreeMap<ProfileName, ProfileSpec>,
+    /// `static-challenge-files` of the profiles: taken out before the profiles are read, because a profile's versions in
+    /// the store must not name files of this machine.
+    #[serde(skip)]
+    pub challenge_files: BTreeMap<String, Vec<String>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "data".into(),
+            public_url: None,
+            listen: Listen::default(),
+            tls: Tls::default(),
+            keys: Keys::default(),
+            scep: Scep::default(),
+            ocsp: Ocsp::default(),
+            crl: Crl::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+            profile: BTreeMap::new(),
+            challenge_files: BTreeMap::new(),
+        }
+    }
+}
+
+/// One text or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
+pub enum OneOrMany {
+    /// `"a"`
+    One(String),
+    /// `["a", "b"]`
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl From<&str> for OneOrMany {
+    fn from(one: &str) -> Self {
+        Self::One(one.to_owned())
+    }
+}
+
+/// `[listen]`: `ADDRESS:PORT`, `fd:NAME` for a socket of systemd, or `off`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Listen {
+    /// Plain HTTP for devices and gear.
+    pub device: OneOrMany,
+    /// HTTPS for operators and MDM servers.
+    pub admin: OneOrMany,
+    /// Metrics and health.
+    pub ops: OneOrMany,
+    /// The CLI's Unix socket, relative to the data directory.
+    pub socket: PathBuf,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            device: "127.0.0.1:8080".into(),
+            admin: "127.0.0.1:8443".into(),
+            ops: "127.0.0.1:9090".into(),
+            socket: "certgate.sock".into(),
+        }
+    }
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Tls {
+    /// Host names and addresses in the certificate of the HTTPS listener.
+    pub names: Vec<String>,
+    /// How long that certificate lives; it is renewed when a third is left.
+    pub certificate_days: u64,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()], certificate_days: 90 }
+    }
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Keys {
+    /// Where the key-encryption key comes from.
+    pub kek: Kek,
+}
+
+/// `keys.kek`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kek {
+    /// A key file, relative to the configuration file.
+    File(PathBuf),
+    /// A systemd credential that holds the key.
+    Credential(String),
+    /// A file with a passphrase, relative to the configuration file.
+    PassphraseFile(PathBuf),
+    /// A systemd credential that holds a passphrase.
+    PassphraseCredential(String),
+}
+
+impl Default for Kek {
+    fn default() -> Self {
+        Self::File("kek.key".into())
+    }
+}
+
+/// `[scep]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Scep {
+    /// The profile of the NDES-compatible URLs.
+    pub default_profile: Option<ProfileName>,
+    /// Value of the template variable `REALM`.
+    pub realm: String,
+    /// Largest message taken.
+    pub max_message_bytes: u64,
+    /// How long the certificate of the message key lives; it is renewed when a third is left.
+    pub message_key_days: u64,
+    /// How long a repeated request is answered with the certificate of the first.
+    pub repeat_window_hours: u64,
+}
+
+impl Default for Scep {
+    fn default() -> Self {
+        Self {
+            default_profile: None,
+            realm: String::new(),
+            max_message_bytes: 256 * 1024,
+            message_key_days: 365,
+            repeat_window_hours: 24,
+        }
+    }
+}
+
+/// `[ocsp]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Ocsp {
+    /// nextUpdate of good answers.
+    pub good_validity_seconds: u64,
+    /// nextUpdate of certificateHold.
+    pub hold_validity_seconds: u64,
+    /// nextUpdate of revoked.
+    pub revoked_validity_seconds: u64,
+    /// How long a signer's certificate lives; it is renewed when a third is left.
+    pub signer_days: u64,
+    /// How many answers are kept in memory.
+    pub cache_entries: u64,
+}
+
+impl Default for Ocsp {
+    fn default() -> Self {
+        Self {
+            good_validity_seconds: 600,
+            hold_validity_seconds: 300,
+            revoked_validity_seconds: 86_400,
+            signer_days: 7,
+            cache_entries: 100_000,
+        }
+    }
+}
+
+/// `[crl]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Crl {
+    /// nextUpdate.
+    pub lifetime_hours: u64,
+    /// A new CRL at least this often.
+    pub period_hours: u64,
+    /// A new CRL at most this long after a revocation.
+    pub debounce_seconds: u64,
+    /// Revoked certificates stay listed this long after they expired.
+    pub keep_expired_days: u64,
+}
+
+impl Default for Crl {
+    fn default() -> Self {
+        Self { lifetime_hours: 168, period_hours: 24, debounce_seconds: 5, keep_expired_days: 7 }
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Threads for enrolment; 0 = as many as there are processors.
+    pub workers: u64,
+    /// Requests that may wait for one of them.
+    pub waiters: u64,
+    /// Threads for OCSP answers that are not cached; 0 = as many as there are processors.
+    pub ocsp_workers: u64,
+    /// Requests that may wait for one of them.
+    pub ocsp_waiters: u64,
+    /// Open connections per listener.
+    pub connections: u64,
+    /// Time for a request's head.
+    pub header_timeout_seconds: u64,
+    /// Time for a request's body.
+    pub body_timeout_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            waiters: 256,
+            ocsp_workers: 0,
+            ocsp_waiters: 1024,
+            connections: 4096,
+            header_timeout_seconds: 10,
+            body_timeout_seconds: 30,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,certgate::http=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Config {
+    /// The reference: a file with every key, its default and what it does.
+    pub fn documented_example() -> &'static str {
+        include_str!("example.toml")
+    }
+
+    /// Reads a document; mistakes are left in it.
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        const KEY: &str = "static-challenge-files";
+        let mut challenge_files = BTreeMap::new();
+        for (profile, value) in document.take_from_each("profile", KEY) {
+            if let Some(files) = texts(value.get_ref()) {
+                challenge_files.insert(profile, files);
+            } else {
+                let key = format!("profile.{profile}.{KEY}");
+                document.mistakes.push(document.places.finding(&key, "expected a list of strings"));
+            }
+        }
+        let config: Self = document.read();
+        Self { challenge_files, ..config }
+    }
+}
+
+fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    let texts = value.as_array()?.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+    texts.collect()
+}
+
+/// What a first configuration file says beyond the defaults.
+#[derive(Clone, Debug)]
+pub struct Starter<'a> {
+    /// The data directory, as the file shall name it.
+    pub data: &'a Path,
+    /// What devices and gear reach.
+    pub public_url: &'a str,
+    /// Plain HTTP for devices.
+    pub device: SocketAddr,
+    /// HTTPS for operators.
+    pub admin: SocketAddr,
+    /// Metrics and health.
+    pub ops: SocketAddr,
+    /// Subject template of the profile `device`.
+    pub subject: &'a str,
+}
+
+impl Starter<'_> {
+    /// The file's text.
+    pub fn render(&self) -> String {
+        let quoted = |text: &str| Value::from(text).to_string();
+        format!(
+            "# certgate configuration. Every other key has its default; `certgate check-config` checks this file.\n\
+             data = {}\npublic-url = {}\n\n[listen]\ndevice = {}\nadmin = {}\nops = {}\n\n\
+             [scep]\ndefault-profile = \"device\"\n\n\
+             [profile.device]\ndescription = \"Devices\"\nsubject = {}\nchallenge = [\"ticket\"]\n",
+            quoted(&self.data.to_string_lossy()),
+            quoted(self.public_url),
+            quoted(&self.device.to_string()),
+            quoted(&self.admin.to_string()),
+            quoted(&self.ops.to_string()),
+            quoted(self.subject),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        let mut document = Document::parse(text);
+        let config = Config::read(&mut document);
+        assert!(document.mistakes.is_empty(), "{:#?}", document.mistakes);
+        config
+    }
+
+    /// Every key path of a table, arrays and scalars as leaves.
+    fn leaves(prefix: &str, value: &Value, into: &mut Vec<(String, String)>) {
+        match value {
+            Value::Table(table) => {
+                for (key, value) in table {
+                    leaves(&format!("{prefix}{key}."), value, into);
+                }
+            }
+            _ => into.push((prefix.trim_end_matches('.').to_owned(), value.to_string())),
+        }
+    }
+
+    #[test]
+    fn empty_file_is_the_defaults() {
+        assert_eq!(parse(""), Config::default());
+    }
+
+    #[test]
+    fn example_gives_every_key_its_default() {
+        let mut example = parse(Config::documented_example());
+        let device = example.profile.remove(&"device".parse::<ProfileName>().unwrap()).unwrap();
+        assert!(example.profile.is_empty() && example.challenge_files.is_empty());
+        assert_eq!(example, Config::default());
+        let minimal = parse("[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n");
+        assert_eq!(Some(&device), minimal.profile.values().next());
+    }
+
+    #[test]
+    fn example_names_every_key() {
+        let config = Config {
+            profile: parse("[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n").profile,
+            ..Config::default()
+        };
+        let mut expected = Vec::new();
+        leaves("", &Value::try_from(&config).unwrap(), &mut expected);
+        let mut written = Vec::new();
+        leaves("", &Config::documented_example().parse::<toml::Table>().unwrap().into(), &mut written);
+        expected.sort();
+        written.sort();
+        assert_eq!(written, expected);
+        for unset in ["\n# public-url = ", "\n# default-profile = ", "\n# static-challenge-files = "] {
+            assert!(Config::documented_example().contains(unset), "{unset}");
+        }
+    }
+
+    #[test]
+    fn starter_file_reads_back_whatever_its_paths_hold() {
+        let text = Starter {
+            data: Path::new("/srv/a \"b\"\\c"),
+            public_url: "http://pki.lab.example",
+            device: "127.0.0.1:8080".parse().unwrap(),
+            admin: "[::1]:8443".parse().unwrap(),
+            ops: "127.0.0.1:9090".parse().unwrap(),
+            subject: "CN=$DEVICE_ID$,O=\"Lab, Inc\"",
+        }
+        .render();
+        let config = parse(&text);
+        assert_eq!(config.data, Path::new("/srv/a \"b\"\\c"));
+        assert_eq!(config.listen.admin, "[::1]:8443".into());
+        assert_eq!(config.profile.values().next().unwrap().subject, "CN=$DEVICE_ID$,O=\"Lab, Inc\"");
+    }
+
+    #[test]
+    fn challenge_files_are_kept_out_of_the_profile() {
+        let config = parse("[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-files = [\"one\", \"two\"]\n");
+        assert_eq!(config.challenge_files["a"], ["one", "two"]);
+        let mut document = Document::parse("[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-files = 7\n");
+        Config::read(&mut document);
+        assert_eq!(
+            document.mistakes[0].to_string(),
+            "profile.a.static-challenge-files (line 3): expected a list of strings"
+        );
+    }
+}

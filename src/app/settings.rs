@@ -1,0 +1,171 @@
+//! The configuration as checked: what the rest of the process sees.
+
+mod challenge;
+mod check;
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use super::document::{ConfigErrors, Finding};
+use super::{
+    config::{Config, LogFormat},
+    document::Document,
+};
+use crate::{
+    adapters::keys::KekSource,
+    domain::crl::CrlPolicy,
+    service::{GatewaySettings, profile::ConfiguredProfile},
+};
+
+/// Everything that the configuration file says, checked and with its defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
+    /// The data directory.
+    pub data: PathBuf,
+    /// Base of the URLs in certificates: `http://`, no slash at the end.
+    pub public_url: String,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Where the key-encryption key comes from.
+    pub kek: KekSource,
+    /// What the use cases need.
+    pub gateway: GatewaySettings,
+    /// How issuers publish their CRLs.
+    pub crl: CrlPolicy,
+    /// Largest SCEP message, in bytes.
+    pub max_message_bytes: usize,
+    /// Threads, queues, connections, time-outs.
+    pub limits: Limits,
+    /// Logging.
+    pub log: Log,
+    /// The profiles, by name.
+    pub profiles: Vec<ConfiguredProfile>,
+}
+
+/// Where to listen. `device` has at least one endpoint; none of `admin` or `ops` means off.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Plain HTTP for devices and gear.
+    pub device: Vec<Endpoint>,
+    /// HTTPS for operators and MDM servers.
+    pub admin: Vec<Endpoint>,
+    /// Metrics and health.
+    pub ops: Vec<Endpoint>,
+    /// The CLI's Unix socket.
+    pub socket: PathBuf,
+}
+
+/// Something to accept connections from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// An address to bind.
+    Address(SocketAddr),
+    /// A socket that the service manager passed under this name (`FileDescriptorName=`).
+    Inherited(String),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Inherited(name) => write!(f, "fd:{name}"),
+        }
+    }
+}
+
+/// Threads, queues, connections and time-outs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The enrolment pool.
+    pub enrolment: Pool,
+    /// The pool for OCSP answers that are not cached.
+    pub ocsp: Pool,
+    /// Open connections per listener.
+    pub connections: usize,
+    /// Time for a request's head.
+    pub header_timeout: Duration,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+}
+
+/// The size of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Threads; at least one.
+    pub workers: NonZeroUsize,
+    /// Requests that may wait for one.
+    pub waiters: usize,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A filter that parses.
+    pub filter: String,
+}
+
+impl Settings {
+    /// Reads and checks the file at `path`, and the files and credentials with static challenges that it names.
+    ///
+    /// Gives the settings with what is allowed but unwise. Errors: all mistakes, each with its key.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Finding>), ConfigErrors> {
+        let text = fs::read_to_string(path).map_err(|error| ConfigErrors {
+            path: path.to_owned(),
+            mistakes: vec![Finding { key: String::new(), line: None, problem: error.to_string() }],
+            warnings: Vec::new(),
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// As [`Settings::load`], with the file's text already here. Relative paths are relative to `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<(Self, Vec<Finding>), ConfigErrors> {
+        let mut document = Document::parse(text);
+        let config = Config::read(&mut document);
+        let (settings, mistakes, warnings) = check::Checker::new(path, document).settings(&config);
+        match settings {
+            Some(settings) if mistakes.is_empty() => Ok((settings, warnings)),
+            _ => Err(ConfigErrors { path: path.to_owned(), mistakes, warnings }),
+        }
+    }
+}
+
+/// What `certgate check-config` says of the file at `path`: a report for people. Errors: the report of a file that cannot be used.
+pub fn check(path: &Path) -> Result<String, String> {
+    let lines = |label: &str, findings: &[Finding]| -> String {
+        findings
+            .iter()
+            .flat_map(|finding| [label, ": ", &finding.to_string(), "\n"].map(str::to_owned))
+            .collect()
+    };
+    match Settings::load(path) {
+        Ok((settings, warnings)) => {
+            let profiles: Vec<_> = settings.profiles.iter().map(|profile| profile.name.as_str()).collect();
+            Ok(format!(
+                "{}{}: ok ({} warnings; profiles: {})\n",
+                lines("warning", &warnings),
+                path.display(),
+                warnings.len(),
+                if profiles.is_empty() { "none".to_owned() } else { profiles.join(", ") },
+            ))
+        }
+        Err(errors) => Err(format!(
+            "{}{}{}: {} mistakes\n",
+            lines("error", &errors.mistakes),
+            lines("warning", &errors.warnings),
+            path.display(),
+            errors.mistakes.len(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

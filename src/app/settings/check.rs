@@ -1,0 +1,427 @@
+//! From what is written to what is meant: every check of the configuration.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroUsize,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper::Uri;
+use tracing_subscriber::EnvFilter;
+
+use super::{Endpoint, Finding, Limits, Listen, Log, Pool, Settings, challenge};
+use crate::{
+    adapters::keys::KekSource,
+    app::{
+        config::{self, Config, Kek, OneOrMany},
+        document::{Document, Places},
+    },
+    domain::{
+        crl::CrlPolicy,
+        profile::{Approval, ChallengeMode, ProfileSpec},
+    },
+    service::{GatewaySettings, OcspSettings, SystemSettings, profile::ConfiguredProfile},
+    types::{ProfileName, Secret},
+};
+
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+
+/// Current and previous.
+const MAX_STATIC_CHALLENGES: usize = 2;
+
+/// Collects what it finds while it reads on.
+pub(super) struct Checker<'a> {
+    path: &'a Path,
+    places: Places,
+    mistakes: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(path: &'a Path, document: Document<'_>) -> Self {
+        Self { path, places: document.places, mistakes: document.mistakes, warnings: Vec::new() }
+    }
+
+    /// The settings (if they can be made up at all), the mistakes and the warnings.
+    pub(super) fn settings(mut self, config: &Config) -> (Option<Settings>, Vec<Finding>, Vec<Finding>) {
+        let data = self.directory().join(&config.data);
+        let listen = self.listen(&config.listen, &data);
+        let public_url = self.public_url(config, &listen);
+        let kek = self.kek(&config.keys.kek, &data);
+        let ocsp = self.ocsp(&config.ocsp);
+        let crl = self.crl(&config.crl);
+        let profiles = self.profiles(config);
+        let gateway = GatewaySettings {
+            realm: config.scep.realm.clone(),
+            default_profile: self.default_profile(config),
+            static_challenges: self.static_challenges(config),
+            ocsp,
+            system: self.system(config),
+            repeat_window: self.duration(
+                "scep.repeat-window-hours",
+                config.scep.repeat_window_hours,
+                1..=720,
+                HOUR,
+            ),
+            server_names: self.server_names(&config.tls),
+        };
+        let settings = Settings {
+            path: self.path.to_owned(),
+            data,
+            public_url,
+            listen,
+            kek,
+            gateway,
+            crl,
+            max_message_bytes: self.size(
+                "scep.max-message-bytes",
+                config.scep.max_message_bytes,
+                16_384..=16_777_216,
+            ),
+            limits: self.limits(&config.limits),
+            log: self.log(&config.log),
+            profiles,
+        };
+        (self.mistakes.is_empty().then_some(settings), self.mistakes, self.warnings)
+    }
+
+    fn mistake(&mut self, key: &str, problem: impl fmt::Display) {
+        let finding = self.places.finding(key, problem);
+        self.mistakes.push(finding);
+    }
+
+    fn warn(&mut self, key: &str, problem: impl fmt::Display) {
+        let finding = self.places.finding(key, problem);
+        self.warnings.push(finding);
+    }
+
+    /// Whether a mistake was found in `key`, so that what follows from it need not be said too.
+    fn is_wrong(&self, key: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.key == key)
+    }
+
+    /// Where relative paths start.
+    fn directory(&self) -> &'a Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    fn number(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> u64 {
+        if !range.contains(&value) {
+            self.mistake(key, format_args!("{value} is not in {} to {}", range.start(), range.end()));
+        }
+        value
+    }
+
+    fn size(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> usize {
+        usize::try_from(self.number(key, value, range)).unwrap_or(usize::MAX)
+    }
+
+    fn duration(&mut self, key: &str, value: u64, range: RangeInclusive<u64>, unit: u64) -> Duration {
+        Duration::from_secs(self.number(key, value, range).saturating_mul(unit))
+    }
+}
+
+/// Listeners and URLs.
+impl Checker<'_> {
+    fn listen(&mut self, listen: &config::Listen, data: &Path) -> Listen {
+        let checked = Listen {
+            device: self.endpoints("listen.device", &listen.device),
+            admin: self.endpoints("listen.admin", &listen.admin),
+            ops: self.endpoints("listen.ops", &listen.ops),
+            socket: data.join(&listen.socket),
+        };
+        if checked.device.is_empty() && !self.is_wrong("listen.device") {
+            self.mistake("listen.device", "cannot be off: nothing could enrol");
+        }
+        if checked
+            .ops
+            .iter()
+            .any(|endpoint| matches!(endpoint, Endpoint::Address(a) if !a.ip().is_loopback()))
+        {
+            self.warn("listen.ops", "whoever reaches this address reads the metrics without a password");
+        }
+        self.refuse_shared_endpoints(&checked);
+        checked
+    }
+
+    fn endpoints(&mut self, key: &str, written: &OneOrMany) -> Vec<Endpoint> {
+        if written.as_slice() == ["off"] {
+            return Vec::new();
+        }
+        written.as_slice().iter().filter_map(|text| self.endpoint(key, text)).collect()
+    }
+
+    fn endpoint(&mut self, key: &str, text: &str) -> Option<Endpoint> {
+        if let Some(name) = text.strip_prefix("fd:") {
+            // systemd.socket(5): FileDescriptorName= is at most 255 printable characters without a colon.
+            if (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+                return Some(Endpoint::Inherited(name.to_owned()));
+            }
+        } else if let Ok(address) = text.parse() {
+            return Some(Endpoint::Address(address));
+        }
+        self.mistake(key, format_args!("{text:?} is not ADDRESS:PORT, fd:NAME or off"));
+        None
+    }
+
+    fn refuse_shared_endpoints(&mut self, listen: &Listen) {
+        let mut seen = BTreeMap::new();
+        for (key, endpoints) in
+            [("listen.device", &listen.device), ("listen.admin", &listen.admin), ("listen.ops", &listen.ops)]
+        {
+            for endpoint in endpoints {
+                // Port 0 asks for any free port, each time another.
+                let any_port = matches!(endpoint, Endpoint::Address(address) if address.port() == 0);
+                if let Some(other) = seen.insert(endpoint.to_string(), key)
+                    && !any_port
+                {
+                    self.mistake(key, format_args!("{endpoint} is taken by {other}"));
+                }
+            }
+        }
+    }
+
+    fn public_url(&mut self, config: &Config, listen: &Listen) -> String {
+        const KEY: &str = "public-url";
+        let Some(written) = &config.public_url else {
+            return self.default_public_url(listen);
+        };
+        let problem = match written.parse::<Uri>() {
+            Ok(url) if url.scheme_str() == Some("https") => {
+                "must be http://: a client asks for the status of a certificate before it trusts TLS"
+            }
+            Ok(url)
+                if url.scheme_str() == Some("http")
+                    && url.host().is_some_and(|host| !host.is_empty())
+                    && url.query().is_none()
+                    && url.authority().is_some_and(|authority| !authority.as_str().contains('@')) =>
+            {
+                return written.trim_end_matches('/').to_owned();
+            }
+            _ => "is not a URL of the form http://HOST[:PORT][/PATH]",
+        };
+        self.mistake(KEY, format_args!("{written:?} {problem}"));
+        String::new()
+    }
+
+    fn default_public_url(&mut self, listen: &Listen) -> String {
+        const KEY: &str = "public-url";
+        let address = listen.device.iter().find_map(|endpoint| match endpoint {
+            Endpoint::Address(address) => Some(*address),
+            Endpoint::Inherited(_) => None,
+        });
+        match address {
+            Some(address) if !address.ip().is_unspecified() => {
+                let url = format!("http://{address}");
+                self.warn(KEY, format_args!("is not set: certificates will point at {url}"));
+                url
+            }
+            _ if self.is_wrong("listen.device") => String::new(),
+            _ => {
+                self.mistake(KEY, "must be set: listen.device does not say what devices reach");
+                String::new()
+            }
+        }
+    }
+
+    fn server_names(&mut self, tls: &config::Tls) -> Vec<String> {
+        if tls.names.is_empty() {
+            self.mistake("tls.names", "needs at least one host name or address");
+        }
+        for name in &tls.names {
+            let label = |label: &str| {
+                !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            if name.parse::<std::net::IpAddr>().is_err() && !name.split('.').all(label) {
+                self.mistake("tls.names", format_args!("{name:?} is neither a host name nor an address"));
+            }
+        }
+        tls.names.clone()
+    }
+}
+
+/// Keys, lifetimes, limits.
+impl Checker<'_> {
+    fn kek(&mut self, kek: &Kek, data: &Path) -> KekSource {
+        let directory = self.directory();
+        let mut file = |path: &PathBuf| {
+            let path = directory.join(path);
+            if path.starts_with(data) {
+                self.warn("keys.kek", "lies in the data directory: whoever copies the data has the key too");
+            }
+            path
+        };
+        match kek {
+            Kek::File(path) => KekSource::File(file(path)),
+            Kek::PassphraseFile(path) => KekSource::PassphraseFile(file(path)),
+            Kek::Credential(name) => KekSource::Credential(name.clone()),
+            Kek::PassphraseCredential(name) => KekSource::PassphraseCredential(name.clone()),
+        }
+    }
+
+    fn ocsp(&mut self, ocsp: &config::Ocsp) -> OcspSettings {
+        if ocsp.hold_validity_seconds > ocsp.good_validity_seconds {
+            self.mistake(
+                "ocsp.hold-validity-seconds",
+                "is over ocsp.good-validity-seconds: a release would not be seen in time",
+            );
+        }
+        let mut validity = |key, value| self.duration(key, value, 60..=7 * DAY, 1);
+        OcspSettings {
+            good: validity("ocsp.good-validity-seconds", ocsp.good_validity_seconds),
+            hold: validity("ocsp.hold-validity-seconds", ocsp.hold_validity_seconds),
+            revoked: validity("ocsp.revoked-validity-seconds", ocsp.revoked_validity_seconds),
+            cache_entries: self.size("ocsp.cache-entries", ocsp.cache_entries, 1_000..=100_000_000),
+        }
+    }
+
+    fn crl(&mut self, crl: &config::Crl) -> CrlPolicy {
+        let policy = CrlPolicy {
+            lifetime: self.duration("crl.lifetime-hours", crl.lifetime_hours, 1..=10_950, HOUR).as_secs(),
+            period: self.duration("crl.period-hours", crl.period_hours, 1..=10_950, HOUR).as_secs(),
+            debounce: self.number("crl.debounce-seconds", crl.debounce_seconds, 0..=59),
+            keep_expired: self
+                .duration("crl.keep-expired-days", crl.keep_expired_days, 1..=3_650, DAY)
+                .as_secs(),
+        };
+        // A lifetime of one hour leaves no whole hour below it.
+        if policy.period >= policy.lifetime && policy.lifetime > HOUR {
+            self.mistake("crl.period-hours", "must be less than crl.lifetime-hours");
+        }
+        if policy.keep_expired < policy.lifetime {
+            // RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate expired.
+            self.mistake("crl.keep-expired-days", "must be at least crl.lifetime-hours");
+        }
+        policy
+    }
+
+    fn system(&mut self, config: &Config) -> SystemSettings {
+        SystemSettings {
+            message: self.duration("scep.message-key-days", config.scep.message_key_days, 1..=3_650, DAY),
+            ocsp_signer: self.duration("ocsp.signer-days", config.ocsp.signer_days, 1..=90, DAY),
+            server_tls: self.duration("tls.certificate-days", config.tls.certificate_days, 1..=397, DAY),
+        }
+    }
+
+    fn limits(&mut self, limits: &config::Limits) -> Limits {
+        Limits {
+            enrolment: Pool {
+                workers: self.workers("limits.workers", limits.workers),
+                waiters: self.size("limits.waiters", limits.waiters, 0..=1_000_000),
+            },
+            ocsp: Pool {
+                workers: self.workers("limits.ocsp-workers", limits.ocsp_workers),
+                waiters: self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000),
+            },
+            connections: self.size("limits.connections", limits.connections, 16..=1_000_000),
+            header_timeout: self.duration(
+                "limits.header-timeout-seconds",
+                limits.header_timeout_seconds,
+                1..=300,
+                1,
+            ),
+            body_timeout: self.duration(
+                "limits.body-timeout-seconds",
+                limits.body_timeout_seconds,
+                1..=300,
+                1,
+            ),
+        }
+    }
+
+    fn workers(&mut self, key: &str, written: u64) -> NonZeroUsize {
+        let processors = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(self.size(key, written, 0..=1_024)).unwrap_or_else(processors)
+    }
+
+    fn log(&mut self, log: &config::Log) -> Log {
+        if let Err(error) = EnvFilter::try_new(&log.level) {
+            self.mistake("log.level", format_args!("{:?} is no level or filter: {error}", log.level));
+        }
+        Log { format: log.format, filter: log.level.clone() }
+    }
+}
+
+/// Profiles and their challenges.
+impl Checker<'_> {
+    fn profiles(&mut self, config: &Config) -> Vec<ConfiguredProfile> {
+        if self.places.names_in("profile").next().is_none() {
+            self.warn("profile", "there is no profile: nothing can be enrolled");
+        }
+        let check = |(name, spec): (&ProfileName, &ProfileSpec)| {
+            self.profile(name, spec);
+            ConfiguredProfile { name: name.clone(), spec: spec.clone() }
+        };
+        config.profile.iter().map(check).collect()
+    }
+
+    fn profile(&mut self, name: &ProfileName, spec: &ProfileSpec) {
+        for mistake in spec.mistakes() {
+            let key = format!("profile.{name}.{}", mistake.key);
+            if mistake.fatal {
+                self.mistake(&key, mistake.problem);
+            } else {
+                self.warn(&key, mistake.problem);
+            }
+        }
+        let key = format!("profile.{name}.challenge");
+        let open = spec.challenge.is_empty() && spec.approval == Approval::Auto;
+        if open && !self.is_wrong(&key) {
+            self.mistake(&key, "is empty, and approval is automatic: anybody could enrol");
+        }
+    }
+
+    fn default_profile(&mut self, config: &Config) -> Option<ProfileName> {
+        let name = config.scep.default_profile.clone()?;
+        // As written, not as read: a profile with a mistake in it is there nevertheless.
+        if !self.places.names_in("profile").any(|written| written == name.as_str()) {
+            self.mistake("scep.default-profile", format_args!("there is no profile \"{name}\""));
+        }
+        Some(name)
+    }
+
+    fn static_challenges(&mut self, config: &Config) -> BTreeMap<ProfileName, Vec<Secret>> {
+        let mut challenges = BTreeMap::new();
+        for (name, spec) in &config.profile {
+            let key = format!("profile.{name}.static-challenge-files");
+            let files = config.challenge_files.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+            let wanted = spec.challenge.contains(&ChallengeMode::Static);
+            if wanted && files.is_empty() && !self.is_wrong(&key) {
+                self.mistake(&key, "is missing, and challenge has \"static\"");
+            }
+            if !wanted && !files.is_empty() {
+                self.warn(&key, "is not used: challenge does not have \"static\"");
+            }
+            if files.len() > MAX_STATIC_CHALLENGES {
+                self.mistake(&key, "holds more than two: the current one and the previous one");
+            }
+            let secrets = self.read_challenges(&key, files);
+            if wanted && !secrets.is_empty() {
+                challenges.insert(name.clone(), secrets);
+            }
+        }
+        challenges
+    }
+
+    fn read_challenges(&mut self, key: &str, files: &[String]) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        let mut names = BTreeSet::new();
+        for file in files {
+            match challenge::read(self.directory(), file) {
+                Ok(read) => {
+                    read.warning.into_iter().for_each(|warning| self.warn(key, warning));
+                    if !names.insert(file) || secrets.contains(&read.secret) {
+                        self.mistake(key, format_args!("{file} holds the same challenge as another"));
+                    }
+                    secrets.push(read.secret);
+                }
+                Err(error) => self.mistake(key, error),
+            }
+        }
+        secrets
+    }
+}

@@ -1,0 +1,235 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::service::{OcspSettings, SystemSettings};
+
+const PROFILE: &str = "[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n";
+
+fn parse(text: &str) -> Result<(Settings, Vec<Finding>), ConfigErrors> {
+    Settings::parse(Path::new("/etc/certgate/certgate.toml"), text)
+}
+
+/// The one mistake of `text`.
+fn mistake(text: &str) -> String {
+    let mistakes = parse(text).unwrap_err().mistakes;
+    assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    mistakes[0].to_string()
+}
+
+/// A directory with a configuration file and challenge files: (name, content, mode).
+fn with_challenges(
+    files: &[(&str, &str, u32)],
+    config: &str,
+) -> Result<(Settings, Vec<Finding>), ConfigErrors> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content, mode) in files {
+        fs::write(dir.path().join(name), content).unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(*mode)).unwrap();
+    }
+    let path = dir.path().join("certgate.toml");
+    fs::write(&path, config).unwrap();
+    Settings::load(&path)
+}
+
+#[test]
+fn defaults_are_those_that_the_services_have() {
+    let (settings, warnings) = parse(PROFILE).unwrap();
+    let service = GatewaySettings::default();
+    let ocsp = |ocsp: OcspSettings| (ocsp.good, ocsp.hold, ocsp.revoked, ocsp.cache_entries);
+    let system = |system: SystemSettings| (system.message, system.ocsp_signer, system.server_tls);
+    assert_eq!(ocsp(settings.gateway.ocsp), ocsp(service.ocsp));
+    assert_eq!(system(settings.gateway.system), system(service.system));
+    assert_eq!(settings.gateway.repeat_window, service.repeat_window);
+    assert_eq!(settings.gateway.server_names, service.server_names);
+    assert_eq!(settings.data, Path::new("/etc/certgate/data"));
+    assert_eq!(settings.listen.socket, Path::new("/etc/certgate/data/certgate.sock"));
+    assert_eq!(settings.kek, KekSource::File("/etc/certgate/kek.key".into()));
+    assert_eq!(settings.public_url, "http://127.0.0.1:8080");
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert_eq!(warnings[0].key, "public-url");
+}
+
+#[test]
+fn every_mistake_is_named_by_its_key() {
+    for (text, start) in [
+        ("[listen]\ndevice = \"localhost\"", "listen.device (line 2): \"localhost\" is not ADDRESS:PORT"),
+        ("[listen]\ndevice = \"off\"", "listen.device (line 2): cannot be off"),
+        ("[listen]\nadmin = [\"127.0.0.1:1\", \"fd:\"]", "listen.admin (line 2): \"fd:\""),
+        (
+            "[listen]\nops = \"127.0.0.1:8443\"",
+            "listen.ops (line 2): 127.0.0.1:8443 is taken by listen.admin",
+        ),
+        (
+            "public-url = \"https://pki.example\"",
+            "public-url (line 1): \"https://pki.example\" must be http://",
+        ),
+        ("public-url = \"pki.example\"", "public-url (line 1):"),
+        ("public-url = \"http://pki.example/?x\"", "public-url (line 1):"),
+        ("[listen]\ndevice = \"0.0.0.0:80\"", "public-url: must be set"),
+        ("[listen]\ndevice = \"fd:device\"", "public-url: must be set"),
+        ("[tls]\nnames = []", "tls.names (line 2):"),
+        ("[tls]\nnames = [\"a b\"]", "tls.names (line 2): \"a b\""),
+        ("[tls]\ncertificate-days = 400", "tls.certificate-days (line 2): 400 is not in 1 to 397"),
+        ("[keys]\nkek = { hsm = \"x\" }", "keys.kek"),
+        (
+            "[scep]\ndefault-profile = \"device\"",
+            "scep.default-profile (line 2): there is no profile \"device\"",
+        ),
+        ("[scep]\nmax-message-bytes = 1000", "scep.max-message-bytes (line 2):"),
+        ("[scep]\nmessage-key-days = 0", "scep.message-key-days (line 2):"),
+        ("[scep]\nrepeat-window-hours = 0", "scep.repeat-window-hours (line 2):"),
+        ("[ocsp]\ngood-validity-seconds = 700000", "ocsp.good-validity-seconds (line 2):"),
+        ("[ocsp]\nhold-validity-seconds = 601", "ocsp.hold-validity-seconds (line 2): is over"),
+        ("[ocsp]\nrevoked-validity-seconds = 1", "ocsp.revoked-validity-seconds (line 2):"),
+        ("[ocsp]\nsigner-days = 91", "ocsp.signer-days (line 2):"),
+        ("[ocsp]\ncache-entries = 1", "ocsp.cache-entries (line 2):"),
+        ("[crl]\nlifetime-hours = 24", "crl.period-hours (line 1): must be less"),
+        ("[crl]\nkeep-expired-days = 6", "crl.keep-expired-days (line 2): must be at least"),
+        ("[crl]\ndebounce-seconds = 60", "crl.debounce-seconds (line 2): 60 is not in 0 to 59"),
+        ("[limits]\nworkers = 2000", "limits.workers (line 2):"),
+        ("[limits]\nconnections = 1", "limits.connections (line 2):"),
+        ("[limits]\nheader-timeout-seconds = 0", "limits.header-timeout-seconds (line 2):"),
+        ("[limits]\nbody-timeout-seconds = -1", "limits.body-timeout-seconds (line 2):"),
+        ("[log]\nlevel = \"certgate=loud\"", "log.level (line 2):"),
+        ("[log]\nformat = \"xml\"", "log.format (line 2):"),
+        (
+            "[profile.Device]\nsubject = \"CN=x\"",
+            "profile.Device (line 1): \"Device\" is not a valid profile name",
+        ),
+        ("[profile.a]\nchallenge = []\nsubject = \"CN=x\"", "profile.a.challenge (line 2):"),
+        ("[profile.a]\nsubject = \"CN=x\"\nvalidity = 7", "profile.a.validity (line 3): unknown field"),
+        ("[profile.a]\nsubject = 7\nvalidity-days = 7", "profile.a.subject (line 2): invalid type"),
+        ("[profile.a]\nvalidity-days = 7", "profile.a (line 1): missing field `subject`"),
+        (
+            "[profile.a]\nchallenge = [\"static\"]\nsubject = \"CN=x\"",
+            "profile.a.static-challenge-files (line 1): is missing",
+        ),
+    ] {
+        let found = mistake(text);
+        assert!(found.starts_with(start), "{text}\n  gives    {found}\n  expected {start}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_listed_at_once() {
+    let errors =
+        parse("nonsense = 1\n[listen]\ndevice = 7\nops = \"x\"\n[crl]\ndebounce-seconds = 99\n").unwrap_err();
+    let keys: Vec<_> = errors.mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+    for key in ["nonsense", "listen.device", "listen.ops", "crl.debounce-seconds"] {
+        assert!(keys.contains(&key), "{key} in {keys:?}");
+    }
+    assert!(
+        errors.to_string().contains("\n  listen.device (line 3): expected a string or a list of strings")
+    );
+}
+
+#[test]
+fn domain_mistakes_have_the_whole_key_path() {
+    let found = parse("[profile.a]\nsubject = \"\"\n").unwrap_err().mistakes;
+    assert!(found.iter().any(|finding| finding.key == "profile.a.subject"), "{found:#?}");
+}
+
+#[test]
+fn unknown_keys_are_refused_in_every_section() {
+    for section in ["listen", "tls", "keys", "scep", "ocsp", "crl", "limits", "log"] {
+        let found = mistake(&format!("[{section}]\nsurprise = 1\n"));
+        assert!(found.starts_with(&format!("{section}.surprise (line 2): unknown field")), "{found}");
+    }
+    let found = mistake(&format!("{PROFILE}[profile.device.legacy]\nmd5 = true\n"));
+    assert!(found.starts_with("profile.device.legacy.md5 (line 4): unknown field"), "{found}");
+}
+
+#[test]
+fn file_that_is_not_there_is_a_mistake_of_the_file() {
+    let errors = Settings::load(Path::new("/nonexistent/certgate.toml")).unwrap_err();
+    assert!(errors.to_string().starts_with("/nonexistent/certgate.toml cannot be used:\n  "), "{errors}");
+}
+
+#[test]
+fn endpoints_are_lists_inherited_sockets_or_off() {
+    let (settings, _) = parse(&format!(
+        "public-url = \"http://pki.example/\"\n[listen]\ndevice = [\"fd:device\", \"[::]:80\"]\nadmin = \"off\"\nops = \"off\"\n{PROFILE}"
+    ))
+    .unwrap();
+    let expected = [Endpoint::Inherited("device".to_owned()), Endpoint::Address("[::]:80".parse().unwrap())];
+    assert_eq!(settings.listen.device, expected);
+    assert!(settings.listen.admin.is_empty() && settings.listen.ops.is_empty());
+    assert_eq!(settings.public_url, "http://pki.example");
+}
+
+#[test]
+fn open_metrics_and_a_key_beside_the_data_are_warned_of() {
+    let text =
+        format!("data = \".\"\npublic-url = \"http://x\"\n[listen]\nops = \"0.0.0.0:9090\"\n{PROFILE}");
+    let (_, warnings) = parse(&text).unwrap();
+    let keys: Vec<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(keys, ["listen.ops", "keys.kek"]);
+}
+
+#[test]
+fn static_challenges_are_read_current_one_first() {
+    let config = "[profile.a]\nsubject = \"CN=x\"\nchallenge = [\"static\"]\nstatic-challenge-files = [\"new\", \"old\"]\n";
+    let files = [("new", "correct horse\n", 0o600), ("old", "battery staple\r\n", 0o640)];
+    let (settings, warnings) = with_challenges(&files, config).unwrap();
+    let secrets = settings.gateway.static_challenges.values().next().unwrap();
+    assert_eq!(secrets[0].expose(), b"correct horse");
+    assert_eq!(secrets[1].expose(), b"battery staple");
+    assert!(warnings.iter().any(|warning| warning.problem == "old can be read by its group (mode 0640)"));
+    assert!(!format!("{settings:?}").contains("horse"));
+}
+
+#[test]
+fn refuses_weak_exposed_missing_and_doubled_challenges_without_showing_them() {
+    let config = |files: &str| {
+        format!(
+            "[profile.a]\nsubject = \"CN=x\"\nchallenge = [\"static\"]\nstatic-challenge-files = [{files}]\n"
+        )
+    };
+    let files = [
+        ("short", "hunter2\n", 0o600),
+        ("lines", "hunter22\nhunter22\n", 0o600),
+        ("exposed", "hunter22hunter22", 0o604),
+        ("one", "hunter22hunter22", 0o600),
+        ("same", "hunter22hunter22\n", 0o600),
+        ("other", "hunter33hunter33\n", 0o600),
+    ];
+    for (named, problem) in [
+        ("\"short\"", "short must hold 8 to 255 characters"),
+        ("\"lines\"", "lines must hold"),
+        ("\"exposed\"", "exposed can be read by everybody (mode 0604)"),
+        ("\"absent\"", "cannot access"),
+        ("\"credential:absent\"", "systemd credential \"absent\" was not passed"),
+        ("\"one\", \"same\"", "same holds the same challenge as another"),
+        ("\"one\", \"other\", \"short\"", "holds more than two"),
+    ] {
+        let errors = with_challenges(&files, &config(named)).unwrap_err();
+        let text = errors.to_string();
+        assert!(
+            text.contains("profile.a.static-challenge-files (line 4): ") && text.contains(problem),
+            "{text}"
+        );
+        assert!(!text.contains("hunter"), "{text}");
+    }
+}
+
+#[test]
+fn check_reports_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("certgate.toml");
+    fs::write(&path, format!("public-url = \"http://x\"\n{PROFILE}")).unwrap();
+    assert!(check(&path).unwrap().ends_with("certgate.toml: ok (0 warnings; profiles: device)\n"));
+    fs::write(&path, "data = 7\n[log]\nlevel = \"x=y\"\n").unwrap();
+    let report = check(&path).unwrap_err();
+    assert!(
+        report.contains("error: data (line 1): ") && report.contains("error: log.level (line 3): "),
+        "{report}"
+    );
+    assert!(report.ends_with("certgate.toml: 2 mistakes\n"), "{report}");
+}
+
+#[test]
+fn documented_example_is_a_usable_file() {
+    let (settings, warnings) = parse(Config::documented_example()).unwrap();
+    assert_eq!(settings.profiles.len(), 1);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+}

@@ -1,0 +1,137 @@
+//! Log lines to standard error; metrics in memory, rendered for whoever asks the ops listener.
+
+use std::io;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::{config::LogFormat, settings::Log};
+use crate::service::metric::{self, label};
+
+/// Overrides `log.level` of the configuration.
+const LOG_VARIABLE: &str = "CERTGATE_LOG";
+
+/// Upper bounds of the histograms' buckets in seconds: from a cached answer to a request that timed out.
+const BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// What can go wrong when telemetry starts.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `CERTGATE_LOG` is no filter.
+    #[error("{LOG_VARIABLE}: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The process logs already.
+    #[error("logging: {0}")]
+    Logging(#[from] tracing_subscriber::util::TryInitError),
+    /// The process counts already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] BuildError),
+}
+
+/// Starts logging. Once per process.
+pub fn start_logging(log: &Log) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(std::env::var(LOG_VARIABLE).unwrap_or_else(|_| log.filter.clone()))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => registry.with(lines.with_ansi(false)).try_init()?,
+        LogFormat::Json => {
+            registry.with(lines.json().flatten_event(true).with_current_span(true)).try_init()?;
+        }
+    }
+    Ok(())
+}
+
+/// The metrics as they stand.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Starts counting. Once per process.
+    pub fn start() -> Result<Self, TelemetryError> {
+        let handle = builder()?.install_recorder()?;
+        describe();
+        Ok(Self(handle))
+    }
+
+    /// The text that Prometheus reads (exposition format 0.0.4).
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds what histograms collected; to be called every few seconds, so that nobody scraping does not cost memory.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+}
+
+/// Says what each metric is, and sets the one that never changes.
+fn describe() {
+    describe_counter!(metric::SCEP_REQUESTS, "SCEP requests by profile, operation and result");
+    describe_histogram!(metric::SCEP_REQUEST_DURATION, Unit::Seconds, "Time to answer a SCEP request");
+    describe_counter!(metric::OCSP_REQUESTS, "OCSP requests by result");
+    describe_counter!(metric::OCSP_CACHE, "OCSP answers looked up in the cache, by outcome");
+    describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");
+    describe_gauge!(metric::CRL_NEXT_UPDATE, Unit::Seconds, "nextUpdate of the published CRL, since 1970");
+    describe_gauge!(metric::CRL_ENTRIES, "Certificates listed in the published CRL");
+    describe_counter!(metric::CERTIFICATES_ISSUED, "Certificates issued, by profile");
+    describe_gauge!(
+        metric::SYSTEM_CERTIFICATE_NOT_AFTER,
+        Unit::Seconds,
+        "notAfter of certgate's own certificates, since 1970"
+    );
+    describe_gauge!(metric::ENROLMENTS_PENDING, "Enrolments that wait for an operator");
+    describe_gauge!(metric::JOBS_DEAD, "Jobs that were given up");
+    describe_gauge!(metric::DEVICES, "Registered devices");
+    describe_gauge!(metric::BUILD_INFO, "1, labelled with the version that runs");
+    describe_gauge!(metric::BRIDGE_WAITERS, "Requests that wait for a thread, by pool");
+    describe_counter!(metric::BRIDGE_SHED, "Requests turned away because too many waited, by pool");
+    describe_histogram!(
+        metric::REVOCATION_PROPAGATION,
+        Unit::Seconds,
+        "From the call that revokes to the OCSP answer that says so"
+    );
+    describe_counter!(metric::LEGACY_ALGORITHM, "Uses of an old algorithm that a profile allows");
+    gauge!(metric::BUILD_INFO, label::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{counter, histogram, with_local_recorder};
+
+    use super::*;
+
+    #[test]
+    fn metrics_render_with_help_type_and_labels() {
+        let recorder = builder().unwrap().build_recorder();
+        let text = with_local_recorder(&recorder, || {
+            describe();
+            counter!(metric::OCSP_CACHE, label::OUTCOME => "hit").increment(2);
+            histogram!(metric::REVOCATION_PROPAGATION).record(0.003);
+            recorder.handle().render()
+        });
+        for line in [
+            "# HELP certgate_ocsp_cache_total OCSP answers looked up in the cache, by outcome",
+            "# TYPE certgate_ocsp_cache_total counter",
+            "certgate_ocsp_cache_total{outcome=\"hit\"} 2",
+            "# TYPE certgate_revocation_propagation_seconds histogram",
+            "certgate_revocation_propagation_seconds_bucket{le=\"0.0025\"} 0",
+            "certgate_revocation_propagation_seconds_bucket{le=\"0.005\"} 1",
+            concat!("certgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

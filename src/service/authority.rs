@@ -1,0 +1,217 @@
+//! The issuers with their open keys, held in memory and replaced as a whole when one changes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{Gateway, Ports, ServiceError};
+use crate::{
+    domain::{
+        certificate::{Purpose, SystemCertificate},
+        issuer::Issuer,
+        profile::CheckedProfile,
+    },
+    ports::{Decrypter, Signer, View},
+    types::{DigestAlgorithm, IssuerId, KeyId, ProfileName, SignatureAlgorithm},
+    wire::x509::Certificate,
+};
+
+/// Everything that is needed to act for the issuers.
+#[derive(Debug, Default)]
+pub struct Authorities {
+    issuers: BTreeMap<IssuerId, Arc<Authority>>,
+    by_cert_id: HashMap<CertIdIssuer, IssuerId>,
+    profiles: BTreeMap<ProfileName, Arc<CheckedProfile>>,
+}
+
+/// The issuer as an OCSP CertID names it (RFC 6960 §4.1.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct CertIdIssuer {
+    algorithm: DigestAlgorithm,
+    name_hash: Vec<u8>,
+    key_hash: Vec<u8>,
+}
+
+/// One issuer with its open keys.
+pub struct Authority {
+    /// The record.
+    pub issuer: Issuer,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// The certificates above it, nearest first, the root last.
+    pub chain: Vec<Certificate>,
+    /// Its key.
+    pub signer: Arc<dyn Signer>,
+    /// Its delegated OCSP responder: the newest.
+    pub ocsp: Option<Responder>,
+    /// Its SCEP message keys, newest first: the first signs, all open.
+    pub message_keys: Vec<MessageKey>,
+}
+
+/// A delegated OCSP responder.
+#[derive(Clone)]
+pub struct Responder {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// Its key.
+    pub signer: Arc<dyn Signer>,
+}
+
+/// A SCEP message key.
+#[derive(Clone)]
+pub struct MessageKey {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// Signs CertReps.
+    pub signer: Arc<dyn Signer>,
+    /// Opens envelopes.
+    pub decrypter: Arc<dyn Decrypter>,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("issuer", &self.issuer.id).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// The algorithm of this issuer's signatures.
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signer.algorithm().signature(self.issuer.digest)
+    }
+}
+
+impl Authorities {
+    /// Loads every issuer, opens its keys, and compiles the profiles.
+    pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
+        ports.store.read(|view| {
+            let mut loaded = Self::default();
+            let issuers = view.issuers()?;
+            if issuers.is_empty() {
+                return Err(ServiceError::NotInitialised);
+            }
+            let by_id: BTreeMap<_, _> = issuers.iter().map(|issuer| (issuer.id.clone(), issuer)).collect();
+            for issuer in &issuers {
+                let authority = Authority::load(ports, view, issuer, &by_id)?;
+                loaded.index(&authority);
+                loaded.issuers.insert(issuer.id.clone(), Arc::new(authority));
+            }
+            for profile in view.profiles()? {
+                let checked = profile.checked().map_err(|mistakes| {
+                    ServiceError::Internal(format!("the stored profile {} does not check: {mistakes:?}", profile.name))
+                })?;
+                loaded.profiles.insert(profile.name.clone(), Arc::new(checked));
+            }
+            Ok(loaded)
+        })
+    }
+
+    fn index(&mut self, authority: &Authority) {
+        // The hashes are over the issuer's subject name and key bits; every hash that a client may use is indexed.
+        for algorithm in
+            [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512]
+        {
+            let key = CertIdIssuer {
+                algorithm,
+                name_hash: algorithm.digest(authority.certificate.subject().as_der()),
+                key_hash: algorithm.digest(authority.certificate.public_key().key_bits()),
+            };
+            self.by_cert_id.insert(key, authority.issuer.id.clone());
+        }
+    }
+
+    /// The issuer of this name.
+    pub fn issuer(&self, id: &IssuerId) -> Option<&Arc<Authority>> {
+        self.issuers.get(id)
+    }
+
+    /// All issuers, by name.
+    pub fn issuers(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.issuers.values()
+    }
+
+    /// The issuer that a CertID names.
+    pub fn issuer_by_cert_id(
+        &self,
+        algorithm: DigestAlgorithm,
+        name_hash: &[u8],
+        key_hash: &[u8],
+    ) -> Option<&Arc<Authority>> {
+        let key = CertIdIssuer { algorithm, name_hash: name_hash.to_vec(), key_hash: key_hash.to_vec() };
+        self.by_cert_id.get(&key).and_then(|id| self.issuers.get(id))
+    }
+
+    /// The profile of this name, newest version.
+    pub fn profile(&self, name: &ProfileName) -> Option<&Arc<CheckedProfile>> {
+        self.profiles.get(name)
+    }
+
+    /// All profiles, by name.
+    pub fn profiles(&self) -> impl Iterator<Item = &Arc<CheckedProfile>> {
+        self.profiles.values()
+    }
+}
+
+impl Authority {
+    fn load(
+        ports: &Ports,
+        view: &dyn View,
+        issuer: &Issuer,
+        all: &BTreeMap<IssuerId, &Issuer>,
+    ) -> Result<Self, ServiceError> {
+        let responder = match view.system_certificates(Purpose::OcspSigner, &issuer.id)?.first() {
+            Some(newest) => Some(Responder {
+                certificate: certificate_of(view, newest)?,
+                signer: ports.keyring.signer(&key_of(view, &newest.key)?)?,
+            }),
+            None => None,
+        };
+        let mut message_keys = Vec::new();
+        for system in view.system_certificates(Purpose::ScepMessage, &issuer.id)? {
+            let key = key_of(view, &system.key)?;
+            message_keys.push(MessageKey {
+                certificate: certificate_of(view, &system)?,
+                signer: ports.keyring.signer(&key)?,
+                decrypter: ports.keyring.decrypter(&key)?,
+            });
+        }
+        Ok(Self {
+            issuer: issuer.clone(),
+            certificate: Certificate::from_der(&issuer.certificate)?,
+            chain: chain_of(issuer, all)?,
+            signer: ports.keyring.signer(&key_of(view, &issuer.key)?)?,
+            ocsp: responder,
+            message_keys,
+        })
+    }
+}
+
+fn chain_of(issuer: &Issuer, all: &BTreeMap<IssuerId, &Issuer>) -> Result<Vec<Certificate>, ServiceError> {
+    let mut chain = Vec::new();
+    let mut parent = issuer.parent.as_ref();
+    // A damaged store must not make this loop for ever: a chain has at most as many members as there are issuers.
+    while let Some(above) = parent.and_then(|id| all.get(id)).filter(|_| chain.len() < all.len()) {
+        chain.push(Certificate::from_der(&above.certificate)?);
+        parent = above.parent.as_ref();
+    }
+    Ok(chain)
+}
+
+fn key_of(view: &dyn View, id: &KeyId) -> Result<crate::domain::key::SealedKey, ServiceError> {
+    view.key(id)?.ok_or_else(|| ServiceError::Internal(format!("the key {id} is not in the store")))
+}
+
+fn certificate_of(view: &dyn View, system: &SystemCertificate) -> Result<Certificate, ServiceError> {
+    let record = view.certificate(&system.certificate)?.ok_or_else(|| {
+        ServiceError::Internal(format!("the system certificate {} is not in the store", system.certificate))
+    })?;
+    Ok(Certificate::from_der(&record.der)?)
+}
+
+impl Gateway {
+    /// The issuers and profiles as of now.
+    pub fn authorities(&self) -> Arc<Authorities> {
+        self.authorities.load_full()
+    }
+}

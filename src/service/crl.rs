@@ -1,0 +1,313 @@
+//! CRLs: build from the snapshot, parse back, verify, compare, record, publish.
+//!
+//! Nothing is published that was not read back and compared with the CRL before: the number is higher, the signature verifies, and no
+//! entry has vanished but a released hold or a certificate that expired long enough ago (RFC 5280 §3.3, §5).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use der::pem::LineEnding;
+use serde::{Deserialize, Serialize};
+
+use super::{Gateway, Listing, Ports, ServiceError, audit::Act, authority::Authority, status::Listed};
+use crate::{
+    domain::{
+        access::{Authed, Operate, Read},
+        crl::{CrlRecord, next_number},
+    },
+    types::{Fingerprint, IssuerId, RevocationReason, SerialNumber, Timestamp},
+    wire::crl::{Crl, CrlSpec},
+};
+
+/// A published CRL.
+#[derive(Clone, Debug)]
+pub struct PublishedCrl {
+    /// The CRL.
+    pub der: Bytes,
+    /// cRLNumber.
+    pub number: u64,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Timestamp,
+    /// How many certificates it lists.
+    pub entries: u64,
+    /// Hex SHA-256 of the DER.
+    pub etag: String,
+}
+
+/// The newest CRL of each issuer, swapped atomically.
+#[derive(Debug)]
+pub struct PublishedCrls {
+    newest: ArcSwap<BTreeMap<IssuerId, Arc<PublishedCrl>>>,
+    /// One build at a time per issuer.
+    building: Mutex<BTreeMap<IssuerId, Arc<Mutex<()>>>>,
+}
+
+/// A CRL as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlView {
+    /// Whose.
+    pub issuer: IssuerId,
+    /// cRLNumber.
+    pub number: u64,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Timestamp,
+    /// How many certificates it lists.
+    pub entries: u64,
+    /// Length of the DER in bytes.
+    pub size: usize,
+    /// Hex SHA-256 of the DER.
+    pub sha256: String,
+    /// Where it is published.
+    pub urls: Vec<String>,
+    /// The CRL as PEM text; empty in listings.
+    pub pem: String,
+}
+
+impl PublishedCrl {
+    fn of(record: CrlRecord) -> Arc<Self> {
+        Arc::new(Self {
+            etag: Fingerprint::of(&record.der).to_string(),
+            der: record.der.into(),
+            number: record.number,
+            this_update: record.this_update,
+            next_update: record.next_update,
+            entries: record.entries,
+        })
+    }
+
+    /// The CRL as PEM text.
+    pub fn to_pem(&self) -> Result<String, ServiceError> {
+        der::pem::encode_string("X509 CRL", LineEnding::LF, &self.der)
+            .map_err(|error| ServiceError::Internal(format!("a CRL does not encode as PEM: {error}")))
+    }
+
+    /// The record without the CRL itself: what the schedule asks for.
+    pub(crate) fn head(&self, issuer: &IssuerId) -> CrlRecord {
+        CrlRecord {
+            issuer: issuer.clone(),
+            number: self.number,
+            this_update: self.this_update,
+            next_update: self.next_update,
+            entries: self.entries,
+            der: Vec::new(),
+        }
+    }
+}
+
+impl PublishedCrls {
+    pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
+        let newest = ports.store.read(|view| {
+            let mut newest = BTreeMap::new();
+            for issuer in view.issuers()? {
+                if let Some(record) = view.latest_crl(&issuer.id)? {
+                    newest.insert(issuer.id, PublishedCrl::of(record));
+                }
+            }
+            Ok::<_, ServiceError>(newest)
+        })?;
+        Ok(Self { newest: ArcSwap::from_pointee(newest), building: Mutex::default() })
+    }
+
+    fn publish(&self, issuer: &IssuerId, crl: &Arc<PublishedCrl>) {
+        self.newest.rcu(|newest| {
+            let mut newest = BTreeMap::clone(newest);
+            newest.insert(issuer.clone(), crl.clone());
+            newest
+        });
+    }
+
+    fn turn(&self, issuer: &IssuerId) -> Arc<Mutex<()>> {
+        let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        building.entry(issuer.clone()).or_default().clone()
+    }
+}
+
+/// A CRL that was signed but not yet checked.
+struct Draft {
+    record: CrlRecord,
+    /// How many changes of the snapshot it has.
+    changes: u64,
+}
+
+impl Gateway {
+    /// The newest published CRL.
+    pub fn crl(&self, issuer: &IssuerId) -> Option<Arc<PublishedCrl>> {
+        self.crls.newest.load().get(issuer).cloned()
+    }
+
+    /// Builds and publishes now. Used by the worker and, on demand, by operators.
+    pub(crate) fn build_crl(&self, issuer: &IssuerId) -> Result<Arc<PublishedCrl>, ServiceError> {
+        let turn = self.crls.turn(issuer);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let authorities = self.authorities();
+        let authority =
+            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+        self.settle_status()?;
+        let now = self.now();
+        let previous = self.ports.store.read(|view| view.latest_crl(issuer))?;
+        let draft = self.draft_crl(authority, previous.as_ref(), now)?;
+        self.check_draft(authority, previous.as_ref(), &draft.record, now)?;
+        self.ports.store.write(|tx| tx.put_crl(&draft.record))?;
+        let published = PublishedCrl::of(draft.record);
+        self.crls.publish(issuer, &published);
+        self.status.published(issuer, draft.changes, now);
+        tracing::info!(%issuer, number = published.number, entries = published.entries, "CRL published");
+        Ok(published)
+    }
+
+    fn draft_crl(
+        &self,
+        authority: &Authority,
+        previous: Option<&CrlRecord>,
+        now: Timestamp,
+    ) -> Result<Draft, ServiceError> {
+        let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        let not_after = authority.certificate.validity().not_after;
+        if now >= not_after {
+            return Err(ServiceError::Refused(format!("issuer {issuer} expired at {not_after}: it signs no CRL")));
+        }
+        let (number, next_update) = (next_number(previous), policy.next_update(now).min(not_after));
+        let algorithm = authority.signature_algorithm();
+        let key_identifier = authority.certificate.public_key().key_identifier();
+        let authority_key_identifier =
+            authority.certificate.subject_key_identifier().unwrap_or(&key_identifier);
+        let encoded = self.status.with_snapshot(issuer, |listed, changes| {
+            let entries: Vec<&[u8]> =
+                listed.values().filter(|it| policy.keeps(it.not_after, now)).map(|it| &*it.entry).collect();
+            let spec = CrlSpec {
+                issuer: authority.certificate.subject(),
+                authority_key_identifier,
+                number,
+                this_update: now,
+                next_update,
+                entries: &entries,
+            };
+            spec.unsigned(algorithm).map(|unsigned| (unsigned, entries.len(), changes))
+        });
+        let (unsigned, entries, changes) = encoded.ok_or_else(unsettled)??;
+        let signature = authority.signer.sign(algorithm, unsigned.to_be_signed())?;
+        let der = unsigned.finish(&signature)?;
+        let record = CrlRecord {
+            issuer: issuer.clone(),
+            number,
+            this_update: now,
+            next_update,
+            entries: entries as u64,
+            der,
+        };
+        Ok(Draft { record, changes })
+    }
+
+    /// Reads the CRL back and compares it with what it should be and with the one before.
+    fn check_draft(
+        &self,
+        authority: &Authority,
+        previous: Option<&CrlRecord>,
+        record: &CrlRecord,
+        now: Timestamp,
+    ) -> Result<(), ServiceError> {
+        let issuer = &record.issuer;
+        let wrong = |what: String| ServiceError::Internal(format!("the new CRL of {issuer} {what}"));
+        let crl = Crl::from_der(&record.der)?;
+        crl.verify(&authority.certificate).map_err(|_| wrong("has a signature that does not verify".to_owned()))?;
+        if crl.number() != Some(record.number) || crl.entries().len() as u64 != record.entries {
+            return Err(wrong("does not read back as it was written".to_owned()));
+        }
+        let Some(previous) = previous else { return Ok(()) };
+        if record.number <= previous.number {
+            return Err(wrong(format!("would have number {} after {}", record.number, previous.number)));
+        }
+        if record.this_update < previous.this_update {
+            // Clients with the right time refuse the CRL before as not yet valid: the new one must go out.
+            tracing::warn!(%issuer, before = %previous.this_update, now = %record.this_update, "the clock went back");
+        }
+        let before = Crl::from_der(&previous.der)?;
+        let vanished = self.vanished(authority, &before, &crl, now).ok_or_else(unsettled)?;
+        match vanished {
+            None => Ok(()),
+            Some(serial) => Err(wrong(format!("would no longer list {serial}, which is revoked for good"))),
+        }
+    }
+
+    /// The first serial that was listed as revoked for good and is not listed any more, though it must be. Outer None: unsettled.
+    #[expect(clippy::option_option, reason = "the outer one is the snapshot's, the inner one the answer")]
+    fn vanished(
+        &self,
+        authority: &Authority,
+        before: &Crl,
+        after: &Crl,
+        now: Timestamp,
+    ) -> Option<Option<SerialNumber>> {
+        let policy = authority.issuer.crl_policy;
+        let pruned =
+            |listed: Option<&Listed>| listed.is_some_and(|listed| !policy.keeps(listed.not_after, now));
+        let mut remaining = after.entries().iter().peekable();
+        self.status.with_snapshot(&authority.issuer.id, |listed, _| {
+            before.entries().iter().find_map(|old| {
+                while remaining.next_if(|new| new.serial < old.serial).is_some() {}
+                let kept = remaining.peek().is_some_and(|new| new.serial == old.serial);
+                let may_go = kept
+                    || old.reason == RevocationReason::CertificateHold
+                    || pruned(listed.get(&old.serial));
+                (!may_go).then(|| old.serial.clone())
+            })
+        })
+    }
+
+    /// On demand.
+    pub fn publish_crl(
+        &self,
+        authed: &Authed<Operate>,
+        issuer: &IssuerId,
+    ) -> Result<Arc<PublishedCrl>, ServiceError> {
+        let published = self.build_crl(issuer)?;
+        let act = Act::of(authed, self.now());
+        let fact = act.fact("crl.published", issuer, &[("number", published.number.to_string())]);
+        self.ports.store.write(|tx| tx.append_audit(&fact))?;
+        Ok(published)
+    }
+
+    /// The newest CRL of every issuer.
+    pub fn crls(&self, _authed: &Authed<Read>) -> Result<Listing<CrlView>, ServiceError> {
+        let authorities = self.authorities();
+        let view = |authority: &Arc<Authority>| {
+            self.crl(&authority.issuer.id).map(|crl| view_of(authority, &crl, String::new()))
+        };
+        Ok(Listing::whole(authorities.issuers().filter_map(view).collect()))
+    }
+
+    /// The newest CRL of an issuer, with the CRL itself.
+    pub fn show_crl(&self, _authed: &Authed<Read>, issuer: &IssuerId) -> Result<CrlView, ServiceError> {
+        let authorities = self.authorities();
+        let authority =
+            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+        let crl = self.crl(issuer).ok_or_else(|| ServiceError::not_found("CRL of issuer", issuer))?;
+        Ok(view_of(authority, &crl, crl.to_pem()?))
+    }
+}
+
+fn view_of(authority: &Authority, crl: &PublishedCrl, pem: String) -> CrlView {
+    CrlView {
+        issuer: authority.issuer.id.clone(),
+        number: crl.number,
+        this_update: crl.this_update,
+        next_update: crl.next_update,
+        entries: crl.entries,
+        size: crl.der.len(),
+        sha256: crl.etag.clone(),
+        urls: authority.issuer.crl_urls.clone(),
+        pem,
+    }
+}
+
+fn unsettled() -> ServiceError {
+    ServiceError::Conflict("a status changed and could not be read yet: try again".to_owned())
+}

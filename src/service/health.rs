@@ -1,0 +1,233 @@
+//! Whether everything works: named checks, each with what to do about it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Gateway, ServiceError, authority::Authority};
+use crate::{
+    domain::access::{Authed, Read},
+    types::{IssuerId, Timestamp, Validity},
+};
+
+/// Issuers are mentioned this long before they expire.
+const ISSUER_WARNING: Duration = Duration::from_secs(90 * 86_400);
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckResult {
+    /// As it should be.
+    Pass,
+    /// It works, but somebody should look at it.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`.
+    pub name: String,
+    /// How it came out.
+    pub result: CheckResult,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it; empty when it passed.
+    pub hint: String,
+}
+
+/// All checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// No check failed.
+    pub ready: bool,
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+/// How much there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// certgate's version.
+    pub version: String,
+    /// The server's time.
+    pub now: Timestamp,
+    /// Whether [`HealthReport::ready`].
+    pub ready: bool,
+    /// The issuers.
+    pub issuers: Vec<IssuerId>,
+    /// How many profiles there are.
+    pub profiles: u64,
+    /// How many certificates were ever issued.
+    pub certificates: u64,
+    /// How many devices there are.
+    pub devices: u64,
+    /// How many enrolments wait for approval.
+    pub pending_enrolments: u64,
+    /// How many jobs wait.
+    pub waiting_jobs: u64,
+    /// How many jobs were given up.
+    pub dead_jobs: u64,
+}
+
+impl Check {
+    fn pass(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), result: CheckResult::Pass, detail: detail.into(), hint: String::new() }
+    }
+
+    fn not_passed(
+        name: impl Into<String>,
+        result: CheckResult,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { name: name.into(), result, detail: detail.into(), hint: hint.into() }
+    }
+}
+
+impl Gateway {
+    /// Runs every check. Needs no permission: it says nothing that is secret, and load balancers ask.
+    pub fn health(&self) -> HealthReport {
+        let now = self.now();
+        let authorities = self.authorities();
+        let mut checks = vec![self.check_store(), self.check_jobs(), self.check_status()];
+        let enrolling: BTreeSet<IssuerId> = self
+            .ports
+            .store
+            .read(|view| view.profiles())
+            .map(|profiles| profiles.into_iter().map(|profile| profile.spec.issuer).collect())
+            .unwrap_or_default();
+        for authority in authorities.issuers() {
+            checks.push(check_issuer(authority, now));
+            checks.push(check_ocsp_signer(authority, now));
+            checks.push(self.check_crl(authority, now));
+            if enrolling.contains(&authority.issuer.id) {
+                checks.push(check_message_key(authority, now));
+            }
+        }
+        let ready = checks.iter().all(|check| check.result != CheckResult::Fail);
+        HealthReport { ready, checks }
+    }
+
+    /// How much there is.
+    pub fn overview(&self, _authed: &Authed<Read>) -> Result<GatewayStatus, ServiceError> {
+        let ready = self.health().ready;
+        self.ports.store.read(|view| {
+            let jobs = view.jobs(usize::MAX)?;
+            let dead = jobs.iter().filter(|job| job.dead).count();
+            Ok(GatewayStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                now: self.now(),
+                ready,
+                issuers: self.authorities().issuers().map(|it| it.issuer.id.clone()).collect(),
+                profiles: view.profiles()?.len() as u64,
+                certificates: view.count_certificates()?,
+                devices: view.count_devices()?,
+                pending_enrolments: view.count_pending_enrolments()?,
+                waiting_jobs: (jobs.len() - dead) as u64,
+                dead_jobs: dead as u64,
+            })
+        })
+    }
+
+    fn check_store(&self) -> Check {
+        match self.ports.store.read(|view| view.count_certificates()) {
+            Ok(count) => Check::pass("store", format!("readable, {count} certificates")),
+            Err(error) => {
+                let hint = "look at the disk of the data directory: space, permissions, errors in the system log";
+                Check::not_passed("store", CheckResult::Fail, error.to_string(), hint)
+            }
+        }
+    }
+
+    fn check_jobs(&self) -> Check {
+        let jobs = self.ports.store.read(|view| view.jobs(usize::MAX)).unwrap_or_default();
+        let dead: Vec<_> = jobs.iter().filter(|job| job.dead).collect();
+        match dead.first() {
+            None => Check::pass("jobs", format!("{} waiting", jobs.len())),
+            Some(job) => {
+                let error = job.last_error.as_deref().unwrap_or("no reason recorded");
+                let detail = format!("{} given up, the first in lane {}: {error}", dead.len(), job.kind.lane());
+                Check::not_passed("jobs", CheckResult::Warn, detail, "remove the cause, then publish the CRL by hand")
+            }
+        }
+    }
+
+    fn check_status(&self) -> Check {
+        match self.status.unsettled().len() {
+            0 => Check::pass("status", "every change is in force"),
+            count => {
+                let detail = format!("{count} certificates changed and could not be read yet; OCSP says tryLater");
+                Check::not_passed("status", CheckResult::Fail, detail, "look at the store: it is read again by itself")
+            }
+        }
+    }
+
+    fn check_crl(&self, authority: &Authority, now: Timestamp) -> Check {
+        let id = &authority.issuer.id;
+        let name = format!("crl/{id}");
+        let hint = format!("certgate crl publish {id}");
+        let Some(crl) = self.crl(id) else {
+            return Check::not_passed(name, CheckResult::Fail, "none was published yet", hint);
+        };
+        let detail = format!("number {}, nextUpdate {}", crl.number, crl.next_update);
+        if now >= crl.next_update {
+            return Check::not_passed(name, CheckResult::Fail, format!("{detail}: it is stale"), hint);
+        }
+        // RFC 5280 sets no limit here; half of its life is when a failing schedule is noticed without crying wolf.
+        let half = crl.next_update.since(crl.this_update) / 2;
+        if now >= crl.this_update.plus(half) {
+            let late = format!("{detail}: more than half of its life is over and no new one came");
+            return Check::not_passed(name, CheckResult::Warn, late, hint);
+        }
+        Check::pass(name, detail)
+    }
+}
+
+fn check_issuer(authority: &Authority, now: Timestamp) -> Check {
+    let name = format!("issuer/{}", authority.issuer.id);
+    let validity = authority.certificate.validity();
+    let detail = format!("valid until {}", validity.not_after);
+    let hint = "make a new issuer and move the profiles to it";
+    if !validity.contains(now) {
+        let detail = format!("valid from {} to {}, and now is {now}", validity.not_before, validity.not_after);
+        Check::not_passed(name, CheckResult::Fail, detail, hint)
+    } else if now.plus(ISSUER_WARNING) > validity.not_after {
+        Check::not_passed(name, CheckResult::Warn, detail, hint)
+    } else {
+        Check::pass(name, detail)
+    }
+}
+
+fn check_ocsp_signer(authority: &Authority, now: Timestamp) -> Check {
+    let name = format!("ocsp-signer/{}", authority.issuer.id);
+    check_system_certificate(name, authority.ocsp.as_ref().map(|it| it.certificate.validity()), now)
+}
+
+fn check_message_key(authority: &Authority, now: Timestamp) -> Check {
+    let name = format!("scep-message-key/{}", authority.issuer.id);
+    check_system_certificate(name, authority.message_keys.first().map(|it| it.certificate.validity()), now)
+}
+
+fn check_system_certificate(name: String, validity: Option<Validity>, now: Timestamp) -> Check {
+    let hint = "it is renewed by itself: look in the log for why it was not";
+    match validity {
+        None => Check::not_passed(name, CheckResult::Fail, "there is none", hint),
+        Some(validity) if !validity.contains(now) => {
+            let detail = format!("valid from {} to {}", validity.not_before, validity.not_after);
+            Check::not_passed(name, CheckResult::Fail, detail, hint)
+        }
+        Some(validity) => {
+            let life = validity.not_after.since(validity.not_before);
+            let detail = format!("valid until {}", validity.not_after);
+            // Renewal begins when a third is left; a sixth is half-way to the end without one.
+            if validity.not_after.since(now) < life / 6 {
+                Check::not_passed(name, CheckResult::Warn, detail, hint)
+            } else {
+                Check::pass(name, detail)
+            }
+        }
+    }
+}

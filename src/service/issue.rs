@@ -1,0 +1,339 @@
+//! Issuing: the one path from an [`IssueOrder`] to a certificate that leaves.
+//!
+//! Sign outside the transaction, then in one transaction look again at everything that may have moved since the decision
+//! (ticket, device, user, renewed certificate, the same request in another thread) and record certificate, consumed ticket,
+//! binding, enrolment, device and audit fact. Only what was recorded is returned.
+//!
+//! **Superseding.** A renewal records which certificate it takes the place of and leaves that one valid until it expires: the
+//! device needs it until the new one is installed, and a lost answer must not lock it out. Whoever wants it gone revokes it
+//! with reason superseded.
+
+use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric};
+use crate::{
+    domain::{
+        audit::AuditFact,
+        certificate::{CertificateRecord, Purpose},
+        challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
+        device::{Device, DeviceEvent, Lifecycle},
+        enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
+        profile::CheckedProfile,
+        status,
+        user::User,
+    },
+    ports::{Signer, StoreError, Tx, View, store::StoreResult},
+    types::{
+        CertificateId, DeviceId, DigestAlgorithm, Fingerprint, SerialNumber, TicketId, Timestamp, UserId,
+    },
+    wire::x509::{Certificate, CertificateSpec, Name},
+};
+
+
+
+
+/// A serial of 126 random bits is taken only where randomness is broken: then it is better to stop than to go on.
+const SERIAL_ATTEMPTS: usize = 3;
+
+/// A decided enrolment, to be signed and recorded.
+pub(super) struct Issuance<'a> {
+    pub(super) profile: &'a CheckedProfile,
+    pub(super) authority: &'a Authority,
+    pub(super) order: IssueOrder,
+    /// As it will be recorded, but for its outcome.
+    pub(super) enrolment: Enrolment,
+    pub(super) origin: RequestOrigin<'a>,
+    /// The records that the order was decided with: read again in the transaction.
+    pub(super) device: Option<DeviceId>,
+    pub(super) user: Option<UserId>,
+    pub(super) act: Act,
+}
+
+/// How the request came to be issued.
+#[derive(Clone, Copy)]
+pub(super) enum RequestOrigin<'a> {
+    /// Decided by the rules alone. `repeats_since`: an equal request received after this is the same request.
+    Message {
+        /// The one-time challenge that is used up by this.
+        ticket: Option<&'a TicketId>,
+        /// Start of the time in which a repeated request gets the earlier certificate.
+        repeats_since: Timestamp,
+    },
+    /// It waited for an operator, who approved it. Its ticket was consumed when it was put before them.
+    Approval,
+}
+
+/// Why nothing was issued.
+#[derive(Debug)]
+pub(super) enum NotIssued {
+    /// What was decided does not hold any more.
+    Refused(Refusal),
+    /// An operator was quicker.
+    DecidedAlready,
+    /// The store has this serial number: a new one is drawn.
+    SerialTaken,
+    /// Store or key failed.
+    Fault(ServiceError),
+}
+
+impl<E: Into<ServiceError>> From<E> for NotIssued {
+    fn from(error: E) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<Refusal> for NotIssued {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<ChallengeRefused> for NotIssued {
+    fn from(refused: ChallengeRefused) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
+impl Gateway {
+    /// Signs and records. Gives the certificate; for a request that another thread was quicker with, that thread's.
+    pub(super) fn issue(&self, issuance: &Issuance<'_>) -> Result<CertificateRecord, NotIssued> {
+        for _ in 1..SERIAL_ATTEMPTS {
+            match self.issue_once(issuance) {
+                Err(NotIssued::SerialTaken) => {
+                    tracing::error!("a random serial number is taken: is the random source working?");
+                }
+                done => return done,
+            }
+        }
+        self.issue_once(issuance)
+    }
+
+    fn issue_once(&self, issuance: &Issuance<'_>) -> Result<CertificateRecord, NotIssued> {
+        let authority = issuance.authority;
+        let serial = SerialNumber::from_random(self.ports.random.bytes());
+        let specification = issuance.order.specification(serial, &issuer_facts(authority));
+        let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
+        let record = leaf_record(issuance, &certificate);
+        let recorded = self.ports.store.write(|tx| issuance.record(tx, &record))?;
+        if recorded.id == record.id {
+            let profile = issuance.profile.name().to_string();
+            metrics::counter!(metric::CERTIFICATES_ISSUED, metric::label::PROFILE => profile).increment(1);
+            tracing::info!(
+                request = %issuance.act.request, certificate = %record.id, subject = record.subject,
+                enrolment = %issuance.enrolment.id, "certificate issued"
+            );
+        }
+        Ok(recorded)
+    }
+}
+
+impl Issuance<'_> {
+    /// The transaction: decides everything, then writes.
+    fn record(
+        &self,
+        tx: &mut dyn Tx,
+        record: &CertificateRecord,
+    ) -> Result<CertificateRecord, NotIssued> {
+        if let Some(earlier) = self.check_still_wanted(tx.as_view())? {
+            return Ok(earlier);
+        }
+        let ticket = self.check_ticket(tx.as_view())?;
+        let (device, user) = self.objects(tx.as_view())?;
+        self.order.still_holds(device.as_ref(), user.as_ref())?;
+        self.check_renewed(tx.as_view())?;
+        if tx.is_issued(&record.id)? {
+            return Err(NotIssued::SerialTaken);
+        }
+        let device = device.map(|device| self.enrolled(&device)).transpose()?.flatten();
+
+        tx.insert_certificate(record)?;
+        if let Some(binding) = self.order.binding(&record.id, self.act.at) {
+            tx.insert_binding(&binding)?;
+        }
+        if let Some(ticket) = ticket {
+            tx.put_ticket(&ticket.consume())?;
+        }
+        if let Some(device) = device {
+            tx.put_device(&device)?;
+        }
+        tx.put_enrolment(&Enrolment {
+            state: EnrolmentState::Issued { certificate: record.id.clone() },
+            decided_at: Some(self.act.at),
+            ..self.enrolment.clone()
+        })?;
+        tx.append_audit(&issued_fact(&self.act, record))?;
+        Ok(record.clone())
+    }
+
+    /// The same request may have been answered, and the enrolment decided, since this one was read. Gives the certificate
+    /// that the same request led to.
+    fn check_still_wanted(&self, view: &dyn View) -> Result<Option<CertificateRecord>, NotIssued> {
+        match self.origin {
+            RequestOrigin::Message { repeats_since, .. } => {
+                let earlier = view.enrolment_by_request(&self.enrolment.request_key)?;
+                match earlier.filter(|earlier| earlier.received_at >= repeats_since).map(|earlier| earlier.state) {
+                    Some(EnrolmentState::Issued { certificate }) => {
+                        Ok(view.certificate(&certificate)?.filter(|record| {
+                            is_good(view, record, self.act.at).unwrap_or(false)
+                        }))
+                    }
+                    _ => Ok(None),
+                }
+            }
+            RequestOrigin::Approval => match view.enrolment(&self.enrolment.id)?.map(|now| now.state) {
+                Some(EnrolmentState::Pending) => Ok(None),
+                _ => Err(NotIssued::DecidedAlready),
+            },
+        }
+    }
+
+    /// RFC 8894 §7.3: one-time means that this transaction is the only one that consumes it.
+    fn check_ticket(&self, view: &dyn View) -> Result<Option<crate::domain::challenge::Ticket>, NotIssued> {
+        let RequestOrigin::Message { ticket: Some(id), .. } = self.origin else {
+            return Ok(None);
+        };
+        let ticket = view.ticket(id)?.ok_or(ChallengeRefused::Unknown)?;
+        check_ticket(&ticket, self.profile.name(), self.act.at)?;
+        Ok(Some(ticket))
+    }
+
+    fn objects(&self, view: &dyn View) -> StoreResult<(Option<Device>, Option<User>)> {
+        let device = self.device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
+        let user = self.user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
+        Ok((device, user))
+    }
+
+    /// The certificate that signed a renewal must be good when the new one is recorded, too.
+    fn check_renewed(&self, view: &dyn View) -> Result<(), NotIssued> {
+        let Some(id) = self.order.renews() else { return Ok(()) };
+        let record = view.certificate(id)?.ok_or(ChallengeRefused::Unknown)?;
+        let causes = view.causes(id)?;
+        check_renewal(&RenewalFacts {
+            record: &record,
+            status: status::effective(&causes, &record.validity, self.act.at),
+            bindings: &view.bindings(id)?,
+            profile: self.profile,
+            now: self.act.at,
+        })?;
+        Ok(())
+    }
+
+    /// The device as it is once enrolled; none when it is in service already.
+    fn enrolled(&self, device: &Device) -> Result<Option<Device>, NotIssued> {
+        if device.lifecycle == Lifecycle::Active {
+            return Ok(None);
+        }
+        let policy = &self.profile.spec().lifecycle;
+        let actor = self.act.actor.to_string();
+        let transition = device.apply(DeviceEvent::Enrolled, policy, &actor, "enrolled", self.act.at)?;
+        Ok(Some(transition.device))
+    }
+}
+
+fn leaf_record(issuance: &Issuance<'_>, certificate: &Certificate) -> CertificateRecord {
+    let (profile, version) = issuance.order.profile();
+    let id = CertificateId {
+        issuer: issuance.authority.issuer.id.clone(),
+        serial: certificate.serial().clone(),
+    };
+    CertificateRecord {
+        profile: Some((profile.clone(), version)),
+        enrolment: Some(issuance.enrolment.id.clone()),
+        supersedes: issuance.order.renews().cloned(),
+        ..own_record(id, certificate, Purpose::Leaf, issuance.act.at)
+    }
+}
+
+fn issuer_facts(authority: &Authority) -> IssuerFacts {
+    IssuerFacts {
+        name: authority.certificate.subject().clone(),
+        key_identifier: key_identifier(&authority.certificate),
+        crl_urls: authority.issuer.crl_urls.clone(),
+        ocsp_urls: authority.issuer.ocsp_urls.clone(),
+        ca_issuers_urls: authority.issuer.ca_issuers_urls.clone(),
+    }
+}
+
+/// Whether a certificate is in its validity period and without a cause.
+pub(super) fn is_good(view: &dyn View, record: &CertificateRecord, now: Timestamp) -> Result<bool, StoreError> {
+    let causes = view.causes(&record.id)?;
+    Ok(status::effective(&causes, &record.validity, now) == status::Status::Good)
+}
+
+/// Has a certificate signed, and reads it back.
+pub(super) fn sign(
+    specification: &CertificateSpec,
+    signer: &dyn Signer,
+    digest: DigestAlgorithm,
+) -> Result<Certificate, ServiceError> {
+    let unsigned = specification.unsigned(signer.algorithm().signature(digest))?;
+    let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed())?;
+    Ok(Certificate::from_der(&unsigned.finish(&signature)?)?)
+}
+
+/// The record of a certificate that no enrolment led to.
+pub(super) fn own_record(
+    id: CertificateId,
+    certificate: &Certificate,
+    purpose: Purpose,
+    now: Timestamp,
+) -> CertificateRecord {
+    CertificateRecord {
+        id,
+        der: certificate.as_der().to_vec(),
+        fingerprint: Fingerprint::of(certificate.as_der()),
+        public_key: certificate.public_key().fingerprint(),
+        subject: certificate.subject().to_string(),
+        validity: certificate.validity(),
+        purpose,
+        profile: None,
+        enrolment: None,
+        supersedes: None,
+        issued_at: now,
+    }
+}
+
+/// The fact that a certificate was recorded.
+pub(super) fn issued_fact(act: &Act, record: &CertificateRecord) -> AuditFact {
+    let mut detail = vec![
+        ("subject", record.subject.clone()),
+        ("purpose", purpose_name(record.purpose).to_owned()),
+        ("fingerprint", record.fingerprint.to_string()),
+        ("not-after", record.validity.not_after.to_string()),
+    ];
+    if let Some((profile, version)) = &record.profile {
+        detail.push(("profile", format!("{profile}/{version}")));
+    }
+    detail.extend(record.enrolment.iter().map(|enrolment| ("enrolment", enrolment.to_string())));
+    detail.extend(record.supersedes.iter().map(|old| ("supersedes", old.to_string())));
+    act.fact("certificate.issued", &record.id, &detail)
+}
+
+const fn purpose_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Leaf => "leaf",
+        Purpose::Issuer => "issuer",
+        Purpose::ScepMessage => "scep-message",
+        Purpose::OcspSigner => "ocsp-signer",
+        Purpose::ServerTls => "server-tls",
+    }
+}
+
+/// authorityKeyIdentifier of what this certificate's key signs.
+pub(super) fn key_identifier(issuer: &Certificate) -> Option<Vec<u8>> {
+    issuer.subject_key_identifier().map(<[u8]>::to_vec)
+}
+
+/// `CN={the issuer's common name} {label}`, cut to the 64 characters that a common name has (RFC 5280 appendix A.1).
+pub(super) fn common_name(issuer: &Certificate, label: &str) -> Result<Name, ServiceError> {
+    const UB_COMMON_NAME: usize = 64;
+    let above = issuer.subject().common_name().unwrap_or_default();
+    let room = UB_COMMON_NAME.saturating_sub(label.len() + 1);
+    let shortened: String = above.chars().take(room).collect();
+    let text = format!("{shortened} {label}");
+    Name::from_attributes(&[(const_oid::db::rfc4519::CN, text.trim())])
+        .map_err(|error| ServiceError::Internal(error.to_string()))
+}
+
+/// One line of an enrolment's trace, where the service decides something itself.
+pub(super) fn trace_step(check: &str, passed: bool, detail: impl ToString) -> TraceStep {
+    TraceStep { check: check.to_owned(), passed, detail: detail.to_string() }
+}

@@ -1,0 +1,218 @@
+//! What time brings: due jobs, renewals, scheduled CRLs.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Gateway, Listing, ServiceError,
+    authority::Authority,
+    metric::{self, label},
+};
+use crate::{
+    domain::{
+        access::{Authed, Read},
+        queue::{AfterFailure, Job, JobKind, after_failure},
+    },
+    ports::{StoreError, View},
+    types::{IssuerId, Timestamp},
+};
+
+/// A worker that does not come back within this time has lost its job to another.
+const LEASE: Duration = Duration::from_secs(300);
+/// Jobs per round, so that renewals and schedules get their turn.
+const JOBS_PER_ROUND: usize = 64;
+/// The longest sleep.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The shortest, so that a failing task does not spin.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Wakes the worker when there is something to do.
+#[derive(Debug, Default)]
+pub struct WorkSignal {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// A job as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its number.
+    pub sequence: u64,
+    /// Its lane; jobs of a lane run one after another.
+    pub lane: String,
+    /// Not before.
+    pub run_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// A worker has it until then.
+    pub leased_until: Option<Timestamp>,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+    /// Given up; somebody must look at it.
+    pub dead: bool,
+}
+
+impl From<Job> for JobView {
+    fn from(job: Job) -> Self {
+        Self {
+            sequence: job.sequence,
+            lane: job.kind.lane(),
+            run_at: job.run_at,
+            attempts: job.attempts,
+            leased_until: job.leased_until,
+            last_error: job.last_error,
+            dead: job.dead,
+        }
+    }
+}
+
+impl Gateway {
+    /// Does everything that is due: leased jobs, renewal of certgate's own certificates, scheduled CRLs. Gives how long until
+    /// something is due next (at most 60 s).
+    ///
+    /// What fails is logged, shown in the gauges and tried again; only a store that cannot be read is an error.
+    pub fn run_due(&self) -> Result<Duration, ServiceError> {
+        log_failure("reading changed causes", self.settle_status());
+        log_failure("renewing certgate's own certificates", self.renew_system_certificates());
+        for _ in 0..JOBS_PER_ROUND {
+            if !self.run_one_job()? {
+                break;
+            }
+        }
+        for issuer in self.issuers_with_due_crl() {
+            log_failure("building a scheduled CRL", self.build_crl(&issuer));
+        }
+        self.ports.store.read(|view| self.set_gauges(view))?;
+        self.until_next_due()
+    }
+
+    /// Blocks until woken by a change or for `at_most`.
+    pub fn wait_for_work(&self, at_most: Duration) {
+        let woken = self.work.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut woken, _) = self
+            .work
+            .changed
+            .wait_timeout_while(woken, at_most, |woken| !*woken)
+            .unwrap_or_else(PoisonError::into_inner);
+        *woken = false;
+    }
+
+    /// Wakes [`Gateway::wait_for_work`] (also used at shutdown).
+    pub fn wake(&self) {
+        *self.work.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.work.changed.notify_all();
+    }
+
+    /// All jobs that are not done.
+    pub fn jobs(&self, _authed: &Authed<Read>, limit: usize) -> Result<Listing<JobView>, ServiceError> {
+        let jobs = self.ports.store.read(|view| view.jobs(limit))?;
+        Ok(Listing::whole(jobs.into_iter().map(JobView::from).collect()))
+    }
+
+    /// False: there was none.
+    fn run_one_job(&self) -> Result<bool, ServiceError> {
+        let now = self.now();
+        if self.next_job_at()?.is_none_or(|at| at > now) {
+            return Ok(false);
+        }
+        let Some(job) = self.ports.store.write(|tx| tx.lease_job(now, now.plus(LEASE)))? else {
+            return Ok(false);
+        };
+        let outcome = match &job.kind {
+            JobKind::BuildCrl { issuer } => self.build_crl(issuer).map(drop),
+        };
+        match outcome {
+            Ok(()) => self.ports.store.write(|tx| tx.complete_job(job.sequence, job.fence))?,
+            Err(error) => self.job_failed(&job, &error)?,
+        };
+        Ok(true)
+    }
+
+    fn job_failed(&self, job: &Job, error: &ServiceError) -> Result<bool, StoreError> {
+        let now = self.now();
+        let (run_at, dead) = match after_failure(job.attempts, now) {
+            AfterFailure::RetryAt(at) => (at, false),
+            AfterFailure::Dead => (now, true),
+        };
+        tracing::error!(lane = job.kind.lane(), attempts = job.attempts, dead, %error, "job failed");
+        let error = error.to_string();
+        self.ports.store.write(|tx| tx.fail_job(job.sequence, job.fence, &error, run_at, dead))
+    }
+
+    /// Scheduled ones, and those that show a change later than promised: the job of a change that was committed but not yet in the
+    /// snapshot when the job ran has nothing else to catch it.
+    fn issuers_with_due_crl(&self) -> BTreeSet<IssuerId> {
+        let now = self.now();
+        let authorities = self.authorities();
+        let due = authorities.issuers().filter(|authority| {
+            let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+            let latest = self.crl(id).map(|crl| crl.head(id));
+            let late = self.status.unpublished_since(id).is_some_and(|at| policy.after_revocation(at) < now);
+            let alive = authority.certificate.validity().contains(now);
+            alive && (late || policy.is_due(latest.as_ref(), now))
+        });
+        due.map(|authority| authority.issuer.id.clone()).collect()
+    }
+
+    fn until_next_due(&self) -> Result<Duration, ServiceError> {
+        let authorities = self.authorities();
+        let scheduled = authorities.issuers().filter_map(|authority| {
+            let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+            let late = self.status.unpublished_since(id).map(|at| policy.after_revocation(at));
+            let next = self.crl(id).map(|crl| policy.next_scheduled(&crl.head(id)));
+            late.into_iter().chain(next).min()
+        });
+        let renewal = self.next_system_renewal()?;
+        let due = scheduled.chain(self.next_job_at()?).chain([renewal]).min();
+        let wait = due.map_or(LONGEST_WAIT, |at| at.since(self.now()));
+        Ok(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
+    }
+
+    fn next_job_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let jobs = self.ports.store.read(|view| view.jobs(usize::MAX))?;
+        let at = |job: &Job| job.leased_until.map_or(job.run_at, |until| until.max(job.run_at));
+        Ok(jobs.iter().filter(|job| !job.dead).map(at).min())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    fn set_gauges(&self, view: &dyn View) -> Result<(), StoreError> {
+        metrics::gauge!(metric::DEVICES).set(view.count_devices()? as f64);
+        metrics::gauge!(metric::ENROLMENTS_PENDING).set(view.count_pending_enrolments()? as f64);
+        let dead = view.jobs(usize::MAX)?.iter().filter(|job| job.dead).count();
+        metrics::gauge!(metric::JOBS_DEAD).set(dead as f64);
+        for authority in self.authorities().issuers() {
+            let id = &authority.issuer.id;
+            for (purpose, not_after) in own_certificates(authority) {
+                let labels = [(label::PURPOSE, purpose.to_owned()), (label::ISSUER, id.to_string())];
+                metrics::gauge!(metric::SYSTEM_CERTIFICATE_NOT_AFTER, &labels).set(not_after.unix() as f64);
+            }
+            if let Some(crl) = self.crl(id) {
+                let labels = [(label::ISSUER, id.to_string())];
+                metrics::gauge!(metric::CRL_NUMBER, &labels).set(crl.number as f64);
+                metrics::gauge!(metric::CRL_ENTRIES, &labels).set(crl.entries as f64);
+                metrics::gauge!(metric::CRL_NEXT_UPDATE, &labels).set(crl.next_update.unix() as f64);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Purpose and notAfter of what the issuer needs to work.
+fn own_certificates(authority: &Authority) -> impl Iterator<Item = (&'static str, Timestamp)> {
+    let issuer = ("issuer", &authority.certificate);
+    let signer = authority.ocsp.as_ref().map(|it| ("ocsp-signer", &it.certificate));
+    let message = authority.message_keys.first().map(|it| ("scep-message", &it.certificate));
+    let all = std::iter::once(issuer).chain(signer).chain(message);
+    all.map(|(purpose, certificate)| (purpose, certificate.validity().not_after))
+}
+
+fn log_failure<T>(doing: &str, outcome: Result<T, ServiceError>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "{doing} failed; it will be tried again");
+    }
+}

@@ -1,0 +1,58 @@
+//! The names of the metrics, their labels and their label values. What they mean is described once, in `app::telemetry`.
+
+/// Counter. SCEP requests by `profile`, `operation`, `result`.
+pub const SCEP_REQUESTS: &str = "certgate_scep_requests_total";
+/// Histogram, seconds. SCEP requests from the first byte of the message to the answer, by `operation`.
+pub const SCEP_REQUEST_DURATION: &str = "certgate_scep_request_duration_seconds";
+/// Counter. OCSP requests by `result`.
+pub const OCSP_REQUESTS: &str = "certgate_ocsp_requests_total";
+/// Counter. OCSP answers looked up in the cache, by `outcome`: `hit` or `miss`.
+pub const OCSP_CACHE: &str = "certgate_ocsp_cache_total";
+/// Gauge. The number of the published CRL, by `issuer`.
+pub const CRL_NUMBER: &str = "certgate_crl_number";
+/// Gauge, seconds since 1970. nextUpdate of the published CRL, by `issuer`.
+pub const CRL_NEXT_UPDATE: &str = "certgate_crl_next_update_timestamp_seconds";
+/// Gauge. Entries of the published CRL, by `issuer`.
+pub const CRL_ENTRIES: &str = "certgate_crl_entries";
+/// Counter. Certificates issued, by `profile`.
+pub const CERTIFICATES_ISSUED: &str = "certgate_certificates_issued_total";
+/// Gauge, seconds since 1970. notAfter of certgate's own certificates, by `purpose` and `issuer`.
+pub const SYSTEM_CERTIFICATE_NOT_AFTER: &str = "certgate_system_certificate_not_after_timestamp_seconds";
+/// Gauge. Enrolments that wait for an operator.
+pub const ENROLMENTS_PENDING: &str = "certgate_enrolments_pending";
+/// Gauge. Jobs that were given up.
+pub const JOBS_DEAD: &str = "certgate_jobs_dead";
+/// Gauge. Registered devices.
+pub const DEVICES: &str = "certgate_devices";
+/// Gauge, always 1. The `version` that runs.
+pub const BUILD_INFO: &str = "certgate_build_info";
+/// Gauge. Requests that wait for a thread, by `pool`.
+pub const BRIDGE_WAITERS: &str = "certgate_bridge_waiters";
+/// Counter. Requests turned away because too many waited, by `pool`.
+pub const BRIDGE_SHED: &str = "certgate_bridge_shed_total";
+/// Histogram, seconds. From the call that revokes to the answer that OCSP says so.
+pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_seconds";
+/// Counter. Uses of an old algorithm that a profile allows, by `profile` and `algorithm`.
+pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
+
+/// Names of labels.
+pub mod label {
+    /// A profile's name; `-` where none is known.
+    pub const PROFILE: &str = "profile";
+    /// A SCEP operation.
+    pub const OPERATION: &str = "operation";
+    /// How it ended.
+    pub const RESULT: &str = "result";
+    /// `hit` or `miss`.
+    pub const OUTCOME: &str = "outcome";
+    /// An issuer's name.
+    pub const ISSUER: &str = "issuer";
+    /// What a system certificate is for.
+    pub const PURPOSE: &str = "purpose";
+    /// A pool of the bridge.
+    pub const POOL: &str = "pool";
+    /// An algorithm's name.
+    pub const ALGORITHM: &str = "algorithm";
+    /// A version.
+    pub const VERSION: &str = "version";
+}

@@ -1,0 +1,163 @@
+//! The SCEP responder (RFC 8894): from the bytes of a pkiMessage to the bytes of a CertRep.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` (here) | what a client asks before it enrols: capabilities and certificates |
+//! | `operation` | PKIOperation: every check on the way from bytes to a payload, in their order, and the dispatch |
+//! | `reply` | the CertRep, fitted to what the request showed that the client can read |
+//! | `query` | CertPoll, GetCert, GetCRL |
+//!
+//! PKCSReq and RenewalReq are decided in [`super::enrol`].
+//!
+//! Three kinds of answer. A CertRep, always, once there is a transactionID to name in it. [`ScepError::BadRequest`] when
+//! there is none. [`ScepError::Unavailable`] when store or keys fail: FAILURE would be final for most clients, and the fault
+//! is ours and passes.
+
+mod operation;
+mod query;
+mod reply;
+
+pub(super) use operation::{Answer, Request, Stop};
+
+use std::sync::Arc;
+
+use super::{
+    Gateway,
+    authority::{Authorities, Authority},
+};
+use crate::{
+    domain::profile::CheckedProfile,
+    types::{ProfileName, RequestId},
+    wire::scep::{Degenerate, FailInfo},
+};
+
+/// The longest pkiMessage that is read. Real ones have 2 to 6 kB; the longest known (RSA-8192 with attestation) stay below
+/// 64 kB.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Address of the peer, for the audit record.
+    pub peer: String,
+    /// The request's id, for logs and the audit record.
+    pub request: RequestId,
+}
+
+/// Answers that are not a CertRep.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScepError {
+    /// HTTP 404.
+    #[error("no such profile")]
+    UnknownProfile,
+    /// HTTP 400: there is nobody to answer with a CertRep. The text is for the client.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// HTTP 503 with Retry-After: transient.
+    #[error("temporarily unavailable")]
+    Unavailable,
+}
+
+/// GetCACert's answer.
+#[derive(Clone, Debug)]
+pub struct CaCertificates {
+    /// Exactly what goes into Content-Type: Apple compares it as a whole.
+    pub content_type: &'static str,
+    /// The degenerate SignedData.
+    pub body: Vec<u8>,
+}
+
+/// A CertRep with what metrics and logs want to know.
+#[derive(Clone, Debug)]
+pub struct CertRep {
+    /// The pkiMessage.
+    pub body: Vec<u8>,
+    /// pkcs-req, renewal-req, cert-poll, get-cert, get-crl, unknown.
+    pub operation: &'static str,
+    /// success, pending, bad-alg, bad-message-check, bad-request, bad-time, bad-cert-id.
+    pub result: &'static str,
+}
+
+/// One profile's responder.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    pub(super) profile: Arc<CheckedProfile>,
+    pub(super) authority: Arc<Authority>,
+    /// All issuers: a renewed certificate may be another issuer's.
+    pub(super) authorities: Arc<Authorities>,
+}
+
+/// A request that is answered with FAILURE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The code.
+    pub(super) info: FailInfo,
+    /// failInfoText: goes out in the clear, so it says nothing that an attacker could use.
+    pub(super) text: &'static str,
+    /// For the log.
+    pub(super) reason: String,
+}
+
+impl Refusal {
+    pub(super) fn new(info: FailInfo, text: &'static str, reason: impl Into<String>) -> Self {
+        Self { info, text, reason: reason.into() }
+    }
+}
+
+impl Gateway {
+    /// GetCACaps (RFC 8894 §3.5.2): LF between the keywords and behind the last, no empty line (strongSwan and Apple compare
+    /// whole lines).
+    ///
+    /// SHA-1 is named though a profile may refuse it: iOS 10 and later was seen to miss it, and a client that can do better
+    /// does. SHA-384 is no keyword of the RFC: strongSwan 5.9 takes AES as supported only where it is there (strongswan
+    /// #1607). DES3 is named only where the profile allows it: every client that is tested takes AES, and naming it
+    /// would invite downgrades.
+    pub fn ca_capabilities(&self, profile: &ProfileName) -> Result<String, ScepError> {
+        let endpoint = self.endpoint(profile)?;
+        let mut keywords = vec!["AES"];
+        if endpoint.profile.spec().legacy.triple_des {
+            keywords.push("DES3");
+        }
+        keywords.extend(["POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-1", "SHA-256", "SHA-384", "SHA-512"]);
+        Ok(keywords.iter().map(|keyword| format!("{keyword}\n")).collect())
+    }
+
+    /// GetCACert (RFC 8894 §4.2): the message certificate first, then the issuing CA, then what is above it, the root
+    /// last. Apple takes the first with both key usages and wants the chain to end in a root; Windows looks for the CA
+    /// whose thumbprint its profile names.
+    pub fn ca_certificates(&self, profile: &ProfileName) -> Result<CaCertificates, ScepError> {
+        let authority = self.endpoint(profile)?.authority;
+        let message = authority.message_keys.first().ok_or(ScepError::Unavailable)?;
+        let mut certificates = vec![message.certificate.as_der(), authority.certificate.as_der()];
+        certificates.extend(authority.chain.iter().map(|above| above.as_der()));
+        let body = Degenerate::to_der(&certificates, &[]).map_err(|error| unavailable(&error.into()))?;
+        Ok(CaCertificates { content_type: "application/x-x509-ca-ra-cert", body })
+    }
+
+    /// The profile that an NDES-compatible URL or an unknown CA identifier means: the configured one, else the only one
+    /// there is.
+    pub fn default_profile(&self) -> Option<ProfileName> {
+        let authorities = self.authorities();
+        if let Some(configured) = &self.settings.default_profile {
+            return authorities.profile(configured).map(|_| configured.clone());
+        }
+        let mut profiles = authorities.profiles();
+        match (profiles.next(), profiles.next()) {
+            (Some(only), None) => Some(only.name().clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn endpoint(&self, profile: &ProfileName) -> Result<Endpoint, ScepError> {
+        let authorities = self.authorities();
+        let profile = authorities.profile(profile).ok_or(ScepError::UnknownProfile)?.clone();
+        let authority = authorities.issuer(&profile.spec().issuer).ok_or(ScepError::Unavailable)?.clone();
+        Ok(Endpoint { profile, authority, authorities })
+    }
+}
+
+/// A fault of ours: logged with its cause, which the client is not told.
+fn unavailable(error: &super::ServiceError) -> ScepError {
+    tracing::error!(%error, "SCEP request not answered");
+    ScepError::Unavailable
+}

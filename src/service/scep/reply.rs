@@ -1,0 +1,85 @@
+//! The CertRep (RFC 8894 §3.3.2), fitted to what the request showed that the client can read.
+
+use super::{Endpoint, ScepError, operation::Answer};
+use crate::{
+    service::{Gateway, ServiceError, authority::MessageKey},
+    types::{ContentCipher, DigestAlgorithm, KeyTransport, Secret, TransactionId},
+    wire::{
+        scep::{CertRepSpec, EnvelopeRandom, Outcome, PkiMessage, SealError, seal},
+        x509::Certificate,
+    },
+};
+
+/// How to answer, learnt step by step while the request is checked.
+pub(super) struct Reply {
+    transaction_id: TransactionId,
+    recipient_nonce: Vec<u8>,
+    /// SHA-256 until the request's is known and allowed.
+    pub(super) digest: DigestAlgorithm,
+    /// Signs: the newest until the request names another. Apple compares the signer of the answer byte for byte with the
+    /// certificate that it encrypted to.
+    pub(super) message_key: MessageKey,
+    /// How to encrypt; known only once the signature is checked.
+    pub(super) seal: Option<Seal>,
+}
+
+/// How to encrypt the certificates of a SUCCESS.
+pub(super) struct Seal {
+    /// RFC 8894 §2.3: the certificate that signed the request; at a renewal the old one.
+    pub(super) recipient: Certificate,
+    pub(super) cipher: ContentCipher,
+    pub(super) transport: KeyTransport,
+}
+
+impl Reply {
+    pub(super) fn to(message: &PkiMessage, endpoint: &Endpoint) -> Result<Self, ScepError> {
+        Ok(Self {
+            transaction_id: message.transaction_id().clone(),
+            recipient_nonce: message.sender_nonce().to_vec(),
+            digest: DigestAlgorithm::Sha256,
+            message_key: endpoint.authority.message_keys.first().ok_or(ScepError::Unavailable)?.clone(),
+            seal: None,
+        })
+    }
+}
+
+impl Gateway {
+    pub(super) fn sign_reply(&self, reply: &Reply, answer: Answer) -> Result<Vec<u8>, ServiceError> {
+        let outcome = match answer {
+            Answer::Granted(payload) => Outcome::Success(self.seal(reply, &payload)?),
+            Answer::Pending => Outcome::Pending,
+            Answer::Refused(refusal) => {
+                Outcome::Failure { info: refusal.info, text: Some(refusal.text.to_owned()) }
+            }
+        };
+        let specification = CertRepSpec {
+            outcome,
+            transaction_id: &reply.transaction_id,
+            recipient_nonce: &reply.recipient_nonce,
+            sender_nonce: self.ports.random.bytes(),
+            signer: &reply.message_key.certificate,
+            digest: reply.digest,
+            // Not asked for by RFC 8894 §3.2, and devices without a clock have refused it.
+            signing_time: None,
+        };
+        let signer = &reply.message_key.signer;
+        let unsigned = specification.unsigned(signer.algorithm().signature(reply.digest))?;
+        let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed())?;
+        Ok(unsigned.finish(&signature)?)
+    }
+
+    fn seal(&self, reply: &Reply, payload: &[u8]) -> Result<Vec<u8>, ServiceError> {
+        let how = reply
+            .seal
+            .as_ref()
+            .ok_or_else(|| ServiceError::Internal("granted before the request was checked".to_owned()))?;
+        let mut content_key = vec![0; how.cipher.key_len()];
+        self.ports.random.fill(&mut content_key);
+        let random =
+            EnvelopeRandom { content_key: Secret::new(content_key), iv: self.ports.random.bytes() };
+        seal(payload, &how.recipient, how.cipher, how.transport, &random).map_err(|error| match error {
+            SealError::Recipient(error) => ServiceError::Internal(error.to_string()),
+            SealError::Encode(error) => error.into(),
+        })
+    }
+}

@@ -1,0 +1,359 @@
+//! Status: causes are written here and nowhere else, and what follows a change follows from here.
+//!
+//! A use case calls [`change_causes`] inside its transaction (it writes the causes, the audit facts and the CRL job) and, after the
+//! commit, [`Gateway::status_moved`] with what it returned; only then does it answer its caller. From then on no OCSP answer with the
+//! old status leaves.
+//!
+//! # Why no old answer survives
+//!
+//! Whoever computes an OCSP answer reads the epoch of the serial first, the status second, and puts the answer into the cache only
+//! while the epoch is still the same, under the lock of the cache's shard. Whoever moves a status writes the snapshot first, then
+//! moves the epoch, then clears the cache under that lock. An answer that was computed from the old status finds the epoch moved, or
+//! is in the cache before it is cleared. Movers of one issuer take turns and read the causes from the store while it is theirs,
+//! so the last committed state wins in whatever order they come.
+//!
+//! Where the causes cannot be read after a commit, the serial is *unsettled*: OCSP says tryLater and no CRL is built until the
+//! worker has read them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{Gateway, Ports, ServiceError, audit::Act};
+use crate::{
+    domain::status::{Cause, CauseChange, CauseKey, Effect, Revocation, check_change, revocation},
+    domain::queue::JobKind,
+    ports::{Tx, View, store::StoreResult},
+    types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
+    wire::crl::CrlEntry,
+};
+
+/// Serials share this many epochs: a collision costs one signature, never a wrong answer.
+const EPOCHS: usize = 1024;
+
+/// Per issuer, the revoked and held serials with their pre-encoded CRL entries, as of the last commit.
+#[derive(Debug)]
+pub struct StatusBoard {
+    issuers: RwLock<BTreeMap<IssuerId, Arc<IssuerBoard>>>,
+    epochs: Vec<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct IssuerBoard {
+    /// Held while causes are read from the store and written to the snapshot.
+    moving: Mutex<()>,
+    snapshot: RwLock<Snapshot>,
+}
+
+/// What is listed for one issuer.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    listed: BTreeMap<SerialNumber, Listed>,
+    unsettled: BTreeSet<SerialNumber>,
+    /// Grows with every change.
+    changes: u64,
+    /// Time of the first change that no CRL shows yet.
+    unpublished_since: Option<Timestamp>,
+}
+
+/// A revoked or held serial.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// What OCSP and CRL say.
+    pub(crate) revocation: Revocation,
+    /// When the certificate expires.
+    pub(crate) not_after: Timestamp,
+    /// DER of its CRL entry.
+    pub(crate) entry: Box<[u8]>,
+}
+
+/// What the snapshot knows of a serial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Revoked or held.
+    Listed(Revocation),
+    /// Neither; it may never have been issued.
+    NotListed,
+    /// Changed, and the new state could not be read yet.
+    Unsettled,
+}
+
+/// State of a serial's status as a number that grows when it moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
+
+impl StatusBoard {
+    pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
+        let mut boards = BTreeMap::new();
+        ports.store.read(|view| {
+            for issuer in view.issuers()? {
+                let mut snapshot = Snapshot::default();
+                view.visit_causes(&issuer.id, &mut |serial, causes| {
+                    let id = CertificateId { issuer: issuer.id.clone(), serial: serial.clone() };
+                    if let Some(listed) = listed(view, &id, &causes)? {
+                        snapshot.listed.insert(id.serial, listed);
+                    }
+                    Ok(())
+                })?;
+                boards.insert(
+                    issuer.id,
+                    Arc::new(IssuerBoard { moving: Mutex::default(), snapshot: RwLock::new(snapshot) }),
+                );
+            }
+            Ok::<_, ServiceError>(())
+        })?;
+        Ok(Self { issuers: RwLock::new(boards), epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect() })
+    }
+
+    /// What the snapshot says of a serial.
+    pub fn revocation(&self, issuer: &IssuerId, serial: &SerialNumber) -> Option<Revocation> {
+        self.board(issuer).read().listed.get(serial).map(|listed| listed.revocation)
+    }
+
+    /// What the snapshot says of a serial, and whether it can be relied on.
+    pub(crate) fn standing(&self, issuer: &IssuerId, serial: &SerialNumber) -> Standing {
+        let board = self.board(issuer);
+        let snapshot = board.read();
+        if snapshot.unsettled.contains(serial) {
+            return Standing::Unsettled;
+        }
+        snapshot.listed.get(serial).map_or(Standing::NotListed, |listed| Standing::Listed(listed.revocation))
+    }
+
+    /// Read it before the status; see the module's words.
+    pub(crate) fn epoch(&self, issuer: &IssuerId, serial: &SerialNumber) -> Epoch {
+        Epoch(self.epoch_of(issuer, serial).load(Ordering::SeqCst))
+    }
+
+    /// Lets `work` read the snapshot of `issuer`, with its number of changes. None while a serial is unsettled.
+    pub(crate) fn with_snapshot<R>(
+        &self,
+        issuer: &IssuerId,
+        work: impl FnOnce(&BTreeMap<SerialNumber, Listed>, u64) -> R,
+    ) -> Option<R> {
+        let board = self.board(issuer);
+        let snapshot = board.read();
+        snapshot.unsettled.is_empty().then(|| work(&snapshot.listed, snapshot.changes))
+    }
+
+    /// A CRL with the first `changes` changes is out.
+    pub(crate) fn published(&self, issuer: &IssuerId, changes: u64, now: Timestamp) {
+        let board = self.board(issuer);
+        let mut snapshot = board.write();
+        snapshot.unpublished_since = (snapshot.changes > changes).then_some(now);
+    }
+
+    /// Since when a change of `issuer` waits for a CRL.
+    pub(crate) fn unpublished_since(&self, issuer: &IssuerId) -> Option<Timestamp> {
+        self.board(issuer).read().unpublished_since
+    }
+
+    /// The serials whose causes could not be read after their commit.
+    pub(crate) fn unsettled(&self) -> Vec<CertificateId> {
+        let boards = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |(issuer, board): (&IssuerId, &Arc<IssuerBoard>)| {
+            let id = |serial: &SerialNumber| CertificateId { issuer: issuer.clone(), serial: serial.clone() };
+            board.read().unsettled.iter().map(id).collect::<Vec<_>>()
+        };
+        boards.iter().flat_map(of).collect()
+    }
+
+    /// Reads the causes of `serials` from the store and brings the snapshot and the epochs up to date.
+    fn settle(
+        &self,
+        ports: &Ports,
+        issuer: &IssuerId,
+        serials: &BTreeSet<SerialNumber>,
+    ) -> Result<(), ServiceError> {
+        let board = self.board(issuer);
+        let turn = board.turn();
+        let found = ports.store.read(|view| read_listed(view, issuer, serials));
+        let outcome = match found {
+            Ok(found) => {
+                board.write().update(found, ports.clock.now());
+                Ok(())
+            }
+            Err(error) => {
+                board.write().unsettled.extend(serials.iter().cloned());
+                Err(error)
+            }
+        };
+        // After the snapshot, never before: see the module's words.
+        for serial in serials {
+            self.epoch_of(issuer, serial).fetch_add(1, Ordering::SeqCst);
+        }
+        drop(turn);
+        outcome
+    }
+
+    fn board(&self, issuer: &IssuerId) -> Arc<IssuerBoard> {
+        if let Some(board) = self.issuers.read().unwrap_or_else(PoisonError::into_inner).get(issuer) {
+            return board.clone();
+        }
+        self.issuers.write().unwrap_or_else(PoisonError::into_inner).entry(issuer.clone()).or_default().clone()
+    }
+
+    fn epoch_of(&self, issuer: &IssuerId, serial: &SerialNumber) -> &AtomicU64 {
+        let mut hasher = DefaultHasher::new();
+        (issuer, serial).hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % EPOCHS as u64).unwrap_or_default();
+        &self.epochs[index]
+    }
+}
+
+// A panic cannot leave a snapshot half-written: each change is one insertion or removal. Poison is therefore ignored.
+impl IssuerBoard {
+    fn read(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Snapshot> {
+        self.snapshot.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    fn update(&mut self, found: Vec<(SerialNumber, Option<Listed>)>, now: Timestamp) {
+        for (serial, listed) in found {
+            self.unsettled.remove(&serial);
+            match listed {
+                Some(listed) => self.listed.insert(serial, listed),
+                None => self.listed.remove(&serial),
+            };
+            self.changes += 1;
+            self.unpublished_since.get_or_insert(now);
+        }
+    }
+}
+
+fn read_listed(
+    view: &dyn View,
+    issuer: &IssuerId,
+    serials: &BTreeSet<SerialNumber>,
+) -> Result<Vec<(SerialNumber, Option<Listed>)>, ServiceError> {
+    let mut found = Vec::with_capacity(serials.len());
+    for serial in serials {
+        let id = CertificateId { issuer: issuer.clone(), serial: serial.clone() };
+        let listed = listed(view, &id, &view.causes(&id)?)?;
+        found.push((id.serial, listed));
+    }
+    Ok(found)
+}
+
+fn listed(view: &dyn View, id: &CertificateId, causes: &[Cause]) -> StoreResult<Option<Listed>> {
+    let Some(revocation) = revocation(causes) else { return Ok(None) };
+    // A cause without a certificate would be damage; listing it for ever is the safe reading.
+    let not_after = view.certificate(id)?.map_or(Timestamp::MAX, |record| record.validity.not_after);
+    let entry = CrlEntry {
+        serial: id.serial.clone(),
+        revoked_at: revocation.at,
+        reason: revocation.reason,
+        invalidity_date: revocation.invalidity_date,
+    };
+    Ok(Some(Listed { revocation, not_after, entry: entry.to_der().into() }))
+}
+
+/// Applies `changes` to one certificate, with an audit fact for each change of its effective revocation, and enqueues the issuer's
+/// CRL job. Gives whether the effective revocation changed. A permanent cause is never removed.
+///
+/// What [`check_change`] refuses is left out: the caller that wants to refuse aloud asks it first.
+pub(crate) fn change_causes(
+    tx: &mut dyn Tx,
+    certificate: &CertificateId,
+    changes: &[CauseChange],
+    act: &Act,
+) -> StoreResult<bool> {
+    let before = revocation(&tx.causes(certificate)?);
+    for change in changes {
+        match change {
+            CauseChange::Put(cause) => put_cause(tx, certificate, cause)?,
+            CauseChange::Release(key) => release_cause(tx, certificate, key)?,
+        }
+    }
+    let after = revocation(&tx.causes(certificate)?);
+    if before == after {
+        return Ok(false);
+    }
+    tx.append_audit(&fact_of(certificate, before.as_ref(), after.as_ref(), act))?;
+    if let Some(issuer) = tx.issuer(&certificate.issuer)? {
+        let job = JobKind::BuildCrl { issuer: issuer.id };
+        tx.enqueue(&job, issuer.crl_policy.after_revocation(act.at))?;
+    }
+    Ok(true)
+}
+
+fn put_cause(tx: &mut dyn Tx, certificate: &CertificateId, cause: &Cause) -> StoreResult<()> {
+    let existing = tx.causes(certificate)?;
+    // The same cause again keeps its first time.
+    let again = existing.iter().any(|old| old.key == cause.key && old.effect == cause.effect);
+    if again || check_change(&existing, cause).is_err() {
+        return Ok(());
+    }
+    tx.put_cause(certificate, cause)
+}
+
+fn release_cause(tx: &mut dyn Tx, certificate: &CertificateId, key: &CauseKey) -> StoreResult<()> {
+    let held = tx.causes(certificate)?.iter().any(|old| old.key == *key && old.effect == Effect::Hold);
+    if held { tx.release_cause(certificate, key) } else { Ok(()) }
+}
+
+fn fact_of(
+    certificate: &CertificateId,
+    before: Option<&Revocation>,
+    after: Option<&Revocation>,
+    act: &Act,
+) -> crate::domain::audit::AuditFact {
+    let word = |revocation: Option<&Revocation>| match revocation {
+        None => "good".to_owned(),
+        Some(revocation) => format!("{} since {}", revocation.reason, revocation.at),
+    };
+    let action = match after.map(|revocation| revocation.reason) {
+        None => "certificate.released",
+        Some(RevocationReason::CertificateHold) => "certificate.held",
+        Some(_) => "certificate.revoked",
+    };
+    act.fact(action, certificate, &[("before", word(before)), ("after", word(after))])
+}
+
+impl Gateway {
+    /// After the commit: brings the snapshot up to date for these certificates and drops their cached OCSP answers; wakes the CRL
+    /// worker.
+    ///
+    /// An error means that the change is committed but not readable: the certificates are answered with tryLater until it is.
+    pub(crate) fn status_moved(&self, certificates: &[CertificateId]) -> Result<(), ServiceError> {
+        let mut by_issuer: BTreeMap<&IssuerId, BTreeSet<SerialNumber>> = BTreeMap::new();
+        for id in certificates {
+            by_issuer.entry(&id.issuer).or_default().insert(id.serial.clone());
+        }
+        let mut outcome = Ok(());
+        for (issuer, serials) in by_issuer {
+            outcome = outcome.and(self.status.settle(&self.ports, issuer, &serials));
+            for serial in &serials {
+                self.ocsp.forget(issuer, serial);
+            }
+        }
+        if !certificates.is_empty() {
+            self.wake();
+        }
+        outcome
+    }
+
+    /// Reads again what could not be read after its commit.
+    pub(crate) fn settle_status(&self) -> Result<(), ServiceError> {
+        self.status_moved(&self.status.unsettled())
+    }
+
+    /// The revocation snapshot.
+    pub fn status_board(&self) -> &StatusBoard {
+        &self.status
+    }
+}

@@ -1,0 +1,353 @@
+//! certgate's own certificates: made at init, renewed by themselves.
+//!
+//! | purpose | key | issued by | in use |
+//! |---|---|---|---|
+//! | SCEP message | RSA-2048 always: no client can encrypt to another kind | each subordinate | newest signs and is handed out, all open envelopes |
+//! | OCSP signer | like its issuer: RSA-2048 under RSA, P-256 under EC | every issuer | newest |
+//! | server TLS | P-256 | each subordinate | newest |
+//!
+//! Each is renewed with a new key when a third of its life is left, and removed with its key when it has expired and a
+//! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use const_oid::{
+    ObjectIdentifier,
+    db::rfc5280::{ID_KP_OCSP_SIGNING, ID_KP_SERVER_AUTH},
+};
+
+use super::{
+    Gateway, Ports, ServiceError, SystemSettings,
+    audit::Act,
+    authority::Authority,
+    issue::{self, common_name},
+};
+use crate::{
+    domain::{
+        access::Actor,
+        certificate::{CertificateRecord, Purpose, SystemCertificate},
+        issuer::{Issuer, IssuerKind},
+        key::{KeyPurpose, SealedKey},
+    },
+    ports::{Signer, Tx, View},
+    types::{CertificateId, KeyAlgorithm, SerialNumber, Timestamp, Validity},
+    wire::x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, PublicKey},
+};
+
+/// Certificate Request Agent (szOID_ENROLLMENT_AGENT): without this or serverAuth the Windows SCEP client refuses the
+/// message certificate with 0x8010002c.
+const CERTIFICATE_REQUEST_AGENT: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.1");
+
+/// How far back notBefore lies, for clocks that are behind.
+const BACKDATE: Duration = Duration::from_secs(3600);
+
+/// The certificates that an issuer of this kind must have.
+pub(super) const fn purposes(kind: IssuerKind) -> &'static [Purpose] {
+    match kind {
+        IssuerKind::Root => &[Purpose::OcspSigner],
+        IssuerKind::Subordinate => &[Purpose::OcspSigner, Purpose::ScepMessage, Purpose::ServerTls],
+    }
+}
+
+/// The issuer that signs, with its key.
+#[derive(Clone, Copy)]
+pub(super) struct Above<'a> {
+    pub(super) issuer: &'a Issuer,
+    pub(super) certificate: &'a Certificate,
+    pub(super) signer: &'a dyn Signer,
+}
+
+impl<'a> From<&'a Authority> for Above<'a> {
+    fn from(authority: &'a Authority) -> Self {
+        Self {
+            issuer: &authority.issuer,
+            certificate: &authority.certificate,
+            signer: authority.signer.as_ref(),
+        }
+    }
+}
+
+/// A certificate of our own with its key: made and signed, not yet recorded.
+pub(super) struct OwnCertificate {
+    pub(super) certificate: Certificate,
+    key: SealedKey,
+    record: CertificateRecord,
+}
+
+impl OwnCertificate {
+    /// Makes a key and has its certificate signed. Writes nothing.
+    pub(super) fn make(
+        ports: &Ports,
+        above: Above<'_>,
+        purpose: Purpose,
+        settings: &SystemSettings,
+        server_names: &[String],
+    ) -> Result<Self, ServiceError> {
+        let now = ports.clock.now();
+        let recipe = Recipe::of(purpose, above.signer.algorithm(), settings, server_names)?;
+        let key = ports.keyring.generate(recipe.key, recipe.key_purpose, now)?;
+        let serial = SerialNumber::from_random(ports.random.bytes());
+        let spec = recipe.specification(above, serial, PublicKey::from_spki(&key.public_key)?, now)?;
+        let certificate = issue::sign(&spec, above.signer, above.issuer.digest)?;
+        let id = CertificateId { issuer: above.issuer.id.clone(), serial: certificate.serial().clone() };
+        let record = issue::own_record(id, &certificate, purpose, now);
+        Ok(Self { certificate, key, record })
+    }
+
+    /// Records key, certificate and use.
+    pub(super) fn write(&self, tx: &mut dyn Tx, act: &Act) -> Result<(), ServiceError> {
+        tx.insert_key(&self.key)?;
+        tx.insert_certificate(&self.record)?;
+        tx.insert_system_certificate(&SystemCertificate {
+            certificate: self.record.id.clone(),
+            purpose: self.record.purpose,
+            key: self.key.id.clone(),
+            since: self.record.issued_at,
+        })?;
+        Ok(tx.append_audit(&issue::issued_fact(act, &self.record))?)
+    }
+}
+
+/// What a certificate of a purpose looks like.
+struct Recipe {
+    key: KeyAlgorithm,
+    key_purpose: KeyPurpose,
+    /// Put behind the issuer's common name.
+    label: &'static str,
+    key_usage: KeyUsage,
+    extended_key_usage: ObjectIdentifier,
+    subject_alt_names: Vec<GeneralName>,
+    lifetime: Duration,
+    /// An OCSP signer has no CDP, no AIA and id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1): its status could only be asked of
+    /// itself; its short life stands in for it.
+    no_check: bool,
+}
+
+impl Recipe {
+    fn of(
+        purpose: Purpose,
+        issuer_key: KeyAlgorithm,
+        settings: &SystemSettings,
+        server_names: &[String],
+    ) -> Result<Self, ServiceError> {
+        let sign = KeyUsage::DIGITAL_SIGNATURE;
+        Ok(match purpose {
+            // RFC 8894 §2.1.2: both uses in one certificate; Apple looks for exactly that in the bundle.
+            Purpose::ScepMessage => Self {
+                key: KeyAlgorithm::Rsa2048,
+                key_purpose: KeyPurpose::ScepMessage,
+                label: "SCEP",
+                key_usage: sign.union(KeyUsage::KEY_ENCIPHERMENT),
+                extended_key_usage: CERTIFICATE_REQUEST_AGENT,
+                subject_alt_names: Vec::new(),
+                lifetime: settings.message,
+                no_check: false,
+            },
+            // Who can check an EC issuer's certificates can check a P-256 answer, at a fourteenth of the cost of an RSA
+            // one; who has only RSA (old switches, printers) is given an RSA issuer, and then RSA answers.
+            Purpose::OcspSigner => Self {
+                key: if issuer_key.is_rsa() { KeyAlgorithm::Rsa2048 } else { KeyAlgorithm::P256 },
+                key_purpose: KeyPurpose::OcspSigner,
+                label: "OCSP",
+                key_usage: sign,
+                extended_key_usage: ID_KP_OCSP_SIGNING,
+                subject_alt_names: Vec::new(),
+                lifetime: settings.ocsp_signer,
+                no_check: true,
+            },
+            Purpose::ServerTls => Self {
+                key: KeyAlgorithm::P256,
+                key_purpose: KeyPurpose::ServerTls,
+                label: "TLS",
+                key_usage: sign,
+                extended_key_usage: ID_KP_SERVER_AUTH,
+                subject_alt_names: server_alt_names(server_names),
+                lifetime: settings.server_tls,
+                no_check: false,
+            },
+            Purpose::Leaf | Purpose::Issuer => {
+                return Err(ServiceError::Internal(format!("{purpose:?} is no system certificate")));
+            }
+        })
+    }
+
+    fn specification(
+        &self,
+        above: Above<'_>,
+        serial: SerialNumber,
+        public_key: PublicKey,
+        now: Timestamp,
+    ) -> Result<CertificateSpec, ServiceError> {
+        let wanted = Validity { not_before: now.minus(BACKDATE), not_after: now.plus(self.lifetime) };
+        let validity = wanted.within(&above.certificate.validity()).ok_or_else(|| {
+            ServiceError::Refused(format!("the issuer {} is not valid now: it can sign nothing", above.issuer.id))
+        })?;
+        let urls = |urls: &[String]| if self.no_check { Vec::new() } else { urls.to_vec() };
+        Ok(CertificateSpec {
+            serial,
+            issuer: above.certificate.subject().clone(),
+            subject: common_name(above.certificate, self.label)?,
+            validity,
+            authority_key_identifier: issue::key_identifier(above.certificate),
+            public_key,
+            ca: None,
+            key_usage: self.key_usage,
+            extended_key_usage: vec![self.extended_key_usage],
+            subject_alt_names: self.subject_alt_names.clone(),
+            crl_urls: urls(&above.issuer.crl_urls),
+            ocsp_urls: urls(&above.issuer.ocsp_urls),
+            ca_issuers_urls: urls(&above.issuer.ca_issuers_urls),
+            ocsp_no_check: self.no_check,
+            microsoft_sid: None,
+        })
+    }
+}
+
+fn server_alt_names(names: &[String]) -> Vec<GeneralName> {
+    let general_name = |name: &String| match name.parse::<IpAddr>() {
+        Ok(address) => GeneralName::Ip(address),
+        Err(_) => GeneralName::Dns(name.clone()),
+    };
+    names.iter().map(general_name).collect()
+}
+
+/// From when on a certificate is to be renewed: a third of its life is left.
+fn renewal_due(validity: &Validity) -> Timestamp {
+    validity.not_after.minus(validity.not_after.since(validity.not_before) / 3)
+}
+
+impl Gateway {
+    /// Renews whatever has a third or less of its life left, and a TLS certificate whose names are not the configured ones;
+    /// removes what has expired. Gives whether anything changed. The old message key still opens envelopes.
+    ///
+    /// One issuer that cannot sign does not keep the others from being renewed; its error is given at the end.
+    pub(crate) fn renew_system_certificates(&self) -> Result<bool, ServiceError> {
+        let mut changed = false;
+        let mut failed = None;
+        for authority in self.authorities().issuers() {
+            for purpose in purposes(authority.issuer.kind) {
+                match self.renew_system_certificate(authority, *purpose) {
+                    Ok(renewed) => changed |= renewed,
+                    Err(error) => {
+                        tracing::error!(issuer = %authority.issuer.id, ?purpose, %error, "cannot renew a certificate of our own");
+                        failed = failed.or(Some(error));
+                    }
+                }
+            }
+        }
+        changed |= self.remove_expired_system_certificates()?;
+        if changed {
+            self.reload_authorities()?;
+        }
+        failed.map_or(Ok(changed), Err)
+    }
+
+    /// When the next renewal is due; at once where a certificate is missing.
+    pub(crate) fn next_system_renewal(&self) -> Result<Timestamp, ServiceError> {
+        let mut due = Timestamp::MAX;
+        for authority in self.authorities().issuers() {
+            for purpose in purposes(authority.issuer.kind) {
+                due = due.min(match self.newest(authority, *purpose)? {
+                    Some((_, certificate)) => self.due(*purpose, &certificate),
+                    None => Timestamp::EPOCH,
+                });
+            }
+        }
+        Ok(due)
+    }
+
+    /// The TLS certificate chain and key for the listeners: (DER chain, leaf first and without the root, signer).
+    pub fn server_tls(&self) -> Result<(Vec<Vec<u8>>, Arc<dyn Signer>), ServiceError> {
+        for authority in self.authorities().issuers() {
+            if let Some((system, certificate)) = self.newest(authority, Purpose::ServerTls)? {
+                let key = self.ports.store.read(|view| Ok::<_, ServiceError>(view.key(&system.key)?))?;
+                let key = key.ok_or_else(|| ServiceError::not_found("key", &system.key))?;
+                let chain = vec![certificate.as_der().to_vec(), authority.certificate.as_der().to_vec()];
+                return Ok((chain, self.ports.keyring.signer(&key)?));
+            }
+        }
+        Err(ServiceError::Internal("no issuer has a TLS certificate".to_owned()))
+    }
+
+    fn renew_system_certificate(
+        &self,
+        authority: &Authority,
+        purpose: Purpose,
+    ) -> Result<bool, ServiceError> {
+        let now = self.now();
+        let before = self.newest(authority, purpose)?;
+        if before.as_ref().is_some_and(|(_, certificate)| now < self.due(purpose, certificate)) {
+            return Ok(false);
+        }
+        let before = before.map(|(system, _)| system);
+        let names = &self.settings.server_names;
+        let made =
+            OwnCertificate::make(&self.ports, authority.into(), purpose, &self.settings.system, names)?;
+        let act = Act { actor: Actor::System, request: self.new_request(), at: now };
+        self.ports.store.write(|tx| {
+            // Whoever else renewed it meanwhile has done the work.
+            let newest = tx.system_certificates(purpose, &authority.issuer.id)?.into_iter().next();
+            if newest != before {
+                return Ok(false);
+            }
+            made.write(tx, &act).map(|()| true)
+        })
+    }
+
+    /// Removes expired certificates with their keys, but never the newest of a purpose.
+    fn remove_expired_system_certificates(&self) -> Result<bool, ServiceError> {
+        let now = self.now();
+        let expired = self.ports.store.read(|view| {
+            let mut expired = Vec::new();
+            for authority in self.authorities().issuers() {
+                for purpose in purposes(authority.issuer.kind) {
+                    let all = view.system_certificates(*purpose, &authority.issuer.id)?;
+                    for old in all.into_iter().skip(1) {
+                        if certificate_of(view, &old)?.validity().not_after < now {
+                            expired.push(old);
+                        }
+                    }
+                }
+            }
+            Ok::<_, ServiceError>(expired)
+        })?;
+        if expired.is_empty() {
+            return Ok(false);
+        }
+        let act = Act { actor: Actor::System, request: self.new_request(), at: now };
+        self.ports.store.write(|tx| {
+            for old in &expired {
+                tx.remove_system_certificate(old)?;
+                tx.append_audit(&act.fact("key.removed", &old.key, &[("certificate", old.certificate.to_string())]))?;
+            }
+            Ok(true)
+        })
+    }
+
+    fn newest(
+        &self,
+        authority: &Authority,
+        purpose: Purpose,
+    ) -> Result<Option<(SystemCertificate, Certificate)>, ServiceError> {
+        self.ports.store.read(|view| {
+            let newest = view.system_certificates(purpose, &authority.issuer.id)?.into_iter().next();
+            newest.map(|system| certificate_of(view, &system).map(|certificate| (system, certificate))).transpose()
+        })
+    }
+
+    fn due(&self, purpose: Purpose, certificate: &Certificate) -> Timestamp {
+        let names = server_alt_names(&self.settings.server_names);
+        if purpose == Purpose::ServerTls && certificate.subject_alt_names() != names {
+            return Timestamp::EPOCH;
+        }
+        renewal_due(&certificate.validity())
+    }
+}
+
+fn certificate_of(view: &dyn View, system: &SystemCertificate) -> Result<Certificate, ServiceError> {
+    let record = view
+        .certificate(&system.certificate)?
+        .ok_or_else(|| ServiceError::not_found("certificate", &system.certificate))?;
+    Ok(Certificate::from_der(&record.der)?)
+}

@@ -1,0 +1,12 @@
+//! OCSP (RFC 6960, RFC 9654 nonces, RFC 9919 lightweight profile).
+
+mod cert_id;
+mod get;
+mod request;
+mod response;
+#[cfg(test)]
+mod tests;
+
+pub use cert_id::CertId;
+pub use request::{OcspRequest, OcspRequestError};
+pub use response::{BasicResponse, CertStatus, ErrorStatus, OcspResponse, ResponseSpec, SingleResponse};

@@ -1,0 +1,149 @@
+//! OCSP requests (RFC 6960 §4.1).
+
+use const_oid::db::rfc6960;
+
+use super::{CertId, get};
+use crate::wire::{
+    EncodeError,
+    x509::{
+        DecodeError, Extension, extension,
+        tlv::{self, Cursor, Element, INTEGER, OCTET_STRING, Reason, SEQUENCE, context},
+    },
+};
+
+/// Most CertIDs in one request.
+const MAX_REQUESTS: usize = 16;
+
+/// Largest request that is read, in bytes.
+pub(super) const MAX_LEN: usize = 8 * 1024;
+
+/// Longest nonce, in bytes (RFC 9654 §2.1).
+const MAX_NONCE_LEN: usize = 128;
+
+/// What is wrong with a request; each is answered with malformedRequest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OcspRequestError {
+    /// No OCSPRequest, or one without a CertID.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// RFC 9654 §2.1: empty or above 128 bytes.
+    #[error("nonce of {0} bytes")]
+    NonceLength(usize),
+    /// More CertIDs than the limit.
+    #[error("more than {0} requests")]
+    TooMany(usize),
+    /// An extension of the request or of one of its parts.
+    #[error("a critical extension that is not understood")]
+    CriticalExtension,
+}
+
+impl From<Reason> for OcspRequestError {
+    fn from(reason: Reason) -> Self {
+        Self::Malformed(tlv::malformed("OCSPRequest")(reason))
+    }
+}
+
+/// A request: 1 to 16 CertIDs. A signature, requestorName and unknown non-critical extensions are ignored (RFC 9919 §3.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OcspRequest {
+    /// In the order of the request.
+    pub cert_ids: Vec<CertId>,
+    /// Raw extnValue content octets, echoed byte for byte.
+    pub nonce: Option<Vec<u8>>,
+}
+
+impl OcspRequest {
+    /// For a client: asks for `cert_ids` with a nonce of 1 to 128 bytes, if any.
+    pub fn new(cert_ids: Vec<CertId>, nonce: Option<&[u8]>) -> Self {
+        Self { cert_ids, nonce: nonce.map(|nonce| tlv::element(OCTET_STRING, &[nonce])) }
+    }
+
+    /// Reads one DER request of at most 8 KiB.
+    pub fn from_der(der: &[u8]) -> Result<Self, OcspRequestError> {
+        if der.len() > MAX_LEN {
+            return Err("larger than 8 KiB".into());
+        }
+        let mut outer = Element::only_tagged(der, SEQUENCE)?.inside();
+        let mut fields = outer.expect(SEQUENCE)?.inside();
+        let _signature = outer.optional(context(0))?;
+        outer.finish()?;
+        if let Some(version) = fields.optional(context(0))?
+            && version.explicit()?.tagged(INTEGER)?.unsigned()? != 0
+        {
+            return Err("unknown version".into());
+        }
+        let _requestor_name = fields.optional(context(1))?;
+        let cert_ids = read_requests(fields.expect(SEQUENCE)?.inside())?;
+        let extensions = fields.optional(context(2))?;
+        fields.finish()?;
+        let nonce = extensions.map(|wrapped| read_nonce(&wrapped)).transpose()?.flatten();
+        Ok(Self { cert_ids, nonce })
+    }
+
+    /// The DER of an unsigned request.
+    pub fn to_der(&self) -> Result<Vec<u8>, EncodeError> {
+        if !(1..=MAX_REQUESTS).contains(&self.cert_ids.len()) {
+            let reason = format!("{} CertIDs", self.cert_ids.len());
+            return Err(EncodeError { what: "OCSPRequest", reason });
+        }
+        let requests: Vec<u8> = self.cert_ids.iter().flat_map(|id| tlv::sequence(&[id.as_der()])).collect();
+        let extensions =
+            self.nonce.as_deref().map(|nonce| tlv::element(context(2), &[&nonce_extensions(nonce)]));
+        let to_be_signed = tlv::sequence(&[&tlv::sequence(&[&requests]), &extensions.unwrap_or_default()]);
+        Ok(tlv::sequence(&[&to_be_signed]))
+    }
+
+    /// Decodes what comes after the responder's URL in a GET (RFC 6960 A.1.1).
+    ///
+    /// Takes it percent-decoded or not, as base64 or base64url, without padding, with `+` turned into a space, with
+    /// slashes that a proxy merged or doubled, and with a line feed at the end. Where slashes were merged and several
+    /// places are possible, the first that gives a request is taken: a wrong guess names another CertID in the
+    /// answer, which the client refuses.
+    pub fn decode_get(path: &str) -> Result<Vec<u8>, OcspRequestError> {
+        get::decode(path).map_err(OcspRequestError::from)
+    }
+}
+
+fn read_requests(mut list: Cursor<'_>) -> Result<Vec<CertId>, OcspRequestError> {
+    let mut cert_ids = Vec::with_capacity(1);
+    while !list.is_finished() {
+        if cert_ids.len() == MAX_REQUESTS {
+            return Err(OcspRequestError::TooMany(MAX_REQUESTS));
+        }
+        let mut fields = list.expect(SEQUENCE)?.inside();
+        cert_ids.push(CertId::read(&fields.next()?)?);
+        if let Some(extensions) = fields.optional(context(0))?
+            && Extension::read_all(&extensions.explicit()?)?.iter().any(|extension| extension.critical)
+        {
+            return Err(OcspRequestError::CriticalExtension);
+        }
+        fields.finish()?;
+    }
+    if cert_ids.is_empty() { Err("no CertID".into()) } else { Ok(cert_ids) }
+}
+
+/// The nonce among the requestExtensions, within the lengths of RFC 9654 §2.1.
+fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, OcspRequestError> {
+    let mut nonce = None;
+    for extension in Extension::read_all(&extensions.explicit()?)? {
+        if extension.is(rfc6960::ID_PKIX_OCSP_NONCE) {
+            nonce = Some(extension.value);
+        } else if extension.critical {
+            return Err(OcspRequestError::CriticalExtension);
+        }
+    }
+    match nonce.map(nonce_len) {
+        Some(length) if !(1..=MAX_NONCE_LEN).contains(&length) => Err(OcspRequestError::NonceLength(length)),
+        _ => Ok(nonce.map(<[u8]>::to_vec)),
+    }
+}
+
+/// Old clients (before RFC 8954) put the bare value into extnValue, without an OCTET STRING around it.
+fn nonce_len(value: &[u8]) -> usize {
+    Element::only_tagged(value, OCTET_STRING).map_or(value.len(), |nested| nested.content.len())
+}
+
+/// Extensions with a nonce whose extnValue is `raw`.
+pub(super) fn nonce_extensions(raw: &[u8]) -> Vec<u8> {
+    tlv::sequence(&[&extension(rfc6960::ID_PKIX_OCSP_NONCE, false, raw)])
+}

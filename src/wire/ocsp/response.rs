@@ -1,0 +1,325 @@
+//! OCSP responses (RFC 6960 §4.2).
+
+use const_oid::db::{rfc5280, rfc6960};
+
+use super::{CertId, request::nonce_extensions};
+use crate::{
+    types::{RevocationReason, SignatureAlgorithm, Timestamp},
+    wire::{
+        EncodeError, Unsigned, crl,
+        x509::{
+            BadSignature, Certificate, DecodeError, Extension, Name, PublicKey, Signed, algorithm,
+            tlv::{
+                self, Cursor, ENUMERATED, Element, GENERALIZED_TIME, OCTET_STRING, Reason, SEQUENCE, context,
+                context_primitive,
+            },
+        },
+    },
+};
+
+/// Largest response that is read, in bytes.
+const MAX_LEN: usize = 256 * 1024;
+
+/// Status of one certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertStatus {
+    /// Not revoked.
+    Good,
+    /// Revoked or on hold.
+    Revoked {
+        /// revocationTime.
+        at: Timestamp,
+        /// revocationReason.
+        reason: RevocationReason,
+    },
+    /// The responder does not know the certificate.
+    Unknown,
+}
+
+/// SingleResponse (RFC 6960 §4.2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SingleResponse {
+    /// As in the request.
+    pub cert_id: CertId,
+    /// certStatus.
+    pub status: CertStatus,
+    /// When the status was known to be right.
+    pub this_update: Timestamp,
+    /// When newer information will be there.
+    pub next_update: Option<Timestamp>,
+}
+
+impl SingleResponse {
+    fn to_der(&self) -> Vec<u8> {
+        let status = match self.status {
+            CertStatus::Good => tlv::element(context_primitive(0), &[]),
+            CertStatus::Revoked { at, reason } => revoked_info(at, reason),
+            CertStatus::Unknown => tlv::element(context_primitive(2), &[]),
+        };
+        let next_update =
+            self.next_update.map(|time| tlv::element(context(0), &[&tlv::generalized_time(time)]));
+        tlv::sequence(&[
+            self.cert_id.as_der(),
+            &status,
+            &tlv::generalized_time(self.this_update),
+            &next_update.unwrap_or_default(),
+        ])
+    }
+
+    fn read(element: &Element<'_>) -> Result<Self, Reason> {
+        let mut fields = element.tagged(SEQUENCE)?.inside();
+        let cert_id = CertId::read(&fields.next()?)?;
+        let status = read_status(&fields.next()?)?;
+        let this_update = fields.expect(GENERALIZED_TIME)?.time()?;
+        let next_update = match fields.optional(context(0))? {
+            Some(wrapped) => Some(wrapped.explicit()?.tagged(GENERALIZED_TIME)?.time()?),
+            None => None,
+        };
+        let _extensions = fields.optional(context(1))?;
+        fields.finish()?;
+        Ok(Self { cert_id, status, this_update, next_update })
+    }
+}
+
+/// RevokedInfo; `unspecified` is not written, as in CRLs.
+fn revoked_info(at: Timestamp, reason: RevocationReason) -> Vec<u8> {
+    let code = match reason {
+        RevocationReason::Unspecified => Vec::new(),
+        other => tlv::element(context(0), &[&tlv::element(ENUMERATED, &[&[other.code()]])]),
+    };
+    tlv::element(context(1), &[&tlv::generalized_time(at), &code])
+}
+
+fn read_status(element: &Element<'_>) -> Result<CertStatus, Reason> {
+    const GOOD: u8 = context_primitive(0);
+    const REVOKED: u8 = context(1);
+    const UNKNOWN: u8 = context_primitive(2);
+    match element.tag {
+        GOOD => Ok(CertStatus::Good),
+        UNKNOWN => Ok(CertStatus::Unknown),
+        REVOKED => {
+            let mut fields = element.inside();
+            let at = fields.expect(GENERALIZED_TIME)?.time()?;
+            let reason = match fields.optional(context(0))? {
+                Some(wrapped) => crl::read_reason(&wrapped.explicit()?.tagged(ENUMERATED)?)?,
+                None => RevocationReason::Unspecified,
+            };
+            fields.finish()?;
+            Ok(CertStatus::Revoked { at, reason })
+        }
+        _ => Err("unknown certStatus"),
+    }
+}
+
+/// A response to be signed: byKey ResponderID; the responder's certificate in certs.
+#[derive(Clone, Debug)]
+pub struct ResponseSpec<'a> {
+    /// Whose key signs: a delegate (RFC 6960 §4.2.2.2) or the issuer.
+    pub responder: &'a Certificate,
+    /// producedAt.
+    pub produced_at: Timestamp,
+    /// One for each CertID of the request.
+    pub responses: &'a [SingleResponse],
+    /// The request's nonce: raw extnValue content octets.
+    pub nonce: Option<&'a [u8]>,
+}
+
+impl ResponseSpec<'_> {
+    /// The whole OCSPResponse (successful).
+    pub fn unsigned(&self, algorithm: SignatureAlgorithm) -> Result<Unsigned, EncodeError> {
+        if self.responses.is_empty() {
+            return Err(EncodeError { what: "ResponseData", reason: "no responses".to_owned() });
+        }
+        let key_hash = tlv::element(OCTET_STRING, &[&self.responder.public_key().key_identifier()]);
+        let responses: Vec<u8> = self.responses.iter().flat_map(SingleResponse::to_der).collect();
+        let extensions = self.nonce.map(|nonce| tlv::element(context(1), &[&nonce_extensions(nonce)]));
+        let to_be_signed = tlv::sequence(&[
+            &tlv::element(context(2), &[&key_hash]),
+            &tlv::generalized_time(self.produced_at),
+            &tlv::sequence(&[&responses]),
+            &extensions.unwrap_or_default(),
+        ]);
+        let certificates = tlv::element(context(0), &[&tlv::sequence(&[self.responder.as_der()])]);
+        Ok(Unsigned::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
+            let identifier = algorithm::signature_identifier(algorithm);
+            let parts = [&to_be_signed, &identifier, &tlv::bit_string(signature), &certificates];
+            Ok(successful(&tlv::sequence(&parts.map(Vec::as_slice))))
+        }))
+    }
+}
+
+/// OCSPResponse with responseStatus successful around a BasicOCSPResponse.
+fn successful(basic: &[u8]) -> Vec<u8> {
+    let kind = tlv::oid(rfc6960::ID_PKIX_OCSP_BASIC);
+    let bytes = tlv::sequence(&[&kind, &tlv::element(OCTET_STRING, &[basic])]);
+    tlv::sequence(&[&[ENUMERATED, 1, 0], &tlv::element(context(0), &[&bytes])])
+}
+
+/// OCSPResponseStatus other than successful: unsigned, without responseBytes (RFC 6960 §2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorStatus {
+    /// The request does not conform to the syntax.
+    MalformedRequest = 1,
+    /// The responder is in an inconsistent state.
+    InternalError = 2,
+    /// Temporarily unable to answer.
+    TryLater = 3,
+    /// The request must be signed.
+    SigRequired = 5,
+    /// Not for this client, or no authoritative record (RFC 9919 §3.2.3).
+    Unauthorized = 6,
+}
+
+impl ErrorStatus {
+    const ALL: [Self; 5] =
+        [Self::MalformedRequest, Self::InternalError, Self::TryLater, Self::SigRequired, Self::Unauthorized];
+
+    /// The whole OCSPResponse.
+    pub const fn to_der(self) -> [u8; 5] {
+        [SEQUENCE, 0x03, ENUMERATED, 0x01, self as u8]
+    }
+}
+
+/// A response as read (the client and the tests).
+#[derive(Clone, Debug)]
+pub enum OcspResponse {
+    /// No status was given.
+    Error(ErrorStatus),
+    /// A basic response, not yet verified.
+    Successful(BasicResponse),
+}
+
+/// BasicOCSPResponse (RFC 6960 §4.2.1).
+#[derive(Clone, Debug)]
+pub struct BasicResponse {
+    /// When it was signed.
+    pub produced_at: Timestamp,
+    /// In the order of the response.
+    pub responses: Vec<SingleResponse>,
+    /// Raw extnValue content octets.
+    pub nonce: Option<Vec<u8>>,
+    /// Certificates that came with it.
+    pub certificates: Vec<Certificate>,
+    /// byKey hash, if so identified.
+    pub responder_key_hash: Option<Vec<u8>>,
+    responder_name: Option<Name>,
+    /// The signed structure without the certificates.
+    signed_der: Vec<u8>,
+    signed: Signed,
+}
+
+impl OcspResponse {
+    /// Reads one DER response of at most 256 KiB.
+    pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
+        Self::parse(der).map_err(tlv::malformed("OCSPResponse"))
+    }
+
+    fn parse(der: &[u8]) -> Result<Self, Reason> {
+        if der.len() > MAX_LEN {
+            return Err("larger than 256 KiB");
+        }
+        let mut fields = Element::only_tagged(der, SEQUENCE)?.inside();
+        let status = fields.expect(ENUMERATED)?.unsigned()?;
+        let bytes = fields.optional(context(0))?;
+        fields.finish()?;
+        if status != 0 {
+            let known = ErrorStatus::ALL.into_iter().find(|known| *known as u64 == status);
+            return known.map(Self::Error).ok_or("unknown responseStatus");
+        }
+        let mut fields = bytes.ok_or("no responseBytes")?.explicit()?.tagged(SEQUENCE)?.inside();
+        if fields.expect(tlv::OID)?.content != rfc6960::ID_PKIX_OCSP_BASIC.as_bytes() {
+            return Err("not a basic response");
+        }
+        let basic = fields.expect(OCTET_STRING)?;
+        fields.finish()?;
+        BasicResponse::read(basic.content).map(Self::Successful)
+    }
+}
+
+impl BasicResponse {
+    fn read(der: &[u8]) -> Result<Self, Reason> {
+        let mut fields = Element::only_tagged(der, SEQUENCE)?.inside();
+        let parts = [fields.next()?.encoding, fields.next()?.encoding, fields.next()?.encoding];
+        let certificates = fields.optional(context(0))?;
+        fields.finish()?;
+        let signed_der = tlv::sequence(&parts);
+        let (signed, mut data) = Signed::read(&signed_der)?;
+        let _version = data.optional(context(0))?;
+        let (responder_name, responder_key_hash) = read_responder_id(&data.next()?)?;
+        let produced_at = data.expect(GENERALIZED_TIME)?.time()?;
+        let responses = read_responses(data.expect(SEQUENCE)?.inside())?;
+        let nonce = match data.optional(context(1))? {
+            Some(extensions) => read_nonce(&extensions)?,
+            None => None,
+        };
+        data.finish()?;
+        Ok(Self {
+            produced_at,
+            responses,
+            nonce,
+            certificates: certificates.map(|list| read_certificates(&list)).transpose()?.unwrap_or_default(),
+            responder_key_hash,
+            responder_name,
+            signed,
+            signed_der,
+        })
+    }
+
+    /// Signed by `issuer` itself or by a delegate in `certificates` that `issuer` signed directly and that has
+    /// id-kp-OCSPSigning (RFC 6960 §4.2.2.2). Gives the key that signed. Says nothing of times.
+    pub fn verify(&self, issuer: &Certificate) -> Result<PublicKey, BadSignature> {
+        let is_delegate = |candidate: &&Certificate| {
+            candidate.extended_key_usage().contains(&rfc5280::ID_KP_OCSP_SIGNING)
+                && candidate.is_signed_by(issuer).is_ok()
+        };
+        let delegates = self.certificates.iter().filter(is_delegate);
+        std::iter::once(issuer)
+            .chain(delegates)
+            .filter(|candidate| self.is_responder(candidate))
+            .find(|candidate| self.signed.verify(&self.signed_der, candidate.public_key()).is_ok())
+            .map(|signer| signer.public_key().clone())
+            .ok_or(BadSignature)
+    }
+
+    fn is_responder(&self, candidate: &Certificate) -> bool {
+        match (&self.responder_key_hash, &self.responder_name) {
+            (Some(hash), _) => candidate.public_key().key_identifier() == hash.as_slice(),
+            (None, Some(name)) => candidate.subject().matches(name),
+            (None, None) => false,
+        }
+    }
+}
+
+/// byName or byKey (RFC 6960 §4.2.1).
+fn read_responder_id(element: &Element<'_>) -> Result<(Option<Name>, Option<Vec<u8>>), Reason> {
+    const BY_NAME: u8 = context(1);
+    const BY_KEY: u8 = context(2);
+    match element.tag {
+        BY_NAME => Ok((Some(Name::parse(element.content)?), None)),
+        BY_KEY => Ok((None, Some(element.explicit()?.tagged(OCTET_STRING)?.content.to_vec()))),
+        _ => Err("unknown ResponderID"),
+    }
+}
+
+fn read_responses(mut list: Cursor<'_>) -> Result<Vec<SingleResponse>, Reason> {
+    let mut all = Vec::new();
+    while !list.is_finished() {
+        all.push(SingleResponse::read(&list.next()?)?);
+    }
+    Ok(all)
+}
+
+fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, Reason> {
+    let extensions = Extension::read_all(&extensions.explicit()?)?;
+    let nonce = extensions.iter().find(|extension| extension.is(rfc6960::ID_PKIX_OCSP_NONCE));
+    Ok(nonce.map(|extension| extension.value.to_vec()))
+}
+
+fn read_certificates(wrapped: &Element<'_>) -> Result<Vec<Certificate>, Reason> {
+    let mut list = wrapped.explicit()?.tagged(SEQUENCE)?.inside();
+    let mut all = Vec::new();
+    while !list.is_finished() {
+        all.push(Certificate::parse(list.next()?.encoding)?);
+    }
+    Ok(all)
+}

@@ -1,0 +1,195 @@
+//! Building certificates (RFC 5280 §4.1, §4.2).
+
+use const_oid::{
+    ObjectIdentifier,
+    db::{rfc5280, rfc6960},
+};
+
+use super::{
+    CaConstraint, GeneralName, KeyUsage, Name, PublicKey, algorithm,
+    extension::{MICROSOFT_OBJECT_SID, MICROSOFT_SID},
+    general_name,
+    tlv::{self, BOOLEAN, INTEGER, NULL, OCTET_STRING, context, context_primitive},
+};
+use crate::{
+    types::{SerialNumber, SignatureAlgorithm, Validity},
+    wire::{EncodeError, Unsigned},
+};
+
+/// Longest serialNumber that is written, in octets of its INTEGER (RFC 5280 §4.1.2.2).
+const MAX_SERIAL_LEN: usize = 20;
+
+/// Everything that a certificate will say. Extensions are written in a fixed order; criticality as RFC 5280 asks.
+#[derive(Clone, Debug)]
+pub struct CertificateSpec {
+    /// At most 20 octets.
+    pub serial: SerialNumber,
+    /// The issuer's subject, byte for byte.
+    pub issuer: Name,
+    /// Empty only together with a subjectAltName (RFC 5280 §4.1.2.6).
+    pub subject: Name,
+    /// Both ends are included.
+    pub validity: Validity,
+    /// The subject's key; its SHA-1 becomes the subjectKeyIdentifier.
+    pub public_key: PublicKey,
+    /// The issuer's key identifier (its SKI), for authorityKeyIdentifier; None for a self-signed certificate.
+    pub authority_key_identifier: Option<Vec<u8>>,
+    /// basicConstraints; critical. None: no CA, and no such extension.
+    pub ca: Option<CaConstraint>,
+    /// Critical.
+    pub key_usage: KeyUsage,
+    /// Purposes; empty: no such extension.
+    pub extended_key_usage: Vec<ObjectIdentifier>,
+    /// Critical only when the subject is empty.
+    pub subject_alt_names: Vec<GeneralName>,
+    /// Locations of the same CRL, the most available first: one DistributionPoint.
+    pub crl_urls: Vec<String>,
+    /// id-ad-ocsp of authorityInfoAccess.
+    pub ocsp_urls: Vec<String>,
+    /// id-ad-caIssuers of authorityInfoAccess.
+    pub ca_issuers_urls: Vec<String>,
+    /// id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1).
+    pub ocsp_no_check: bool,
+    /// szOID_NTDS_CA_SECURITY_EXT 1.3.6.1.4.1.311.25.2: the account's SID as text (`S-1-5-21-..`).
+    pub microsoft_sid: Option<String>,
+}
+
+impl CertificateSpec {
+    /// The version 3 certificate, to be signed by the issuer under `algorithm`.
+    ///
+    /// Errors: a serial above 20 octets, a name or URL that is no printable ASCII, a subject and SAN that are both empty.
+    pub fn unsigned(&self, algorithm: SignatureAlgorithm) -> Result<Unsigned, EncodeError> {
+        let error = |reason: &str| EncodeError { what: "Certificate", reason: reason.to_owned() };
+        let serial = self.serial.to_der_integer();
+        if serial.len() > MAX_SERIAL_LEN {
+            return Err(error("the serial number has more than 20 octets"));
+        }
+        if self.subject.is_empty() && self.subject_alt_names.is_empty() {
+            return Err(error("neither a subject nor a subjectAltName"));
+        }
+        let validity = [tlv::time(self.validity.not_before), tlv::time(self.validity.not_after)];
+        let to_be_signed = tlv::sequence(&[
+            &tlv::element(context(0), &[&tlv::unsigned(2)]),
+            &tlv::element(INTEGER, &[&serial]),
+            &algorithm::signature_identifier(algorithm),
+            self.issuer.as_der(),
+            &tlv::sequence(&[&validity.concat()]),
+            self.subject.as_der(),
+            self.public_key.as_spki(),
+            &tlv::element(context(3), &[&tlv::sequence(&[&self.extensions()?])]),
+        ]);
+        Ok(Unsigned::signed(to_be_signed, algorithm))
+    }
+
+    fn extensions(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut all = Vec::new();
+        if let Some(identifier) = &self.authority_key_identifier {
+            let value = authority_key_identifier(identifier);
+            all.extend(extension(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, false, &value));
+        }
+        let identifier = tlv::element(OCTET_STRING, &[&self.public_key.key_identifier()]);
+        all.extend(extension(rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER, false, &identifier));
+        if !self.key_usage.is_empty() {
+            all.extend(extension(rfc5280::ID_CE_KEY_USAGE, true, &self.key_usage.to_der()));
+        }
+        if let Some(ca) = self.ca {
+            all.extend(extension(rfc5280::ID_CE_BASIC_CONSTRAINTS, true, &basic_constraints(ca)));
+        }
+        all.extend(extended_key_usage(&self.extended_key_usage));
+        all.extend(subject_alt_name(&self.subject_alt_names, self.subject.is_empty())?);
+        if !self.crl_urls.is_empty() {
+            let value = distribution_point(&self.crl_urls)?;
+            all.extend(extension(rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, false, &value));
+        }
+        if !(self.ocsp_urls.is_empty() && self.ca_issuers_urls.is_empty()) {
+            let ocsp = access_descriptions(rfc5280::ID_AD_OCSP, &self.ocsp_urls)?;
+            let ca_issuers = access_descriptions(rfc5280::ID_AD_CA_ISSUERS, &self.ca_issuers_urls)?;
+            let value = tlv::sequence(&[&ocsp, &ca_issuers]);
+            all.extend(extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &value));
+        }
+        if self.ocsp_no_check {
+            all.extend(extension(rfc6960::ID_PKIX_OCSP_NOCHECK, false, &[NULL, 0]));
+        }
+        if let Some(sid) = &self.microsoft_sid {
+            all.extend(extension(MICROSOFT_SID, false, &microsoft_sid(sid)));
+        }
+        Ok(all)
+    }
+}
+
+/// Extension; critical FALSE is the default and not written.
+pub(in crate::wire) fn extension(oid: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical: &[u8] = if critical { &[BOOLEAN, 1, 0xff] } else { &[] };
+    tlv::sequence(&[&tlv::oid(oid), critical, &tlv::element(OCTET_STRING, &[value])])
+}
+
+/// AuthorityKeyIdentifier with keyIdentifier alone (RFC 5280 §4.2.1.1).
+pub(in crate::wire) fn authority_key_identifier(identifier: &[u8]) -> Vec<u8> {
+    tlv::sequence(&[&tlv::element(context_primitive(0), &[identifier])])
+}
+
+/// The extKeyUsage extension, or nothing (RFC 5280 §4.2.1.12).
+fn extended_key_usage(purposes: &[ObjectIdentifier]) -> Vec<u8> {
+    if purposes.is_empty() {
+        return Vec::new();
+    }
+    let purposes: Vec<u8> = purposes.iter().flat_map(|purpose| tlv::oid(*purpose)).collect();
+    extension(rfc5280::ID_CE_EXT_KEY_USAGE, false, &tlv::sequence(&[&purposes]))
+}
+
+/// The subjectAltName extension, or nothing.
+pub(in crate::wire) fn subject_alt_name(
+    names: &[GeneralName],
+    critical: bool,
+) -> Result<Vec<u8>, EncodeError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let value = tlv::sequence(&[&general_name::write_all(names)?]);
+    Ok(extension(rfc5280::ID_CE_SUBJECT_ALT_NAME, critical, &value))
+}
+
+fn basic_constraints(ca: CaConstraint) -> Vec<u8> {
+    let path_len = ca.path_len.map(|length| tlv::unsigned(length.into())).unwrap_or_default();
+    tlv::sequence(&[&[BOOLEAN, 1, 0xff], &path_len])
+}
+
+/// One DistributionPoint with every URL in its fullName: several locations of one CRL. Two DistributionPoints would be
+/// two CRLs, and some readers look only at the first (RUSTSEC-2026-0049).
+fn distribution_point(urls: &[String]) -> Result<Vec<u8>, EncodeError> {
+    let full_name = tlv::element(context(0), &[&uris(urls)?.concat()]);
+    Ok(tlv::sequence(&[&tlv::sequence(&[&tlv::element(context(0), &[&full_name])])]))
+}
+
+fn access_descriptions(method: ObjectIdentifier, urls: &[String]) -> Result<Vec<u8>, EncodeError> {
+    let method = tlv::oid(method);
+    Ok(uris(urls)?.iter().flat_map(|uri| tlv::sequence(&[&method, uri])).collect())
+}
+
+fn uris(urls: &[String]) -> Result<Vec<Vec<u8>>, EncodeError> {
+    urls.iter().map(|url| GeneralName::Uri(url.clone()).to_der()).collect()
+}
+
+fn microsoft_sid(sid: &str) -> Vec<u8> {
+    let value = tlv::element(context(0), &[&tlv::element(OCTET_STRING, &[sid.as_bytes()])]);
+    let other_name = tlv::element(context(0), &[&tlv::oid(MICROSOFT_OBJECT_SID), &value]);
+    tlv::sequence(&[&other_name])
+}
+
+/// SIGNED{}: puts algorithm and signature behind `to_be_signed` and all into a SEQUENCE, in the same buffer.
+pub(in crate::wire) fn sign(
+    mut to_be_signed: Vec<u8>,
+    algorithm: SignatureAlgorithm,
+    signature: &[u8],
+) -> Vec<u8> {
+    let signature = tlv::bit_string(signature);
+    let identifier = algorithm::signature_identifier(algorithm);
+    let content_len = to_be_signed.len() + identifier.len() + signature.len();
+    let mut header = Vec::new();
+    tlv::push_header(&mut header, tlv::SEQUENCE, content_len);
+    to_be_signed.reserve_exact(header.len() + identifier.len() + signature.len());
+    to_be_signed.splice(..0, header);
+    to_be_signed.extend_from_slice(&identifier);
+    to_be_signed.extend_from_slice(&signature);
+    to_be_signed
+}

@@ -1,0 +1,268 @@
+//! Reading and checking certificates (RFC 5280 §4).
+
+use std::ops::Range;
+
+use const_oid::ObjectIdentifier;
+use der::pem::{self, LineEnding};
+
+use super::{
+    BadSignature, CaConstraint, DecodeError, GeneralName, KeyUsage, Name, PublicKey, algorithm,
+    extension::{Extension, Extensions},
+    tlv::{self, Cursor, Element, INTEGER, Reason, SEQUENCE, context},
+};
+use crate::types::{Fingerprint, SerialNumber, SignatureAlgorithm, Validity};
+
+/// Largest certificate that is read, in bytes.
+const MAX_LEN: usize = 64 * 1024;
+
+const PEM_LABEL: &str = "CERTIFICATE";
+
+/// A certificate as read: DER kept byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    der: Vec<u8>,
+    serial: SerialNumber,
+    issuer: Name,
+    subject: Name,
+    validity: Validity,
+    public_key: PublicKey,
+    extensions: Extensions,
+    signed: Signed,
+}
+
+/// SIGNED{} of X.509: where the signed message and the signature are, and how it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::wire) struct Signed {
+    message: Range<usize>,
+    signature: Range<usize>,
+    /// None where certgate does not speak it.
+    pub(in crate::wire) algorithm: Option<SignatureAlgorithm>,
+    /// The AlgorithmIdentifier's encoding, to be compared with the one inside.
+    identifier: Range<usize>,
+}
+
+impl Signed {
+    /// Splits a signed structure; gives the contents of the part that is signed.
+    pub(in crate::wire) fn read(der: &[u8]) -> Result<(Self, Cursor<'_>), Reason> {
+        let outer = Element::only_tagged(der, SEQUENCE)?;
+        let mut fields = outer.inside();
+        let to_be_signed = fields.expect(SEQUENCE)?;
+        let identifier = fields.expect(SEQUENCE)?;
+        let signature = fields.next()?;
+        fields.finish()?;
+        // The three parts fill the outer element to its end.
+        let start = der.len() - outer.content.len();
+        let after_tbs = start + to_be_signed.encoding.len();
+        let signed = Self {
+            message: start..after_tbs,
+            signature: der.len() - signature.bits()?.len()..der.len(),
+            algorithm: algorithm::signature_algorithm(&identifier),
+            identifier: after_tbs..after_tbs + identifier.encoding.len(),
+        };
+        Ok((signed, to_be_signed.inside()))
+    }
+
+    /// Whether the AlgorithmIdentifier outside has the same bytes as the one inside (RFC 5280 §4.1.1.2, §5.1.1.2).
+    pub(in crate::wire) fn declares(&self, der: &[u8], inner: &Element<'_>) -> bool {
+        der.get(self.identifier.clone()) == Some(inner.encoding)
+    }
+
+    /// Checks the signature in `der` under `key`.
+    pub(in crate::wire) fn verify(&self, der: &[u8], key: &PublicKey) -> Result<(), BadSignature> {
+        let message = der.get(self.message.clone()).ok_or(BadSignature)?;
+        let signature = der.get(self.signature.clone()).ok_or(BadSignature)?;
+        key.verify(self.algorithm.ok_or(BadSignature)?, message, signature)
+    }
+}
+
+impl Certificate {
+    /// Reads one DER certificate of at most 64 KiB, of any version, with any extensions.
+    ///
+    /// Serial numbers have up to 32 bytes (micromdm scepclient 2.1 signs with such); zero and negative ones are refused.
+    pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
+        Self::parse(der).map_err(tlv::malformed("Certificate"))
+    }
+
+    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, Reason> {
+        if der.len() > MAX_LEN {
+            return Err("larger than 64 KiB");
+        }
+        let (signed, mut fields) = Signed::read(der)?;
+        let _version = fields.optional(context(0))?;
+        let serial = fields.expect(INTEGER)?;
+        let inner_algorithm = fields.expect(SEQUENCE)?;
+        // RFC 5280 §4.1.1.2: both AlgorithmIdentifiers must be the same.
+        if !signed.declares(der, &inner_algorithm) {
+            return Err("signatureAlgorithm differs from signature");
+        }
+        let issuer = fields.expect(SEQUENCE)?;
+        let validity = fields.expect(SEQUENCE)?;
+        let subject = fields.expect(SEQUENCE)?;
+        let public_key = fields.expect(SEQUENCE)?;
+        Ok(Self {
+            serial: SerialNumber::from_der_integer(serial.content).map_err(|_| "unusable serial number")?,
+            issuer: Name::parse(issuer.encoding)?,
+            subject: Name::parse(subject.encoding)?,
+            validity: read_validity(&validity)?,
+            public_key: PublicKey::parse(public_key.encoding)?,
+            extensions: read_extensions(fields)?,
+            signed,
+            der: der.to_vec(),
+        })
+    }
+
+    /// Reads the first certificate of a PEM text; text around it is ignored.
+    pub fn from_pem(pem: &str) -> Result<Self, DecodeError> {
+        Self::from_der(&first_pem_block(pem, &[PEM_LABEL]).map_err(tlv::malformed("Certificate"))?)
+    }
+
+    /// The PEM text, with a line feed at the end.
+    pub fn to_pem(&self) -> String {
+        // Fails only for labels or sizes that a certificate of 64 KiB does not have.
+        pem::encode_string(PEM_LABEL, LineEnding::LF, &self.der).unwrap_or_default()
+    }
+
+    /// The DER, byte for byte as read.
+    pub fn as_der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// serialNumber.
+    pub const fn serial(&self) -> &SerialNumber {
+        &self.serial
+    }
+
+    /// The issuer's name.
+    pub const fn issuer(&self) -> &Name {
+        &self.issuer
+    }
+
+    /// The subject's name.
+    pub const fn subject(&self) -> &Name {
+        &self.subject
+    }
+
+    /// notBefore and notAfter.
+    pub const fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The subject's key.
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// SHA-256 of the DER.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.der)
+    }
+
+    /// The algorithm of the issuer's signature, if certgate speaks it.
+    pub const fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        self.signed.algorithm
+    }
+
+    /// subjectKeyIdentifier.
+    pub fn subject_key_identifier(&self) -> Option<&[u8]> {
+        self.extensions.subject_key_identifier.as_deref()
+    }
+
+    /// keyIdentifier of authorityKeyIdentifier.
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.extensions.authority_key_identifier.as_deref()
+    }
+
+    /// keyUsage; None: any use.
+    pub const fn key_usage(&self) -> Option<KeyUsage> {
+        self.extensions.key_usage
+    }
+
+    /// extKeyUsage; empty: any purpose.
+    pub fn extended_key_usage(&self) -> &[ObjectIdentifier] {
+        &self.extensions.extended_key_usage
+    }
+
+    /// subjectAltName.
+    pub fn subject_alt_names(&self) -> &[GeneralName] {
+        &self.extensions.subject_alt_names
+    }
+
+    /// Whether basicConstraints says cA.
+    pub const fn is_ca(&self) -> bool {
+        self.extensions.ca.is_some()
+    }
+
+    /// basicConstraints with cA TRUE.
+    pub const fn ca_constraint(&self) -> Option<CaConstraint> {
+        self.extensions.ca
+    }
+
+    /// OCSP URLs of authorityInfoAccess.
+    pub fn ocsp_urls(&self) -> Vec<String> {
+        self.extensions.ocsp_urls.clone()
+    }
+
+    /// caIssuers URLs of authorityInfoAccess.
+    pub fn ca_issuers_urls(&self) -> Vec<String> {
+        self.extensions.ca_issuers_urls.clone()
+    }
+
+    /// CRL URLs of cRLDistributionPoints.
+    pub fn crl_urls(&self) -> Vec<String> {
+        self.extensions.crl_urls.clone()
+    }
+
+    /// Whether id-pkix-ocsp-nocheck is there (RFC 6960 §4.2.2.2.1).
+    pub const fn has_ocsp_no_check(&self) -> bool {
+        self.extensions.ocsp_no_check
+    }
+
+    /// The account's SID in szOID_NTDS_CA_SECURITY_EXT.
+    pub fn microsoft_sid(&self) -> Option<&str> {
+        self.extensions.microsoft_sid.as_deref()
+    }
+
+    /// Whether subject and issuer are the same name (RFC 5280 §3.2).
+    pub fn is_self_issued(&self) -> bool {
+        self.subject.matches(&self.issuer)
+    }
+
+    /// Whether `issuer`'s key signed this certificate and the names chain. Says nothing of validity or status.
+    pub fn is_signed_by(&self, issuer: &Self) -> Result<(), BadSignature> {
+        if !self.issuer.matches(&issuer.subject) {
+            return Err(BadSignature);
+        }
+        self.signed.verify(&self.der, &issuer.public_key)
+    }
+}
+
+fn read_validity(validity: &Element<'_>) -> Result<Validity, Reason> {
+    let mut times = validity.inside();
+    let validity = Validity { not_before: times.next()?.time()?, not_after: times.next()?.time()? };
+    times.finish()?;
+    Ok(validity)
+}
+
+fn read_extensions(mut fields: Cursor<'_>) -> Result<Extensions, Reason> {
+    let _issuer_unique_id = fields.optional(tlv::context_primitive(1))?;
+    let _subject_unique_id = fields.optional(tlv::context_primitive(2))?;
+    let extensions = fields.optional(context(3))?;
+    fields.finish()?;
+    match extensions {
+        Some(wrapped) => Extensions::read(&Extension::read_all(&wrapped.explicit()?)?),
+        None => Ok(Extensions::default()),
+    }
+}
+
+/// The DER in the first PEM block with one of `labels` (RFC 7468).
+pub(in crate::wire) fn first_pem_block(text: &str, labels: &[&str]) -> Result<Vec<u8>, Reason> {
+    let block = labels.iter().find_map(|label| {
+        let end_line = format!("-----END {label}-----");
+        let start = text.find(&format!("-----BEGIN {label}-----"))?;
+        let from_start = text.get(start..)?;
+        let end = from_start.find(&end_line)? + end_line.len();
+        from_start.get(..end)
+    });
+    let (_, der) = pem::decode_vec(block.ok_or("no PEM block")?.as_bytes()).map_err(|_| "unreadable PEM")?;
+    Ok(der)
+}

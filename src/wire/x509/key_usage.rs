@@ -1,0 +1,128 @@
+//! keyUsage (RFC 5280 §4.2.1.3).
+
+use std::{fmt, str::FromStr};
+
+use super::tlv::{self, BIT_STRING, Element, Reason};
+
+/// The purposes of a key. Text: the names of RFC 5280, joined by commas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct KeyUsage(u16);
+
+/// A name that is no key usage that certgate knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{0}\" is not a key usage: use digitalSignature, nonRepudiation, keyEncipherment, dataEncipherment, keyAgreement, keyCertSign or cRLSign"
+)]
+pub struct UnknownKeyUsage(String);
+
+impl KeyUsage {
+    /// digitalSignature.
+    pub const DIGITAL_SIGNATURE: Self = Self(1 << 0);
+    /// nonRepudiation, now called contentCommitment.
+    pub const NON_REPUDIATION: Self = Self(1 << 1);
+    /// keyEncipherment.
+    pub const KEY_ENCIPHERMENT: Self = Self(1 << 2);
+    /// dataEncipherment.
+    pub const DATA_ENCIPHERMENT: Self = Self(1 << 3);
+    /// keyAgreement.
+    pub const KEY_AGREEMENT: Self = Self(1 << 4);
+    /// keyCertSign.
+    pub const KEY_CERT_SIGN: Self = Self(1 << 5);
+    /// cRLSign.
+    pub const CRL_SIGN: Self = Self(1 << 6);
+
+    const NAMED: [(Self, &'static str); 7] = [
+        (Self::DIGITAL_SIGNATURE, "digitalSignature"),
+        (Self::NON_REPUDIATION, "nonRepudiation"),
+        (Self::KEY_ENCIPHERMENT, "keyEncipherment"),
+        (Self::DATA_ENCIPHERMENT, "dataEncipherment"),
+        (Self::KEY_AGREEMENT, "keyAgreement"),
+        (Self::KEY_CERT_SIGN, "keyCertSign"),
+        (Self::CRL_SIGN, "cRLSign"),
+    ];
+
+    /// What is in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether all of `other` is in this.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names of what is in it, in the order of RFC 5280.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMED.into_iter().filter(move |(usage, _)| self.contains(*usage)).map(|(_, name)| name)
+    }
+
+    /// The BIT STRING without trailing zero bits (X.690 §11.2.2).
+    pub(super) fn to_der(self) -> Vec<u8> {
+        // Bit 0 of the standard is the top bit of the octet.
+        let [_, low] = self.0.to_be_bytes();
+        let octet = low.reverse_bits();
+        let unused = u8::try_from(octet.trailing_zeros()).map_or(7, |zeros| zeros.min(7));
+        tlv::element(BIT_STRING, &[&[unused, octet]])
+    }
+
+    /// encipherOnly and decipherOnly are read over: they mean something only beside keyAgreement.
+    pub(in crate::wire) fn read(element: &Element<'_>) -> Result<Self, Reason> {
+        match (element.tag, element.content) {
+            (BIT_STRING, [_unused]) => Ok(Self::default()),
+            (BIT_STRING, [unused, octet, ..]) if *unused < 8 => {
+                Ok(Self(u16::from(octet.reverse_bits() & 0x7f)))
+            }
+            _ => Err("unreadable keyUsage"),
+        }
+    }
+}
+
+impl fmt::Display for KeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.names().collect::<Vec<_>>().join(","))
+    }
+}
+
+impl FromStr for KeyUsage {
+    type Err = UnknownKeyUsage;
+
+    /// One name, in any case.
+    fn from_str(s: &str) -> Result<Self, UnknownKeyUsage> {
+        let known = Self::NAMED.into_iter().find(|(_, name)| name.eq_ignore_ascii_case(s));
+        known.map(|(usage, _)| usage).ok_or_else(|| UnknownKeyUsage(s.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_usage_reads_back() {
+        for (usage, name) in KeyUsage::NAMED {
+            assert_eq!(name.parse::<KeyUsage>().unwrap(), usage);
+            assert_eq!(KeyUsage::read(&Element::only(&usage.to_der()).unwrap()), Ok(usage));
+        }
+        assert!("anything".parse::<KeyUsage>().is_err());
+    }
+
+    #[test]
+    fn encodes_as_the_standard_says() {
+        let ca = KeyUsage::KEY_CERT_SIGN.union(KeyUsage::CRL_SIGN);
+        assert_eq!(ca.to_der(), [3, 2, 1, 0x06]);
+        assert_eq!(KeyUsage::DIGITAL_SIGNATURE.to_der(), [3, 2, 7, 0x80]);
+        assert_eq!(ca.to_string(), "keyCertSign,cRLSign");
+    }
+}
