@@ -61,7 +61,10 @@ fn an_upward_import_in_a_group_is_found() {
 #[test]
 fn an_upward_path_in_an_expression_is_found() {
     let bad = "fn f() {\n    crate::app::main();\n}\n";
-    assert_eq!(upward_imports(Path::new("http/ops.rs"), bad), ["http/ops.rs:2: http must not use crate::app"]);
+    assert_eq!(
+        upward_imports(Path::new("http/ops.rs"), bad),
+        ["http/ops.rs:2: http must not use crate::app"]
+    );
 }
 
 #[test]

@@ -49,9 +49,7 @@ use certgate::{
     },
     wire::{
         csr::CsrSpec,
-        scep::{
-            Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal,
-        },
+        scep::{Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal},
         x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, PublicKey},
     },
 };
@@ -503,8 +501,7 @@ pub fn request_for(
         subject_alt_names: names.to_vec(),
         challenge_password: challenge.cloned(),
     };
-    let unsigned =
-        specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    let unsigned = specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
     unsigned.finish(&signature).unwrap()
 }
@@ -536,8 +533,7 @@ pub fn self_signed(signer: &dyn Signer, subject: &str) -> Certificate {
         ocsp_no_check: false,
         microsoft_sid: None,
     };
-    let unsigned =
-        specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    let unsigned = specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
     Certificate::from_der(&unsigned.finish(&signature).unwrap()).unwrap()
 }

@@ -199,7 +199,9 @@ fn escaped(name: &str) -> Outcome<String> {
     // O and CN have at most 64 characters (RFC 5280 A.1); " Issuing CA" needs 11 of them.
     let fits = (1..=53).contains(&name.chars().count()) && name.trim() == name;
     if !fits || name.chars().any(|c| c.is_control() || "${}".contains(c)) {
-        return Err(Failure::usage("the organisation's name has 1 to 53 characters, without $ { } and outer spaces"));
+        return Err(Failure::usage(
+            "the organisation's name has 1 to 53 characters, without $ { } and outer spaces",
+        ));
     }
     let special = |c: char| "\\\"+,;<>=#".contains(c);
     Ok(name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect())
@@ -219,7 +221,8 @@ fn configuration(request: &Request) -> Outcome<String> {
     let mut text = starter.render();
     let quoted = |text: &str| toml::Value::from(text).to_string();
     if !request.server_names.is_empty() {
-        let names = ["localhost", "127.0.0.1"].into_iter().chain(request.server_names.iter().map(String::as_str));
+        // The loopback address stays, for the default listener is there.
+        let names = request.server_names.iter().map(String::as_str).chain(["127.0.0.1"]);
         let names: Vec<_> = names.map(quoted).collect();
         text.push_str(&format!("\n[tls]\nnames = [{}]\n", names.join(", ")));
     }

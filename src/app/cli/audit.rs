@@ -11,11 +11,13 @@ use crate::app::failure::{Failure, Outcome};
 
 /// Read and verify the audit record.
 #[derive(Args, Debug)]
-#[command(after_help = "Each event carries the hash of the one before, so that a change or a gap is found by `verify`.
+#[command(
+    after_help = "Each event carries the hash of the one before, so that a change or a gap is found by `verify`.
 
 Examples:
   certgate audit tail -n 20
-  certgate audit verify")]
+  certgate audit verify"
+)]
 pub struct AuditArgs {
     #[command(flatten)]
     server: ServerArgs,

@@ -10,10 +10,12 @@ use crate::app::failure::Outcome;
 
 /// Look at CRLs, publish a new one now.
 #[derive(Args, Debug)]
-#[command(after_help = "A new CRL is published by itself within a minute after each revocation, and on schedule.
+#[command(
+    after_help = "A new CRL is published by itself within a minute after each revocation, and on schedule.
 
 Example:
-  certgate crl publish issuing    now, without waiting")]
+  certgate crl publish issuing    now, without waiting"
+)]
 pub struct CrlArgs {
     #[command(flatten)]
     server: ServerArgs,

@@ -160,7 +160,10 @@ mod tests {
     #[test]
     fn both_spellings_of_enrol_are_taken() {
         for verb in ["enrol", "enroll"] {
-            assert!(parses(&format!("certgate scep {verb} --url http://x/ --subject CN=a --key k --cert c")), "{verb}");
+            assert!(
+                parses(&format!("certgate scep {verb} --url http://x/ --subject CN=a --key k --cert c")),
+                "{verb}"
+            );
         }
     }
 

@@ -100,7 +100,8 @@ pub fn run(args: OcspArgs, format: Format) -> Outcome {
         Failure::usage("the certificate names no OCSP responder").hint("say which one with --url URL")
     })?;
     let serial = args.serial.as_ref().or(certificate.as_ref().map(crate::wire::x509::Certificate::serial));
-    let serial = serial.ok_or_else(|| Failure::usage("which certificate? Say --cert FILE or --serial HEX"))?;
+    let serial =
+        serial.ok_or_else(|| Failure::usage("which certificate? Say --cert FILE or --serial HEX"))?;
     let random = SystemRandomSource::default();
     let random: &dyn Random = &random;
     let question = Question {

@@ -30,12 +30,14 @@ const PACKAGED_CONFIG: &str = "/etc/certgate/certgate.toml";
 /// See the whole job in one command: create everything in an empty directory, serve, enrol a simulated device over SCEP, check it
 /// over OCSP and CRL, wipe it, see it revoked.
 #[derive(Args, Debug)]
-#[command(after_help = "Everything is real: the device speaks HTTP to the gateway like any other. Started again on the same
+#[command(
+    after_help = "Everything is real: the device speaks HTTP to the gateway like any other. Started again on the same
 directory, it serves what is there and creates nothing.
 
 Examples:
   certgate quickstart --data ./lab
-  certgate quickstart --data /tmp/check --once && echo works")]
+  certgate quickstart --data /tmp/check --once && echo works"
+)]
 pub struct QuickstartArgs {
     /// Directory for everything: new, or empty, or one of an earlier quickstart
     #[arg(long, value_name = "DIR")]
@@ -98,8 +100,10 @@ pub struct InitArgs {
 
 /// Run the gateway.
 #[derive(Args, Debug)]
-#[command(after_help = "Without arguments the configuration is ./certgate.toml, else /etc/certgate/certgate.toml.
-SIGTERM finishes the requests in flight and ends; a second signal ends at once.")]
+#[command(
+    after_help = "Without arguments the configuration is ./certgate.toml, else /etc/certgate/certgate.toml.
+SIGTERM finishes the requests in flight and ends; a second signal ends at once."
+)]
 pub struct ServeArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", conflicts_with = "data")]

@@ -10,8 +10,10 @@ use crate::app::failure::Outcome;
 
 /// Look at the profiles in force.
 #[derive(Args, Debug)]
-#[command(after_help = "Profiles are written in the configuration file, under [profile.NAME]; `certgate serve` takes
-changes over when it starts, as a new version. Certificates keep the version that issued them.")]
+#[command(
+    after_help = "Profiles are written in the configuration file, under [profile.NAME]; `certgate serve` takes
+changes over when it starts, as a new version. Certificates keep the version that issued them."
+)]
 pub struct ProfileArgs {
     #[command(flatten)]
     server: ServerArgs,

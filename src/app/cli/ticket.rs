@@ -17,12 +17,14 @@ use crate::{
 
 /// Mint one-time challenges for devices and users.
 #[derive(Args, Debug)]
-#[command(after_help = "The secret is shown once, alone on standard output; certgate keeps only a keyed hash of it.
+#[command(
+    after_help = "The secret is shown once, alone on standard output; certgate keeps only a keyed hash of it.
 
 Examples:
   certgate ticket create --profile device --device SN123
   certgate ticket create --profile device --device SN123 --out challenge.txt
-  certgate ticket list")]
+  certgate ticket list"
+)]
 pub struct TicketArgs {
     #[command(flatten)]
     server: ServerArgs,

@@ -182,10 +182,8 @@ pub(super) async fn watchdog(
         }
         let came_round = Timestamp::from_unix(heartbeat.load(Ordering::Relaxed));
         // Shed means busy, not broken.
-        let works = matches!(
-            time::timeout(interval, bridge.call(|| ())).await,
-            Ok(Ok(()) | Err(BridgeError::Shed))
-        );
+        let works =
+            matches!(time::timeout(interval, bridge.call(|| ())).await, Ok(Ok(()) | Err(BridgeError::Shed)));
         if works && SystemClock.now().since(came_round) < STUCK {
             systemd::alive();
         }

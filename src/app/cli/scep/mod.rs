@@ -103,7 +103,9 @@ fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority>
 fn rsa_algorithm(text: &str) -> Result<KeyAlgorithm, Failure> {
     match text.parse::<KeyAlgorithm>() {
         Ok(algorithm) if algorithm.is_rsa() => Ok(algorithm),
-        _ => Err(Failure::usage("expected rsa-2048, rsa-3072 or rsa-4096: SCEP answers are encrypted to the key")),
+        _ => Err(Failure::usage(
+            "expected rsa-2048, rsa-3072 or rsa-4096: SCEP answers are encrypted to the key",
+        )),
     }
 }
 
