@@ -16,7 +16,7 @@ use crate::app::failure::{Failure, Outcome};
   certgate device wipe SN123          its certificates are on hold from now on
   certgate device force SN123         the wipe is confirmed: they are revoked for good
   certgate device cancel-wipe SN123   the wipe did not happen: they are good again")]
-pub struct DeviceArgs {
+pub(super) struct DeviceArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -159,7 +159,7 @@ const CERTIFICATES: &[Field] = &[
 ];
 
 /// Runs `certgate device ..`.
-pub fn run(args: DeviceArgs, format: Format) -> Outcome {
+pub(super) fn run(args: DeviceArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Register(device) => {

@@ -13,7 +13,7 @@ use crate::app::failure::Outcome;
 #[command(after_help = "Examples:
   certgate issuer list
   certgate issuer show issuing -o json")]
-pub struct IssuerArgs {
+pub(super) struct IssuerArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -57,7 +57,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate issuer ..`.
-pub fn run(args: IssuerArgs, format: Format) -> Outcome {
+pub(super) fn run(args: IssuerArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List => output::listing(format, &client.get("/issuers")?, COLUMNS),

@@ -16,7 +16,7 @@ use crate::app::failure::Outcome;
   certgate user add ada@lab.example --email ada@lab.example --display-name \"Ada L.\"
   certgate user disable ada@lab.example    their certificates go on hold
   certgate user delete ada@lab.example     their certificates are revoked (affiliationChanged)")]
-pub struct UserArgs {
+pub(super) struct UserArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -112,7 +112,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate user ..`.
-pub fn run(args: UserArgs, format: Format) -> Outcome {
+pub(super) fn run(args: UserArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Add(user) => {
