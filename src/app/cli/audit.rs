@@ -51,7 +51,6 @@ const FIELDS: &[Field] = &[
     ("Events", "/events"),
     ("Last hash", "/head"),
     ("Broken at", "/broken_at"),
-    ("Problem", "/problem"),
 ];
 
 /// Runs `certgate audit ..`.

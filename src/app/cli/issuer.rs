@@ -48,10 +48,13 @@ const FIELDS: &[Field] = &[
     ("Key", "/key_algorithm"),
     ("Not before", "/not_before"),
     ("Not after", "/not_after"),
+    ("Digest", "/digest"),
     ("SHA-256", "/fingerprint"),
+    ("SHA-1", "/sha1"),
     ("CRL", "/crl_urls"),
     ("OCSP", "/ocsp_urls"),
     ("CA certificate", "/ca_issuers_urls"),
+    ("CRL number", "/crl_number"),
     ("Own certificates", "/system_certificates"),
     ("PEM", "/pem"),
 ];

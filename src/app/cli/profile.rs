@@ -46,6 +46,7 @@ const FIELDS: &[Field] = &[
     ("Profile", "/name"),
     ("Version", "/version"),
     ("Since", "/created_at"),
+    ("SCEP URL", "/scep_url"),
     ("Description", "/spec/description"),
     ("Issuer", "/spec/issuer"),
     ("Scope", "/spec/scope"),

@@ -63,7 +63,7 @@ const COLUMNS: &[Field] = &[
     ("ENROLMENT", "/id"),
     ("RECEIVED", "/received_at"),
     ("PROFILE", "/profile"),
-    ("SUBJECT", "/subject"),
+    ("SUBJECT", "/requested_subject"),
     ("TRANSACTION", "/transaction"),
 ];
 
@@ -71,15 +71,17 @@ const FIELDS: &[Field] = &[
     ("Enrolment", "/id"),
     ("State", "/state"),
     ("Profile", "/profile"),
-    ("Subject", "/subject"),
-    ("Alternative names", "/subject_alt_names"),
+    ("Subject", "/requested_subject"),
+    ("Alternative names", "/requested_names"),
     ("Transaction", "/transaction"),
     ("Received", "/received_at"),
     ("Decided", "/decided_at"),
     ("Evidence", "/evidence"),
-    ("Bound to", "/binding"),
+    ("Bound to", "/bound_to"),
+    ("Assurance", "/assurance"),
     ("Renews", "/renews"),
     ("Certificate", "/certificate"),
+    ("Reason", "/reason"),
     ("Checks", "/trace"),
 ];
 

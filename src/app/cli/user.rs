@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     admin::{AdminClient, PageArgs, ServerArgs, YesArgs, for_each, segment},
-    device::name_and_value,
+    device::{name_and_value, show},
     output::{self, Field, Format},
 };
 use crate::app::failure::Outcome;
@@ -108,7 +108,6 @@ const FIELDS: &[Field] = &[
     ("Attributes", "/attributes"),
     ("Recorded", "/created_at"),
     ("Devices", "/devices"),
-    ("Certificates", "/certificates"),
 ];
 
 /// Runs `certgate user ..`.
@@ -125,7 +124,7 @@ pub(super) fn run(args: UserArgs, format: Format) -> Outcome {
             Ok(())
         }
         Verb::Show { id } => {
-            output::object(format, &client.get(&format!("/users/{}", segment(&id)))?, FIELDS);
+            show(format, &client.get(&format!("/users/{}", segment(&id)))?, FIELDS);
             Ok(())
         }
         Verb::Enable(event) => happen(&client, format, "enable", &event),
