@@ -221,10 +221,10 @@ fn configuration(request: &Request) -> Outcome<String> {
     let mut text = starter.render();
     let quoted = |text: &str| toml::Value::from(text).to_string();
     if !request.server_names.is_empty() {
-        // The loopback address stays, for the default listener is there.
-        let names = request.server_names.iter().map(String::as_str).chain(["127.0.0.1"]);
+        let names =
+            ["localhost", "127.0.0.1"].into_iter().chain(request.server_names.iter().map(String::as_str));
         let names: Vec<_> = names.map(quoted).collect();
-        text.push_str(&format!("\n[tls]\nnames = [{}]\n", names.join(", ")));
+        text.extend(["\n[tls]\nnames = [", &names.join(", "), "]\n"]);
     }
     if let Some(kek) = &request.kek {
         let (kind, value) = match kek {
@@ -233,7 +233,7 @@ fn configuration(request: &Request) -> Outcome<String> {
             KekSource::PassphraseFile(path) => ("passphrase-file", path.display().to_string()),
             KekSource::PassphraseCredential(name) => ("passphrase-credential", name.clone()),
         };
-        text.push_str(&format!("\n[keys]\nkek = {{ {kind} = {} }}\n", quoted(&value)));
+        text.extend(["\n[keys]\nkek = { ", kind, " = ", &quoted(&value), " }\n"]);
     }
     Ok(text)
 }

@@ -100,14 +100,19 @@ fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
     if data.join(STORE_FILE).exists() {
         failure.hint("without this key the data cannot be used: put back the right one")
     } else {
-        failure.hint(format_args!("{} is not initialised: run `certgate init` first", data.display()))
+        failure.hint(format_args!("{} is not initialised: run `certgate init` first", plain(data).display()))
     }
+}
+
+/// Without the `.` that a configuration file in its own data directory names.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
 }
 
 fn cannot_open_store(data: &Path, error: &StoreError) -> Failure {
     match error {
         StoreError::InUse => {
-            Failure::error(format_args!("{} is in use: another certgate serves from it", data.display()))
+            Failure::error(format_args!("{} is in use: another certgate serves from it", plain(data).display()))
                 .hint("stop that one first, or talk to it with the other commands")
         }
         other => Failure::error(other),
@@ -119,7 +124,7 @@ impl Server {
     pub fn start(settings: &Settings, sockets: &mut Sockets, metrics: &Metrics) -> Outcome<Self> {
         let store = settings.data.join(STORE_FILE);
         if !store.exists() {
-            return Err(Failure::error(format_args!("{} holds no gateway", settings.data.display()))
+            return Err(Failure::error(format_args!("{} holds no gateway", plain(&settings.data).display()))
                 .hint("run `certgate init` first, or `certgate quickstart` to see one at work"));
         }
         let ports = open_ports(&settings.data, &settings.kek)?;
@@ -365,7 +370,7 @@ pub fn run(settings: &Settings) -> Outcome {
         device = list(&addresses.device),
         admin = list(&addresses.admin),
         ops = list(&addresses.ops),
-        socket = %addresses.socket.display(),
+        socket = %plain(&addresses.socket).display(),
         "serving"
     );
     systemd::ready(&format!("serving devices on {}", list(&addresses.device)));

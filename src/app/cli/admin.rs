@@ -168,7 +168,7 @@ impl PageArgs {
         let mut query = format!("?limit={}", self.limit);
         for (key, value) in pairs.iter().copied().chain([("after", self.after.as_deref())]) {
             if let Some(value) = value {
-                query.push_str(&format!("&{key}={}", segment(value)));
+                query.extend(["&", key, "=", &segment(value)]);
             }
         }
         query

@@ -18,7 +18,7 @@ Examples:
   certgate audit tail -n 20
   certgate audit verify"
 )]
-pub struct AuditArgs {
+pub(super) struct AuditArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -51,11 +51,10 @@ const FIELDS: &[Field] = &[
     ("Events", "/events"),
     ("Last hash", "/head"),
     ("Broken at", "/broken_at"),
-    ("Problem", "/problem"),
 ];
 
 /// Runs `certgate audit ..`.
-pub fn run(args: AuditArgs, format: Format) -> Outcome {
+pub(super) fn run(args: &AuditArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Tail { count } => {

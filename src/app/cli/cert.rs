@@ -23,7 +23,7 @@ Examples:
   certgate cert revoke issuing/4f00ab12 --reason keyCompromise
   certgate cert hold 4f00ab12 && certgate cert release 4f00ab12"
 )]
-pub struct CertArgs {
+pub(super) struct CertArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -117,7 +117,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate cert ..`.
-pub fn run(args: CertArgs, format: Format) -> Outcome {
+pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List(list) => {
@@ -135,7 +135,9 @@ pub fn run(args: CertArgs, format: Format) -> Outcome {
                 (Format::Json, [only]) => output::json(only),
                 (Format::Json, several) => output::json(&several.to_vec().into()),
                 (Format::Table, several) => {
-                    several.iter().for_each(|one| output::object(format, one, FIELDS))
+                    for one in several {
+                        output::object(format, one, FIELDS);
+                    }
                 }
             }
             Ok(())

@@ -16,7 +16,7 @@ use crate::app::failure::Outcome;
 Example:
   certgate crl publish issuing    now, without waiting"
 )]
-pub struct CrlArgs {
+pub(super) struct CrlArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -59,7 +59,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate crl ..`.
-pub fn run(args: CrlArgs, format: Format) -> Outcome {
+pub(super) fn run(args: CrlArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List => output::listing(format, &client.get("/crls")?, COLUMNS),

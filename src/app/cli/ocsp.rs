@@ -25,7 +25,7 @@ use crate::{
 
 /// Ask an OCSP responder.
 #[derive(Args, Debug)]
-pub struct OcspArgs {
+pub(super) struct OcspArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -85,7 +85,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate ocsp ..`.
-pub fn run(args: OcspArgs, format: Format) -> Outcome {
+pub(super) fn run(args: OcspArgs, format: Format) -> Outcome {
     let Verb::Check(args) = args.verb;
     let issuer = read_certificate(&args.issuer)?;
     let certificate = args.cert.as_deref().map(read_certificate).transpose()?;

@@ -14,7 +14,7 @@ use crate::app::failure::Outcome;
     after_help = "Profiles are written in the configuration file, under [profile.NAME]; `certgate serve` takes
 changes over when it starts, as a new version. Certificates keep the version that issued them."
 )]
-pub struct ProfileArgs {
+pub(super) struct ProfileArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -46,6 +46,7 @@ const FIELDS: &[Field] = &[
     ("Profile", "/name"),
     ("Version", "/version"),
     ("Since", "/created_at"),
+    ("SCEP URL", "/scep_url"),
     ("Description", "/spec/description"),
     ("Issuer", "/spec/issuer"),
     ("Scope", "/spec/scope"),
@@ -66,7 +67,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate profile ..`.
-pub fn run(args: ProfileArgs, format: Format) -> Outcome {
+pub(super) fn run(args: ProfileArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List => output::listing(format, &client.get("/profiles")?, COLUMNS),

@@ -19,7 +19,7 @@ Examples:
   certgate queue list
   certgate queue approve 0f5c... --note \"seen the serial number on the case\""
 )]
-pub struct QueueArgs {
+pub(super) struct QueueArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -63,7 +63,7 @@ const COLUMNS: &[Field] = &[
     ("ENROLMENT", "/id"),
     ("RECEIVED", "/received_at"),
     ("PROFILE", "/profile"),
-    ("SUBJECT", "/subject"),
+    ("SUBJECT", "/requested_subject"),
     ("TRANSACTION", "/transaction"),
 ];
 
@@ -71,20 +71,22 @@ const FIELDS: &[Field] = &[
     ("Enrolment", "/id"),
     ("State", "/state"),
     ("Profile", "/profile"),
-    ("Subject", "/subject"),
-    ("Alternative names", "/subject_alt_names"),
+    ("Subject", "/requested_subject"),
+    ("Alternative names", "/requested_names"),
     ("Transaction", "/transaction"),
     ("Received", "/received_at"),
     ("Decided", "/decided_at"),
     ("Evidence", "/evidence"),
-    ("Bound to", "/binding"),
+    ("Bound to", "/bound_to"),
+    ("Assurance", "/assurance"),
     ("Renews", "/renews"),
     ("Certificate", "/certificate"),
+    ("Reason", "/reason"),
     ("Checks", "/trace"),
 ];
 
 /// Runs `certgate queue ..`.
-pub fn run(args: QueueArgs, format: Format) -> Outcome {
+pub(super) fn run(args: QueueArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List { limit } => {

@@ -23,7 +23,7 @@ use crate::{
 Example:
   certgate token create mdm --role operator --valid 365d --out mdm.token"
 )]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -81,7 +81,7 @@ const COLUMNS: &[Field] = &[
 ];
 
 /// Runs `certgate token ..`.
-pub fn run(args: TokenArgs, format: Format) -> Outcome {
+pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Create(new) => {
