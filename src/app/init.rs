@@ -104,7 +104,7 @@ pub struct Request {
     pub ops: SocketAddr,
     /// Where the key-encryption key comes from; default `kek.key` in the directory.
     pub kek: Option<KekSource>,
-    /// Host names and addresses in the TLS certificate, beside localhost.
+    /// Host names and addresses in the TLS certificate, beside 127.0.0.1; none: `localhost`.
     pub server_names: Vec<String>,
 }
 
@@ -221,8 +221,8 @@ fn configuration(request: &Request) -> Outcome<String> {
     let mut text = starter.render();
     let quoted = |text: &str| toml::Value::from(text).to_string();
     if !request.server_names.is_empty() {
-        let names =
-            ["localhost", "127.0.0.1"].into_iter().chain(request.server_names.iter().map(String::as_str));
+        // The loopback address stays, for the default listener is there.
+        let names = request.server_names.iter().map(String::as_str).chain(["127.0.0.1"]);
         let names: Vec<_> = names.map(quoted).collect();
         text.extend(["\n[tls]\nnames = [", &names.join(", "), "]\n"]);
     }

@@ -330,6 +330,6 @@ pub(super) fn common_name(issuer: &Certificate, label: &str) -> Result<Name, Ser
 }
 
 /// One line of an enrolment's trace, where the service decides something itself.
-pub(super) fn trace_step(check: &str, passed: bool, detail: impl ToString) -> TraceStep {
+pub(super) fn trace_step(check: &str, passed: bool, detail: &impl ToString) -> TraceStep {
     TraceStep { check: check.to_owned(), passed, detail: detail.to_string() }
 }
