@@ -1,17 +1,20 @@
 //! SCEP (RFC 8894) through the use cases: every answer is opened and looked into. Tests are named by the section of the RFC
 //! that they hold to (`s3_2_1_2_..`); `table_..` are the rows of the answer table for bad input in the README.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
+mod approval;
+mod bad_input;
+mod race;
+mod renewal;
 mod s2_operation;
 mod s3_messages;
 mod s4_transactions;
-mod bad_input;
-mod approval;
-mod renewal;
-mod ticket;
 mod system;
+mod ticket;
 
 /// A device profile with one-time tickets and names from the record.
 pub(crate) const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$,O=Test""#;

@@ -1,0 +1,366 @@
+//! PKCSReq and RenewalReq (RFC 8894 §4.3): find what authorises the request and the records that it concerns, have
+//! [`authorise`] decide, and issue, put before an operator, or refuse.
+//!
+//! **Who authorises.** A RenewalReq: the certificate that signed it, which must be one that we issued, byte for byte. A
+//! PKCSReq: its challenge; failing that, the certificate that signed it, if it is one of ours (Cisco IOS and certmonger renew
+//! with messageType 19; FortiGate sends its old, spent challenge along); failing that, an operator, where the profile says so
+//! and names no challenge.
+//!
+//! **Repeats** (RFC 8894 §5.2). The same request, by profile, transactionID, key and CSR, gets the same answer within the
+//! repeat window, also when its ticket is used up by then. What is not good any more is decided anew. Refusals are always
+//! decided anew, because a refusal may be cured; an operator's rejection is not.
+//!
+//! **Refusals are recorded** only where the request showed that somebody once trusted it: a ticket that we minted, a static
+//! challenge, a certificate that we issued; and at most [`REFUSALS_PER_MINUTE`] of them. Everything else is a line in the log:
+//! whoever knows nothing but the URL cannot fill the disk. For the same reason at most [`MAX_PENDING`] requests wait for
+//! operators; the rest is told to come back.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` (here) | the way of a request: course, outcome, answer |
+//! | `standing` | who authorises it |
+//! | `concerned` | the records that it concerns |
+//! | `refused` | what becomes of a refusal |
+
+mod concerned;
+mod refused;
+mod standing;
+
+pub(super) use concerned::{Concerned, concerned, facts};
+pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
+
+use self::{
+    refused::refuse_challenge,
+    standing::{Standing, ticket_of, usable_ticket},
+};
+use super::{
+    Gateway, ServiceError,
+    audit::Act,
+    issue::{Issuance, NotIssued, RequestOrigin, is_good, trace_step},
+    scep::{Answer, Endpoint, Request, Stop},
+};
+use crate::{
+    domain::{
+        access::Actor,
+        binding::{Assurance, BoundObject, Evidence},
+        certificate::CertificateRecord,
+        challenge::{Authorisation, RENEWAL_REFUSED},
+        enrol::{
+            Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms,
+            Refusal, TraceStep, authorise, defer, request_key,
+        },
+    },
+    ports::View,
+    types::{CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
+    wire::{
+        csr::{Csr, ProvenCsr},
+        scep::{Degenerate, FailInfo, MessageType},
+        x509::Certificate,
+    },
+};
+
+/// At most this many requests wait for operators.
+pub const MAX_PENDING: u64 = 1000;
+
+/// failInfoText of an enrolment that was decided against.
+pub(super) const REFUSED: &str = "The request is refused.";
+
+/// What is to be done with a request.
+enum Course {
+    /// It was answered before.
+    Repeat(EnrolmentState),
+    /// Issue.
+    Issue { order: IssueOrder, ticket: Option<TicketId>, concerned: Concerned, trace: Vec<TraceStep> },
+    /// Put before an operator.
+    Defer { deferral: Deferral, ticket: Option<TicketId>, concerned: Concerned, trace: Vec<TraceStep> },
+    /// Refuse; with evidence that it once was trusted, on record.
+    Refuse { refusal: Refusal, evidence: Option<Evidence>, trace: Vec<TraceStep> },
+    /// Refuse a RenewalReq that no certificate of ours signed.
+    Stranger,
+}
+
+/// A proven request on its way.
+struct Candidate<'a> {
+    request: &'a Request<'a>,
+    csr: ProvenCsr,
+    key: Fingerprint,
+    now: Timestamp,
+}
+
+impl Gateway {
+    /// PKCSReq and RenewalReq.
+    pub(super) fn enrol(&self, request: &Request<'_>) -> Result<Answer, Stop> {
+        let candidate = self.candidate(request)?;
+        let course = self.ports.store.read(|view| self.course(view, &candidate))?;
+        match course {
+            Course::Repeat(state) => self.repeat(&candidate, state),
+            Course::Issue { order, ticket, concerned, trace } => {
+                let evidence = order.evidence().clone();
+                let bound = order.bound().cloned();
+                let renews = order.renews().cloned();
+                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace);
+                self.issue_or_refuse(&candidate, order, ticket.as_ref(), &concerned, enrolment)
+            }
+            Course::Defer { deferral, ticket, concerned, trace } => {
+                let renews = concerned.renews.as_ref().map(|(record, _)| record.id.clone());
+                let (evidence, bound) = (deferral.evidence().clone(), deferral.bound().cloned());
+                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace);
+                self.put_before_operator(&candidate, ticket.as_ref(), &enrolment)
+            }
+            Course::Refuse { refusal, evidence, trace } => {
+                if let Some(evidence) = evidence {
+                    let enrolment = self.enrolment(&candidate, evidence, None, None, trace);
+                    self.record_refusal(&candidate, enrolment, &refusal)?;
+                }
+                Err(stop(&refusal))
+            }
+            Course::Stranger => Err(Stop::refuse(
+                FailInfo::BadRequest,
+                RENEWAL_REFUSED,
+                "the certificate that signed the renewal is not one of ours",
+            )),
+        }
+    }
+
+    /// Reads and proves the request. RFC 8894 §7.6 advises to check the self-signature on renewals too.
+    fn candidate<'a>(&self, request: &'a Request<'a>) -> Result<Candidate<'a>, Stop> {
+        let csr =
+            Csr::from_der(request.payload.expose()).map_err(|error| Stop::unreadable(error.to_string()))?;
+        let csr = csr.prove().map_err(|error| Stop::unreadable(error.to_string()))?;
+        if csr.signature_algorithm().digest() == DigestAlgorithm::Sha1 {
+            let allowed = request.endpoint.profile.spec().legacy.sha1;
+            request.endpoint.legacy(allowed, "sha1-request", request.origin)?;
+        }
+        let key = request_key(
+            request.endpoint.profile.name(),
+            request.message.message().transaction_id(),
+            request.message.signer().public_key().fingerprint(),
+            csr.fingerprint(),
+        );
+        Ok(Candidate { request, csr, key, now: self.now() })
+    }
+
+    fn course(&self, view: &dyn View, candidate: &Candidate<'_>) -> Result<Course, ServiceError> {
+        if let Some(state) = self.earlier_answer(view, candidate)? {
+            return Ok(Course::Repeat(state));
+        }
+        let profile = &candidate.request.endpoint.profile;
+        let signer = view.certificate_by_fingerprint(&candidate.request.message.signer().fingerprint())?;
+        if candidate.request.kind == MessageType::RenewalReq && signer.is_none() {
+            return Ok(Course::Stranger);
+        }
+        let standing = match self.standing(view, candidate, signer.as_ref())? {
+            Ok(standing) => standing,
+            Err(refused) => return Ok(refuse_challenge(refused)),
+        };
+        let authorisation = match &standing {
+            Standing::Authorised(authorisation) => Some(authorisation),
+            Standing::Waits(awaiting) => awaiting.first(),
+        };
+        let ticket = authorisation.and_then(ticket_of);
+        let concerned = concerned(view, profile, &candidate.csr, authorisation)?;
+        let variables = self.variables(profile, &concerned, candidate.now);
+        let facts = EnrolRequest {
+            message: Some(MessageAlgorithms {
+                digest: candidate.request.message.digest(),
+                cipher: candidate.request.cipher,
+            }),
+            ..facts(
+                &candidate.request.endpoint.authority,
+                profile,
+                &candidate.csr,
+                &concerned,
+                &variables,
+                candidate.now,
+            )
+        };
+        Ok(match standing {
+            Standing::Authorised(authorisation) => {
+                let Decision { outcome, trace } = authorise(&facts, &authorisation);
+                match outcome {
+                    Ok(order) => Course::Issue { order, ticket, concerned, trace },
+                    Err(refusal) => {
+                        Course::Refuse { refusal, evidence: Some(authorisation.evidence()), trace }
+                    }
+                }
+            }
+            Standing::Waits(awaiting) => {
+                let Decision { outcome, trace } = defer(&facts, &awaiting);
+                match outcome {
+                    Ok(deferral) => Course::Defer { deferral, ticket, concerned, trace },
+                    Err(refusal) => {
+                        let evidence = awaiting.first().map(Authorisation::evidence);
+                        Course::Refuse { refusal, evidence, trace }
+                    }
+                }
+            }
+        })
+    }
+
+    /// The answer to the same request, where it still stands.
+    fn earlier_answer(
+        &self,
+        view: &dyn View,
+        candidate: &Candidate<'_>,
+    ) -> Result<Option<EnrolmentState>, ServiceError> {
+        let Some(earlier) = view.enrolment_by_request(&candidate.key)? else { return Ok(None) };
+        let recent = earlier.received_at >= self.repeats_since(candidate.now);
+        Ok(match earlier.state {
+            EnrolmentState::Pending => Some(EnrolmentState::Pending),
+            EnrolmentState::Issued { certificate } if recent => {
+                let record = view.certificate(&certificate)?;
+                let good = record.map(|record| is_good(view, &record, candidate.now)).transpose()?;
+                good.unwrap_or(false).then_some(EnrolmentState::Issued { certificate })
+            }
+            EnrolmentState::Rejected { reason } if recent => Some(EnrolmentState::Rejected { reason }),
+            EnrolmentState::Issued { .. }
+            | EnrolmentState::Rejected { .. }
+            | EnrolmentState::Refused { .. } => None,
+        })
+    }
+
+    fn repeats_since(&self, now: Timestamp) -> Timestamp {
+        now.minus(self.settings.repeat_window)
+    }
+
+    /// The record of this request, waiting for its outcome.
+    fn enrolment(
+        &self,
+        candidate: &Candidate<'_>,
+        evidence: Evidence,
+        binding: Option<(BoundObject, Assurance)>,
+        renews: Option<CertificateId>,
+        trace: Vec<TraceStep>,
+    ) -> Enrolment {
+        let message = candidate.request.message;
+        let profile = &candidate.request.endpoint.profile;
+        Enrolment {
+            id: EnrolmentId::from_random(self.ports.random.bytes()),
+            profile: profile.name().clone(),
+            profile_version: profile.version(),
+            transaction: message.message().transaction_id().clone(),
+            signer_key: message.signer().public_key().fingerprint(),
+            request_key: candidate.key,
+            csr: candidate.csr.as_der().to_vec(),
+            evidence,
+            binding,
+            renews,
+            received_at: candidate.now,
+            state: EnrolmentState::Pending,
+            decided_at: None,
+            trace,
+        }
+    }
+
+    fn issue_or_refuse(
+        &self,
+        candidate: &Candidate<'_>,
+        order: IssueOrder,
+        ticket: Option<&TicketId>,
+        concerned: &Concerned,
+        enrolment: Enrolment,
+    ) -> Result<Answer, Stop> {
+        let endpoint = candidate.request.endpoint;
+        let issuance = Issuance {
+            profile: &endpoint.profile,
+            authority: &endpoint.authority,
+            order,
+            enrolment,
+            origin: RequestOrigin::Message { ticket, repeats_since: self.repeats_since(candidate.now) },
+            device: concerned.device.as_ref().map(|device| device.id.clone()),
+            user: concerned.user.as_ref().map(|user| user.id.clone()),
+            act: candidate.act(),
+        };
+        match self.issue(&issuance) {
+            Ok(record) => granted(endpoint, &record),
+            Err(NotIssued::Refused(refusal)) => {
+                let mut enrolment = issuance.enrolment;
+                enrolment.trace.push(trace_step("still holds when recorded", false, &refusal.reason));
+                self.record_refusal(candidate, enrolment, &refusal)?;
+                Err(stop(&refusal))
+            }
+            Err(NotIssued::DecidedAlready) => {
+                Err(ServiceError::Conflict("the enrolment was decided meanwhile".to_owned()).into())
+            }
+            Err(NotIssued::SerialTaken) => {
+                Err(ServiceError::Internal("every random serial number is taken".to_owned()).into())
+            }
+            Err(NotIssued::Fault(error)) => Err(Stop::Fault(error)),
+        }
+    }
+
+    /// PENDING (RFC 8894 §2.4, §3.3.2.3). A ticket that the request brought is consumed now: it has done its part.
+    fn put_before_operator(
+        &self,
+        candidate: &Candidate<'_>,
+        ticket: Option<&TicketId>,
+        enrolment: &Enrolment,
+    ) -> Result<Answer, Stop> {
+        let profile = enrolment.profile.clone();
+        let fact =
+            candidate.act().fact("enrolment.pending", &enrolment.id, &[("profile", profile.to_string())]);
+        self.ports.store.write(|tx| {
+            let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
+            if earlier.is_some_and(|earlier| earlier.state == EnrolmentState::Pending) {
+                return Ok(());
+            }
+            if tx.count_pending_enrolments()? >= MAX_PENDING {
+                return Err(Stop::Full);
+            }
+            if let Some(id) = ticket {
+                let ticket = usable_ticket(tx.as_view(), id, &profile, candidate.now)?;
+                match ticket {
+                    Ok(ticket) => tx.put_ticket(&ticket.consume())?,
+                    Err(refused) => return Err(stop(&refused.into())),
+                }
+            }
+            tx.put_enrolment(enrolment)?;
+            Ok(tx.append_audit(&fact)?)
+        })?;
+        Ok(Answer::Pending)
+    }
+
+    fn repeat(&self, candidate: &Candidate<'_>, state: EnrolmentState) -> Result<Answer, Stop> {
+        match state {
+            EnrolmentState::Pending => Ok(Answer::Pending),
+            EnrolmentState::Issued { certificate } => self.granted(candidate.request.endpoint, &certificate),
+            EnrolmentState::Refused { info, reason } => Err(Stop::refuse(info, REFUSED, reason)),
+            EnrolmentState::Rejected { reason } => Err(Stop::refuse(FailInfo::BadRequest, REFUSED, reason)),
+        }
+    }
+
+    /// SUCCESS with a recorded certificate.
+    pub(super) fn granted(&self, endpoint: &Endpoint, id: &CertificateId) -> Result<Answer, Stop> {
+        let record = self.ports.store.read(|view| Ok::<_, ServiceError>(view.certificate(id)?))?;
+        let record = record.ok_or_else(|| ServiceError::not_found("certificate", id))?;
+        granted(endpoint, &record)
+    }
+}
+
+impl Candidate<'_> {
+    fn act(&self) -> Act {
+        let origin = self.request.origin;
+        Act {
+            actor: Actor::Device { peer: origin.peer.clone() },
+            request: origin.request.clone(),
+            at: self.now,
+        }
+    }
+}
+
+fn stop(refusal: &Refusal) -> Stop {
+    Stop::refuse(refusal.info, refusal.text, refusal.reason.to_string())
+}
+
+/// RFC 8894 §3.3.2.1: the issued certificate is the first; alone unless the profile says otherwise (Apple and Juniper
+/// refuse company, Cisco VPN clients want it).
+fn granted(endpoint: &Endpoint, record: &CertificateRecord) -> Result<Answer, Stop> {
+    let mut certificates = vec![record.der.as_slice()];
+    if let Some(authority) = endpoint.authorities.issuer(&record.id.issuer)
+        && endpoint.profile.spec().include_ca
+    {
+        certificates.push(authority.certificate.as_der());
+        certificates.extend(authority.chain.iter().map(Certificate::as_der));
+    }
+    Ok(Answer::Granted(Degenerate::to_der(&certificates, &[])?))
+}
