@@ -8,7 +8,7 @@
 //! device needs it until the new one is installed, and a lost answer must not lock it out. Whoever wants it gone revokes it
 //! with reason superseded.
 
-use super::{Gateway, ServiceError, audit::Act, authority::Authority};
+use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric};
 use crate::{
     domain::{
         access::Caller,
@@ -28,8 +28,8 @@ use crate::{
     wire::x509::{Certificate, CertificateSpec, Name},
 };
 
-/// Counter of issued certificates, by profile.
-const ISSUED: &str = "certgate_certificates_issued_total";
+
+
 
 /// A serial of 126 random bits is taken only where randomness is broken: then it is better to stop than to go on.
 const SERIAL_ATTEMPTS: usize = 3;
@@ -116,7 +116,7 @@ impl Gateway {
         let recorded = self.ports.store.write(|tx| issuance.record(tx, &record))?;
         if recorded.id == record.id {
             let profile = issuance.profile.name().to_string();
-            metrics::counter!(ISSUED, "profile" => profile).increment(1);
+            metrics::counter!(metric::CERTIFICATES_ISSUED, metric::label::PROFILE => profile).increment(1);
             tracing::info!(
                 request = %issuance.act.request, certificate = %record.id, subject = record.subject,
                 enrolment = %issuance.enrolment.id, "certificate issued"

@@ -1,1 +1,278 @@
-//! (to come)
+//! What waits: enrolments for an operator's decision, and jobs for the worker.
+
+use serde::Serialize;
+
+use super::{
+    Gateway, ServiceError,
+    enrol::{self, Concerned},
+    issue::{Issuance, NotIssued, RequestOrigin},
+};
+use crate::{
+    domain::{
+        access::{Authed, Operate, Read},
+        binding::{Assurance, BoundObject, Evidence},
+        challenge::approved,
+        enrol::{Decision, Enrolment, EnrolmentState, IssueOrder, TraceStep, authorise},
+        queue::Job,
+    },
+    types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
+    wire::{
+        csr::{Csr, ProvenCsr},
+        x509::Certificate,
+    },
+};
+
+/// Where an enrolment stands, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum EnrolmentOutcome {
+    /// Waits for an operator.
+    Pending,
+    /// A certificate was issued.
+    Issued {
+        /// Which, as ISSUER/SERIAL.
+        certificate: String,
+    },
+    /// Refused by a rule.
+    Refused {
+        /// Which.
+        reason: String,
+    },
+    /// Refused by an operator.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An enrolment as operators see it. The challenge in its request is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnrolmentView {
+    /// Its handle.
+    pub id: EnrolmentId,
+    /// The profile.
+    pub profile: ProfileName,
+    /// The version of it that decided.
+    pub profile_version: u32,
+    /// The client's transactionID.
+    pub transaction: TransactionId,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub outcome: EnrolmentOutcome,
+    /// The subject that the request asks for.
+    pub requested_subject: String,
+    /// The subjectAltNames that the request asks for.
+    pub requested_names: Vec<String>,
+    /// SHA-256 of the request's public key: what an operator compares with what the device shows.
+    pub public_key: Fingerprint,
+    /// What the request was authorised with.
+    pub evidence: Evidence,
+    /// What the certificate is or would be bound to.
+    pub bound_to: Option<BoundObject>,
+    /// How sure that is.
+    pub assurance: Option<Assurance>,
+    /// The certificate that is being renewed, as ISSUER/SERIAL.
+    pub renews: Option<String>,
+    /// When the request came.
+    pub received_at: Timestamp,
+    /// When it was decided.
+    pub decided_at: Option<Timestamp>,
+    /// The checks that it went through.
+    pub trace: Vec<TraceStep>,
+}
+
+impl EnrolmentView {
+    fn of(enrolment: Enrolment) -> Result<Self, ServiceError> {
+        let csr = proven(&enrolment)?;
+        let (bound_to, assurance) = enrolment.binding.unzip();
+        Ok(Self {
+            id: enrolment.id,
+            profile: enrolment.profile,
+            profile_version: enrolment.profile_version,
+            transaction: enrolment.transaction,
+            outcome: match enrolment.state {
+                EnrolmentState::Pending => EnrolmentOutcome::Pending,
+                EnrolmentState::Issued { certificate } => {
+                    EnrolmentOutcome::Issued { certificate: certificate.to_string() }
+                }
+                EnrolmentState::Refused { reason, .. } => EnrolmentOutcome::Refused { reason },
+                EnrolmentState::Rejected { reason } => EnrolmentOutcome::Rejected { reason },
+            },
+            requested_subject: csr.subject().to_string(),
+            requested_names: csr.subject_alt_names().iter().map(ToString::to_string).collect(),
+            public_key: csr.public_key().fingerprint(),
+            evidence: enrolment.evidence,
+            bound_to,
+            assurance,
+            renews: enrolment.renews.map(|certificate| certificate.to_string()),
+            received_at: enrolment.received_at,
+            decided_at: enrolment.decided_at,
+            trace: enrolment.trace,
+        })
+    }
+}
+
+/// A job as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobView {
+    /// Its place in the queue.
+    pub sequence: u64,
+    /// Jobs of one lane run one after another.
+    pub lane: String,
+    /// Not before.
+    pub run_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Until when a worker has it.
+    pub leased_until: Option<Timestamp>,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+    /// Whether it was given up.
+    pub dead: bool,
+}
+
+impl From<Job> for JobView {
+    fn from(job: Job) -> Self {
+        Self {
+            sequence: job.sequence,
+            lane: job.kind.lane(),
+            run_at: job.run_at,
+            attempts: job.attempts,
+            leased_until: job.leased_until,
+            last_error: job.last_error,
+            dead: job.dead,
+        }
+    }
+}
+
+impl Gateway {
+    /// Enrolments that wait for an operator, first come first.
+    pub fn pending_enrolments(
+        &self,
+        _authed: &Authed<Read>,
+        limit: usize,
+    ) -> Result<Vec<EnrolmentView>, ServiceError> {
+        let pending =
+            self.ports.store.read(|view| Ok::<_, ServiceError>(view.pending_enrolments(limit)?))?;
+        pending.into_iter().map(EnrolmentView::of).collect()
+    }
+
+    /// One enrolment, decided or not, with the trace of its checks.
+    pub fn enrolment_view(
+        &self,
+        _authed: &Authed<Read>,
+        id: &EnrolmentId,
+    ) -> Result<EnrolmentView, ServiceError> {
+        EnrolmentView::of(self.stored_enrolment(id)?)
+    }
+
+    /// Approves a waiting enrolment: every rule is applied again, to the records as they are now, and the certificate is
+    /// issued. The client gets it with its next CertPoll.
+    ///
+    /// Errors: not waiting (Conflict), a rule refuses it now (Refused; it keeps waiting).
+    pub fn approve_enrolment(
+        &self,
+        authed: &Authed<Operate>,
+        id: &EnrolmentId,
+    ) -> Result<EnrolmentView, ServiceError> {
+        let act = self.act(authed.caller());
+        let enrolment = self.stored_enrolment(id)?;
+        let authorisation =
+            approved(&enrolment, authed).map_err(|error| ServiceError::Conflict(error.to_string()))?;
+        let endpoint = self.endpoint(&enrolment.profile).map_err(|error| {
+            ServiceError::Refused(format!("the profile {} cannot issue: {error}", enrolment.profile))
+        })?;
+        let csr = proven(&enrolment)?;
+        let concerned = self.ports.store.read(|view| {
+            let mut concerned = enrol::concerned(view, &endpoint.profile, &csr, Some(&authorisation))?;
+            if let Some(renews) = &enrolment.renews {
+                let record = view.certificate(renews)?;
+                let record = record.ok_or_else(|| ServiceError::not_found("certificate", renews))?;
+                let certificate = Certificate::from_der(&record.der)?;
+                concerned.renews = Some((record, certificate));
+            }
+            Ok::<_, ServiceError>(concerned)
+        })?;
+        let variables = self.variables(endpoint.profile.name(), &concerned, act.at);
+        let facts =
+            enrol::facts(&endpoint.authority, &endpoint.profile, &csr, &concerned, &variables, act.at);
+        let Decision { outcome, trace } = authorise(&facts, &authorisation);
+        let order = outcome.map_err(|refusal| ServiceError::Refused(refusal.reason.to_string()))?;
+        let record = approved_record(enrolment, &order, trace);
+        let Concerned { device, user, .. } = concerned;
+        let issuance = Issuance {
+            profile: &endpoint.profile,
+            authority: &endpoint.authority,
+            order,
+            enrolment: record,
+            origin: RequestOrigin::Approval,
+            device: device.map(|device| device.id),
+            user: user.map(|user| user.id),
+            act,
+        };
+        self.issue(&issuance).map_err(not_issued)?;
+        EnrolmentView::of(self.stored_enrolment(id)?)
+    }
+
+    /// Rejects a waiting enrolment; the client hears FAILURE at its next CertPoll. `reason` is for the record.
+    ///
+    /// Errors: not waiting (Conflict).
+    pub fn reject_enrolment(
+        &self,
+        authed: &Authed<Operate>,
+        id: &EnrolmentId,
+        reason: &str,
+    ) -> Result<EnrolmentView, ServiceError> {
+        let act = self.act(authed.caller());
+        let rejected = self.ports.store.write(|tx| {
+            let enrolment = tx.enrolment(id)?.ok_or_else(|| ServiceError::not_found("enrolment", id))?;
+            if enrolment.state != EnrolmentState::Pending {
+                return Err(ServiceError::Conflict(format!("the enrolment {id} was decided already")));
+            }
+            let rejected = Enrolment {
+                state: EnrolmentState::Rejected { reason: reason.to_owned() },
+                decided_at: Some(act.at),
+                ..enrolment
+            };
+            tx.put_enrolment(&rejected)?;
+            tx.append_audit(&act.fact("enrolment.rejected", id, &[("reason", reason.to_owned())]))?;
+            Ok(rejected)
+        })?;
+        EnrolmentView::of(rejected)
+    }
+
+    /// Jobs that are not done, in the order in which they were written; dead ones among them.
+    pub fn jobs(&self, _authed: &Authed<Read>, limit: usize) -> Result<Vec<JobView>, ServiceError> {
+        let jobs = self.ports.store.read(|view| Ok::<_, ServiceError>(view.jobs(limit)?))?;
+        Ok(jobs.into_iter().map(JobView::from).collect())
+    }
+
+    fn stored_enrolment(&self, id: &EnrolmentId) -> Result<Enrolment, ServiceError> {
+        let enrolment = self.ports.store.read(|view| Ok::<_, ServiceError>(view.enrolment(id)?))?;
+        enrolment.ok_or_else(|| ServiceError::not_found("enrolment", id))
+    }
+}
+
+/// The enrolment as it will be recorded: what was decided now, and how.
+fn approved_record(enrolment: Enrolment, order: &IssueOrder, trace: Vec<TraceStep>) -> Enrolment {
+    Enrolment {
+        profile_version: order.profile().1,
+        binding: order.bound().cloned(),
+        trace: enrolment.trace.into_iter().chain(trace).collect(),
+        ..enrolment
+    }
+}
+
+/// The stored request, which was proven before it was stored.
+fn proven(enrolment: &Enrolment) -> Result<ProvenCsr, ServiceError> {
+    Csr::from_der(&enrolment.csr)?.prove().map_err(|error| ServiceError::Internal(error.to_string()))
+}
+
+fn not_issued(why: NotIssued) -> ServiceError {
+    match why {
+        NotIssued::Refused(refusal) => ServiceError::Refused(refusal.reason.to_string()),
+        NotIssued::DecidedAlready => ServiceError::Conflict("the enrolment was decided already".to_owned()),
+        NotIssued::SerialTaken => ServiceError::Internal("every random serial number is taken".to_owned()),
+        NotIssued::Fault(error) => error,
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Gateway, ServiceError, audit::Act};
+use super::{Gateway, ServiceError};
 use crate::{
     domain::{
         access::{Authed, Operate, Read},

@@ -6,16 +6,13 @@ use super::{
     unavailable,
 };
 use crate::{
-    service::{Gateway, ServiceError, authority::MessageKey},
+    service::{Gateway, ServiceError, authority::MessageKey, metric},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
         scep::{Envelope, EnvelopeError, FailInfo, MessageCheckError, MessageType, PkiMessage, Recipient, VerifiedPki},
         x509::KeyKind,
     },
 };
-
-/// Counter of old algorithms in use, by profile and algorithm.
-const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
 
 /// What a client is told when its envelope or what is in it cannot be read: the same for every cause.
 pub(super) const UNREADABLE: &str = "the request could not be read";
@@ -194,7 +191,7 @@ impl Endpoint {
             return Err(Stop::refuse(FailInfo::BadAlg, "the algorithm is not allowed", reason));
         }
         tracing::warn!(request = %origin.request, peer = origin.peer, %profile, algorithm, "legacy algorithm used");
-        metrics::counter!(LEGACY_ALGORITHM, "profile" => profile.to_string(), "algorithm" => algorithm)
+        metrics::counter!(metric::LEGACY_ALGORITHM, metric::label::PROFILE => profile.to_string(), metric::label::ALGORITHM => algorithm)
             .increment(1);
         Ok(())
     }
