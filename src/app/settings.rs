@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
+pub use super::document::{ConfigErrors, Finding};
 use super::{
     config::{Config, LogFormat},
     document::Document,
 };
-pub use super::document::{ConfigErrors, Finding};
 use crate::{
     adapters::keys::KekSource,
     domain::crl::CrlPolicy,
@@ -141,7 +141,10 @@ impl Settings {
 /// What `certgate check-config` says of the file at `path`: a report for people. Errors: the report of a file that cannot be used.
 pub fn check(path: &Path) -> Result<String, String> {
     let lines = |label: &str, findings: &[Finding]| -> String {
-        findings.iter().flat_map(|finding| [label, ": ", &finding.to_string(), "\n"].map(str::to_owned)).collect()
+        findings
+            .iter()
+            .flat_map(|finding| [label, ": ", &finding.to_string(), "\n"].map(str::to_owned))
+            .collect()
     };
     match Settings::load(path) {
         Ok((settings, warnings)) => {

@@ -340,3 +340,77 @@ pub fn approved(enrolment: &Enrolment, _by: &Authed<Operate>) -> Result<Authoris
     };
     Ok(Authorisation { profile: enrolment.profile.clone(), means })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: u64 = 1_800_000_000;
+
+    fn ticket() -> Ticket {
+        Ticket {
+            id: TicketId::from_random([1; 16]),
+            secret_mac: [7; 32],
+            profile: name("device"),
+            device: Some("SN1".parse().unwrap()),
+            user: None,
+            uses_left: 1,
+            expires_at: Timestamp::from_unix(T0 + 60),
+            created_at: Timestamp::from_unix(T0),
+            created_by: "operator".to_owned(),
+            cancelled_at: None,
+        }
+    }
+
+    fn name(text: &str) -> ProfileName {
+        text.parse().unwrap()
+    }
+
+    fn check(ticket: &Ticket, now: u64) -> Result<Authorisation, ChallengeRefused> {
+        check_ticket(ticket, &name("device"), Timestamp::from_unix(now))
+    }
+
+    #[test]
+    fn a_ticket_works_once_until_it_ends() {
+        let authorisation = check(&ticket(), T0 + 59).unwrap();
+        assert_eq!(authorisation.evidence(), Evidence::Ticket { id: ticket().id });
+        assert_eq!(authorisation.profile(), &name("device"));
+        assert!(matches!(check(&ticket().consume(), T0), Err(ChallengeRefused::UsedUp { .. })));
+        assert!(matches!(check(&ticket(), T0 + 60), Err(ChallengeRefused::Expired { .. })));
+        let cancelled = ticket().cancel(Timestamp::from_unix(T0 + 1));
+        assert!(matches!(check(&cancelled, T0 + 2), Err(ChallengeRefused::Cancelled { .. })));
+        assert_eq!(cancelled.cancel(Timestamp::from_unix(T0 + 9)), cancelled);
+        assert_eq!(ticket().consume().consume().uses_left, 0);
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_its_profile_only() {
+        let elsewhere = check_ticket(&ticket(), &name("vpn"), Timestamp::from_unix(T0));
+        assert!(matches!(elsewhere, Err(ChallengeRefused::OtherProfile { .. })));
+    }
+
+    #[test]
+    fn the_client_cannot_tell_why_a_challenge_is_refused() {
+        let ticket = ticket().id;
+        for refused in [
+            ChallengeRefused::Missing,
+            ChallengeRefused::Unknown,
+            ChallengeRefused::Expired { ticket: ticket.clone(), at: Timestamp::EPOCH },
+            ChallengeRefused::UsedUp { ticket: ticket.clone() },
+            ChallengeRefused::Cancelled { ticket: ticket.clone() },
+            ChallengeRefused::OtherProfile { ticket, minted_for: name("vpn") },
+        ] {
+            assert_eq!(refused.text(), CHALLENGE_REFUSED);
+        }
+    }
+
+    #[test]
+    fn both_static_challenges_of_a_rotation_are_taken() {
+        let macs = [[1; 32], [2; 32]];
+        for good in macs {
+            assert_eq!(check_static(&good, &macs, &name("device")).unwrap().means(), &Means::Static);
+        }
+        assert_eq!(check_static(&[3; 32], &macs, &name("device")), Err(ChallengeRefused::Unknown));
+        assert_eq!(check_static(&[3; 32], &[], &name("device")), Err(ChallengeRefused::Unknown));
+    }
+}

@@ -1,8 +1,10 @@
 //! The enrolment decision: from a proven request and its evidence to the only thing that can be signed.
 
 mod decide;
+mod names;
 mod order;
 mod refusal;
+mod trace;
 
 use serde::{Deserialize, Serialize};
 

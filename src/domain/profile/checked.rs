@@ -2,24 +2,33 @@
 
 use std::time::Duration;
 
-use const_oid::ObjectIdentifier;
+use const_oid::{ObjectIdentifier, db::rfc4519};
 
-use super::{Profile, ProfileSpec};
+use super::{
+    KeyFamily, Profile, ProfileMistake, ProfileSpec,
+    check::{Parts, check, possible_usage},
+    san::SanTemplate,
+    template::{Context, Template},
+    variables::Variables,
+};
 use crate::{
+    domain::digest::digest_of,
     types::{ProfileName, Timestamp, Validity},
     wire::{
         csr::ProvenCsr,
-        x509::{KeyKind, KeyUsage},
+        x509::{GeneralName, KeyKind, KeyUsage, Name},
     },
 };
 
 /// A profile version, parsed. Only [`Profile::checked`] makes one; services keep it.
 #[derive(Clone, Debug)]
 pub struct CheckedProfile {
-    pub(super) profile: Profile,
-    pub(super) identify: Option<IdentityField>,
-    pub(super) key_usage: KeyUsage,
-    pub(super) extended_key_usage: Vec<ObjectIdentifier>,
+    profile: Profile,
+    subject: Template,
+    alternatives: Vec<SanTemplate>,
+    identify: Option<IdentityField>,
+    key_usage: KeyUsage,
+    extended_key_usage: Vec<ObjectIdentifier>,
 }
 
 /// Where a request names its device or user.
@@ -41,6 +50,40 @@ pub enum IdentityField {
     SanUpn,
 }
 
+impl IdentityField {
+    /// Every field with its name in the configuration.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("subject.cn", Self::SubjectCn),
+        ("subject.serialnumber", Self::SubjectSerialNumber),
+        ("subject.ou", Self::SubjectOu),
+        ("san.email", Self::SanEmail),
+        ("san.dns", Self::SanDns),
+        ("san.uri", Self::SanUri),
+        ("san.upn", Self::SanUpn),
+    ];
+
+    /// The field of this name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, field)| *field)
+    }
+}
+
+impl Profile {
+    /// The profile with everything parsed, or every mistake in it (warnings among them) if one is fatal.
+    pub fn checked(&self) -> Result<CheckedProfile, Vec<ProfileMistake>> {
+        let (parts, mistakes) = check(&self.spec);
+        let Parts { subject: Some(subject), alternatives, identify, key_usage, extended_key_usage } = parts
+        else {
+            return Err(mistakes);
+        };
+        if mistakes.iter().any(|mistake| mistake.fatal) {
+            return Err(mistakes);
+        }
+        let profile = self.clone();
+        Ok(CheckedProfile { profile, subject, alternatives, identify, key_usage, extended_key_usage })
+    }
+}
+
 impl CheckedProfile {
     /// Its name.
     pub fn name(&self) -> &ProfileName {
@@ -57,14 +100,32 @@ impl CheckedProfile {
         &self.profile.spec
     }
 
+    /// The value of `CONFIG_UUID`: a UUID (RFC 9562 §5.8) made of the profile's name, so that it stays the same over its versions.
+    pub fn uuid(&self) -> String {
+        let digest = digest_of("certgate profile uuid 1", &[self.name().as_str().as_bytes()]);
+        let mut digits: Vec<char> = digest.to_string().chars().take(32).collect();
+        // Version 8, variant 10xx.
+        for (index, digit) in [(12, '8'), (16, 'a')] {
+            if let Some(place) = digits.get_mut(index) {
+                *place = digit;
+            }
+        }
+        for index in [20, 16, 12, 8] {
+            digits.insert(index, '-');
+        }
+        digits.into_iter().collect()
+    }
+
     /// extendedKeyUsage of the certificates.
     pub fn extended_key_usage(&self) -> &[ObjectIdentifier] {
         &self.extended_key_usage
     }
 
-    /// keyUsage of a certificate for a key of this kind: only what such a key can do (RFC 3279 §2.3.1, RFC 5480 §3).
-    pub fn key_usage(&self, _kind: KeyKind) -> KeyUsage {
-        todo!()
+    /// keyUsage of a certificate for a key of this kind: of what the profile says only what such a key can do. Empty for a kind
+    /// of key that no profile takes.
+    pub fn key_usage(&self, kind: KeyKind) -> KeyUsage {
+        family(kind)
+            .map_or_else(KeyUsage::default, |family| self.key_usage.intersection(possible_usage(family)))
     }
 
     /// From when on a certificate can be renewed.
@@ -76,7 +137,65 @@ impl CheckedProfile {
     }
 
     /// The device or user that the request names, in the place where the profile looks: to be looked up among ids and identities.
-    pub fn claimed_identity(&self, _csr: &ProvenCsr) -> Option<String> {
-        todo!()
+    pub fn claimed_identity(&self, csr: &ProvenCsr) -> Option<String> {
+        let subject = |attribute| csr.subject().values(attribute).into_iter().next();
+        let alternative = |pick: fn(&GeneralName) -> Option<&String>| {
+            csr.subject_alt_names().iter().find_map(pick).cloned()
+        };
+        let claimed = match self.identify? {
+            IdentityField::SubjectCn => subject(rfc4519::CN),
+            IdentityField::SubjectSerialNumber => subject(rfc4519::SERIAL_NUMBER),
+            IdentityField::SubjectOu => subject(rfc4519::OU),
+            IdentityField::SanEmail => alternative(|name| match name {
+                GeneralName::Email(text) => Some(text),
+                _ => None,
+            }),
+            IdentityField::SanDns => alternative(|name| match name {
+                GeneralName::Dns(text) => Some(text),
+                _ => None,
+            }),
+            IdentityField::SanUri => alternative(|name| match name {
+                GeneralName::Uri(text) => Some(text),
+                _ => None,
+            }),
+            IdentityField::SanUpn => alternative(|name| match name {
+                GeneralName::Upn(text) => Some(text),
+                _ => None,
+            }),
+        };
+        claimed.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// The subject that the template gives. The error names the variable without a value, or what the value breaks.
+    pub(in crate::domain) fn subject(&self, variables: &Variables) -> Result<Name, String> {
+        let value = |name: &str| variables.get(name).map(String::as_str);
+        let text = self
+            .subject
+            .fill(Context::DistinguishedName, value)
+            .map_err(|error| format!("subject: {error}"))?;
+        text.parse::<Name>().map_err(|error| format!("subject: {error}"))
+    }
+
+    /// The subjectAltNames that the templates give; one whose variables have no value is left out.
+    pub(in crate::domain) fn subject_alt_names(
+        &self,
+        variables: &Variables,
+    ) -> Result<Vec<GeneralName>, String> {
+        let mut names = Vec::new();
+        for (index, template) in self.alternatives.iter().enumerate() {
+            let name =
+                template.fill(variables).map_err(|error| format!("subject-alt-names[{index}]: {error}"))?;
+            names.extend(name.filter(|name| !names.contains(name)));
+        }
+        Ok(names)
+    }
+}
+
+/// The family of a key that certgate certifies.
+pub(in crate::domain) fn family(kind: KeyKind) -> Option<KeyFamily> {
+    match kind {
+        KeyKind::Rsa { .. } => Some(KeyFamily::Rsa),
+        KeyKind::P256 | KeyKind::P384 => Some(KeyFamily::Ec),
+        KeyKind::Other => None,
     }
 }

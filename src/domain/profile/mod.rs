@@ -1,11 +1,16 @@
 //! Profiles: what a certificate of a kind looks like and who may have one.
 
+mod check;
 mod checked;
+mod san;
+mod template;
 mod variables;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use checked::family;
 pub use checked::{CheckedProfile, IdentityField};
+pub(super) use san::is_well_formed;
 pub use variables::{VariableFacts, Variables, variables};
 
 use super::device::LifecyclePolicy;
@@ -202,16 +207,12 @@ pub struct ProfileMistake {
     pub fatal: bool,
 }
 
-impl Profile {
-    /// The profile with everything parsed, or every mistake in it (warnings among them) if one is fatal.
-    pub fn checked(&self) -> Result<CheckedProfile, Vec<ProfileMistake>> {
-        todo!()
-    }
-}
-
 impl ProfileSpec {
     /// Every mistake in it, in the order of the fields.
     pub fn mistakes(&self) -> Vec<ProfileMistake> {
-        todo!()
+        check::check(self).1
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Which names the certificate gets.
+
+use super::{EnrolRequest, RefusalReason, Renewed, decide::recorded_sid, order::Names};
+use crate::{
+    domain::{
+        binding::Assurance,
+        challenge::Means,
+        profile::{MatchRule, is_well_formed},
+    },
+    wire::x509::{GeneralName, Name},
+};
+
+/// The SAN URI with which Active Directory maps a certificate to an account.
+const SID_URI: &str = "tag:microsoft.com,2022-09-14:sid:";
+
+/// By the profile's match rule, with a SID only if it is the record's.
+pub(super) fn decide_names(
+    request: &EnrolRequest<'_>,
+    means: Option<&Means>,
+) -> Result<Names, RefusalReason> {
+    let names = match (request.profile.spec().match_rule, request.renews) {
+        (MatchRule::Fill, None) => filled(request)?,
+        (MatchRule::Fill, Some(_)) if is_known(request) => filled(request)?,
+        (MatchRule::Strict, None) => strict(request)?,
+        (MatchRule::Strict, Some(renewed)) if is_known(request) => strict(request).or_else(|refused| {
+            if asks_for_old_names(request, renewed) { filled(request) } else { Err(refused) }
+        })?,
+        // Who enrolled without a record, or under names of their own, keeps exactly those names.
+        (_, Some(renewed)) => kept(request, renewed)?,
+        (MatchRule::Claim, None) if is_minted_for_somebody(means) => filled(request)?,
+        (MatchRule::Claim, None) => claimed(request),
+    };
+    if names.subject.is_empty() && names.alternatives.is_empty() {
+        return Err(RefusalReason::NoName);
+    }
+    check_sids(&names.alternatives, &allowed_sids(request))?;
+    Ok(names)
+}
+
+fn is_known(request: &EnrolRequest<'_>) -> bool {
+    request.device.is_some() || request.user.is_some()
+}
+
+/// A ticket for a device or user is good for that one's names only, whatever the match rule (VU#971035), and an approval does
+/// not change that.
+fn is_minted_for_somebody(means: Option<&Means>) -> bool {
+    match means {
+        Some(Means::Ticket { device, user, .. }) => device.is_some() || user.is_some(),
+        Some(Means::Approval { bound, .. }) => matches!(bound, Some((_, Assurance::High))),
+        Some(Means::Static | Means::Renewal { .. }) | None => false,
+    }
+}
+
+/// The names that the templates give.
+fn filled(request: &EnrolRequest<'_>) -> Result<Names, RefusalReason> {
+    Ok(Names {
+        subject: request.profile.subject(request.variables).map_err(RefusalReason::Template)?,
+        alternatives: request
+            .profile
+            .subject_alt_names(request.variables)
+            .map_err(RefusalReason::Template)?,
+    })
+}
+
+/// The request's names, if they are those of the record: equal as sets, with nothing more and nothing less.
+fn strict(request: &EnrolRequest<'_>) -> Result<Names, RefusalReason> {
+    let names = filled(request)?;
+    let requested = request.csr.subject();
+    if !requested.matches(&names.subject) {
+        return Err(RefusalReason::NamesDiffer(format!("subject {requested} instead of {}", names.subject)));
+    }
+    match first_difference(request.csr.subject_alt_names(), &names.alternatives) {
+        None => Ok(names),
+        Some(difference) => Err(RefusalReason::NamesDiffer(difference)),
+    }
+}
+
+fn asks_for_old_names(request: &EnrolRequest<'_>, renewed: Renewed<'_>) -> bool {
+    let old = renewed.certificate;
+    request.csr.subject().matches(old.subject())
+        && first_difference(request.csr.subject_alt_names(), old.subject_alt_names()).is_none()
+}
+
+/// The renewed certificate's names (RFC 8894 §2.3: a renewal is for the same subject). A request that asks for no subjectAltName keeps them.
+fn kept(request: &EnrolRequest<'_>, renewed: Renewed<'_>) -> Result<Names, RefusalReason> {
+    let old = renewed.certificate;
+    if !request.csr.subject().matches(old.subject()) {
+        return Err(differs_from_renewed(request.csr.subject(), renewed));
+    }
+    let requested = request.csr.subject_alt_names();
+    if let Some(difference) =
+        first_difference(requested, old.subject_alt_names()).filter(|_| !requested.is_empty())
+    {
+        return Err(RefusalReason::Renewal(difference));
+    }
+    Ok(Names { subject: old.subject().clone(), alternatives: old.subject_alt_names().to_vec() })
+}
+
+/// The request's subject, and its subjectAltNames of the kinds that profiles can have.
+fn claimed(request: &EnrolRequest<'_>) -> Names {
+    let mut alternatives: Vec<GeneralName> = Vec::new();
+    for name in request.csr.subject_alt_names().iter().filter(|name| is_well_formed(name)) {
+        if !contains(&alternatives, name) {
+            alternatives.push(name.clone());
+        }
+    }
+    Names { subject: request.csr.subject().clone(), alternatives }
+}
+
+fn differs_from_renewed(requested: &Name, renewed: Renewed<'_>) -> RefusalReason {
+    RefusalReason::Renewal(format!(
+        "it is for {}, the request for {requested}",
+        renewed.certificate.subject()
+    ))
+}
+
+/// The first name that only one of the two has.
+fn first_difference(requested: &[GeneralName], expected: &[GeneralName]) -> Option<String> {
+    let extra = requested.iter().find(|name| !contains(expected, name));
+    let missing = expected.iter().find(|name| !contains(requested, name));
+    extra
+        .map(|name| format!("{name} is asked for and not expected"))
+        .or_else(|| missing.map(|name| format!("{name} is expected and not asked for")))
+}
+
+fn contains(names: &[GeneralName], wanted: &GeneralName) -> bool {
+    names.iter().any(|name| equal(name, wanted))
+}
+
+/// RFC 5280 §7.2 to §7.5: host names without regard to case, distinguished names by their meaning.
+fn equal(a: &GeneralName, b: &GeneralName) -> bool {
+    match (a, b) {
+        (GeneralName::Dns(a), GeneralName::Dns(b)) => a.eq_ignore_ascii_case(b),
+        (GeneralName::Email(a), GeneralName::Email(b)) => match (a.rsplit_once('@'), b.rsplit_once('@')) {
+            (Some((local_a, host_a)), Some((local_b, host_b))) => {
+                local_a == local_b && host_a.eq_ignore_ascii_case(host_b)
+            }
+            _ => a == b,
+        },
+        (GeneralName::DirName(a), GeneralName::DirName(b)) => a.matches(b),
+        (a, b) => a == b,
+    }
+}
+
+/// The SIDs that a name may carry: those of the records, of which a claim reaches only the one that the profile is about.
+fn allowed_sids<'a>(request: &EnrolRequest<'a>) -> Vec<&'a str> {
+    if request.profile.spec().match_rule == MatchRule::Claim {
+        return recorded_sid(request).into_iter().collect();
+    }
+    let device = request.device.and_then(|device| device.sid.as_deref());
+    let user = request.user.and_then(|user| user.sid.as_deref());
+    device.into_iter().chain(user).collect()
+}
+
+/// A SID in a name makes its holder that account in Active Directory: only the record's is let through (scep.md 5, dirkjanm).
+fn check_sids(names: &[GeneralName], recorded: &[&str]) -> Result<(), RefusalReason> {
+    for name in names {
+        let GeneralName::Uri(uri) = name else { continue };
+        let is_sid = uri.get(..SID_URI.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(SID_URI));
+        let requested = uri.get(SID_URI.len()..).filter(|_| is_sid);
+        if let Some(sid) = requested.filter(|sid| !recorded.contains(sid)) {
+            let known = if recorded.is_empty() { "none".to_owned() } else { recorded.join(", ") };
+            return Err(RefusalReason::Sid { requested: sid.to_owned(), recorded: known });
+        }
+    }
+    Ok(())
+}
