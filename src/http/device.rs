@@ -1,1 +1,134 @@
-//! LEAD is writing this file in /work/wt/http (branch http): see LEAD-NOTE.md at the top of this worktree. Do not write it.
+//! The device listener: SCEP, OCSP, CRLs and CA certificates over plain HTTP, and nothing else.
+//!
+//! It never redirects, never asks for a client certificate, needs no `Host` header, and answers with a `Content-Length`: phones, 15-year-old
+//! routers and RADIUS servers all have to get along with it.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::{bridge::Bridge, crl, ocsp, scep};
+use crate::service::Gateway;
+
+/// What the device listener answers with.
+pub struct DeviceEdge {
+    /// The use cases.
+    pub gateway: Arc<Gateway>,
+    /// Where enrolments run.
+    pub enrolment: Arc<Bridge>,
+    /// Where OCSP answers are made that are not in the cache.
+    pub status: Arc<Bridge>,
+    /// Largest SCEP message, in bytes.
+    pub max_message: usize,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+}
+
+impl fmt::Debug for DeviceEdge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceEdge")
+    }
+}
+
+impl DeviceEdge {
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        if let Some(answer) = ocsp::from_cache(&self, &request) {
+            return answer;
+        }
+        let id = self.gateway.new_request();
+        // The query is left out: it can carry a whole pkiMessage with its challenge.
+        let span = tracing::info_span!("request", id = %id, %peer, method = %request.method(), path = request.uri().path());
+        async move {
+            if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
+                return method_not_allowed("GET, HEAD, POST");
+            }
+            let path = request.uri().path().to_owned();
+            if let Some(below) = below(&path, "/ocsp") {
+                ocsp::answer(&self, request, below).await
+            } else if let Some(file) = path.strip_prefix("/crl/") {
+                crl::revocation_list(&self.gateway, &request, file)
+            } else if let Some(file) = path.strip_prefix("/ca/") {
+                crl::ca_certificate(&self.gateway, &request, file)
+            } else if let Some(profile) = scep::profile_of_path(&self.gateway, &path) {
+                scep::answer(&self, request, profile, peer, id).await
+            } else {
+                not_found()
+            }
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// What follows `prefix` as a path segment, without the slash between.
+pub(super) fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+}
+
+/// Why a request's body could not be had.
+pub(super) enum BodyError {
+    /// Longer than allowed.
+    TooLarge,
+    /// The client went away or took too long.
+    Broken,
+}
+
+impl BodyError {
+    pub(super) fn answer(&self) -> Response<Full<Bytes>> {
+        match self {
+            Self::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large"),
+            Self::Broken => plain(StatusCode::REQUEST_TIMEOUT, "the message did not arrive"),
+        }
+    }
+}
+
+/// The whole body, of at most `limit` bytes, within the edge's time.
+pub(super) async fn body_of(edge: &DeviceEdge, request: Request<Incoming>, limit: usize) -> Result<Bytes, BodyError> {
+    match timeout(edge.body_timeout, Limited::new(request.into_body(), limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BodyError::Broken),
+    }
+}
+
+/// An answer of one line of text.
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    answer
+}
+
+/// An answer with a body of exactly this content type: clients compare it as a whole string.
+pub(super) fn typed(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+pub(super) fn not_found() -> Response<Full<Bytes>> {
+    plain(StatusCode::NOT_FOUND, "nothing is served here")
+}
+
+pub(super) fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "this method is not served here");
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+/// 503 with the time after which it makes sense to come back.
+pub(super) fn overloaded() -> Response<Full<Bytes>> {
+    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "busy, try again");
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    answer
+}

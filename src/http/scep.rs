@@ -1,1 +1,253 @@
-//! LEAD is writing this file in /work/wt/http (branch http): see LEAD-NOTE.md at the top of this worktree. Do not write it.
+//! SCEP over HTTP (RFC 8894 §4.1), with the tolerance that real clients need.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CACHE_CONTROL, HeaderValue},
+};
+use percent_encoding::percent_decode_str;
+
+use super::{
+    bridge::BridgeError,
+    device::{DeviceEdge, body_of, method_not_allowed, overloaded, plain, typed},
+};
+use crate::{
+    service::{
+        Gateway, metric,
+        scep::{CertRep, Origin, ScepError},
+    },
+    types::{ProfileName, RequestId},
+};
+
+/// The NDES-compatible paths, which name no profile; compared without regard to case, as IIS does.
+const NDES_PATH: &str = "/certsrv/mscep/mscep.dll";
+
+/// The default path of RFC 8894 §4.1.
+const CGI_PATH: &str = "/cgi-bin/pkiclient.exe";
+
+const MESSAGE_TYPE: &str = "application/x-pki-message";
+
+/// The profile that a path means, if it is a SCEP path: `/scep/{profile}` and anything below it (clients append `/pkiclient.exe`), or the
+/// default profile's paths.
+pub(super) fn profile_of_path(gateway: &Gateway, path: &str) -> Option<ProfileName> {
+    if let Some(named) = path.strip_prefix("/scep/").filter(|rest| !rest.is_empty()) {
+        return named.split('/').next().and_then(|name| name.parse().ok());
+    }
+    let path = path.to_ascii_lowercase();
+    let default = path == "/scep" || path == "/scep/" || path.starts_with(NDES_PATH) || path.starts_with(CGI_PATH);
+    if default { gateway.default_profile() } else { None }
+}
+
+/// One operation.
+enum Operation {
+    GetCaCaps,
+    GetCaCert,
+    GetNextCaCert,
+    PkiOperation,
+}
+
+/// Answers a request to a SCEP path.
+pub(super) async fn answer(
+    edge: &DeviceEdge,
+    request: Request<Incoming>,
+    profile: ProfileName,
+    peer: SocketAddr,
+    id: RequestId,
+) -> Response<Full<Bytes>> {
+    let query = request.uri().query().unwrap_or_default();
+    // Some clients leave the operation out of a POST; only PKIOperation is ever posted.
+    let operation = match parameter(query, "operation") {
+        Some(name) => operation(&name),
+        None if request.method() == Method::POST => Some(Operation::PkiOperation),
+        None => None,
+    };
+    let Some(operation) = operation else {
+        return plain(StatusCode::BAD_REQUEST, "unknown operation: GetCACaps, GetCACert and PKIOperation are served here");
+    };
+    match operation {
+        Operation::GetCaCaps | Operation::GetCaCert if request.method() == Method::POST => method_not_allowed("GET, HEAD"),
+        Operation::GetCaCaps => capabilities(&edge.gateway, &named_or(edge, query, profile)),
+        Operation::GetCaCert => ca_certificates(&edge.gateway, &named_or(edge, query, profile)),
+        // RFC 8894 §4.7.1: only when the CA has a successor, which no issuer has.
+        Operation::GetNextCaCert => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
+        Operation::PkiOperation => pki_operation(edge, request, profile, peer, id).await,
+    }
+}
+
+fn operation(name: &str) -> Option<Operation> {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    if is("GetCACaps") {
+        Some(Operation::GetCaCaps)
+    } else if is("GetCACert") || is("GetCACertChain") {
+        Some(Operation::GetCaCert)
+    } else if is("GetNextCACert") {
+        Some(Operation::GetNextCaCert)
+    } else if is("PKIOperation") {
+        Some(Operation::PkiOperation)
+    } else {
+        None
+    }
+}
+
+/// The CA identifier in `message` chooses the profile only where it exactly names one: clients send `default`, `ca`, `0`, `CAIdentifier`, the
+/// trustpoint's name and other things that mean nothing here.
+fn named_or(edge: &DeviceEdge, query: &str, profile: ProfileName) -> ProfileName {
+    parameter(query, "message")
+        .and_then(|name| name.parse::<ProfileName>().ok())
+        .filter(|name| edge.gateway.authorities().profile(name).is_some())
+        .unwrap_or(profile)
+}
+
+/// The percent-decoded value of a query parameter. `+` stays what it is: this is base64, not a form.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        key.eq_ignore_ascii_case(name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
+    })
+}
+
+fn capabilities(gateway: &Gateway, profile: &ProfileName) -> Response<Full<Bytes>> {
+    count(profile, "get-ca-caps", gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into())))
+}
+
+fn ca_certificates(gateway: &Gateway, profile: &ProfileName) -> Response<Full<Bytes>> {
+    let answer = gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()));
+    count(profile, "get-ca-cert", answer)
+}
+
+fn count(
+    profile: &ProfileName,
+    operation: &'static str,
+    answer: Result<Response<Full<Bytes>>, ScepError>,
+) -> Response<Full<Bytes>> {
+    let result = if answer.is_ok() { "success" } else { "refused" };
+    count_request(profile, operation, result);
+    answer.unwrap_or_else(|error| refusal(&error))
+}
+
+fn count_request(profile: &ProfileName, operation: &'static str, result: &'static str) {
+    metrics::counter!(
+        metric::SCEP_REQUESTS,
+        "profile" => profile.to_string(), "operation" => operation, "result" => result
+    )
+    .increment(1);
+}
+
+fn refusal(error: &ScepError) -> Response<Full<Bytes>> {
+    match error {
+        ScepError::UnknownProfile => plain(StatusCode::NOT_FOUND, "no such profile"),
+        ScepError::BadRequest(text) => plain(StatusCode::BAD_REQUEST, text),
+        ScepError::Unavailable => overloaded(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the duration of a request is measured at its edge")]
+async fn pki_operation(
+    edge: &DeviceEdge,
+    request: Request<Incoming>,
+    profile: ProfileName,
+    peer: SocketAddr,
+    id: RequestId,
+) -> Response<Full<Bytes>> {
+    if edge.gateway.authorities().profile(&profile).is_none() {
+        return refusal(&ScepError::UnknownProfile);
+    }
+    let start = Instant::now();
+    let message = match message_of(edge, request).await {
+        Ok(message) => message,
+        Err(answer) => return answer,
+    };
+    let gateway = Arc::clone(&edge.gateway);
+    let origin = Origin { peer: peer.ip().to_string(), request: id };
+    let named = profile.clone();
+    let outcome = edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin)).await;
+    metrics::histogram!(metric::SCEP_DURATION).record(start.elapsed());
+    match outcome {
+        Ok(Ok(CertRep { body, operation, result })) => {
+            count_request(&profile, operation, result);
+            let mut answer = typed(MESSAGE_TYPE, body.into());
+            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            answer
+        }
+        Ok(Err(error)) => {
+            count_request(&profile, "pki-operation", "refused");
+            refusal(&error)
+        }
+        Err(BridgeError::Shed) => {
+            count_request(&profile, "pki-operation", "shed");
+            overloaded()
+        }
+        Err(BridgeError::Panicked) => {
+            count_request(&profile, "pki-operation", "internal");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+        }
+    }
+}
+
+/// The pkiMessage: the body of a POST (whatever its Content-Type: strongSwan sends none), or base64 in the query of a GET.
+async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Bytes, Response<Full<Bytes>>> {
+    if request.method() == Method::POST {
+        return body_of(edge, request, edge.max_message).await.map_err(|error| error.answer());
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let text = parameter(query, "message").ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is missing"))?;
+    let message = decode_base64(&text).ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is not base64"))?;
+    if message.len() > edge.max_message {
+        return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large"));
+    }
+    Ok(message.into())
+}
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Base64 as clients send it in a URL: line feeds every 64 characters (Cisco IOS), `+` raw (iOS) or turned into a space on the way, encoded twice
+/// (certmonger behind some proxies), the URL alphabet, without padding.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let once_more = text.contains('%').then(|| percent_decode_str(text).decode_utf8_lossy());
+    let standard: String = once_more
+        .as_deref()
+        .unwrap_or(text)
+        .chars()
+        .filter(|character| !matches!(character, '\r' | '\n' | '\t' | '='))
+        .map(|character| match character {
+            ' ' | '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    BASE64.decode(standard).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_every_client_decodes_alike() {
+        let wanted = Some(vec![0xfb, 0xef, 0xff, 0x01]);
+        for text in ["++//AQ==", "++//AQ", "  //AQ==", "--__AQ", "++//\nAQ==\r\n", "%2B%2B//AQ=="] {
+            assert_eq!(decode_base64(text), wanted, "{text:?}");
+        }
+        assert_eq!(decode_base64("++//A*"), None);
+    }
+
+    #[test]
+    fn a_plus_in_the_query_is_not_a_space() {
+        assert_eq!(parameter("operation=PKIOperation&message=a+b%2Bc%0A", "message").as_deref(), Some("a+b+c\n"));
+        assert_eq!(parameter("Operation=x", "operation").as_deref(), Some("x"));
+        assert_eq!(parameter("a=b", "operation"), None);
+    }
+}

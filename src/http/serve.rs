@@ -1,1 +1,227 @@
-//! LEAD is writing this file in /work/wt/http (branch http): see LEAD-NOTE.md at the top of this worktree. Do not write it.
+//! Accepting, limiting and draining connections: the same for every listener.
+
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
+
+use super::{device::DeviceEdge, ops::OpsEdge};
+
+/// Largest request head: a GET enrolment has 4 to 16 kB in its URL, and NDES administrators know limits of 64 kB.
+const MAX_HEAD: usize = 128 * 1024;
+
+/// Pause after `accept` failed (usually: out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Open connections; more wait in the kernel's queue.
+    pub connections: usize,
+    /// Time for the TLS handshake and for the head of a request; also how long an idle connection is kept.
+    pub head_timeout: Duration,
+    /// Time for the connections to finish their requests after shutdown was asked for.
+    pub drain_timeout: Duration,
+}
+
+/// Who is at the other end: an extension of every API request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A network peer.
+    Network(SocketAddr),
+    /// A process on this machine, by the credentials of its socket.
+    Local {
+        /// Its user id.
+        uid: u32,
+    },
+}
+
+/// Becomes true when the process should end.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// The listener of devices and gear: plain HTTP/1.0 and 1.1.
+pub async fn serve_device(listener: TcpListener, edge: Arc<DeviceEdge>, limits: ConnectionLimits, shutdown: Shutdown) {
+    let accept = || accept_tcp(&listener);
+    accept_loop("device", accept, limits, shutdown, move |stream, peer, connection| {
+        let edge = Arc::clone(&edge);
+        let answer = move |request| {
+            let edge = Arc::clone(&edge);
+            async move { edge.answer(request, peer).await }
+        };
+        connection.serve(stream, answer)
+    })
+    .await;
+}
+
+/// The listener of monitoring: metrics and health.
+pub async fn serve_ops(listener: TcpListener, edge: Arc<OpsEdge>, limits: ConnectionLimits, shutdown: Shutdown) {
+    let accept = || accept_tcp(&listener);
+    accept_loop("ops", accept, limits, shutdown, move |stream, _, connection| {
+        let edge = Arc::clone(&edge);
+        let answer = move |request| {
+            let edge = Arc::clone(&edge);
+            async move { edge.answer(&request).await }
+        };
+        connection.serve(stream, answer)
+    })
+    .await;
+}
+
+/// The API over HTTPS.
+pub async fn serve_api_tls(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    router: axum::Router,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) {
+    let accept = || accept_tcp(&listener);
+    accept_loop("admin", accept, limits, shutdown, move |stream, peer, connection| {
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        async move {
+            match timeout(limits.head_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => connection.serve_router(stream, Peer::Network(peer), router).await,
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+            }
+        }
+    })
+    .await;
+}
+
+/// The API over the local socket, for the command line.
+pub async fn serve_api_socket(
+    listener: UnixListener,
+    router: axum::Router,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) {
+    let accept = || async {
+        let (stream, _) = listener.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        Ok((stream, uid))
+    };
+    accept_loop("local", accept, limits, shutdown, move |stream, uid, connection| {
+        connection.serve_router(stream, Peer::Local { uid }, router.clone())
+    })
+    .await;
+}
+
+async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept().await?;
+    // Answers are written whole; waiting for more to send would only delay them.
+    stream.set_nodelay(true)?;
+    Ok((stream, peer))
+}
+
+/// Accepts until shutdown, then drains.
+async fn accept_loop<S, P, A, F>(
+    name: &'static str,
+    accept: impl Fn() -> A,
+    limits: ConnectionLimits,
+    mut shutdown: Shutdown,
+    mut handle: impl FnMut(S, P, Connection) -> F,
+) where
+    A: Future<Output = io::Result<(S, P)>>,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            _ = shutdown.wait_for(|ended| *ended) => break,
+            accepted = admit(&slots, &accept) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, slot)) => {
+                let connection = Connection { watcher: graceful.watcher(), head_timeout: limits.head_timeout };
+                let work = handle(stream, peer, connection);
+                tokio::spawn(async move {
+                    work.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(listener = name, %error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    if timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!(listener = name, "connections were still open when the time for draining ended");
+    }
+}
+
+/// Waits for a free slot, then for a connection.
+async fn admit<S, P, A>(slots: &Arc<Semaphore>, accept: &impl Fn() -> A) -> io::Result<(S, P, OwnedSemaphorePermit)>
+where
+    A: Future<Output = io::Result<(S, P)>>,
+{
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = accept().await?;
+    Ok((stream, peer, slot))
+}
+
+/// What a connection needs of its listener.
+struct Connection {
+    watcher: Watcher,
+    head_timeout: Duration,
+}
+
+impl Connection {
+    async fn serve<S, H, F>(self, stream: S, answer: H)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Fn(Request<Incoming>) -> F + Send + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let service = service_fn(move |request| {
+            let answer = answer(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let connection = self.builder().serve_connection(TokioIo::new(stream), service);
+        finished(self.watcher.watch(connection).await);
+    }
+
+    async fn serve_router<S>(self, stream: S, peer: Peer, router: axum::Router)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            router.clone().call(request)
+        });
+        let connection = self.builder().serve_connection(TokioIo::new(stream), service);
+        finished(self.watcher.watch(connection).await);
+    }
+
+    fn builder(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .max_buf_size(MAX_HEAD)
+            // Old clients close their sending half after the request and still want the answer.
+            .half_close(true);
+        builder
+    }
+}
+
+fn finished(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
