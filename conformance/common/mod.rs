@@ -1,0 +1,546 @@
+//! A gateway in memory and a SCEP client, for tests that go through the use cases: real keys, a real store, a clock that
+//! the test sets, no network.
+//!
+//! ```ignore
+//! let world = World::new(&[("device", r#"subject = "CN=$DEVICE_ID$""#)]);
+//! let device = world.register("SN1");
+//! let client = Client::new();
+//! let answer = client.enrol(&world, "device", &client.csr("CN=x", Some(&world.ticket("device", &device))));
+//! assert_eq!(answer.status, PkiStatus::Success);
+//! ```
+
+#![allow(dead_code, reason = "each test target uses its own part of this module")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use certgate::{
+    adapters::{
+        keys::{KeyEncryptionKey, SoftwareKeyring, software},
+        store::RedbStore,
+        system::SystemRandomSource,
+    },
+    domain::{
+        access::{Actor, Authed, Caller, Permission, Role},
+        binding::Binding,
+        certificate::CertificateRecord,
+        crl::CrlPolicy,
+        device::{Device, Registration},
+        enrol::Enrolment,
+        status::{Cause, CauseKey, CauseKind, Effect},
+    },
+    ports::{Clock, Decrypter, Random, Signer, StoreError, Tx, View},
+    service::{
+        Gateway, GatewaySettings, Ports,
+        bootstrap::{self, Made, Plan},
+        profile::ConfiguredProfile,
+        scep::{CertRep, Origin, ScepError},
+        ticket::NewTicket,
+    },
+    types::{
+        CertificateId, ContentCipher, DeviceId, DigestAlgorithm, IssuerId, KeyAlgorithm, KeyTransport,
+        RequestId, RevocationReason, Secret, SerialNumber, Timestamp, TransactionId, Validity,
+    },
+    wire::{
+        csr::CsrSpec,
+        scep::{
+            Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal,
+        },
+        x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, PublicKey},
+    },
+};
+
+/// Where the clock of every world starts.
+pub const START: &str = "2027-01-15T08:00:00Z";
+/// A day.
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// A clock that stands still until it is moved.
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// Moves it forward.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// How a world differs from the usual one.
+pub struct WorldOptions {
+    /// The key of root and issuing CA.
+    pub ca_key: KeyAlgorithm,
+    /// Settings of the gateway.
+    pub settings: GatewaySettings,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self { ca_key: KeyAlgorithm::P256, settings: GatewaySettings::default() }
+    }
+}
+
+/// An initialised gateway in memory.
+pub struct World {
+    /// What it stands on.
+    pub ports: Ports,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// What was made at initialisation.
+    pub made: Made,
+    profiles: Vec<ConfiguredProfile>,
+}
+
+impl World {
+    /// A world with these profiles, each a name and the TOML under `[profile.NAME]`.
+    pub fn new(profiles: &[(&str, &str)]) -> Self {
+        Self::with(WorldOptions::default(), profiles)
+    }
+
+    /// [`World::new`] with options.
+    pub fn with(options: WorldOptions, profiles: &[(&str, &str)]) -> Self {
+        let clock = Arc::new(ManualClock(AtomicU64::new(START.parse::<Timestamp>().unwrap().unix())));
+        let ports = Ports {
+            store: Arc::new(RedbStore::in_memory().unwrap()),
+            keyring: Arc::new(SoftwareKeyring::new(KeyEncryptionKey::new([7; 32], "test".to_owned()))),
+            clock: clock.clone(),
+            random: Arc::new(SystemRandomSource::default()),
+        };
+        let profiles: Vec<_> = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
+        let made = bootstrap::initialise(&ports, &plan(&options, profiles.clone())).unwrap();
+        let gateway = Arc::new(Gateway::open(ports.clone(), options.settings, &profiles).unwrap());
+        Self { ports, clock, gateway, made, profiles }
+    }
+
+    /// The same store and keys under a gateway with other settings, as after a restart.
+    #[must_use]
+    pub fn restarted(self, settings: GatewaySettings) -> Self {
+        let gateway = Gateway::open(self.ports.clone(), settings, &self.profiles).unwrap();
+        Self { gateway: Arc::new(gateway), ..self }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// An owner's proof of permission.
+    pub fn authed<P: Permission>(&self) -> Authed<P> {
+        let request = RequestId::from_random([1; 16]);
+        Caller { actor: Actor::Local { uid: 0 }, role: Role::Owner, request }.prove().unwrap()
+    }
+
+    /// Reads the store.
+    pub fn read<R>(&self, work: impl FnOnce(&dyn View) -> Result<R, StoreError>) -> R {
+        self.ports.store.read(work).unwrap()
+    }
+
+    /// Writes the store behind the gateway's back.
+    pub fn write<R>(&self, work: impl FnMut(&mut dyn Tx) -> Result<R, StoreError>) -> R {
+        self.ports.store.write(work).unwrap()
+    }
+
+    /// Registers a device without identities.
+    pub fn register(&self, id: &str) -> DeviceId {
+        let device = Device::new(id.parse().unwrap(), Registration::default(), self.now()).unwrap();
+        self.write(|tx| tx.put_device(&device));
+        device.id
+    }
+
+    /// A fresh one-time ticket for a device.
+    pub fn ticket(&self, profile: &str, device: &DeviceId) -> Secret {
+        let wanted = NewTicket {
+            profile: profile.parse().unwrap(),
+            device: Some(device.clone()),
+            user: None,
+            lifetime: None,
+            uses: None,
+        };
+        self.gateway.create_ticket(&self.authed(), &wanted).unwrap().secret
+    }
+
+    /// The certificate of an issuer.
+    pub fn issuer(&self, id: &str) -> Certificate {
+        let id: IssuerId = id.parse().unwrap();
+        self.gateway.authorities().issuer(&id).unwrap().certificate.clone()
+    }
+
+    /// The message certificate that GetCACert hands out.
+    pub fn message_certificate(&self, profile: &str) -> Certificate {
+        self.ca_certificates(profile).remove(0)
+    }
+
+    /// What GetCACert hands out.
+    pub fn ca_certificates(&self, profile: &str) -> Vec<Certificate> {
+        let answer = self.gateway.ca_certificates(&profile.parse().unwrap()).unwrap();
+        assert_eq!(answer.content_type, "application/x-x509-ca-ra-cert");
+        Degenerate::from_ber(&answer.body).unwrap().certificates
+    }
+
+    /// PKIOperation.
+    pub fn pki_operation(&self, profile: &str, message: &[u8]) -> Result<CertRep, ScepError> {
+        let origin = Origin { peer: "192.0.2.7".to_owned(), request: self.gateway.new_request() };
+        self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin)
+    }
+
+    /// The stored record of a certificate.
+    pub fn record(&self, certificate: &Certificate) -> CertificateRecord {
+        self.read(|view| view.certificate_by_fingerprint(&certificate.fingerprint())).expect("it is recorded")
+    }
+
+    /// What a certificate is bound to.
+    pub fn bindings(&self, certificate: &Certificate) -> Vec<Binding> {
+        let id = self.record(certificate).id;
+        self.read(|view| view.bindings(&id))
+    }
+
+    /// The enrolment that led to a certificate.
+    pub fn enrolment_of(&self, certificate: &Certificate) -> Enrolment {
+        let id = self.record(certificate).enrolment.expect("an enrolment led to it");
+        self.read(|view| view.enrolment(&id)).expect("it is recorded")
+    }
+
+    /// How many certificates of devices and users there are.
+    pub fn leaves(&self) -> usize {
+        let page = certgate::ports::store::Page::<CertificateId>::first(10_000);
+        let leaf = |record: &CertificateRecord| record.enrolment.is_some();
+        self.read(|view| view.certificates(&page)).iter().filter(|record| leaf(record)).count()
+    }
+
+    /// Gives a certificate a cause, behind the gateway's back.
+    pub fn put_cause(&self, certificate: &Certificate, effect: Effect) {
+        let cause = Cause {
+            key: CauseKey { kind: CauseKind::Manual, reference: "test".to_owned() },
+            effect,
+            since: self.now(),
+            invalidity_date: None,
+            actor: "test".to_owned(),
+            note: String::new(),
+        };
+        let id = self.record(certificate).id;
+        self.write(|tx| tx.put_cause(&id, &cause));
+    }
+
+    /// Revokes a certificate, behind the gateway's back.
+    pub fn revoke(&self, certificate: &Certificate) {
+        self.put_cause(certificate, Effect::Revoke { reason: RevocationReason::KeyCompromise });
+    }
+}
+
+fn profile(name: &str, toml: &str) -> ConfiguredProfile {
+    ConfiguredProfile { name: name.parse().unwrap(), spec: toml::from_str(toml).unwrap() }
+}
+
+fn plan(options: &WorldOptions, profiles: Vec<ConfiguredProfile>) -> Plan {
+    Plan {
+        root_name: "CN=Test Root,O=Test".to_owned(),
+        issuing_name: "CN=Test Issuing CA,O=Test".to_owned(),
+        root_key: options.ca_key,
+        issuing_key: options.ca_key,
+        digest: DigestAlgorithm::Sha256,
+        root_years: 10,
+        issuing_years: 5,
+        public_url: "http://pki.test.example".to_owned(),
+        crl_policy: CrlPolicy { lifetime: 604_800, period: 86_400, debounce: 5, keep_expired: 604_800 },
+        system: options.settings.system,
+        server_names: options.settings.server_names.clone(),
+        profiles,
+    }
+}
+
+/// A SCEP client with an RSA-2048 key.
+#[derive(Clone)]
+pub struct Client {
+    signer: Arc<dyn Signer>,
+    decrypter: Arc<dyn Decrypter>,
+    /// What it signs its messages with: self-signed, or one that it was given.
+    pub identity: Certificate,
+    /// The transactionID of its messages.
+    pub transaction: TransactionId,
+}
+
+/// How a message is built.
+#[derive(Clone)]
+pub struct MessageOptions {
+    /// messageType.
+    pub kind: MessageType,
+    /// Of the envelope.
+    pub cipher: ContentCipher,
+    /// Of the envelope.
+    pub transport: KeyTransport,
+    /// Of the signature.
+    pub digest: DigestAlgorithm,
+}
+
+impl Default for MessageOptions {
+    fn default() -> Self {
+        Self {
+            kind: MessageType::PkcsReq,
+            cipher: ContentCipher::Aes128Cbc,
+            transport: KeyTransport::Pkcs1,
+            digest: DigestAlgorithm::Sha256,
+        }
+    }
+}
+
+impl From<MessageType> for MessageOptions {
+    fn from(kind: MessageType) -> Self {
+        Self { kind, ..Self::default() }
+    }
+}
+
+/// A CertRep, opened.
+#[derive(Debug)]
+pub struct Answer {
+    /// pkiStatus.
+    pub status: PkiStatus,
+    /// failInfo.
+    pub fail_info: Option<FailInfo>,
+    /// failInfoText.
+    pub fail_info_text: Option<String>,
+    /// Who signed it.
+    pub signer: Certificate,
+    /// With which digest.
+    pub digest: DigestAlgorithm,
+    /// senderNonce.
+    pub sender_nonce: Vec<u8>,
+    /// How its envelope is encrypted.
+    pub cipher: Option<ContentCipher>,
+    /// How its content key is wrapped.
+    pub transport: Option<KeyTransport>,
+    /// Of the degenerate SignedData.
+    pub certificates: Vec<Certificate>,
+    /// Of the degenerate SignedData.
+    pub crls: Vec<certgate::wire::crl::Crl>,
+    /// The answer for metrics.
+    pub rep: CertRep,
+}
+
+impl Answer {
+    /// The one certificate of a SUCCESS.
+    pub fn certificate(&self) -> &Certificate {
+        assert_eq!(self.status, PkiStatus::Success, "{:?} {:?}", self.fail_info, self.fail_info_text);
+        self.certificates.first().expect("SUCCESS carries the certificate")
+    }
+
+    /// The failInfo of a FAILURE.
+    pub fn failure(&self) -> FailInfo {
+        assert_eq!(self.status, PkiStatus::Failure);
+        self.fail_info.expect("FAILURE has failInfo")
+    }
+}
+
+impl Client {
+    /// A client with a fresh key, a self-signed certificate and a transactionID of its own.
+    pub fn new() -> Self {
+        let (signer, decrypter) = rsa_key();
+        let identity = self_signed(signer.as_ref(), "CN=SCEP SIGNER");
+        Self { transaction: transaction_of(signer.public_key()), signer, decrypter, identity }
+    }
+
+    /// The same key with another certificate.
+    #[must_use]
+    pub fn with_identity(&self, identity: &Certificate) -> Self {
+        Self { identity: identity.clone(), ..self.clone() }
+    }
+
+    /// The same client in another transaction.
+    #[must_use]
+    pub fn in_transaction(&self, transaction: &str) -> Self {
+        Self { transaction: transaction.parse().unwrap(), ..self.clone() }
+    }
+
+    /// Its key.
+    pub fn public_key(&self) -> &PublicKey {
+        self.signer.public_key()
+    }
+
+    /// A request for its own key.
+    pub fn csr(&self, subject: &str, challenge: Option<&Secret>) -> Vec<u8> {
+        self.csr_with(subject, &[], challenge)
+    }
+
+    /// A request with subjectAltNames.
+    pub fn csr_with(&self, subject: &str, names: &[GeneralName], challenge: Option<&Secret>) -> Vec<u8> {
+        request_for(self.signer.as_ref(), subject, names, challenge)
+    }
+
+    /// A pkiMessage to `recipient`.
+    pub fn message(&self, recipient: &Certificate, options: &MessageOptions, payload: &[u8]) -> Vec<u8> {
+        let envelope = envelope(payload, recipient, options);
+        self.sign_message(options, envelope)
+    }
+
+    /// A pkiMessage with this content.
+    pub fn sign_message(&self, options: &MessageOptions, content: Vec<u8>) -> Vec<u8> {
+        let specification = RequestSpec {
+            message_type: options.kind,
+            transaction_id: &self.transaction,
+            sender_nonce: random(),
+            content,
+            signer: &self.identity,
+            digest: options.digest,
+        };
+        let unsigned = specification.unsigned(self.signer.algorithm().signature(options.digest)).unwrap();
+        let signature = self.signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
+        unsigned.finish(&signature).unwrap()
+    }
+
+    /// Sends a payload and opens the answer.
+    pub fn ask(
+        &self,
+        world: &World,
+        profile: &str,
+        options: impl Into<MessageOptions>,
+        payload: &[u8],
+    ) -> Answer {
+        let message = self.message(&world.message_certificate(profile), &options.into(), payload);
+        self.send(world, profile, &message)
+    }
+
+    /// PKCSReq.
+    pub fn enrol(&self, world: &World, profile: &str, csr: &[u8]) -> Answer {
+        self.ask(world, profile, MessageType::PkcsReq, csr)
+    }
+
+    /// RenewalReq.
+    pub fn renew(&self, world: &World, profile: &str, csr: &[u8]) -> Answer {
+        self.ask(world, profile, MessageType::RenewalReq, csr)
+    }
+
+    /// Sends a message and opens the answer, which must be a CertRep to this message.
+    pub fn send(&self, world: &World, profile: &str, message: &[u8]) -> Answer {
+        let rep = world.pki_operation(profile, message).expect("a CertRep");
+        self.open(message, rep)
+    }
+
+    /// Opens an answer: its signature, its attributes (RFC 8894 §3.2.1) and, of a SUCCESS, its envelope.
+    pub fn open(&self, request: &[u8], rep: CertRep) -> Answer {
+        let request = PkiMessage::from_ber(request).unwrap();
+        let message = PkiMessage::from_ber(&rep.body).expect("a pkiMessage");
+        assert_eq!(message.message_type(), Some(MessageType::CertRep));
+        assert_eq!(message.transaction_id(), request.transaction_id());
+        assert_eq!(message.sender_nonce().len(), 16);
+        let verified = message.verify().expect("a signed CertRep");
+        let reply = verified.reply().expect("the attributes of a CertRep");
+        assert_eq!(reply.recipient_nonce, request.sender_nonce());
+        let mut answer = Answer {
+            status: reply.status,
+            fail_info: reply.fail_info,
+            fail_info_text: reply.fail_info_text,
+            signer: verified.signer().clone(),
+            digest: verified.digest(),
+            sender_nonce: verified.message().sender_nonce().to_vec(),
+            cipher: None,
+            transport: None,
+            certificates: Vec::new(),
+            crls: Vec::new(),
+            rep,
+        };
+        if answer.status == PkiStatus::Success {
+            let envelope = verified.envelope().expect("SUCCESS has an envelope");
+            let recipient = envelope.recipient_for(&self.identity).expect("it is for us");
+            let key = self.decrypter.decrypt(recipient.transport, &recipient.encrypted_key).unwrap();
+            let payload = envelope.open(&key).unwrap();
+            let degenerate = Degenerate::from_ber(payload.expose()).unwrap();
+            answer.cipher = Some(envelope.cipher);
+            answer.transport = Some(recipient.transport);
+            answer.certificates = degenerate.certificates;
+            answer.crls = degenerate.crls;
+        } else {
+            // RFC 8894 §3.3.2.2, §3.3.2.3.
+            assert!(verified.envelope().is_err(), "FAILURE and PENDING have no envelope");
+        }
+        answer
+    }
+}
+
+/// An RSA-2048 key that signs and unwraps.
+fn rsa_key() -> (Arc<dyn Signer>, Arc<dyn Decrypter>) {
+    let pkcs8 = software::generate_pkcs8(KeyAlgorithm::Rsa2048).unwrap();
+    (
+        Arc::new(software::SoftwareSigner::from_pkcs8(pkcs8.expose()).unwrap()),
+        Arc::new(software::SoftwareDecrypter::from_pkcs8(pkcs8.expose()).unwrap()),
+    )
+}
+
+/// A signer with a fresh key of this kind.
+pub fn signer(algorithm: KeyAlgorithm) -> Arc<dyn Signer> {
+    let pkcs8 = software::generate_pkcs8(algorithm).unwrap();
+    Arc::new(software::SoftwareSigner::from_pkcs8(pkcs8.expose()).unwrap())
+}
+
+/// A certification request.
+pub fn request_for(
+    signer: &dyn Signer,
+    subject: &str,
+    names: &[GeneralName],
+    challenge: Option<&Secret>,
+) -> Vec<u8> {
+    let specification = CsrSpec {
+        subject: if subject.is_empty() { Default::default() } else { subject.parse().unwrap() },
+        public_key: signer.public_key().clone(),
+        subject_alt_names: names.to_vec(),
+        challenge_password: challenge.cloned(),
+    };
+    let unsigned =
+        specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
+    unsigned.finish(&signature).unwrap()
+}
+
+/// An EnvelopedData.
+pub fn envelope(payload: &[u8], recipient: &Certificate, options: &MessageOptions) -> Vec<u8> {
+    let content_key = random::<32>()[..options.cipher.key_len()].to_vec();
+    let randomness = EnvelopeRandom { content_key: Secret::new(content_key), iv: random() };
+    seal(payload, recipient, options.cipher, options.transport, &randomness).unwrap()
+}
+
+/// A self-signed certificate, valid from a day before the clock's start for ten years.
+pub fn self_signed(signer: &dyn Signer, subject: &str) -> Certificate {
+    let start: Timestamp = START.parse().unwrap();
+    let specification = CertificateSpec {
+        serial: SerialNumber::from_random(random()),
+        issuer: subject.parse().unwrap(),
+        subject: subject.parse().unwrap(),
+        validity: Validity { not_before: start.minus(DAY), not_after: start.plus(DAY * 3650) },
+        public_key: signer.public_key().clone(),
+        authority_key_identifier: None,
+        ca: None,
+        key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
+        extended_key_usage: Vec::new(),
+        subject_alt_names: Vec::new(),
+        crl_urls: Vec::new(),
+        ocsp_urls: Vec::new(),
+        ca_issuers_urls: Vec::new(),
+        ocsp_no_check: false,
+        microsoft_sid: None,
+    };
+    let unsigned =
+        specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
+    Certificate::from_der(&unsigned.finish(&signature).unwrap()).unwrap()
+}
+
+/// As Apple and strongSwan derive it: the hexadecimal SHA-1 of the key.
+fn transaction_of(key: &PublicKey) -> TransactionId {
+    key.key_identifier().iter().map(|byte| format!("{byte:02X}")).collect::<String>().parse().unwrap()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandomSource::default().fill(&mut bytes);
+    bytes
+}
