@@ -11,7 +11,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -19,6 +22,7 @@ use std::{
 use certgate::app::{
     config::Kek,
     settings::{Endpoint, Settings},
+    systemd::{SocketError, Sockets},
 };
 
 /// What `systemd-analyze security` may give at most. 10 is an unprotected root service; below 2 it says "OK".
@@ -169,4 +173,36 @@ fn account_and_directories_are_those_of_the_service() {
     if let Some(output) = run("systemd-sysusers", &["--dry-run", path("sysusers.conf").to_str().unwrap()]) {
         assert!(output.status.success(), "{}", text(&output));
     }
+}
+
+/// Starts [`started_by_a_service_manager`] as the service manager would: the socket is there before the process is.
+#[test]
+fn passed_socket_is_taken_by_its_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "started_by_a_service_manager", "--ignored", "--test-threads=1"])
+        .envs([("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0"), ("LISTEN_FDNAMES", "device")])
+        .env_remove("LISTEN_PID")
+        .stdin(OwnedFd::from(listener))
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", text(&child));
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "served");
+}
+
+#[test]
+#[ignore = "runs as the child of passed_socket_is_taken_by_its_name"]
+fn started_by_a_service_manager() {
+    let mut sockets = Sockets::from_environment();
+    let error = sockets.take("admin").unwrap_err();
+    assert_eq!(error.to_string(), "systemd passed no socket named \"admin\"; it passed: device");
+    let listeners = sockets.take("device").unwrap();
+    assert!(matches!(sockets.take("device"), Err(SocketError::NotPassed { .. })), "each only once");
+    assert!(env::var_os("LISTEN_FDS").is_none(), "children do not inherit it");
+    // The client is waiting already, so a non-blocking socket has it at once.
+    listeners[0].accept().unwrap().0.write_all(b"served").unwrap();
+    assert!(listeners[0].accept().is_err(), "the socket does not block");
 }

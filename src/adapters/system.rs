@@ -24,7 +24,10 @@ impl Clock for SystemClock {
 pub struct SystemRandomSource(SystemRandom);
 
 impl Random for SystemRandomSource {
-    #[expect(clippy::expect_used, reason = "AWS-LC aborts the process rather than fail here; going on without randomness is not an option")]
+    #[expect(
+        clippy::expect_used,
+        reason = "AWS-LC aborts the process rather than fail here; going on without randomness is not an option"
+    )]
     fn fill(&self, bytes: &mut [u8]) {
         self.0.fill(bytes).expect("the system's random source works");
     }

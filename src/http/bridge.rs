@@ -58,8 +58,7 @@ impl fmt::Debug for Bridge {
 impl Bridge {
     /// A pool named `name` (in metrics and thread names) of `workers` threads, with at most `waiters` calls in line.
     pub fn start(name: &'static str, workers: usize, waiters: usize) -> std::io::Result<Self> {
-        let line =
-            Arc::new(Line { name, bound: waiters, state: Mutex::default(), arrived: Condvar::new() });
+        let line = Arc::new(Line { name, bound: waiters, state: Mutex::default(), arrived: Condvar::new() });
         for number in 0..workers.max(1) {
             let line = Arc::clone(&line);
             thread::Builder::new().name(format!("{name}-{number}")).spawn(move || line.work())?;

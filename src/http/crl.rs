@@ -22,7 +22,11 @@ use crate::{
 const MAX_AGE: u64 = 300;
 
 /// `{issuer}.crl` in DER, `{issuer}.pem` in PEM.
-pub(super) fn revocation_list(gateway: &Gateway, request: &Request<Incoming>, file: &str) -> Response<Full<Bytes>> {
+pub(super) fn revocation_list(
+    gateway: &Gateway,
+    request: &Request<Incoming>,
+    file: &str,
+) -> Response<Full<Bytes>> {
     if request.method() == Method::POST {
         return method_not_allowed("GET, HEAD");
     }
@@ -62,7 +66,11 @@ fn is_known(request: &Request<Incoming>, etag: &str, crl: &PublishedCrl) -> bool
 }
 
 /// `{issuer}.cer` in DER, `{issuer}.pem` in PEM.
-pub(super) fn ca_certificate(gateway: &Gateway, request: &Request<Incoming>, file: &str) -> Response<Full<Bytes>> {
+pub(super) fn ca_certificate(
+    gateway: &Gateway,
+    request: &Request<Incoming>,
+    file: &str,
+) -> Response<Full<Bytes>> {
     if request.method() == Method::POST {
         return method_not_allowed("GET, HEAD");
     }
@@ -72,7 +80,9 @@ pub(super) fn ca_certificate(gateway: &Gateway, request: &Request<Incoming>, fil
     let der = authority.certificate.as_der();
     match form {
         "cer" => typed("application/pkix-cert", Bytes::copy_from_slice(der)),
-        "pem" => to_pem("CERTIFICATE", der).map_or_else(not_found, |text| typed("application/x-pem-file", text)),
+        "pem" => {
+            to_pem("CERTIFICATE", der).map_or_else(not_found, |text| typed("application/x-pem-file", text))
+        }
         _ => not_found(),
     }
 }

@@ -40,7 +40,11 @@ impl fmt::Debug for DeviceEdge {
 
 impl DeviceEdge {
     /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Full<Bytes>> {
         if let Some(answer) = ocsp::from_cache(&self, &request) {
             return answer;
         }
@@ -93,7 +97,11 @@ impl BodyError {
 }
 
 /// The whole body, of at most `limit` bytes, within the edge's time.
-pub(super) async fn body_of(edge: &DeviceEdge, request: Request<Incoming>, limit: usize) -> Result<Bytes, BodyError> {
+pub(super) async fn body_of(
+    edge: &DeviceEdge,
+    request: Request<Incoming>,
+    limit: usize,
+) -> Result<Bytes, BodyError> {
     match timeout(edge.body_timeout, Limited::new(request.into_body(), limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),

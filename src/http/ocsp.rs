@@ -36,7 +36,11 @@ pub(super) fn from_cache(edge: &DeviceEdge, request: &Request<Incoming>) -> Opti
 }
 
 /// Answers any request to `/ocsp`; `below` is the path behind it. The HTTP status is 200 for OCSP errors too: clients read the body.
-pub(super) async fn answer(edge: &DeviceEdge, request: Request<Incoming>, below: &str) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    edge: &DeviceEdge,
+    request: Request<Incoming>,
+    below: &str,
+) -> Response<Full<Bytes>> {
     let if_none_match = request.headers().get(IF_NONE_MATCH).cloned();
     let der = if request.method() == Method::POST {
         match body_of(edge, request, MAX_REQUEST).await {
@@ -79,7 +83,11 @@ fn request_of_path(path: &str) -> Option<Vec<u8>> {
     OcspRequest::decode_get(encoded).ok()
 }
 
-fn respond(edge: &DeviceEdge, answer: &OcspAnswer, if_none_match: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+fn respond(
+    edge: &DeviceEdge,
+    answer: &OcspAnswer,
+    if_none_match: Option<&HeaderValue>,
+) -> Response<Full<Bytes>> {
     metrics::counter!(metric::OCSP_REQUESTS, "result" => answer.result).increment(1);
     let mut response = typed(RESPONSE_TYPE, answer.body.clone());
     let headers = response.headers_mut();

@@ -42,11 +42,13 @@ pub(super) fn profile_of_path(gateway: &Gateway, path: &str) -> Option<ProfileNa
         return named.split('/').next().and_then(|name| name.parse().ok());
     }
     let path = path.to_ascii_lowercase();
-    let default = path == "/scep" || path == "/scep/" || path.starts_with(NDES_PATH) || path.starts_with(CGI_PATH);
+    let default =
+        path == "/scep" || path == "/scep/" || path.starts_with(NDES_PATH) || path.starts_with(CGI_PATH);
     if default { gateway.default_profile() } else { None }
 }
 
-/// One operation.
+/// One operation, as RFC 8894 §4 names it.
+#[expect(clippy::enum_variant_names, reason = "PKIOperation is its name")]
 enum Operation {
     GetCaCaps,
     GetCaCert,
@@ -70,10 +72,15 @@ pub(super) async fn answer(
         None => None,
     };
     let Some(operation) = operation else {
-        return plain(StatusCode::BAD_REQUEST, "unknown operation: GetCACaps, GetCACert and PKIOperation are served here");
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "unknown operation: GetCACaps, GetCACert and PKIOperation are served here",
+        );
     };
     match operation {
-        Operation::GetCaCaps | Operation::GetCaCert if request.method() == Method::POST => method_not_allowed("GET, HEAD"),
+        Operation::GetCaCaps | Operation::GetCaCert if request.method() == Method::POST => {
+            method_not_allowed("GET, HEAD")
+        }
         Operation::GetCaCaps => capabilities(&edge.gateway, &named_or(edge, query, profile)),
         Operation::GetCaCert => ca_certificates(&edge.gateway, &named_or(edge, query, profile)),
         // RFC 8894 §4.7.1: only when the CA has a successor, which no issuer has.
@@ -115,11 +122,16 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 fn capabilities(gateway: &Gateway, profile: &ProfileName) -> Response<Full<Bytes>> {
-    count(profile, "get-ca-caps", gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into())))
+    count(
+        profile,
+        "get-ca-caps",
+        gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into())),
+    )
 }
 
 fn ca_certificates(gateway: &Gateway, profile: &ProfileName) -> Response<Full<Bytes>> {
-    let answer = gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()));
+    let answer =
+        gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()));
     count(profile, "get-ca-cert", answer)
 }
 
@@ -169,7 +181,8 @@ async fn pki_operation(
     let origin = Origin { peer: peer.ip().to_string(), request: id };
     let named = profile.clone();
     let outcome = edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin)).await;
-    metrics::histogram!(metric::SCEP_DURATION).record(start.elapsed());
+    metrics::histogram!(metric::SCEP_REQUEST_DURATION, "operation" => "pki-operation")
+        .record(start.elapsed());
     match outcome {
         Ok(Ok(CertRep { body, operation, result })) => {
             count_request(&profile, operation, result);
@@ -198,8 +211,10 @@ async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Byt
         return body_of(edge, request, edge.max_message).await.map_err(|error| error.answer());
     }
     let query = request.uri().query().unwrap_or_default();
-    let text = parameter(query, "message").ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is missing"))?;
-    let message = decode_base64(&text).ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is not base64"))?;
+    let text = parameter(query, "message")
+        .ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is missing"))?;
+    let message =
+        decode_base64(&text).ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is not base64"))?;
     if message.len() > edge.max_message {
         return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large"));
     }
@@ -246,7 +261,10 @@ mod tests {
 
     #[test]
     fn a_plus_in_the_query_is_not_a_space() {
-        assert_eq!(parameter("operation=PKIOperation&message=a+b%2Bc%0A", "message").as_deref(), Some("a+b+c\n"));
+        assert_eq!(
+            parameter("operation=PKIOperation&message=a+b%2Bc%0A", "message").as_deref(),
+            Some("a+b+c\n")
+        );
         assert_eq!(parameter("Operation=x", "operation").as_deref(), Some("x"));
         assert_eq!(parameter("a=b", "operation"), None);
     }

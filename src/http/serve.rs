@@ -53,7 +53,12 @@ pub enum Peer {
 pub type Shutdown = watch::Receiver<bool>;
 
 /// The listener of devices and gear: plain HTTP/1.0 and 1.1.
-pub async fn serve_device(listener: TcpListener, edge: Arc<DeviceEdge>, limits: ConnectionLimits, shutdown: Shutdown) {
+pub async fn serve_device(
+    listener: TcpListener,
+    edge: Arc<DeviceEdge>,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) {
     let accept = || accept_tcp(&listener);
     accept_loop("device", accept, limits, shutdown, move |stream, peer, connection| {
         let edge = Arc::clone(&edge);
@@ -67,7 +72,12 @@ pub async fn serve_device(listener: TcpListener, edge: Arc<DeviceEdge>, limits: 
 }
 
 /// The listener of monitoring: metrics and health.
-pub async fn serve_ops(listener: TcpListener, edge: Arc<OpsEdge>, limits: ConnectionLimits, shutdown: Shutdown) {
+pub async fn serve_ops(
+    listener: TcpListener,
+    edge: Arc<OpsEdge>,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) {
     let accept = || accept_tcp(&listener);
     accept_loop("ops", accept, limits, shutdown, move |stream, _, connection| {
         let edge = Arc::clone(&edge);
@@ -147,7 +157,8 @@ async fn accept_loop<S, P, A, F>(
         };
         match accepted {
             Ok((stream, peer, slot)) => {
-                let connection = Connection { watcher: graceful.watcher(), head_timeout: limits.head_timeout };
+                let connection =
+                    Connection { watcher: graceful.watcher(), head_timeout: limits.head_timeout };
                 let work = handle(stream, peer, connection);
                 tokio::spawn(async move {
                     work.await;
@@ -166,7 +177,10 @@ async fn accept_loop<S, P, A, F>(
 }
 
 /// Waits for a free slot, then for a connection.
-async fn admit<S, P, A>(slots: &Arc<Semaphore>, accept: &impl Fn() -> A) -> io::Result<(S, P, OwnedSemaphorePermit)>
+async fn admit<S, P, A>(
+    slots: &Arc<Semaphore>,
+    accept: &impl Fn() -> A,
+) -> io::Result<(S, P, OwnedSemaphorePermit)>
 where
     A: Future<Output = io::Result<(S, P)>>,
 {

@@ -102,7 +102,7 @@ pub(crate) fn signature(oid: &[u8], digest: DigestAlgorithm) -> Option<Signature
 
 /// The AlgorithmIdentifier that a SignerInfo declares.
 ///
-/// For RSA it is `rsaEncryption`: strongSwan 5.9 and the old clients that the design follows refuse `shaXXXWithRSA` there.
+/// For RSA it is `rsaEncryption`: strongSwan 5.9.8 refuses `shaXXXWithRSA` there, and every other client takes both.
 pub(crate) fn signer_info_signature(algorithm: SignatureAlgorithm) -> Vec<u8> {
     match algorithm {
         SignatureAlgorithm::RsaPkcs1(_) => writer::algorithm_null(oid::RSA_ENCRYPTION),

@@ -16,7 +16,8 @@ mod write;
 mod tests;
 
 pub use super::cms::{
-    CannotOpen, Envelope, EnvelopeError, EnvelopeRandom, MAX_RECIPIENTS, Recipient, RecipientId, SealError, seal,
+    CannotOpen, Envelope, EnvelopeError, EnvelopeRandom, MAX_RECIPIENTS, Recipient, RecipientId, SealError,
+    seal,
 };
 pub use message::{MAX_NONCE, MessageCheckError, NotPkiMessage, PkiMessage, ReplyAttributes, VerifiedPki};
 pub use payload::{Degenerate, IssuerAndSerialNumber, IssuerAndSubject};
@@ -104,7 +105,8 @@ pub enum FailInfo {
 }
 
 impl FailInfo {
-    const ALL: [Self; 5] = [Self::BadAlg, Self::BadMessageCheck, Self::BadRequest, Self::BadTime, Self::BadCertId];
+    const ALL: [Self; 5] =
+        [Self::BadAlg, Self::BadMessageCheck, Self::BadRequest, Self::BadTime, Self::BadCertId];
 
     /// The number of RFC 8894 §3.2.1.4.
     pub const fn code(self) -> u8 {

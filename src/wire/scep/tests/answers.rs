@@ -6,7 +6,7 @@ use crate::{
     wire::{
         cms::signed::SignedData,
         der::reader::{Element, Reader},
-        x509::Name,
+        x509::{CannotEncrypt, CertificateSpec, KeyUsage, Name, PublicKey},
     },
 };
 
@@ -193,4 +193,50 @@ fn rejects_payloads_of_another_shape() {
     }
     let serial_zero = [0x30, 5, 0x30, 0, 2, 1, 0];
     assert!(IssuerAndSerialNumber::from_ber(&serial_zero).is_err());
+}
+
+#[test]
+fn a_signer_with_an_elliptic_key_verifies_but_cannot_be_answered_with_an_envelope() {
+    use aws_lc_rs::{
+        encoding::AsDer,
+        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+    };
+    let algorithm = SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha256);
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let sign = |unsigned: Unsigned| {
+        let signature = key.sign(&SystemRandom::new(), unsigned.to_be_signed()).unwrap();
+        unsigned.finish(signature.as_ref()).unwrap()
+    };
+    let name: Name = "CN=elliptic".parse().unwrap();
+    let certificate = CertificateSpec {
+        serial: SerialNumber::from_magnitude(&[1]).unwrap(),
+        issuer: name.clone(),
+        subject: name,
+        validity: message_ca().validity(),
+        public_key: PublicKey::from_spki(key.public_key().as_der().unwrap().as_ref()).unwrap(),
+        authority_key_identifier: None,
+        ca: None,
+        key_usage: KeyUsage::DIGITAL_SIGNATURE,
+        extended_key_usage: Vec::new(),
+        subject_alt_names: Vec::new(),
+        crl_urls: Vec::new(),
+        ocsp_urls: Vec::new(),
+        ca_issuers_urls: Vec::new(),
+        ocsp_no_check: false,
+        microsoft_sid: None,
+    };
+    let signer = Certificate::from_der(&sign(certificate.unsigned(algorithm).unwrap())).unwrap();
+    let spec = RequestSpec {
+        message_type: MessageType::PkcsReq,
+        transaction_id: &"1".parse().unwrap(),
+        sender_nonce: [7; 16],
+        content: sealed(b"csr"),
+        signer: &signer,
+        digest: DigestAlgorithm::Sha256,
+    };
+    let message = sign(spec.unsigned(algorithm).unwrap());
+    assert_eq!(verified(&message).signer(), &signer);
+    let cipher = ContentCipher::Aes128Cbc;
+    let error = seal(b"issued", &signer, cipher, KeyTransport::Pkcs1, &random(cipher)).unwrap_err();
+    assert_eq!(error, SealError::Recipient(CannotEncrypt));
 }
