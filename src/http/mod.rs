@@ -3,9 +3,11 @@
 //! | file | listener |
 //! |---|---|
 //! | [`device`] | devices and network gear: routes to [`scep`], [`ocsp`], [`crl`] |
+//! | [`api`] | administration, over HTTPS and the local socket |
 //! | [`ops`] | metrics and health |
 //! | [`serve`] | accepting, limiting and draining connections, the same for all |
 
+pub mod api;
 pub mod bridge;
 pub mod crl;
 pub mod device;

@@ -154,7 +154,7 @@ impl Gateway {
         let now = self.now();
         let previous = self.ports.store.read(|view| view.latest_crl(issuer))?;
         let draft = self.draft_crl(authority, previous.as_ref(), now)?;
-        self.check_crl(authority, previous.as_ref(), &draft.record, now)?;
+        self.check_draft(authority, previous.as_ref(), &draft.record, now)?;
         self.ports.store.write(|tx| tx.put_crl(&draft.record))?;
         let published = PublishedCrl::of(draft.record);
         self.crls.publish(issuer, &published);
@@ -207,7 +207,7 @@ impl Gateway {
     }
 
     /// Reads the CRL back and compares it with what it should be and with the one before.
-    fn check_crl(
+    fn check_draft(
         &self,
         authority: &Authority,
         previous: Option<&CrlRecord>,

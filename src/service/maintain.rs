@@ -8,7 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, Listing, ServiceError};
+use super::{
+    Gateway, Listing, ServiceError,
+    authority::Authority,
+    metric::{self, label},
+};
 use crate::{
     domain::{
         access::{Authed, Read},
@@ -177,34 +181,34 @@ impl Gateway {
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
     fn set_gauges(&self, view: &dyn View) -> Result<(), StoreError> {
-        let now = self.now();
-        metrics::gauge!("certgate_certificates").set(view.count_certificates()? as f64);
-        metrics::gauge!("certgate_devices").set(view.count_devices()? as f64);
-        metrics::gauge!("certgate_pending_enrolments").set(view.count_pending_enrolments()? as f64);
-        let jobs = view.jobs(usize::MAX)?;
-        let dead = jobs.iter().filter(|job| job.dead).count();
-        metrics::gauge!("certgate_jobs", "state" => "waiting").set((jobs.len() - dead) as f64);
-        metrics::gauge!("certgate_jobs", "state" => "dead").set(dead as f64);
+        metrics::gauge!(metric::DEVICES).set(view.count_devices()? as f64);
+        metrics::gauge!(metric::ENROLMENTS_PENDING).set(view.count_pending_enrolments()? as f64);
+        let dead = view.jobs(usize::MAX)?.iter().filter(|job| job.dead).count();
+        metrics::gauge!(metric::JOBS_DEAD).set(dead as f64);
         for authority in self.authorities().issuers() {
             let id = &authority.issuer.id;
-            let seconds = |at: Timestamp| at.unix() as f64;
-            let expires = authority.certificate.validity().not_after;
-            metrics::gauge!("certgate_issuer_not_after_seconds", "issuer" => id.to_string()).set(seconds(expires));
-            if let Some(signer) = &authority.ocsp {
-                let expires = seconds(signer.certificate.validity().not_after);
-                metrics::gauge!("certgate_ocsp_signer_not_after_seconds", "issuer" => id.to_string()).set(expires);
+            for (purpose, not_after) in own_certificates(authority) {
+                let labels = [(label::PURPOSE, purpose.to_owned()), (label::ISSUER, id.to_string())];
+                metrics::gauge!(metric::SYSTEM_CERTIFICATE_NOT_AFTER, &labels).set(not_after.unix() as f64);
             }
             if let Some(crl) = self.crl(id) {
-                metrics::gauge!("certgate_crl_number", "issuer" => id.to_string()).set(crl.number as f64);
-                metrics::gauge!("certgate_crl_entries", "issuer" => id.to_string()).set(crl.entries as f64);
-                metrics::gauge!("certgate_crl_bytes", "issuer" => id.to_string()).set(crl.der.len() as f64);
-                metrics::gauge!("certgate_crl_next_update_seconds", "issuer" => id.to_string())
-                    .set(seconds(crl.next_update));
+                let labels = [(label::ISSUER, id.to_string())];
+                metrics::gauge!(metric::CRL_NUMBER, &labels).set(crl.number as f64);
+                metrics::gauge!(metric::CRL_ENTRIES, &labels).set(crl.entries as f64);
+                metrics::gauge!(metric::CRL_NEXT_UPDATE, &labels).set(crl.next_update.unix() as f64);
             }
         }
-        metrics::gauge!("certgate_now_seconds").set(now.unix() as f64);
         Ok(())
     }
+}
+
+/// Purpose and notAfter of what the issuer needs to work.
+fn own_certificates(authority: &Authority) -> impl Iterator<Item = (&'static str, Timestamp)> {
+    let issuer = ("issuer", &authority.certificate);
+    let signer = authority.ocsp.as_ref().map(|it| ("ocsp-signer", &it.certificate));
+    let message = authority.message_keys.first().map(|it| ("scep-message", &it.certificate));
+    let all = std::iter::once(issuer).chain(signer).chain(message);
+    all.map(|(purpose, certificate)| (purpose, certificate.validity().not_after))
 }
 
 fn log_failure<T>(doing: &str, outcome: Result<T, ServiceError>) {

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::{Gateway, Listing, Ports, ServiceError, audit::Act};
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// What every token's text starts with, so that secret scanners find lost ones.
-const PREFIX: &str = "certgate_";
+const PREFIX: &str = "cg_";
 
 /// A token to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +74,14 @@ impl From<ApiToken> for TokenView {
 }
 
 /// Makes a token: the record to be stored, and its secret.
-pub(crate) fn mint(ports: &Ports, new: &NewToken, now: Timestamp) -> Result<(ApiToken, Secret), ServiceError> {
+fn mint(ports: &Ports, new: &NewToken, now: Timestamp) -> Result<(ApiToken, Secret), ServiceError> {
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err(ServiceError::invalid("name", "must be 1 to 100 printable characters"));
     }
-    let secret = Secret::new(format!("{PREFIX}{}", hex::encode(ports.random.bytes::<32>())).into_bytes());
+    let secret = Secret::new(
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(ports.random.bytes::<32>())).into_bytes(),
+    );
     let token = ApiToken {
         id: TokenId::from_random(ports.random.bytes()),
         name: name.to_owned(),

@@ -1,0 +1,238 @@
+//! The listeners as the network sees them: raw bytes to the real server, headers and bodies opened.
+
+mod process;
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use certgate::wire::{
+    crl::Crl,
+    ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse},
+    scep::Degenerate,
+    x509::Certificate,
+};
+use process::{Answer, Server, http_get, http_post};
+
+const PROFILES: &str = r#"
+[profile.wifi]
+subject = "CN=$DEVICE_ID$"
+challenge = ["ticket"]
+"#;
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::started(&["--key", "p-256", "--issuing-key", "p-256"], PROFILES))
+}
+
+fn device() -> SocketAddr {
+    server().device_address()
+}
+
+fn get(path: &str) -> Answer {
+    http_get(device(), path).unwrap_or_else(|| panic!("no whole answer to GET {path}"))
+}
+
+fn post(path: &str, body: &[u8]) -> Answer {
+    http_post(device(), path, "application/octet-stream", body).unwrap_or_else(|| panic!("no whole answer to POST {path}"))
+}
+
+/// Sends bytes as they are and gives what comes back before the connection closes or falls silent.
+fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn issuing() -> Certificate {
+    Certificate::from_der(&get("/ca/issuing.cer").body).unwrap()
+}
+
+/// A request about the issuing CA's newest message certificate, which was issued.
+fn ocsp_request(nonce: Option<&[u8]>) -> Vec<u8> {
+    let bundle = Degenerate::from_ber(&get("/scep/wifi?operation=GetCACert").body).unwrap();
+    let cert_id = CertId::new(certgate::types::DigestAlgorithm::Sha1, &issuing(), bundle.certificates[0].serial()).unwrap();
+    OcspRequest::new(vec![cert_id], nonce).to_der().unwrap()
+}
+
+fn percent_encoded(base64: &str) -> String {
+    base64.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D")
+}
+
+#[track_caller]
+fn assert_good(answer: &Answer) {
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/ocsp-response")));
+    let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else {
+        panic!("an OCSP error")
+    };
+    response.verify(&issuing()).unwrap();
+    assert_eq!(response.responses[0].status, CertStatus::Good);
+}
+
+#[test]
+fn scep_is_served_under_every_path_that_clients_use() {
+    let wanted = get("/scep/wifi?operation=GetCACaps").body;
+    assert!(wanted.starts_with(b"AES\n"));
+    for path in [
+        "/scep/wifi/",
+        "/scep/wifi/pkiclient.exe",
+        "/scep/wifi/cgi-bin/pkiclient.exe",
+    ] {
+        let answer = get(&format!("{path}?operation=GetCACaps&message=anything"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain")), "{path}");
+        assert_eq!(answer.body, wanted, "{path}");
+    }
+}
+
+#[test]
+fn ndes_paths_mean_the_default_profile_whatever_their_case() {
+    let server = Server::started(
+        &["--key", "p-256", "--issuing-key", "p-256"],
+        "[scep]\ndefault-profile = \"wifi\"\n[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n",
+    );
+    for path in ["/certsrv/mscep/mscep.dll", "/CertSrv/mscep/MSCEP.dll/pkiclient.exe", "/cgi-bin/pkiclient.exe"] {
+        let answer = http_get(server.device_address(), &format!("{path}?operation=GetCACert&message=default")).unwrap();
+        assert_eq!(answer.header("content-type"), Some("application/x-x509-ca-ra-cert"), "{path}");
+        assert_eq!(Degenerate::from_ber(&answer.body).unwrap().certificates.len(), 3);
+    }
+}
+
+#[test]
+fn bad_scep_requests_get_the_answers_of_the_table() {
+    assert_eq!(get("/scep/wifi").status, 400);
+    assert_eq!(get("/scep/wifi?operation=Nonsense").status, 400);
+    assert_eq!(get("/scep/nobody?operation=GetCACaps").status, 404);
+    assert_eq!(get("/scep/wifi?operation=GetNextCACert").status, 501);
+    assert_eq!(get("/scep/wifi?operation=PKIOperation").status, 400);
+    assert_eq!(get("/scep/wifi?operation=PKIOperation&message=%%%").status, 400);
+    assert_eq!(get("/scep/wifi?operation=PKIOperation&message=AAAA").status, 400);
+    assert_eq!(post("/scep/wifi?operation=PKIOperation", b"not CMS").status, 400);
+    assert_eq!(post("/scep/wifi", b"not CMS, and no operation").status, 400);
+    assert_eq!(post("/scep/wifi?operation=PKIOperation", &vec![0; 300_000]).status, 413);
+    let answer = raw(device(), b"DELETE /scep/wifi HTTP/1.0\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.0 405") && answer.to_ascii_lowercase().contains("allow: get"), "{answer}");
+}
+
+#[test]
+fn nothing_else_is_served_on_the_device_listener() {
+    for path in ["/", "/api/v1/status", "/metrics", "/readyz", "/crl/", "/crl/..%2f..%2fcertgate.toml", "/ca/issuing.key", "/ocspx"] {
+        let answer = get(path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.header("location").is_none());
+    }
+}
+
+#[test]
+fn old_http_is_spoken() {
+    // HTTP/1.0 without Host closes; HTTP/1.1 without Host is answered too.
+    let old = raw(device(), b"GET /scep/wifi?operation=GetCACaps HTTP/1.0\r\n\r\n");
+    assert!(old.starts_with("HTTP/1.0 200") && old.to_ascii_lowercase().contains("content-length:"), "{old}");
+    let hostless = raw(device(), b"GET /scep/wifi?operation=GetCACaps HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert!(hostless.starts_with("HTTP/1.1 200") && !hostless.to_ascii_lowercase().contains("chunked"), "{hostless}");
+    let head = raw(device(), b"HEAD /crl/issuing.crl HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert!(head.ends_with("\r\n\r\n") && head.to_ascii_lowercase().contains("content-length:"), "{head}");
+    let garbage = raw(device(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    assert!(garbage.is_empty() || garbage.starts_with("HTTP/1.1 400"), "TLS on the plain port: {garbage}");
+}
+
+#[test]
+fn a_long_get_enrolment_url_is_read() {
+    let message = "A".repeat(60_000);
+    let answer = get(&format!("/scep/wifi?operation=PKIOperation&message={message}"));
+    assert_eq!(answer.status, 400, "read whole, and found to be no pkiMessage");
+}
+
+#[test]
+fn ocsp_is_answered_however_the_request_travels() {
+    let request = ocsp_request(None);
+    let base64 = STANDARD.encode(&request);
+    assert_good(&post("/ocsp", &request));
+    assert_good(&post("/ocsp/", &request));
+    assert_good(&post("/ocsp/issuing", &request));
+    for path in [
+        format!("/ocsp/{base64}"),
+        format!("/ocsp/{}", percent_encoded(&base64)),
+        format!("/ocsp/issuing/{}", percent_encoded(&base64)),
+        format!("/ocsp//{base64}"),
+        format!("/ocsp/{}", base64.trim_end_matches('=')),
+    ] {
+        assert_good(&get(&path));
+        assert_good(&get(&path));
+    }
+}
+
+#[test]
+fn ocsp_answers_are_cacheable_as_rfc_9919_says_unless_they_have_a_nonce() {
+    let answer = get(&format!("/ocsp/{}", percent_encoded(&STANDARD.encode(ocsp_request(None)))));
+    assert_good(&answer);
+    let cache_control = answer.header("cache-control").unwrap();
+    for part in ["max-age=", "public", "no-transform", "must-revalidate"] {
+        assert!(cache_control.contains(part), "{cache_control}");
+    }
+    let max_age: u64 = cache_control.split(['=', ',']).nth(1).unwrap().parse().unwrap();
+    assert!((1..=600).contains(&max_age));
+    for header in ["etag", "expires", "last-modified", "date"] {
+        assert!(answer.header(header).is_some(), "{header}");
+    }
+
+    let nonce = [0x5a; 32];
+    let answer = post("/ocsp", &ocsp_request(Some(&nonce)));
+    assert_good(&answer);
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else { unreachable!() };
+    assert!(response.nonce.unwrap().ends_with(&nonce), "the nonce is echoed");
+}
+
+#[test]
+fn ocsp_errors_are_bodies_of_http_200() {
+    for (answer, wanted) in [
+        (post("/ocsp", b"junk"), ErrorStatus::MalformedRequest),
+        (get("/ocsp/junk"), ErrorStatus::MalformedRequest),
+        (get("/ocsp"), ErrorStatus::MalformedRequest),
+    ] {
+        assert_eq!((answer.status, answer.body.as_slice()), (200, wanted.to_der().as_slice()));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    assert_eq!(post("/ocsp", &[0x30; 9000]).status, 413);
+}
+
+#[test]
+fn crls_are_served_with_validators() {
+    let answer = get("/crl/issuing.crl");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/pkix-crl")));
+    let crl = Crl::from_der(&answer.body).unwrap();
+    crl.verify(&issuing()).unwrap();
+    let etag = answer.header("etag").unwrap();
+    let conditional = format!("GET /crl/issuing.crl HTTP/1.0\r\nIf-None-Match: {etag}\r\n\r\n");
+    assert!(raw(device(), conditional.as_bytes()).starts_with("HTTP/1.0 304"));
+    let modified = answer.header("last-modified").unwrap();
+    let conditional = format!("GET /crl/issuing.crl HTTP/1.0\r\nIf-Modified-Since: {modified}\r\n\r\n");
+    assert!(raw(device(), conditional.as_bytes()).starts_with("HTTP/1.0 304"));
+    assert!(get("/crl/issuing.pem").body.starts_with(b"-----BEGIN X509 CRL-----\n"));
+    assert!(get("/ca/root.pem").body.starts_with(b"-----BEGIN CERTIFICATE-----\n"));
+    assert_eq!(post("/crl/issuing.crl", b"").status, 405);
+    assert_eq!(get("/crl/nobody.crl").status, 404);
+}
+
+#[test]
+fn ops_shows_metrics_and_health_and_no_secrets() {
+    get("/scep/wifi?operation=GetCACaps");
+    let ops = server().ops_address();
+    assert_eq!(http_get(ops, "/livez").unwrap().status, 200);
+    let ready = http_get(ops, "/readyz").unwrap();
+    assert_eq!(ready.status, 200);
+    let report: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
+    assert!(report.to_string().contains("crl"), "{report}");
+    let metrics = String::from_utf8(http_get(ops, "/metrics").unwrap().body).unwrap();
+    for name in ["certgate_scep_requests_total", "certgate_crl_number", "certgate_build_info"] {
+        assert!(metrics.contains(name), "{name} in\n{metrics}");
+    }
+}
