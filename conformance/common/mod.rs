@@ -10,6 +10,7 @@
 //! ```
 
 #![allow(dead_code, reason = "each test target uses its own part of this module")]
+#![allow(unreachable_pub, reason = "the targets include this file as a private module")]
 
 use std::{
     sync::{
@@ -127,8 +128,15 @@ impl World {
     /// The same store and keys under a gateway with other settings, as after a restart.
     #[must_use]
     pub fn restarted(self, settings: GatewaySettings) -> Self {
-        let gateway = Gateway::open(self.ports.clone(), settings, &self.profiles).unwrap();
-        Self { gateway: Arc::new(gateway), ..self }
+        let ports = self.ports.clone();
+        self.restarted_on(ports, settings)
+    }
+
+    /// [`World::restarted`] on other ports.
+    #[must_use]
+    pub fn restarted_on(self, ports: Ports, settings: GatewaySettings) -> Self {
+        let gateway = Gateway::open(ports.clone(), settings, &self.profiles).unwrap();
+        Self { gateway: Arc::new(gateway), ports, ..self }
     }
 
     /// Now.

@@ -117,7 +117,8 @@ pub struct Forbidden {
     pub needs: Role,
 }
 
-/// Proof that a caller was checked for permission `P`. Only [`Caller::prove`] makes one; every administrative use case takes one.
+/// Proof that a caller was checked for permission `P`. Only [`Caller::prove`] makes one; every administrative
+/// use case takes one.
 #[derive(Debug)]
 pub struct Authed<P> {
     caller: Caller,

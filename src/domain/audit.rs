@@ -57,7 +57,8 @@ impl AuditEvent {
     }
 }
 
-/// The actor as three texts: kind, handle, name. Its own encoding, so that a change of the stored format leaves old hashes valid.
+/// The actor as three texts: kind, handle, name. Its own encoding, so that a change of the stored format
+/// leaves old hashes valid.
 fn actor_fields(actor: &Actor) -> [String; 3] {
     let (kind, handle, name) = match actor {
         Actor::Local { uid } => ("local", uid.to_string(), String::new()),
@@ -102,9 +103,9 @@ mod tests {
             |e| drop(e.fact.detail.insert("note".to_owned(), String::new())),
         ];
         for (index, change) in changes.into_iter().enumerate() {
-            let mut changed = event();
-            change(&mut changed);
-            assert_ne!(changed.hash(), original.hash(), "change {index}");
+            let mut other = event();
+            change(&mut other);
+            assert_ne!(other.hash(), original.hash(), "change {index}");
         }
     }
 

@@ -47,8 +47,8 @@ pub struct CertificateRecord {
     pub issued_at: Timestamp,
 }
 
-/// Which of certgate's own certificates is in use: the newest per (purpose, issuer) signs, older ones stay usable for opening
-/// envelopes until they expire.
+/// Which of certgate's own certificates is in use: the newest per (purpose, issuer) signs, older ones stay
+/// usable for opening envelopes until they expire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemCertificate {
     /// The certificate.

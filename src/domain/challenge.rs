@@ -38,7 +38,8 @@ pub struct Ticket {
     pub cancelled_at: Option<Timestamp>,
 }
 
-/// Proof that somebody with the right to do so allowed the enrolment. Only the checks of this module make one.
+/// Proof that somebody with the right to do so allowed the enrolment. Only the checks of this module make
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorisation {
     profile: ProfileName,
@@ -88,7 +89,8 @@ impl Authorisation {
         &self.means
     }
 
-    /// What is recorded beside the certificate's binding. An approval of a request with a ticket counts as the ticket.
+    /// What is recorded beside the certificate's binding. An approval of a request with a ticket counts as
+    /// the ticket.
     pub fn evidence(&self) -> Evidence {
         match &self.means {
             Means::Ticket { id, .. } => Evidence::Ticket { id: id.clone() },
@@ -100,8 +102,8 @@ impl Authorisation {
     }
 }
 
-/// Why a challenge or renewal does not authorise, for logs and the trace. The client hears one text for all challenges
-/// ([`CHALLENGE_REFUSED`]): it must not learn which secrets once existed.
+/// Why a challenge or renewal does not authorise, for logs and the trace. The client hears one text for all
+/// challenges ([`CHALLENGE_REFUSED`]): it must not learn which secrets once existed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChallengeRefused {
     /// No challengePassword in the request.
@@ -213,8 +215,8 @@ impl Ticket {
     }
 }
 
-/// Checks a ticket that was found by the MAC of the presented challenge. It authorises this profile only (VU#971035: a challenge
-/// must not be good for something else than it was made for).
+/// Checks a ticket that was found by the MAC of the presented challenge. It authorises this profile only
+/// (VU#971035: a challenge must not be good for something else than it was made for).
 pub fn check_ticket(
     ticket: &Ticket,
     profile: &ProfileName,
@@ -229,8 +231,8 @@ pub fn check_ticket(
     Ok(Authorisation { profile: profile.clone(), means: Means::Ticket { id, device, user } })
 }
 
-/// Compares the keyed MAC of the presented challenge with those of the profile's static challenges (two during a rotation), in
-/// constant time and always all of them.
+/// Compares the keyed MAC of the presented challenge with those of the profile's static challenges (two
+/// during a rotation), in constant time and always all of them.
 pub fn check_static(
     presented_mac: &[u8; 32],
     valid_macs: &[[u8; 32]],
@@ -245,8 +247,8 @@ pub fn check_static(
     }
 }
 
-/// What is known of the certificate that signed a renewal. The caller has found its record by fingerprint, which proves that it is
-/// one of ours (RFC 8894 §2.3; micromdm/scep issue 235 is what happens without).
+/// What is known of the certificate that signed a renewal. The caller has found its record by fingerprint,
+/// which proves that it is one of ours (RFC 8894 §2.3; micromdm/scep issue 235 is what happens without).
 #[derive(Clone, Copy, Debug)]
 pub struct RenewalFacts<'a> {
     /// Its record.
@@ -283,8 +285,8 @@ pub fn check_renewal(facts: &RenewalFacts<'_>) -> Result<Authorisation, Challeng
     Ok(Authorisation { profile: profile.name().clone(), means: Means::Renewal { certificate, bound } })
 }
 
-/// A request that waits for an operator. It leads to PENDING and to nothing else: only [`approved`] turns the recorded enrolment
-/// into an [`Authorisation`].
+/// A request that waits for an operator. It leads to PENDING and to nothing else: only [`approved`] turns the
+/// recorded enrolment into an [`Authorisation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwaitingApproval {
     profile: ProfileName,
@@ -308,8 +310,8 @@ impl AwaitingApproval {
     }
 }
 
-/// Puts a request before an operator. `first` is the challenge that it brought; a profile that names challenge modes demands one
-/// of them before an operator is bothered.
+/// Puts a request before an operator. `first` is the challenge that it brought; a profile that names
+/// challenge modes demands one of them before an operator is bothered.
 pub fn awaiting_approval(
     profile: &CheckedProfile,
     first: Option<Authorisation>,

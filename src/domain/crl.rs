@@ -15,8 +15,8 @@ pub struct CrlPolicy {
     pub period: u64,
     /// A new CRL at most this long after a revocation, below 60 s; default 5 s.
     pub debounce: u64,
-    /// Revoked certificates stay listed this long after they expired; default 7 days, at least `lifetime`, so that each is on a CRL
-    /// issued after its expiry (RFC 5280 §3.3).
+    /// Revoked certificates stay listed this long after they expired; default 7 days, at least `lifetime`, so
+    /// that each is on a CRL issued after its expiry (RFC 5280 §3.3).
     pub keep_expired: u64,
 }
 
@@ -91,7 +91,8 @@ impl CrlPolicy {
         Ok(())
     }
 
-    /// Whether the schedule asks for a new CRL after `latest`. A CRL from the future (the clock went back) is due too.
+    /// Whether the schedule asks for a new CRL after `latest`. A CRL from the future (the clock went back) is
+    /// due too.
     pub fn is_due(&self, latest: Option<&CrlRecord>, now: Timestamp) -> bool {
         latest.is_none_or(|crl| now < crl.this_update || now >= self.next_scheduled(crl))
     }
@@ -111,7 +112,8 @@ impl CrlPolicy {
         now.plus(Duration::from_secs(self.debounce))
     }
 
-    /// Whether a revoked certificate that expires at `not_after` is still listed in a CRL made `now` (RFC 5280 §3.3).
+    /// Whether a revoked certificate that expires at `not_after` is still listed in a CRL made `now` (RFC
+    /// 5280 §3.3).
     pub fn keeps(&self, not_after: Timestamp, now: Timestamp) -> bool {
         now <= not_after.plus(Duration::from_secs(self.keep_expired))
     }

@@ -2,8 +2,8 @@
 
 use crate::types::Fingerprint;
 
-/// SHA-256 over `label` and `parts`, each preceded by its length as eight big-endian bytes, so that no two different lists
-/// of parts hash alike and no digest made for one purpose (`label`) passes for another.
+/// SHA-256 over `label` and `parts`, each preceded by its length as eight big-endian bytes, so that no two
+/// different lists of parts hash alike and no digest made for one purpose (`label`) passes for another.
 pub(super) fn digest_of(label: &str, parts: &[&[u8]]) -> Fingerprint {
     let mut bytes = Vec::new();
     for part in std::iter::once(label.as_bytes()).chain(parts.iter().copied()) {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{KeyAlgorithm, KeyId, Timestamp};
 
-/// What a key may be used for; part of what its sealing authenticates, so that a key cannot be moved to another purpose.
+/// What a key may be used for; part of what its sealing authenticates, so that a key cannot be moved to
+/// another purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyPurpose {

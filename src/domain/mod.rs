@@ -1,5 +1,5 @@
-//! Pure decisions: no I/O, no clock, no randomness but what is passed in. The records that the store keeps are defined
-//! beside the decisions about them.
+//! Pure decisions: no I/O, no clock, no randomness but what is passed in. The records that the store keeps
+//! are defined beside the decisions about them.
 
 pub mod access;
 pub mod audit;

@@ -18,7 +18,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// Jobs of one lane run one after another, in the order in which they were written; lanes run side by side.
+    /// Jobs of one lane run one after another, in the order in which they were written; lanes run side by
+    /// side.
     pub fn lane(&self) -> String {
         match self {
             Self::BuildCrl { issuer } => format!("crl/{issuer}"),

@@ -95,8 +95,9 @@ pub enum CauseChange {
     Release(CauseKey),
 }
 
-/// The revocation that `causes` amount to, if any: the OR rule of DESIGN section 2. The strongest permanent cause wins: compromise
-/// of a key first, then the earliest (of equally early ones the lower code); else the earliest hold.
+/// The revocation that `causes` amount to, if any: the OR rule of DESIGN section 2. The strongest permanent
+/// cause wins: compromise of a key first, then the earliest (of equally early ones the lower code); else the
+/// earliest hold.
 pub fn revocation(causes: &[Cause]) -> Option<Revocation> {
     let permanent = causes.iter().filter_map(|cause| match cause.effect {
         Effect::Revoke { reason } => Some(shown(cause, reason)),
@@ -128,7 +129,8 @@ fn shown(cause: &Cause, reason: RevocationReason) -> Revocation {
     Revocation { at: cause.since, reason, invalidity_date: cause.invalidity_date }
 }
 
-/// Smallest is strongest. The last two fields make the order total, so that the order of the causes never matters.
+/// Smallest is strongest. The last two fields make the order total, so that the order of the causes never
+/// matters.
 fn strength(revocation: &Revocation) -> (bool, Timestamp, u8, Option<Timestamp>) {
     let Revocation { at, reason, invalidity_date } = *revocation;
     (!is_compromise(reason), at, reason.code(), invalidity_date)
@@ -154,11 +156,13 @@ pub enum ChangeRefused {
     AlreadyRevoked(RevocationReason),
 }
 
-/// Whether `new` may be recorded beside, or in the place of, `existing` (RFC 5280 §5.3.1 and mdm-and-console 7.2).
+/// Whether `new` may be recorded beside, or in the place of, `existing` (RFC 5280 §5.3.1 and mdm-and-console
+/// 7.2).
 ///
-/// A permanent cause is never replaced, but for one that raises the reason to keyCompromise. An operator's own act (kind
-/// [`CauseKind::Manual`]) is refused where it would change nothing; causes from devices and users are recorded beside
-/// whatever is there. For those a refusal means that the certificate has the same cause already, and nothing needs to be written.
+/// A permanent cause is never replaced, but for one that raises the reason to keyCompromise. An operator's
+/// own act (kind [`CauseKind::Manual`]) is refused where it would change nothing; causes from devices and
+/// users are recorded beside whatever is there. For those a refusal means that the certificate has the same
+/// cause already, and nothing needs to be written.
 pub fn check_change(existing: &[Cause], new: &Cause) -> Result<(), ChangeRefused> {
     if new.effect == (Effect::Revoke { reason: RevocationReason::CertificateHold }) {
         return Err(ChangeRefused::HoldIsNotPermanent);

@@ -111,8 +111,8 @@ pub struct UserEventRefused {
 }
 
 impl User {
-    /// A newly recorded user: enabled, version 1. White space around values is dropped; values must be printable and at most 128
-    /// characters long (the distinguished name: 1024).
+    /// A newly recorded user: enabled, version 1. White space around values is dropped; values must be
+    /// printable and at most 128 characters long (the distinguished name: 1024).
     pub fn new(id: UserId, details: UserDetails, now: Timestamp) -> Result<Self, InvalidRecord> {
         Ok(Self {
             id,
@@ -131,7 +131,8 @@ impl User {
         })
     }
 
-    /// Decides what `event` does (mdm-and-console 6.2, T23 and T24). `actor` and `note` are written into the cause.
+    /// Decides what `event` does (mdm-and-console 6.2, T23 and T24). `actor` and `note` are written into the
+    /// cause.
     pub fn apply(
         &self,
         event: UserEvent,

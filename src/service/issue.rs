@@ -11,7 +11,6 @@
 use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric};
 use crate::{
     domain::{
-        access::Caller,
         audit::AuditFact,
         certificate::{CertificateRecord, Purpose},
         challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
@@ -337,11 +336,4 @@ pub(super) fn common_name(issuer: &Certificate, label: &str) -> Result<Name, Ser
 /// One line of an enrolment's trace, where the service decides something itself.
 pub(super) fn trace_step(check: &str, passed: bool, detail: impl ToString) -> TraceStep {
     TraceStep { check: check.to_owned(), passed, detail: detail.to_string() }
-}
-
-impl Gateway {
-    /// What the caller does, now.
-    pub(super) fn act(&self, caller: &Caller) -> Act {
-        Act { actor: caller.actor.clone(), request: caller.request.clone(), at: self.now() }
-    }
 }

@@ -1,9 +1,10 @@
-//! What waits: enrolments for an operator's decision, and jobs for the worker.
+//! What waits for an operator: enrolments under a profile with manual approval.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Gateway, ServiceError,
+    Gateway, Listing, ServiceError,
+    audit::Act,
     enrol::{self, Concerned},
     issue::{Issuance, NotIssued, RequestOrigin},
 };
@@ -13,7 +14,6 @@ use crate::{
         binding::{Assurance, BoundObject, Evidence},
         challenge::approved,
         enrol::{Decision, Enrolment, EnrolmentState, IssueOrder, TraceStep, authorise},
-        queue::Job,
     },
     types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
     wire::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where an enrolment stands, as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum EnrolmentOutcome {
     /// Waits for an operator.
@@ -46,7 +46,7 @@ pub enum EnrolmentOutcome {
 }
 
 /// An enrolment as operators see it. The challenge in its request is not shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolmentView {
     /// Its handle.
     pub id: EnrolmentId,
@@ -112,49 +112,16 @@ impl EnrolmentView {
     }
 }
 
-/// A job as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct JobView {
-    /// Its place in the queue.
-    pub sequence: u64,
-    /// Jobs of one lane run one after another.
-    pub lane: String,
-    /// Not before.
-    pub run_at: Timestamp,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Until when a worker has it.
-    pub leased_until: Option<Timestamp>,
-    /// Why the last try failed.
-    pub last_error: Option<String>,
-    /// Whether it was given up.
-    pub dead: bool,
-}
-
-impl From<Job> for JobView {
-    fn from(job: Job) -> Self {
-        Self {
-            sequence: job.sequence,
-            lane: job.kind.lane(),
-            run_at: job.run_at,
-            attempts: job.attempts,
-            leased_until: job.leased_until,
-            last_error: job.last_error,
-            dead: job.dead,
-        }
-    }
-}
-
 impl Gateway {
     /// Enrolments that wait for an operator, first come first.
     pub fn pending_enrolments(
         &self,
         _authed: &Authed<Read>,
         limit: usize,
-    ) -> Result<Vec<EnrolmentView>, ServiceError> {
+    ) -> Result<Listing<EnrolmentView>, ServiceError> {
         let pending =
             self.ports.store.read(|view| Ok::<_, ServiceError>(view.pending_enrolments(limit)?))?;
-        pending.into_iter().map(EnrolmentView::of).collect()
+        Ok(Listing::whole(pending.into_iter().map(EnrolmentView::of).collect::<Result<_, _>>()?))
     }
 
     /// One enrolment, decided or not, with the trace of its checks.
@@ -175,7 +142,7 @@ impl Gateway {
         authed: &Authed<Operate>,
         id: &EnrolmentId,
     ) -> Result<EnrolmentView, ServiceError> {
-        let act = self.act(authed.caller());
+        let act = Act::of(authed, self.now());
         let enrolment = self.stored_enrolment(id)?;
         let authorisation =
             approved(&enrolment, authed).map_err(|error| ServiceError::Conflict(error.to_string()))?;
@@ -223,7 +190,7 @@ impl Gateway {
         id: &EnrolmentId,
         reason: &str,
     ) -> Result<EnrolmentView, ServiceError> {
-        let act = self.act(authed.caller());
+        let act = Act::of(authed, self.now());
         let rejected = self.ports.store.write(|tx| {
             let enrolment = tx.enrolment(id)?.ok_or_else(|| ServiceError::not_found("enrolment", id))?;
             if enrolment.state != EnrolmentState::Pending {
@@ -239,12 +206,6 @@ impl Gateway {
             Ok(rejected)
         })?;
         EnrolmentView::of(rejected)
-    }
-
-    /// Jobs that are not done, in the order in which they were written; dead ones among them.
-    pub fn jobs(&self, _authed: &Authed<Read>, limit: usize) -> Result<Vec<JobView>, ServiceError> {
-        let jobs = self.ports.store.read(|view| Ok::<_, ServiceError>(view.jobs(limit)?))?;
-        Ok(jobs.into_iter().map(JobView::from).collect())
     }
 
     fn stored_enrolment(&self, id: &EnrolmentId) -> Result<Enrolment, ServiceError> {

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Gateway, ServiceError};
+use super::{Gateway, Listing, ServiceError, audit::Act};
 use crate::{
     domain::{
         access::{Authed, Operate, Read},
@@ -54,7 +54,7 @@ pub struct MintedTicket {
 }
 
 /// Where a ticket stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TicketState {
     /// It can be used.
@@ -68,7 +68,7 @@ pub enum TicketState {
 }
 
 /// A ticket as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketView {
     /// Its handle.
     pub id: TicketId,
@@ -127,7 +127,7 @@ impl Gateway {
         wanted: &NewTicket,
     ) -> Result<MintedTicket, ServiceError> {
         self.check_profile_takes(wanted)?;
-        let act = self.act(authed.caller());
+        let act = Act::of(authed, self.now());
         let secret = self.ticket_secret();
         let ticket = Ticket {
             id: TicketId::from_random(self.ports.random.bytes()),
@@ -159,10 +159,11 @@ impl Gateway {
         &self,
         _authed: &Authed<Read>,
         page: &Page<TicketId>,
-    ) -> Result<Vec<TicketView>, ServiceError> {
+    ) -> Result<Listing<TicketView>, ServiceError> {
         let now = self.now();
         let tickets = self.ports.store.read(|view| Ok::<_, ServiceError>(view.tickets(page)?))?;
-        Ok(tickets.into_iter().map(|ticket| TicketView::of(ticket, now)).collect())
+        let views = tickets.into_iter().map(|ticket| TicketView::of(ticket, now)).collect();
+        Ok(Listing::page(views, page.limit, |ticket: &TicketView| ticket.id.to_string()))
     }
 
     /// One ticket.
@@ -178,11 +179,11 @@ impl Gateway {
         authed: &Authed<Operate>,
         id: &TicketId,
     ) -> Result<TicketView, ServiceError> {
-        let act = self.act(authed.caller());
+        let act = Act::of(authed, self.now());
         let ticket = self.ports.store.write(|tx| {
             let mut ticket = tx.ticket(id)?.ok_or_else(|| ServiceError::not_found("ticket", id))?;
             if ticket.cancelled_at.is_none() {
-                ticket.cancelled_at = Some(act.at);
+                ticket = ticket.cancel(act.at);
                 tx.put_ticket(&ticket)?;
                 tx.append_audit(&act.fact("ticket.cancelled", id, &[]))?;
             }

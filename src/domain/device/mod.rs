@@ -228,7 +228,8 @@ pub struct InvalidRecord {
 impl Device {
     /// A newly registered device in its first life: pending, version 1. White space around values is dropped.
     ///
-    /// Identities and names must be printable and at most 128 characters long, identities not empty; a SID must look like one.
+    /// Identities and names must be printable and at most 128 characters long, identities not empty; a SID
+    /// must look like one.
     pub fn new(id: DeviceId, registration: Registration, now: Timestamp) -> Result<Self, InvalidRecord> {
         let mut identities = BTreeMap::new();
         for (kind, value) in registration.identities {
@@ -284,8 +285,8 @@ impl Device {
         Ok(())
     }
 
-    /// The state in a few words for people: the first that applies of wiped, retired, wipe pending, retire pending,
-    /// compromised, lost, and the lifecycle.
+    /// The state in a few words for people: the first that applies of wiped, retired, wipe pending, retire
+    /// pending, compromised, lost, and the lifecycle.
     pub fn badge(&self) -> &'static str {
         let condition = if self.has(ConditionKind::Compromised) {
             Some("compromised")

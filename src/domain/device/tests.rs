@@ -1,5 +1,7 @@
 //! Every pair of state and event, and what the pairs do to certificates.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     domain::status::{Status, effective},
@@ -24,15 +26,15 @@ fn conditions(mut device: Device, kinds: &[ConditionKind]) -> Device {
 }
 
 fn apply(device: &Device, event: DeviceEvent) -> Result<Transition, TransitionRefused> {
-    apply_under(device, event, &LifecyclePolicy::DEFAULT)
+    apply_under(device, event, LifecyclePolicy::DEFAULT)
 }
 
 fn apply_under(
     device: &Device,
     event: DeviceEvent,
-    policy: &LifecyclePolicy,
+    policy: LifecyclePolicy,
 ) -> Result<Transition, TransitionRefused> {
-    device.apply(event, policy, "operator", "why", Timestamp::from_unix(T0 + 100))
+    device.apply(event, &policy, "operator", "why", Timestamp::from_unix(T0 + 100))
 }
 
 /// What a certificate's causes are after the events, applied as a store would.
@@ -42,17 +44,21 @@ fn live_through(events: &[DeviceEvent]) -> (Device, Vec<Cause>) {
     for event in events {
         let transition = apply(&device, *event).unwrap_or_else(|refused| panic!("{refused}"));
         device = transition.device;
-        for change in transition.causes {
-            match change {
-                CauseChange::Put(cause) => {
-                    causes.retain(|c| c.key != cause.key);
-                    causes.push(cause);
-                }
-                CauseChange::Release(key) => causes.retain(|c| c.key != key || c.effect != Effect::Hold),
-            }
-        }
+        change(&mut causes, transition.causes);
     }
     (device, causes)
+}
+
+fn change(causes: &mut Vec<Cause>, changes: Vec<CauseChange>) {
+    for change in changes {
+        match change {
+            CauseChange::Put(cause) => {
+                causes.retain(|c| c.key != cause.key);
+                causes.push(cause);
+            }
+            CauseChange::Release(key) => causes.retain(|c| c.key != key || c.effect != Effect::Hold),
+        }
+    }
 }
 
 fn status(causes: &[Cause]) -> Status {
@@ -61,12 +67,13 @@ fn status(causes: &[Cause]) -> Status {
     effective(causes, &validity, Timestamp::from_unix(T0 + 200))
 }
 
-/// The table: per state, where each event leads (the same state where only conditions change), or nothing where it is refused. In the
-/// order of `DeviceEvent::ALL`.
+/// The table: per state, where each event leads (the same state where only conditions change), or nothing
+/// where it is refused. In the order of `DeviceEvent::ALL`.
 fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
     use Lifecycle::{Active, Expired, Pending, RetirePending, Retired, Verified, WipePending, Wiped};
     let s = Some;
-    // Enrolled, Retire, Unretire, Wipe, CancelWipe, Force, Lost, Found, Compromised, Cleared, TicketExpired, Reprovision
+    // Enrolled, Retire, Unretire, Wipe, CancelWipe, Force, Lost, Found, Compromised, Cleared, TicketExpired,
+    // Reprovision
     [
         (
             Pending,
@@ -241,10 +248,10 @@ fn revoking_at_request_cannot_be_withdrawn() {
     for (ask, withdraw) in
         [(DeviceEvent::Wipe, DeviceEvent::CancelWipe), (DeviceEvent::Retire, DeviceEvent::Unretire)]
     {
-        let asked = apply_under(&device(Lifecycle::Active), ask, &policy).unwrap();
+        let asked = apply_under(&device(Lifecycle::Active), ask, policy).unwrap();
         let [CauseChange::Put(cause)] = &asked.causes[..] else { panic!("{:?}", asked.causes) };
         assert_eq!(cause.effect, Effect::Revoke { reason: RevocationReason::CessationOfOperation });
-        let refused = apply_under(&asked.device, withdraw, &policy).unwrap_err();
+        let refused = apply_under(&asked.device, withdraw, policy).unwrap_err();
         assert!(refused.hint.contains("reprovision"), "{refused}");
     }
 }
@@ -252,7 +259,7 @@ fn revoking_at_request_cannot_be_withdrawn() {
 #[test]
 fn a_loss_holds_only_where_the_policy_says_so() {
     let policy = LifecyclePolicy { hold_when_lost: false, ..LifecyclePolicy::DEFAULT };
-    let lost = apply_under(&device(Lifecycle::Active), DeviceEvent::Lost, &policy).unwrap();
+    let lost = apply_under(&device(Lifecycle::Active), DeviceEvent::Lost, policy).unwrap();
     assert_eq!(lost.causes, []);
     assert_eq!(lost.device.badge(), "lost");
 }
@@ -382,5 +389,26 @@ fn texts_are_those_of_the_stored_form() {
     }
     for kind in IdentityKind::ALL {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+    }
+}
+
+proptest! {
+    /// Whatever happens to a device, its record alone tells what its certificates are (DESIGN invariant 6).
+    #[test]
+    fn the_record_and_the_causes_agree_after_any_history(
+        events in prop::collection::vec(prop::sample::select(DeviceEvent::ALL.to_vec()), 0..24)
+    ) {
+        let mut device = device(Lifecycle::Active);
+        let mut causes: Vec<Cause> = Vec::new();
+        let mut revoked = false;
+        for event in events.into_iter().filter(|event| *event != DeviceEvent::Reprovision) {
+            let Ok(transition) = apply(&device, event) else { continue };
+            device = transition.device;
+            change(&mut causes, transition.causes);
+            prop_assert_eq!(status(&causes), status(&device.standing_causes()), "{}", event);
+            prop_assert!(!revoked || status(&causes) == Status::Revoked);
+            revoked = status(&causes) == Status::Revoked;
+            prop_assert_eq!(device.may_enrol().is_ok(), causes.is_empty());
+        }
     }
 }

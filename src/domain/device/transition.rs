@@ -1,4 +1,5 @@
-//! What each event does to a device and its certificates (mdm-and-console 6.2; the numbers T1 to T22 are its rows).
+//! What each event does to a device and its certificates (mdm-and-console 6.2; the numbers T1 to T22 are its
+//! rows).
 
 use super::{
     Cause, CauseChange, CauseKey, CauseKind, Condition, ConditionKind, Device, DeviceEvent, Effect,
@@ -11,6 +12,9 @@ const RETIRE: &str = "retire";
 const LOST: &str = "lost";
 const COMPROMISED: &str = "compromised";
 const REPROVISION: &str = "reprovision";
+
+const REVOKED_ON_REQUEST: &str = "the policy revokes for good on request: confirm with force, then set it up \
+    again with reprovision";
 
 /// Who does it, why and when: what every cause and condition is stamped with.
 struct Act<'a> {
@@ -25,8 +29,8 @@ type Decided = Result<Transition, &'static str>;
 impl Device {
     /// Decides what `event` does. `actor` and `note` are written into the causes.
     ///
-    /// The causes concern the certificates bound to the generation that the device had before. A retire that is outstanding
-    /// when a wipe is asked for keeps its hold and comes back when the wipe is withdrawn.
+    /// The causes concern the certificates bound to the generation that the device had before. A retire that
+    /// is outstanding when a wipe is asked for keeps its hold and comes back when the wipe is withdrawn.
     pub fn apply(
         &self,
         event: DeviceEvent,
@@ -55,8 +59,8 @@ impl Device {
 
     /// The causes that a certificate issued now must start with (none for a device in good standing).
     ///
-    /// They are those that a certificate issued before would have: while [`Device::may_enrol`] is asked in the same transaction,
-    /// there are none.
+    /// They are those that a certificate issued before would have: while [`Device::may_enrol`] is asked in
+    /// the same transaction, there are none.
     pub fn standing_causes(&self) -> Vec<Cause> {
         let mut causes = self.lifecycle_causes();
         for condition in &self.conditions {
@@ -127,9 +131,9 @@ impl Device {
     /// T8.
     fn unretire(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
-            Lifecycle::RetirePending if act.policy.on_retire_requested == PendingEffect::Revoke => Err(
-                "the policy revokes for good on request: confirm with force, then set it up again with reprovision",
-            ),
+            Lifecycle::RetirePending if act.policy.on_retire_requested == PendingEffect::Revoke => {
+                Err(REVOKED_ON_REQUEST)
+            }
             Lifecycle::RetirePending => Ok(Transition {
                 device: self.moved(Lifecycle::Active, act),
                 causes: vec![CauseChange::Release(lifecycle_key(RETIRE))],
@@ -170,9 +174,9 @@ impl Device {
     /// T12: back to active, or to the retire that was pending before.
     fn cancel_wipe(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
-            Lifecycle::WipePending if act.policy.on_wipe_requested == PendingEffect::Revoke => Err(
-                "the policy revokes for good on request: confirm with force, then set it up again with reprovision",
-            ),
+            Lifecycle::WipePending if act.policy.on_wipe_requested == PendingEffect::Revoke => {
+                Err(REVOKED_ON_REQUEST)
+            }
             Lifecycle::WipePending => {
                 let before = if self.has(ConditionKind::RetireOutstanding) {
                     Lifecycle::RetirePending
@@ -210,7 +214,8 @@ impl Device {
         })
     }
 
-    /// T14. Possible in every lifecycle: a wiped device can be found too. The hold is released whatever the policy is now.
+    /// T14. Possible in every lifecycle: a wiped device can be found too. The hold is released whatever the
+    /// policy is now.
     fn found(&self, _act: &Act<'_>) -> Decided {
         if !self.has(ConditionKind::Lost) {
             return Err("it is not reported lost");

@@ -25,7 +25,8 @@ use crate::{
     },
 };
 
-/// Largest RSA modulus that is certified: verifying with larger ones costs relying parties more than it gives.
+/// Largest RSA modulus that is certified: verifying with larger ones costs relying parties more than it
+/// gives.
 const MAX_RSA_BITS: u32 = 8192;
 
 /// The algorithms of the pkiMessage that brought the request.
@@ -111,8 +112,8 @@ pub fn authorise(request: &EnrolRequest<'_>, authorisation: &Authorisation) -> D
     trace.conclude(outcome)
 }
 
-/// Checks a request that is to wait for an operator's approval. All rules apply now, so that no operator is asked about a request that
-/// would be refused anyway; they apply again when it is approved.
+/// Checks a request that is to wait for an operator's approval. All rules apply now, so that no operator is
+/// asked about a request that would be refused anyway; they apply again when it is approved.
 pub fn defer(request: &EnrolRequest<'_>, awaiting: &AwaitingApproval) -> Decision<Deferral> {
     let mut trace = Trace::default();
     let grounds = Grounds {
@@ -132,8 +133,8 @@ struct Grounds<'a> {
     /// How it was authorised; none for one that only asks for approval.
     means: Option<&'a Means>,
     evidence: Evidence,
-    /// Whether the profile's demand for an operator's approval is met. A renewal is covered by the approval of the first
-    /// certificate.
+    /// Whether the profile's demand for an operator's approval is met. A renewal is covered by the approval
+    /// of the first certificate.
     approved: bool,
 }
 
@@ -198,7 +199,8 @@ fn check_means(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<&'st
     check_renewed(request, grounds).map(|()| how)
 }
 
-/// The certificate at hand is the one whose renewal was authorised; without such an authorisation nothing is renewed.
+/// The certificate at hand is the one whose renewal was authorised; without such an authorisation nothing is
+/// renewed.
 fn check_renewed(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<(), RefusalReason> {
     let authorised = match grounds.means {
         Some(Means::Renewal { certificate, .. }) => Some(certificate),
@@ -287,7 +289,8 @@ fn check_object(
     };
     let assurance = match grounds.means {
         Some(Means::Renewal { bound, .. }) => {
-            // Nobody gains a binding by renewing, and nobody loses one (a second life of the device is another object).
+            // Nobody gains a binding by renewing, and nobody loses one (a second life of the device is
+            // another object).
             if bound.as_ref().map(|(object, _)| object) != found.as_ref() {
                 return Err(other_object(bound.as_ref().map(|(object, _)| object), found.as_ref()));
             }
@@ -311,7 +314,8 @@ fn check_object(
     }
 }
 
-/// A ticket that was minted for somebody is for nobody else (VU#971035); one that names nobody vouches, but not for whom.
+/// A ticket that was minted for somebody is for nobody else (VU#971035); one that names nobody vouches, but
+/// not for whom.
 fn ticket_assurance(
     request: &EnrolRequest<'_>,
     device: Option<&crate::types::DeviceId>,
@@ -356,7 +360,8 @@ pub(super) fn recorded_sid<'a>(request: &EnrolRequest<'a>) -> Option<&'a str> {
     }
 }
 
-/// From a little before now, for as long as the profile says, within the issuer's validity (inventory TPL-07: always).
+/// From a little before now, for as long as the profile says, within the issuer's validity (inventory TPL-07:
+/// always).
 fn decide_validity(request: &EnrolRequest<'_>) -> Result<Validity, RefusalReason> {
     let spec = request.profile.spec();
     let wanted = Validity {
@@ -369,7 +374,8 @@ fn decide_validity(request: &EnrolRequest<'_>) -> Result<Validity, RefusalReason
     wanted.within(&request.issuer_validity).ok_or(RefusalReason::IssuerNotValid)
 }
 
-/// What the request asked for and does not get: usages, and every extension but the names (scep.md 5: the profile decides).
+/// What the request asked for and does not get: usages, and every extension but the names (scep.md 5: the
+/// profile decides).
 fn note_ignored(request: &EnrolRequest<'_>, trace: &mut Trace) {
     let extensions: Vec<String> = request
         .csr

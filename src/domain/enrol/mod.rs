@@ -90,8 +90,9 @@ pub struct Enrolment {
     pub trace: Vec<TraceStep>,
 }
 
-/// The key under which a repeated request finds its earlier answer: profile, transactionID, signer key and CSR digest (RFC 8894 §5.2;
-/// the transactionID alone is no key, for Apple derives it from the public key and uses it again at re-enrolment).
+/// The key under which a repeated request finds its earlier answer: profile, transactionID, signer key and
+/// CSR digest (RFC 8894 §5.2; the transactionID alone is no key, for Apple derives it from the public key and
+/// uses it again at re-enrolment).
 pub fn request_key(
     profile: &ProfileName,
     transaction: &TransactionId,
@@ -108,3 +109,6 @@ pub fn request_key(
         ],
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,8 @@ fn is_known(request: &EnrolRequest<'_>) -> bool {
     request.device.is_some() || request.user.is_some()
 }
 
-/// A ticket for a device or user is good for that one's names only, whatever the match rule (VU#971035), and an approval does
-/// not change that.
+/// A ticket for a device or user is good for that one's names only, whatever the match rule (VU#971035), and
+/// an approval does not change that.
 fn is_minted_for_somebody(means: Option<&Means>) -> bool {
     match means {
         Some(Means::Ticket { device, user, .. }) => device.is_some() || user.is_some(),
@@ -81,7 +81,8 @@ fn asks_for_old_names(request: &EnrolRequest<'_>, renewed: Renewed<'_>) -> bool 
         && first_difference(request.csr.subject_alt_names(), old.subject_alt_names()).is_none()
 }
 
-/// The renewed certificate's names (RFC 8894 §2.3: a renewal is for the same subject). A request that asks for no subjectAltName keeps them.
+/// The renewed certificate's names (RFC 8894 §2.3: a renewal is for the same subject). A request that asks
+/// for no subjectAltName keeps them.
 fn kept(request: &EnrolRequest<'_>, renewed: Renewed<'_>) -> Result<Names, RefusalReason> {
     let old = renewed.certificate;
     if !request.csr.subject().matches(old.subject()) {
@@ -142,7 +143,8 @@ fn equal(a: &GeneralName, b: &GeneralName) -> bool {
     }
 }
 
-/// The SIDs that a name may carry: those of the records, of which a claim reaches only the one that the profile is about.
+/// The SIDs that a name may carry: those of the records, of which a claim reaches only the one that the
+/// profile is about.
 fn allowed_sids<'a>(request: &EnrolRequest<'a>) -> Vec<&'a str> {
     if request.profile.spec().match_rule == MatchRule::Claim {
         return recorded_sid(request).into_iter().collect();
@@ -152,7 +154,8 @@ fn allowed_sids<'a>(request: &EnrolRequest<'a>) -> Vec<&'a str> {
     device.into_iter().chain(user).collect()
 }
 
-/// A SID in a name makes its holder that account in Active Directory: only the record's is let through (scep.md 5, dirkjanm).
+/// A SID in a name makes its holder that account in Active Directory: only the record's is let through
+/// (scep.md 5, dirkjanm).
 fn check_sids(names: &[GeneralName], recorded: &[&str]) -> Result<(), RefusalReason> {
     for name in names {
         let GeneralName::Uri(uri) = name else { continue };

@@ -110,8 +110,8 @@ impl IssueOrder {
         })
     }
 
-    /// Everything that the certificate will say. It is never a CA's (RFC 5280 §4.2.1.9), and nothing in it was copied from an
-    /// extension of the request but the names that the profile lets through.
+    /// Everything that the certificate will say. It is never a CA's (RFC 5280 §4.2.1.9), and nothing in it
+    /// was copied from an extension of the request but the names that the profile lets through.
     pub fn specification(&self, serial: SerialNumber, issuer: &IssuerFacts) -> CertificateSpec {
         CertificateSpec {
             serial,
@@ -132,8 +132,9 @@ impl IssueOrder {
         }
     }
 
-    /// Whether the device and user, as they stand in the transaction that records the certificate, still allow what was
-    /// decided (and signed) before it. `device` and `user` are the records that the order was decided with, read again.
+    /// Whether the device and user, as they stand in the transaction that records the certificate, still
+    /// allow what was decided (and signed) before it. `device` and `user` are the records that the order was
+    /// decided with, read again.
     pub fn still_holds(&self, device: Option<&Device>, user: Option<&User>) -> Result<(), Refusal> {
         check_standing(device, user)?;
         let found = match self.bound.as_ref().map(|(object, _)| object) {

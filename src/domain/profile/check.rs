@@ -36,7 +36,8 @@ const KEY_USAGES: [(&str, KeyUsage); 6] = [
     ("keyAgreement", KeyUsage::KEY_AGREEMENT),
 ];
 
-/// The parts of a profile that are written as text, parsed; where one is a mistake, a harmless value stands in its place.
+/// The parts of a profile that are written as text, parsed; where one is a mistake, a harmless value stands
+/// in its place.
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) subject: Option<Template>,
@@ -111,13 +112,16 @@ impl Check<'_> {
             if !self.takes(ChallengeMode::Static) {
                 self.warning(
                     "match",
-                    "claim takes names from requests with the static challenge, which `challenge` does not name; requests with a ticket for a device or user are filled from its record",
+                    "claim takes names from requests with the static challenge, which \
+                     `challenge` does not name; requests with a ticket for a device or user are filled from its \
+                     record",
                 );
             }
         } else if self.spec.allow_unregistered {
             self.warning(
                 "allow-unregistered",
-                "a device that is not registered has no record to take names from: use match = \"claim\", or templates without device variables",
+                "a device that is not registered has no record to take names from: use match = \"claim\", \
+                 or templates without device variables",
             );
         }
     }
@@ -211,12 +215,14 @@ impl Check<'_> {
                 "OCSPSigning is never issued under a profile: its holder could answer for the issuer"
             }
             REQUEST_AGENT => {
-                "a request agent's certificate is never issued under a profile: its holder could enrol as anybody"
+                "a request agent's certificate is never issued under a profile: its holder could \
+                 enrol as anybody"
             }
             SMART_CARD_LOGON if self.spec.match_rule == MatchRule::Claim => {
                 self.warning(
                     key,
-                    "smart-card-logon with match = \"claim\": whoever has the challenge can ask for anybody's name and log on as them; use fill or strict",
+                    "smart-card-logon with match = \"claim\": whoever has the challenge can ask for \
+                     anybody's name and log on as them; use fill or strict",
                 );
                 return true;
             }
@@ -274,7 +280,8 @@ fn unknown_key_usage(name: &str) -> String {
     format!("\"{name}\" is not one of {names}")
 }
 
-/// What a key of the family can do (RFC 3279 §2.3.1; RFC 5480 §3; RFC 8813 §3: no encipherment with an EC key).
+/// What a key of the family can do (RFC 3279 §2.3.1; RFC 5480 §3; RFC 8813 §3: no encipherment with an EC
+/// key).
 pub(super) fn possible_usage(family: KeyFamily) -> KeyUsage {
     let signs = KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::NON_REPUDIATION);
     match family {

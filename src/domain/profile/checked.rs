@@ -100,7 +100,8 @@ impl CheckedProfile {
         &self.profile.spec
     }
 
-    /// The value of `CONFIG_UUID`: a UUID (RFC 9562 §5.8) made of the profile's name, so that it stays the same over its versions.
+    /// The value of `CONFIG_UUID`: a UUID (RFC 9562 §5.8) made of the profile's name, so that it stays the
+    /// same over its versions.
     pub fn uuid(&self) -> String {
         let digest = digest_of("certgate profile uuid 1", &[self.name().as_str().as_bytes()]);
         let mut digits: Vec<char> = digest.to_string().chars().take(32).collect();
@@ -121,8 +122,8 @@ impl CheckedProfile {
         &self.extended_key_usage
     }
 
-    /// keyUsage of a certificate for a key of this kind: of what the profile says only what such a key can do. Empty for a kind
-    /// of key that no profile takes.
+    /// keyUsage of a certificate for a key of this kind: of what the profile says only what such a key can
+    /// do. Empty for a kind of key that no profile takes.
     pub fn key_usage(&self, kind: KeyKind) -> KeyUsage {
         family(kind)
             .map_or_else(KeyUsage::default, |family| self.key_usage.intersection(possible_usage(family)))
@@ -136,7 +137,8 @@ impl CheckedProfile {
         }
     }
 
-    /// The device or user that the request names, in the place where the profile looks: to be looked up among ids and identities.
+    /// The device or user that the request names, in the place where the profile looks: to be looked up among
+    /// ids and identities.
     pub fn claimed_identity(&self, csr: &ProvenCsr) -> Option<String> {
         let subject = |attribute| csr.subject().values(attribute).into_iter().next();
         let alternative = |pick: fn(&GeneralName) -> Option<&String>| {
@@ -166,7 +168,8 @@ impl CheckedProfile {
         claimed.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// The subject that the template gives. The error names the variable without a value, or what the value breaks.
+    /// The subject that the template gives. The error names the variable without a value, or what the value
+    /// breaks.
     pub(in crate::domain) fn subject(&self, variables: &Variables) -> Result<Name, String> {
         let value = |name: &str| variables.get(name).map(String::as_str);
         let text = self

@@ -84,7 +84,8 @@ pub enum KeyFamily {
     Ec,
 }
 
-/// Old algorithms that a profile takes from old gear; all off by default, each use is logged as a warning and counted.
+/// Old algorithms that a profile takes from old gear; all off by default, each use is logged as a warning and
+/// counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Legacy {
@@ -96,7 +97,8 @@ pub struct Legacy {
     pub des: bool,
 }
 
-/// What a profile says. As written in the configuration file under `[profile.NAME]`; every key but `subject` has a default.
+/// What a profile says. As written in the configuration file under `[profile.NAME]`; every key but `subject`
+/// has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ProfileSpec {
@@ -111,15 +113,16 @@ pub struct ProfileSpec {
     pub scope: Scope,
     /// Subject template, e.g. `CN=$DEVICE_SN$,O=Lab`.
     pub subject: String,
-    /// SAN templates, `type:template`, e.g. `dns:{{DEVICE_ID}}.lab.example`; types email, dns, uri, ip, upn, dirname. An entry whose variables are
-    /// empty is left out.
+    /// SAN templates, `type:template`, e.g. `dns:{{DEVICE_ID}}.lab.example`; types email, dns, uri, ip, upn,
+    /// dirname. An entry whose variables are empty is left out.
     #[serde(default)]
     pub subject_alt_names: Vec<String>,
     /// `fill` (default), `strict` or `claim`.
     #[serde(default, rename = "match")]
     pub match_rule: MatchRule,
-    /// Where a request names its device or user when no ticket does: `subject.cn`, `subject.serialnumber`, `subject.ou`, `san.email`, `san.dns`, `san.uri`, `san.upn`.
-    /// The value is looked up among ids and identities. Default `subject.cn`.
+    /// Where a request names its device or user when no ticket does: `subject.cn`, `subject.serialnumber`,
+    /// `subject.ou`, `san.email`, `san.dns`, `san.uri`, `san.upn`. The value is looked up among ids and
+    /// identities. Default `subject.cn`.
     #[serde(default = "default_identify")]
     pub identify: String,
     /// `ticket`, `static` or both; empty only with manual approval.
@@ -140,7 +143,8 @@ pub struct ProfileSpec {
     /// keyUsage names; default digitalSignature and keyEncipherment (the latter left out for EC keys).
     #[serde(default = "default_key_usage")]
     pub key_usage: Vec<String>,
-    /// `client-auth` (default), `server-auth`, `ipsec`, `smart-card-logon`, `email-protection`, or dotted OIDs; never anyExtendedKeyUsage, OCSPSigning.
+    /// `client-auth` (default), `server-auth`, `ipsec`, `smart-card-logon`, `email-protection`, or dotted
+    /// OIDs; never anyExtendedKeyUsage, OCSPSigning.
     #[serde(default = "default_eku")]
     pub extended_key_usage: Vec<String>,
     /// Validity in days, capped by the issuer; default 365.
@@ -149,13 +153,15 @@ pub struct ProfileSpec {
     /// notBefore lies this many minutes back, for clocks that are behind; default 10.
     #[serde(default = "default_backdate")]
     pub backdate_minutes: u32,
-    /// A certificate can be renewed from this many days before it expires; default 0 = at any time while it is valid.
+    /// A certificate can be renewed from this many days before it expires; default 0 = at any time while it
+    /// is valid.
     #[serde(default)]
     pub renewal_window_days: u32,
     /// Adds the Microsoft SID extension when the device's or user's record has a SID; default false.
     #[serde(default)]
     pub microsoft_sid: bool,
-    /// Puts the CA certificates into SUCCESS beside the issued one (Cisco VPN clients want it; Apple and Juniper refuse it); default false.
+    /// Puts the CA certificates into SUCCESS beside the issued one (Cisco VPN clients want it; Apple and
+    /// Juniper refuse it); default false.
     #[serde(default)]
     pub include_ca: bool,
     /// Whether a wiped or retired device revokes, holds ...

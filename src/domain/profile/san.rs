@@ -43,14 +43,16 @@ impl SanTemplate {
         if parsed.template.is_blank() {
             return Err("has no value".to_owned());
         }
-        // Whether a value with variables fits its type shows only when it is filled, except for a name's structure.
+        // Whether a value with variables fits its type shows only when it is filled, except for a name's
+        // structure.
         if parsed.template.is_constant() || kind == Kind::DirName {
             parsed.value(&parsed.template.sample(parsed.context()))?;
         }
         Ok(parsed)
     }
 
-    /// The name, or nothing when one of its variables has no value. An error names a value that does not fit the type.
+    /// The name, or nothing when one of its variables has no value. An error names a value that does not fit
+    /// the type.
     pub(super) fn fill(&self, variables: &Variables) -> Result<Option<GeneralName>, String> {
         match self.template.fill(self.context(), |name| variables.get(name).map(String::as_str)) {
             Ok(text) => self.value(&text).map(Some),
@@ -87,7 +89,8 @@ impl SanTemplate {
     }
 }
 
-/// Whether certgate lets a requested name through at all: of a kind that it knows, with a value that fits the kind.
+/// Whether certgate lets a requested name through at all: of a kind that it knows, with a value that fits the
+/// kind.
 pub(in crate::domain) fn is_well_formed(name: &GeneralName) -> bool {
     match name {
         GeneralName::Email(text) => is_email(text),
@@ -107,7 +110,8 @@ fn is_email(text: &str) -> bool {
         && matches!(text.split_once('@'), Some((local, domain)) if !local.is_empty() && is_dns_name(domain))
 }
 
-/// Labels of letters, digits, hyphens and underscores (as device names have); a `*` may be the whole first label.
+/// Labels of letters, digits, hyphens and underscores (as device names have); a `*` may be the whole first
+/// label.
 fn is_dns_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -131,8 +135,9 @@ fn is_uri(text: &str) -> bool {
 
 fn is_upn(text: &str) -> bool {
     let printable = !text.chars().any(|c| c.is_control() || c.is_whitespace());
-    printable
-        && matches!(text.split_once('@'), Some((user, realm)) if !user.is_empty() && !realm.is_empty() && !realm.contains('@'))
+    let mut parts = text.split('@');
+    let both = [parts.next(), parts.next()].iter().all(|part| part.is_some_and(|part| !part.is_empty()));
+    printable && both && parts.next().is_none()
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ enum Part {
 pub(super) enum Context {
     /// Values as they are.
     Plain,
-    /// A distinguished name: values are escaped (RFC 4514 §2.4), so that none can add an attribute. Only a variable that holds a
-    /// whole name, standing where a whole RDN sequence stands, goes in as it is.
+    /// A distinguished name: values are escaped (RFC 4514 §2.4), so that none can add an attribute. Only a
+    /// variable that holds a whole name, standing where a whole RDN sequence stands, goes in as it is.
     DistinguishedName,
 }
 
@@ -100,7 +100,8 @@ impl Template {
         Ok(text)
     }
 
-    /// The text with a short sample for every variable: to see at configuration time whether it can be parsed at all.
+    /// The text with a short sample for every variable: to see at configuration time whether it can be parsed
+    /// at all.
     pub(super) fn sample(&self, context: Context) -> String {
         let sample = |name: &str| Some(if WHOLE_NAMES.contains(&name) { "CN=XX" } else { "XX" });
         self.fill(context, sample).unwrap_or_default()
@@ -146,8 +147,8 @@ fn push_variable<'t>(
     Ok(rest)
 }
 
-/// RFC 4514 §2.4. Spaces and `#` are escaped wherever they could be at an end of the value, because what stands beside the
-/// variable is not known here.
+/// RFC 4514 §2.4. Spaces and `#` are escaped wherever they could be at an end of the value, because what
+/// stands beside the variable is not known here.
 fn push_escaped(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {

@@ -10,7 +10,8 @@ use crate::{
     types::Timestamp,
 };
 
-/// The values of template variables: upper-case name to value. Built from the device's and user's records and from random values.
+/// The values of template variables: upper-case name to value. Built from the device's and user's records and
+/// from random values.
 pub type Variables = BTreeMap<String, String>;
 
 /// Every variable but the attributes.
@@ -84,7 +85,8 @@ pub struct VariableFacts<'a> {
     pub realm: &'a str,
     /// The profile's UUID: [`super::CheckedProfile::uuid`].
     pub config_uuid: &'a str,
-    /// Fresh random bytes, for `RANDOM_16`, `RANDOM_32` and `RANDOM_64`: hexadecimal texts of 16, 32 and 64 digits.
+    /// Fresh random bytes, for `RANDOM_16`, `RANDOM_32` and `RANDOM_64`: hexadecimal texts of 16, 32 and 64
+    /// digits.
     pub random: &'a [u8; 56],
     /// Now.
     pub now: Timestamp,

@@ -1,0 +1,17 @@
+//! SCEP (RFC 8894) through the use cases: every answer is opened and looked into. Tests are named by the section of the RFC
+//! that they hold to (`s3_2_1_2_..`); `table_..` are the rows of the answer table for bad input in the README.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod s2_operation;
+mod s3_messages;
+mod s4_transactions;
+mod bad_input;
+mod approval;
+mod renewal;
+mod ticket;
+mod system;
+
+/// A device profile with one-time tickets and names from the record.
+pub(crate) const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$,O=Test""#;
