@@ -18,7 +18,7 @@ use crate::{common::World, oracle::Shown};
 
 /// What OCSP says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OcspSays {
+pub(crate) enum OcspSays {
     Good,
     Unknown,
     Revoked { reason: RevocationReason, at: Timestamp },
@@ -26,14 +26,14 @@ pub enum OcspSays {
 
 /// How OCSP is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
-    pub digest: DigestAlgorithm,
-    pub nonce: Option<[u8; 16]>,
+pub(crate) struct Question {
+    pub(crate) digest: DigestAlgorithm,
+    pub(crate) nonce: Option<[u8; 16]>,
 }
 
 /// The ways in which a certificate is asked about: the request bytes of the ones without a nonce are the same at every step, so that a
 /// stale answer in the cache would be found.
-pub const QUESTIONS: [Question; 4] = [
+pub(crate) const QUESTIONS: [Question; 4] = [
     Question { digest: DigestAlgorithm::Sha1, nonce: None },
     Question { digest: DigestAlgorithm::Sha256, nonce: None },
     Question { digest: DigestAlgorithm::Sha1, nonce: Some([0x5a; 16]) },
@@ -41,7 +41,7 @@ pub const QUESTIONS: [Question; 4] = [
 ];
 
 /// Asks OCSP, verifies the answer, and asks again: what comes from the cache must be the same bytes.
-pub fn ocsp(world: &World, issuer: &Certificate, serial: &SerialNumber, question: Question) -> OcspSays {
+pub(crate) fn ocsp(world: &World, issuer: &Certificate, serial: &SerialNumber, question: Question) -> OcspSays {
     let cert_id = CertId::new(question.digest, issuer, serial).unwrap();
     let nonce = question.nonce.as_ref().map(<[u8; 16]>::as_slice);
     let request = OcspRequest::new(vec![cert_id.clone()], nonce).to_der().unwrap();
@@ -85,7 +85,7 @@ impl From<Option<Shown>> for OcspSays {
 }
 
 /// What the API says: the status, and what is shown as the revocation.
-pub fn api(world: &World, id: &CertificateId) -> (Status, Option<Shown>) {
+pub(crate) fn api(world: &World, id: &CertificateId) -> (Status, Option<Shown>) {
     let view = world.gateway.certificate(&world.authed(), id).unwrap();
     let shown = |it: certgate::service::certificate::RevocationView| Shown {
         reason: it.reason,
@@ -96,14 +96,14 @@ pub fn api(world: &World, id: &CertificateId) -> (Status, Option<Shown>) {
 }
 
 /// The published CRL, verified.
-pub struct ReadCrl {
-    pub number: u64,
-    pub this_update: Timestamp,
-    pub der: Vec<u8>,
-    pub entries: BTreeMap<SerialNumber, Shown>,
+pub(crate) struct ReadCrl {
+    pub(crate) number: u64,
+    pub(crate) this_update: Timestamp,
+    pub(crate) der: Vec<u8>,
+    pub(crate) entries: BTreeMap<SerialNumber, Shown>,
 }
 
-pub fn crl(gateway: &Gateway, issuer: &IssuerId, certificate: &Certificate) -> ReadCrl {
+pub(crate) fn crl(gateway: &Gateway, issuer: &IssuerId, certificate: &Certificate) -> ReadCrl {
     let published = gateway.crl(issuer).expect("every issuer has a CRL");
     let crl = Crl::from_der(&published.der).unwrap();
     crl.verify(certificate).expect("signed by the issuer");
@@ -120,7 +120,7 @@ pub fn crl(gateway: &Gateway, issuer: &IssuerId, certificate: &Certificate) -> R
 }
 
 /// Every certificate that the store has, certgate's own among them.
-pub fn all_certificates(world: &World) -> Vec<CertificateId> {
+pub(crate) fn all_certificates(world: &World) -> Vec<CertificateId> {
     let page = Page::first(10_000);
     let records = world.read(|view: &dyn View| view.certificates(&page));
     records.into_iter().map(|record| record.id).collect()

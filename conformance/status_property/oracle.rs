@@ -10,15 +10,15 @@ use certgate::{
 
 /// What OCSP and CRL should say of a certificate that is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
-    pub reason: RevocationReason,
-    pub at: Timestamp,
-    pub invalidity_date: Option<Timestamp>,
+pub(crate) struct Shown {
+    pub(crate) reason: RevocationReason,
+    pub(crate) at: Timestamp,
+    pub(crate) invalidity_date: Option<Timestamp>,
 }
 
 /// Whose certificate it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     Device(usize),
     User(usize),
     /// Of certgate itself.
@@ -27,7 +27,7 @@ pub enum Owner {
 
 /// What the profile's policy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// Holds until a wipe or retire is confirmed, holds while lost.
     Patient,
     /// Revokes when a wipe or retire is asked for; a loss changes nothing.
@@ -60,10 +60,10 @@ enum UserStage {
 }
 
 /// A certificate of the model.
-pub struct Certificate {
-    pub id: CertificateId,
-    pub owner: Owner,
-    pub policy: Policy,
+pub(crate) struct Certificate {
+    pub(crate) id: CertificateId,
+    pub(crate) owner: Owner,
+    pub(crate) policy: Policy,
     validity: Validity,
     life: u32,
     /// Every cause by its name. A hold has reason certificateHold.
@@ -71,8 +71,8 @@ pub struct Certificate {
 }
 
 /// Everything that was done.
-pub struct Oracle {
-    pub certificates: Vec<Certificate>,
+pub(crate) struct Oracle {
+    pub(crate) certificates: Vec<Certificate>,
     devices: Vec<Device>,
     users: Vec<UserStage>,
 }
@@ -84,21 +84,21 @@ impl Shown {
         Self { reason, at, invalidity_date: None }
     }
 
-    pub fn is_hold(&self) -> bool {
+    pub(crate) fn is_hold(&self) -> bool {
         self.reason == HOLD
     }
 }
 
 impl Certificate {
     /// The strongest cause: permanent ones before holds, a compromise before the rest, the earliest before later ones.
-    pub fn shown(&self) -> Option<Shown> {
+    pub(crate) fn shown(&self) -> Option<Shown> {
         self.causes
             .values()
             .copied()
             .min_by_key(|it| (it.is_hold(), !is_compromise(it.reason), it.at, it.reason.code()))
     }
 
-    pub fn status(&self, now: Timestamp) -> Status {
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
         match self.shown() {
             Some(shown) if shown.is_hold() => Status::Hold,
             Some(_) => Status::Revoked,
@@ -107,7 +107,7 @@ impl Certificate {
         }
     }
 
-    pub fn not_after(&self) -> Timestamp {
+    pub(crate) fn not_after(&self) -> Timestamp {
         self.validity.not_after
     }
 
@@ -135,7 +135,7 @@ fn is_compromise(reason: RevocationReason) -> bool {
 }
 
 impl Oracle {
-    pub fn new(devices: usize, users: usize) -> Self {
+    pub(crate) fn new(devices: usize, users: usize) -> Self {
         let device = || Device {
             stage: Stage::New,
             retire_below_wipe: false,
@@ -151,7 +151,7 @@ impl Oracle {
     }
 
     /// Whether the owner may be given a certificate.
-    pub fn may_enrol(&self, owner: Owner) -> bool {
+    pub(crate) fn may_enrol(&self, owner: Owner) -> bool {
         match owner {
             Owner::Device(index) => {
                 let Device { stage, lost, compromised, .. } = self.devices[index];
@@ -162,12 +162,12 @@ impl Oracle {
         }
     }
 
-    pub fn may_renew(&self, certificate: usize, now: Timestamp) -> bool {
+    pub(crate) fn may_renew(&self, certificate: usize, now: Timestamp) -> bool {
         let certificate = &self.certificates[certificate];
         certificate.status(now) == Status::Good && self.may_enrol(certificate.owner)
     }
 
-    pub fn issued(&mut self, id: CertificateId, owner: Owner, policy: Policy, validity: Validity) {
+    pub(crate) fn issued(&mut self, id: CertificateId, owner: Owner, policy: Policy, validity: Validity) {
         let mut life = 0;
         if let Owner::Device(index) = owner {
             let device = &mut self.devices[index];
@@ -178,7 +178,7 @@ impl Oracle {
     }
 
     /// Whether it is possible; done if so. The same for all that follow.
-    pub fn hold(&mut self, certificate: usize, now: Timestamp) -> bool {
+    pub(crate) fn hold(&mut self, certificate: usize, now: Timestamp) -> bool {
         let certificate = &mut self.certificates[certificate];
         let possible =
             certificate.shown().is_none_or(|it| it.is_hold()) && !certificate.causes.contains_key("by hand");
@@ -188,11 +188,11 @@ impl Oracle {
         possible
     }
 
-    pub fn release(&mut self, certificate: usize) -> bool {
+    pub(crate) fn release(&mut self, certificate: usize) -> bool {
         self.certificates[certificate].causes.remove("by hand").is_some()
     }
 
-    pub fn revoke(&mut self, certificate: usize, cause: Shown) -> bool {
+    pub(crate) fn revoke(&mut self, certificate: usize, cause: Shown) -> bool {
         let certificate = &mut self.certificates[certificate];
         let raised = cause.reason == RevocationReason::KeyCompromise;
         let possible = !cause.is_hold()
@@ -203,7 +203,7 @@ impl Oracle {
         possible
     }
 
-    pub fn user_event(&mut self, user: usize, event: UserEvent, now: Timestamp) -> bool {
+    pub(crate) fn user_event(&mut self, user: usize, event: UserEvent, now: Timestamp) -> bool {
         let (stage, cause) = match (self.users[user], event) {
             (UserStage::Enabled, UserEvent::Disable) => (UserStage::Disabled, Some(HOLD)),
             (UserStage::Disabled, UserEvent::Enable) => (UserStage::Enabled, None),
@@ -222,7 +222,7 @@ impl Oracle {
         true
     }
 
-    pub fn device_event(&mut self, device: usize, event: DeviceEvent, now: Timestamp) -> bool {
+    pub(crate) fn device_event(&mut self, device: usize, event: DeviceEvent, now: Timestamp) -> bool {
         use {DeviceEvent as On, Stage as At};
         let any_strict = self.of_device(device).any(|it| it.policy == Policy::Strict);
         let Device { stage, lost, compromised, retire_below_wipe, .. } = self.devices[device];
