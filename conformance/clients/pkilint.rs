@@ -105,7 +105,7 @@ fn lint_everything(server: &Server, directory: &Path) {
 /// Certificates that certgate made for itself, from its own records: SCEP message, OCSP signers, server TLS.
 fn own_certificates(server: &Server, directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for record in server.json(&["cert", "list"]).as_array().unwrap() {
+    for record in server.json(&["cert", "list"])["items"].as_array().unwrap() {
         if record["purpose"] == "leaf" {
             continue;
         }

@@ -115,7 +115,7 @@ fn wait_for_pending(device: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let pending = server().json(&["queue", "list"]);
-        let found = pending.as_array().unwrap().iter().find(|entry| entry.to_string().contains(device)).cloned();
+        let found = pending["items"].as_array().unwrap().iter().find(|entry| entry.to_string().contains(device)).cloned();
         if let Some(entry) = found {
             return entry["id"].as_str().unwrap().to_owned();
         }

@@ -1,18 +1,181 @@
-use certgate::wire::scep::PkiStatus;
+//! RFC 8894 section 4: one test or more for each transaction, and §5.2, repeated requests.
+
+use std::time::Duration;
+
+use certgate::{
+    domain::{
+        binding::{Assurance, BoundObject, Evidence},
+        device::Lifecycle,
+        enrol::EnrolmentState,
+    },
+    service::GatewaySettings,
+    wire::{
+        scep::{FailInfo, IssuerAndSerialNumber, IssuerAndSubject, MessageType, PkiStatus},
+        x509::Certificate,
+    },
+};
 
 use crate::{
     DEVICE,
-    common::{Client, World},
+    common::{Client, DAY, World},
 };
 
+fn issuer_and_serial(certificate: &Certificate) -> Vec<u8> {
+    let asked =
+        IssuerAndSerialNumber { issuer: certificate.issuer().clone(), serial: certificate.serial().clone() };
+    asked.to_der().unwrap()
+}
+
 #[test]
-fn s4_3_enrols_a_device_with_a_ticket() {
+fn s4_3_enrolment_records_certificate_binding_device_and_fact() {
     let world = World::new(&[("device", DEVICE)]);
     let device = world.register("SN1");
-    let client = Client::new();
     let ticket = world.ticket("device", &device);
+    let client = Client::new();
     let answer = client.enrol(&world, "device", &client.csr("CN=whatever", Some(&ticket)));
-    assert_eq!(answer.status, PkiStatus::Success);
     let certificate = answer.certificate();
-    assert_eq!(certificate.subject().common_name().as_deref(), Some("SN1"));
+    assert_eq!(certificate.public_key(), client.public_key());
+
+    let record = world.record(certificate);
+    assert_eq!(record.der, certificate.as_der());
+    assert_eq!(record.profile, Some(("device".parse().unwrap(), 1)));
+    let [binding] = world.bindings(certificate).try_into().unwrap();
+    assert_eq!(binding.object, BoundObject::Device { id: device.clone(), generation: 1 });
+    assert_eq!(binding.assurance, Assurance::High);
+    assert!(matches!(binding.evidence, Evidence::Ticket { .. }));
+    let enrolled = world.read(|view| view.device(&device)).unwrap();
+    assert_eq!(enrolled.lifecycle, Lifecycle::Active);
+    assert_eq!(enrolled.enrolled_at, Some(world.now()));
+    let enrolment = world.enrolment_of(certificate);
+    assert_eq!(enrolment.state, EnrolmentState::Issued { certificate: record.id.clone() });
+    assert!(enrolment.trace.iter().all(|step| step.passed) && !enrolment.trace.is_empty());
+    let fact = world.read(|view| view.last_audit_event()).unwrap().fact;
+    assert_eq!((fact.action.as_str(), fact.object), ("certificate.issued", record.id.to_string()));
+}
+
+#[test]
+fn s4_4_poll_of_an_unknown_transaction_is_bad_cert_id() {
+    let world = World::new(&[("device", DEVICE)]);
+    let client = Client::new();
+    let payload = IssuerAndSubject {
+        issuer: world.issuer("issuing").subject().clone(),
+        subject: "CN=x".parse().unwrap(),
+    };
+    let answer = client.ask(&world, "device", MessageType::CertPoll, &payload.to_der().unwrap());
+    assert_eq!(answer.failure(), FailInfo::BadCertId);
+    assert_eq!((answer.rep.operation, answer.rep.result), ("cert-poll", "bad-cert-id"));
+}
+
+#[test]
+fn s4_5_get_cert_finds_by_issuer_and_serial() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let issued = client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).certificate().clone();
+
+    let other = Client::new();
+    let found = other.ask(&world, "device", MessageType::GetCert, &issuer_and_serial(&issued));
+    assert_eq!(found.certificates, [issued]);
+}
+
+#[test]
+fn s4_5_get_cert_without_match_is_bad_cert_id() {
+    let world = World::new(&[("device", DEVICE)]);
+    let client = Client::new();
+    let ours_by_name = IssuerAndSerialNumber {
+        issuer: world.issuer("issuing").subject().clone(),
+        serial: client.identity.serial().clone(),
+    };
+    let message_certificate = world.message_certificate("device");
+    for payload in [
+        issuer_and_serial(&client.identity),
+        ours_by_name.to_der().unwrap(),
+        issuer_and_serial(&message_certificate),
+    ] {
+        let answer = client.ask(&world, "device", MessageType::GetCert, &payload);
+        assert_eq!(answer.failure(), FailInfo::BadCertId);
+    }
+}
+
+#[test]
+fn s4_6_get_crl_gives_the_newest_crl_alone() {
+    let world = World::new(&[("device", DEVICE)]);
+    world.gateway.run_due().unwrap();
+    let client = Client::new();
+    for issuer in ["issuing", "root"] {
+        // Any certificate of the issuer names it.
+        let named = if issuer == "root" { world.issuer("issuing") } else { world.message_certificate("device") };
+        let answer = client.ask(&world, "device", MessageType::GetCrl, &issuer_and_serial(&named));
+        assert_eq!(answer.status, PkiStatus::Success);
+        assert!(answer.certificates.is_empty());
+        let [crl] = answer.crls.as_slice() else { panic!("{} CRLs", answer.crls.len()) };
+        crl.verify(&world.issuer(issuer)).unwrap();
+        assert_eq!(crl.number(), Some(1));
+    }
+}
+
+#[test]
+fn s4_6_get_crl_of_another_issuer_is_bad_cert_id() {
+    let world = World::new(&[("device", DEVICE)]);
+    world.gateway.run_due().unwrap();
+    let client = Client::new();
+    let payload = issuer_and_serial(&client.identity);
+    let answer = client.ask(&world, "device", MessageType::GetCrl, &payload);
+    assert_eq!(answer.failure(), FailInfo::BadCertId);
+}
+
+#[test]
+fn s5_2_repeated_request_gets_the_same_certificate_though_the_ticket_is_used_up() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&ticket));
+    let first = client.enrol(&world, "device", &csr);
+    world.clock.advance(Duration::from_secs(3600));
+    let second = client.enrol(&world, "device", &csr);
+    assert_eq!(first.certificate(), second.certificate());
+    assert_eq!(world.leaves(), 1);
+}
+
+#[test]
+fn s5_2_repeated_request_after_a_restart_gets_the_same_certificate() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&ticket));
+    let first = client.enrol(&world, "device", &csr);
+    let world = world.restarted(GatewaySettings::default());
+    assert_eq!(first.certificate(), client.enrol(&world, "device", &csr).certificate());
+}
+
+#[test]
+fn s5_2_after_the_window_a_repeated_request_is_a_new_one() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&ticket));
+    client.enrol(&world, "device", &csr).certificate();
+    world.clock.advance(DAY + Duration::from_secs(1));
+    assert_eq!(client.enrol(&world, "device", &csr).failure(), FailInfo::BadRequest);
+}
+
+#[test]
+fn s5_2_a_revoked_certificate_is_not_handed_out_again() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&ticket));
+    world.revoke(client.enrol(&world, "device", &csr).certificate());
+    assert_eq!(client.enrol(&world, "device", &csr).failure(), FailInfo::BadRequest);
+}
+
+#[test]
+fn s5_2_same_transaction_of_another_key_is_another_request() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).certificate();
+    let thief = Client::new().in_transaction(client.transaction.as_str());
+    let answer = thief.enrol(&world, "device", &client.csr("CN=x", Some(&ticket)));
+    assert_eq!(answer.failure(), FailInfo::BadRequest);
 }

@@ -88,9 +88,11 @@ impl From<AuditEvent> for AuditView {
 /// Whether the record is whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainReport {
+    /// Every event follows the one before.
+    pub intact: bool,
     /// How many events were checked.
     pub events: u64,
-    /// Sequence number of the first event that does not follow the one before; none: the chain is whole.
+    /// Sequence number of the first event that does not follow the one before.
     pub broken_at: Option<u64>,
     /// Hash of the last event that was checked: write it down elsewhere, and a cut-off end shows too.
     pub head: Option<Fingerprint>,
@@ -124,7 +126,7 @@ impl Gateway {
 
     /// Follows the hash chain from the first event to the last.
     pub fn verify_audit(&self, _authed: &Authed<Read>) -> Result<ChainReport, ServiceError> {
-        let mut report = ChainReport { events: 0, broken_at: None, head: None };
+        let mut report = ChainReport { intact: true, events: 0, broken_at: None, head: None };
         let mut before: Option<AuditEvent> = None;
         loop {
             let after = before.as_ref().map_or(0, |event| event.sequence);
@@ -135,7 +137,7 @@ impl Gateway {
             }
             for event in events {
                 if !continues(before.as_ref(), &event) {
-                    report.broken_at = Some(event.sequence);
+                    (report.intact, report.broken_at) = (false, Some(event.sequence));
                     report.head = before.map(|event| event.hash());
                     return Ok(report);
                 }

@@ -275,6 +275,16 @@ impl Gateway {
         Ok(published)
     }
 
+    /// On demand, as operators see it.
+    pub fn publish_crl_view(
+        &self,
+        authed: &Authed<Operate>,
+        issuer: &IssuerId,
+    ) -> Result<CrlView, ServiceError> {
+        self.publish_crl(authed, issuer)?;
+        self.crl_view(issuer)
+    }
+
     /// The newest CRL of every issuer.
     pub fn crls(&self, _authed: &Authed<Read>) -> Result<Listing<CrlView>, ServiceError> {
         let authorities = self.authorities();
@@ -286,6 +296,10 @@ impl Gateway {
 
     /// The newest CRL of an issuer, with the CRL itself.
     pub fn show_crl(&self, _authed: &Authed<Read>, issuer: &IssuerId) -> Result<CrlView, ServiceError> {
+        self.crl_view(issuer)
+    }
+
+    fn crl_view(&self, issuer: &IssuerId) -> Result<CrlView, ServiceError> {
         let authorities = self.authorities();
         let authority =
             authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;

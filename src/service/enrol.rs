@@ -44,7 +44,7 @@ use crate::{
     },
     ports::{MacPurpose, View, store::StoreResult},
     types::{
-        CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, ProfileName, TicketId, Timestamp, sha256,
+        CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, ProfileName, TicketId, Timestamp,
     },
     wire::{
         csr::{Csr, ProvenCsr},
@@ -188,7 +188,7 @@ impl Gateway {
         };
         let ticket = authorisation.and_then(ticket_of);
         let concerned = concerned(view, profile, &candidate.csr, authorisation)?;
-        let variables = self.variables(profile.name(), &concerned, candidate.now);
+        let variables = self.variables(profile, &concerned, candidate.now);
         let facts = EnrolRequest {
             message: Some(MessageAlgorithms {
                 digest: candidate.request.message.digest(),
@@ -298,12 +298,12 @@ impl Gateway {
     }
 
     /// The template variables, with fresh random values.
-    pub(super) fn variables(&self, profile: &ProfileName, concerned: &Concerned, now: Timestamp) -> Variables {
+    pub(super) fn variables(&self, profile: &CheckedProfile, concerned: &Concerned, now: Timestamp) -> Variables {
         variables(&VariableFacts {
             device: concerned.device.as_ref(),
             user: concerned.user.as_ref(),
             realm: &self.settings.realm,
-            config_uuid: &profile_uuid(profile),
+            config_uuid: &profile.uuid(),
             random: &self.ports.random.bytes(),
             now,
         })
@@ -516,8 +516,9 @@ pub(super) fn concerned(
             concerned.renews = Some((record, renewed));
             concerned.fill(view, bound.as_ref())?;
         }
-        Some(Means::Approval { bound: Some(bound), .. }) => concerned.fill(view, Some(bound))?,
-        Some(Means::Static | Means::Approval { bound: None, .. }) | None => {
+        // What was approved is what is issued: somebody who was registered since then asks again.
+        Some(Means::Approval { bound, .. }) => concerned.fill(view, bound.as_ref())?,
+        Some(Means::Static) | None => {
             if let Some(claimed) = profile.claimed_identity(csr) {
                 concerned.look_up(view, profile.spec().scope, &claimed)?;
             }
@@ -608,21 +609,4 @@ fn evidence_of(refused: &ChallengeRefused) -> Option<Evidence> {
 
 fn stop(refusal: &Refusal) -> Stop {
     Stop::refuse(refusal.info, refusal.text, refusal.reason.to_string())
-}
-
-/// A name-based UUID (version 8, RFC 9562 §5.8) of the profile: the same on every node and after every restart.
-fn profile_uuid(profile: &ProfileName) -> String {
-    let digest = sha256(format!("certgate profile {profile}").as_bytes());
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(digest) {
-        *to = from;
-    }
-    bytes[6] = (bytes[6] & 0x0f) | 0x80;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex = hex::encode(bytes);
-    let (a, rest) = hex.split_at(8);
-    let (b, rest) = rest.split_at(4);
-    let (c, rest) = rest.split_at(4);
-    let (d, e) = rest.split_at(4);
-    format!("{a}-{b}-{c}-{d}-{e}")
 }

@@ -1,4 +1,4 @@
-//! Issuers as operators see them.
+//! Issuers and profiles as operators see them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,12 @@ use super::{Gateway, Listing, ServiceError, authority::Authority};
 use crate::{
     domain::{
         access::{Authed, Read},
-        issuer::IssuerKind,
+        certificate::Purpose,
+        issuer::{Issuer, IssuerKind},
+        profile::{Profile, ProfileSpec},
     },
-    types::{DigestAlgorithm, Fingerprint, IssuerId, KeyAlgorithm, SerialNumber, Timestamp},
+    types::{DigestAlgorithm, Fingerprint, IssuerId, KeyAlgorithm, ProfileName, SerialNumber, Timestamp},
+    wire::x509::Certificate,
 };
 
 /// An issuer.
@@ -33,7 +36,7 @@ pub struct IssuerView {
     /// The digest of its signatures.
     pub digest: DigestAlgorithm,
     /// SHA-256 of its certificate.
-    pub sha256: Fingerprint,
+    pub fingerprint: Fingerprint,
     /// SHA-1 of its certificate in hexadecimal: what Apple's and older Cisco's dialogs show.
     pub sha1: String,
     /// Where its CRL is published.
@@ -42,14 +45,66 @@ pub struct IssuerView {
     pub ocsp_urls: Vec<String>,
     /// Where its certificate is published.
     pub ca_issuers_urls: Vec<String>,
-    /// When its OCSP signer expires.
-    pub ocsp_signer_not_after: Option<Timestamp>,
-    /// When its newest SCEP message key expires.
-    pub message_key_not_after: Option<Timestamp>,
+    /// certgate's own certificates under it that are in use: OCSP signer, SCEP message keys (newest first).
+    pub system_certificates: Vec<SystemCertificateView>,
     /// Number of its newest CRL.
     pub crl_number: Option<u64>,
     /// Its certificate and those above it, as PEM text; empty in listings.
     pub pem: String,
+}
+
+/// A profile, newest version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileView {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its version.
+    pub version: u32,
+    /// Since when this version is in force.
+    pub created_at: Timestamp,
+    /// What devices are given as the SCEP server's URL; none where the issuer has no public URL.
+    pub scep_url: Option<String>,
+    /// What it says.
+    pub spec: ProfileSpec,
+}
+
+impl ProfileView {
+    fn of(profile: Profile, issuer: Option<&Issuer>) -> Self {
+        let scep_url = issuer.and_then(public_url).map(|base| format!("{base}/scep/{}", profile.name));
+        let Profile { name, version, created_at, spec } = profile;
+        Self { name, version, created_at, scep_url, spec }
+    }
+}
+
+/// Where the device listener is seen from outside: what the certificates say of the issuer's own.
+fn public_url(issuer: &Issuer) -> Option<&str> {
+    let suffix = format!("/ca/{}.cer", issuer.id);
+    issuer.ca_issuers_urls.iter().find_map(|url| url.strip_suffix(suffix.as_str()))
+}
+
+/// One of certgate's own certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemCertificateView {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Its serial number.
+    pub serial: SerialNumber,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+    /// When it expires.
+    pub not_after: Timestamp,
+}
+
+fn system_certificates(authority: &Authority) -> Vec<SystemCertificateView> {
+    let signer = authority.ocsp.iter().map(|it| (Purpose::OcspSigner, &it.certificate));
+    let messages = authority.message_keys.iter().map(|it| (Purpose::ScepMessage, &it.certificate));
+    let view = |(purpose, certificate): (Purpose, &Certificate)| SystemCertificateView {
+        purpose,
+        serial: certificate.serial().clone(),
+        fingerprint: certificate.fingerprint(),
+        not_after: certificate.validity().not_after,
+    };
+    signer.chain(messages).map(view).collect()
 }
 
 impl Gateway {
@@ -63,8 +118,28 @@ impl Gateway {
         let authorities = self.authorities();
         let authority = authorities.issuer(id).ok_or_else(|| ServiceError::not_found("issuer", id))?;
         let chain = std::iter::once(&authority.certificate).chain(&authority.chain);
-        let pem = chain.map(crate::wire::x509::Certificate::to_pem).collect();
+        let pem = chain.map(Certificate::to_pem).collect();
         Ok(IssuerView { pem, ..self.issuer_view(authority) })
+    }
+
+    /// All profiles, newest versions, by name.
+    pub fn profiles(&self, _authed: &Authed<Read>) -> Result<Listing<ProfileView>, ServiceError> {
+        self.ports.store.read(|view| {
+            let view_of = |profile: Profile| {
+                let issuer = view.issuer(&profile.spec.issuer)?;
+                Ok(ProfileView::of(profile, issuer.as_ref()))
+            };
+            Ok(Listing::whole(view.profiles()?.into_iter().map(view_of).collect::<Result<_, ServiceError>>()?))
+        })
+    }
+
+    /// One profile, newest version.
+    pub fn profile(&self, _authed: &Authed<Read>, name: &ProfileName) -> Result<ProfileView, ServiceError> {
+        self.ports.store.read(|view| {
+            let profile = view.profile(name)?.ok_or_else(|| ServiceError::not_found("profile", name))?;
+            let issuer = view.issuer(&profile.spec.issuer)?;
+            Ok(ProfileView::of(profile, issuer.as_ref()))
+        })
     }
 
     fn issuer_view(&self, authority: &Authority) -> IssuerView {
@@ -79,16 +154,12 @@ impl Gateway {
             not_after: certificate.validity().not_after,
             key_algorithm: authority.signer.algorithm(),
             digest: issuer.digest,
-            sha256: certificate.fingerprint(),
+            fingerprint: certificate.fingerprint(),
             sha1: hex::encode(crate::types::sha1(certificate.as_der())),
             crl_urls: issuer.crl_urls.clone(),
             ocsp_urls: issuer.ocsp_urls.clone(),
             ca_issuers_urls: issuer.ca_issuers_urls.clone(),
-            ocsp_signer_not_after: authority.ocsp.as_ref().map(|it| it.certificate.validity().not_after),
-            message_key_not_after: authority
-                .message_keys
-                .first()
-                .map(|key| key.certificate.validity().not_after),
+            system_certificates: system_certificates(authority),
             crl_number: self.crl(&issuer.id).map(|crl| crl.number),
             pem: String::new(),
         }

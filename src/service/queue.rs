@@ -16,10 +16,7 @@ use crate::{
         enrol::{Decision, Enrolment, EnrolmentState, IssueOrder, TraceStep, authorise},
     },
     types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
-    wire::{
-        csr::{Csr, ProvenCsr},
-        x509::Certificate,
-    },
+    wire::csr::{Csr, ProvenCsr},
 };
 
 /// Where an enrolment stands, as operators see it.
@@ -150,17 +147,11 @@ impl Gateway {
             ServiceError::Refused(format!("the profile {} cannot issue: {error}", enrolment.profile))
         })?;
         let csr = proven(&enrolment)?;
-        let concerned = self.ports.store.read(|view| {
-            let mut concerned = enrol::concerned(view, &endpoint.profile, &csr, Some(&authorisation))?;
-            if let Some(renews) = &enrolment.renews {
-                let record = view.certificate(renews)?;
-                let record = record.ok_or_else(|| ServiceError::not_found("certificate", renews))?;
-                let certificate = Certificate::from_der(&record.der)?;
-                concerned.renews = Some((record, certificate));
-            }
-            Ok::<_, ServiceError>(concerned)
-        })?;
-        let variables = self.variables(endpoint.profile.name(), &concerned, act.at);
+        let concerned = self
+            .ports
+            .store
+            .read(|view| enrol::concerned(view, &endpoint.profile, &csr, Some(&authorisation)))?;
+        let variables = self.variables(&endpoint.profile, &concerned, act.at);
         let facts =
             enrol::facts(&endpoint.authority, &endpoint.profile, &csr, &concerned, &variables, act.at);
         let Decision { outcome, trace } = authorise(&facts, &authorisation);

@@ -55,6 +55,7 @@ pub struct UserView {
     /// Grows with each change.
     pub version: u64,
     /// What is known of them.
+    #[serde(flatten)]
     pub details: UserAttributes,
     /// Their devices; empty in listings.
     pub devices: Vec<DeviceId>,

@@ -17,16 +17,16 @@
 //! | `GET /health` | R | | [`HealthReport`](crate::service::health::HealthReport) |
 //! | `GET /issuers` | R | | listing of [`IssuerView`](crate::service::issuer::IssuerView) |
 //! | `GET /issuers/{issuer}` | R | | `IssuerView` |
-//! | `GET /profiles` | R | | listing of [`ProfileView`] |
+//! | `GET /profiles` | R | | listing of [`ProfileView`](crate::service::issuer::ProfileView) |
 //! | `GET /profiles/{profile}` | R | | `ProfileView` |
 //! | `GET /devices?limit&after&lifecycle` | R | | listing of [`DeviceView`](crate::service::device::DeviceView) |
 //! | `POST /devices` | O | [`NewDevice`](crate::service::device::NewDevice) | 201 `DeviceView` |
 //! | `GET /devices/{device}` | R | | `DeviceView` with its certificates |
-//! | `POST /devices/{device}/events` | O | [`EventRequest`] `{event, note?}`; events: `retire unretire wipe cancel-wipe force lost found compromised reprovision` | [`DeviceOutcome`](crate::service::device::DeviceOutcome) |
+//! | `POST /devices/{device}/events` | O | `{event, note?}`; events: `retire unretire wipe cancel-wipe force lost found compromised cleared reprovision` | [`DeviceOutcome`](crate::service::device::DeviceOutcome) |
 //! | `GET /users?limit&after` | R | | listing of [`UserView`](crate::service::user::UserView) |
 //! | `PUT /users/{user}` | O | [`UserAttributes`](crate::service::user::UserAttributes) | `UserView` |
 //! | `GET /users/{user}` | R | | `UserView` with devices and certificates |
-//! | `POST /users/{user}/enable`, `/disable` | O | [`NoteRequest`] `{note?}` or nothing | [`UserOutcome`](crate::service::user::UserOutcome) |
+//! | `POST /users/{user}/enable`, `/disable` | O | `{note?}` or nothing | [`UserOutcome`](crate::service::user::UserOutcome) |
 //! | `DELETE /users/{user}` | O | | `UserOutcome` |
 //! | `GET /certificates?limit&after&device&user` | R | `after` is `ISSUER/SERIAL` | listing of [`CertificateView`](crate::service::certificate::CertificateView) |
 //! | `GET /certificates/{name}` | R | a serial in hexadecimal, or the SHA-256 fingerprint | array of `CertificateView`, with PEM (several issuers may have used the serial); 404 if none |
@@ -37,14 +37,14 @@
 //! | `GET /crls` | R | | listing of [`CrlView`](crate::service::crl::CrlView) |
 //! | `GET /crls/{issuer}` | R | | `CrlView` with the PEM |
 //! | `POST /crls/{issuer}/publish` | O | | `CrlView` with the PEM |
-//! | `POST /tickets` | O | `{profile, device?, user?, uses?, lifetime_seconds?}` | 201, the ticket with its secret (this once) |
-//! | `GET /tickets?limit&after` | R | | listing of tickets |
-//! | `GET /tickets/{ticket}` | R | | the ticket |
-//! | `DELETE /tickets/{ticket}` | O | | the cancelled ticket |
-//! | `GET /queue?limit` | R | | listing of enrolments that wait for approval |
-//! | `GET /queue/{enrolment}` | R | | the enrolment |
-//! | `POST /queue/{enrolment}/approve` | O | `{note?}` or nothing | the enrolment |
-//! | `POST /queue/{enrolment}/reject` | O | `{note}` | the enrolment |
+//! | `POST /tickets` | O | `{profile, device?, user?, uses?, lifetime_seconds?}` | 201 `{ticket, secret}`: a [`TicketView`](crate::service::ticket::TicketView), and the secret, this once |
+//! | `GET /tickets?limit&after` | R | | listing of `TicketView` |
+//! | `GET /tickets/{ticket}` | R | | `TicketView` |
+//! | `DELETE /tickets/{ticket}` | O | | `TicketView` |
+//! | `GET /queue?limit` | R | | listing of [`EnrolmentView`](crate::service::queue::EnrolmentView), first come first |
+//! | `GET /queue/{enrolment}` | R | | `EnrolmentView` |
+//! | `POST /queue/{enrolment}/approve` | O | nothing | `EnrolmentView` |
+//! | `POST /queue/{enrolment}/reject` | O | `{note}` | `EnrolmentView` |
 //! | `GET /jobs?limit` | R | | listing of [`JobView`](crate::service::maintain::JobView) |
 //! | `GET /audit?after&limit` | R | events after sequence number `after`, oldest first | listing of [`AuditView`](crate::service::audit::AuditView) |
 //! | `GET /audit?tail=N` | R | the last N, oldest first | listing of `AuditView` |
@@ -52,3 +52,89 @@
 //! | `GET /tokens` | A | | listing of [`TokenView`](crate::service::token::TokenView) |
 //! | `POST /tokens` | A | [`NewToken`](crate::service::token::NewToken) `{name, role, lifetime_seconds?}` | 201 [`CreatedToken`](crate::service::token::CreatedToken) with its secret (this once) |
 //! | `DELETE /tokens/{token}` | A | | `TokenView` |
+
+mod handlers;
+mod problem;
+mod session;
+
+use std::{os::unix::fs::MetadataExt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware::from_fn_with_state,
+    routing::{delete, get, post},
+};
+
+pub use problem::Problem;
+
+use super::bridge::Bridge;
+use crate::service::Gateway;
+use handlers::{audit, certificates, crls, devices, issuers, queue, server, tickets, tokens, users};
+use session::{Api, observe};
+
+/// Largest body.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// The API, to be served with a [`Peer`](super::serve::Peer) in every request's extensions: without one nobody is recognised.
+pub fn router(gateway: Arc<Gateway>, bridge: Arc<Bridge>) -> Router {
+    let api = Api { gateway, bridge, own_uid: own_uid() };
+    let below = objects().merge(certificate_routes()).merge(server_routes());
+    Router::new()
+        .nest("/api/v1", below)
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(api.clone(), observe))
+        .with_state(api)
+}
+
+fn objects() -> Router<Api> {
+    Router::new()
+        .route("/devices", get(devices::list).post(devices::register))
+        .route("/devices/{device}", get(devices::show))
+        .route("/devices/{device}/events", post(devices::event))
+        .route("/users", get(users::list))
+        .route("/users/{user}", get(users::show).put(users::put).delete(users::delete))
+        .route("/users/{user}/enable", post(users::enable))
+        .route("/users/{user}/disable", post(users::disable))
+        .route("/tickets", get(tickets::list).post(tickets::create))
+        .route("/tickets/{ticket}", get(tickets::show).delete(tickets::cancel))
+        .route("/queue", get(queue::list))
+        .route("/queue/{enrolment}", get(queue::show))
+        .route("/queue/{enrolment}/approve", post(queue::approve))
+        .route("/queue/{enrolment}/reject", post(queue::reject))
+}
+
+fn certificate_routes() -> Router<Api> {
+    Router::new()
+        .route("/certificates", get(certificates::list))
+        .route("/certificates/{name}", get(certificates::find))
+        .route("/certificates/{issuer}/{serial}", get(certificates::show))
+        .route("/certificates/{issuer}/{serial}/revoke", post(certificates::revoke))
+        .route("/certificates/{issuer}/{serial}/hold", post(certificates::hold))
+        .route("/certificates/{issuer}/{serial}/release", post(certificates::release))
+        .route("/crls", get(crls::list))
+        .route("/crls/{issuer}", get(crls::show))
+        .route("/crls/{issuer}/publish", post(crls::publish))
+        .route("/issuers", get(issuers::list))
+        .route("/issuers/{issuer}", get(issuers::show))
+        .route("/profiles", get(issuers::profiles))
+        .route("/profiles/{profile}", get(issuers::profile))
+}
+
+fn server_routes() -> Router<Api> {
+    Router::new()
+        .route("/status", get(server::status))
+        .route("/health", get(server::health))
+        .route("/jobs", get(server::jobs))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{token}", delete(tokens::revoke))
+}
+
+/// The user that this process runs as: the owner of its own directory in /proc.
+fn own_uid() -> Option<u32> {
+    std::fs::metadata("/proc/self").map(|process| process.uid()).ok()
+}

@@ -280,7 +280,7 @@ fn general_name(text: &str) -> Result<GeneralName, Failure> {
         "uri" => GeneralName::Uri(value),
         "upn" => GeneralName::Upn(value),
         "ip" => GeneralName::Ip(value.parse::<IpAddr>().map_err(Failure::usage)?),
-        "dirname" => GeneralName::DirName(value.parse().map_err(Failure::usage::<_>)?),
+        "dirname" => GeneralName::DirName(value.parse().map_err(Failure::usage)?),
         other => {
             return Err(Failure::usage(format_args!(
                 "\"{other}\" is no kind of name: use dns, email, uri, ip, upn or dirname"
