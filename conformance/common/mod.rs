@@ -49,9 +49,7 @@ use certgate::{
     },
     wire::{
         csr::CsrSpec,
-        scep::{
-            Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal,
-        },
+        scep::{Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal},
         x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, PublicKey},
     },
 };
@@ -137,6 +135,13 @@ impl World {
     pub fn restarted_on(self, ports: Ports, settings: GatewaySettings) -> Self {
         let gateway = Gateway::open(ports.clone(), settings, &self.profiles).unwrap();
         Self { gateway: Arc::new(gateway), ports, ..self }
+    }
+
+    /// [`World::restarted`] with other profiles and the usual settings.
+    #[must_use]
+    pub fn reconfigured(self, profiles: &[(&str, &str)]) -> Self {
+        let profiles = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
+        Self { profiles, ..self }.restarted(GatewaySettings::default())
     }
 
     /// Now.
@@ -249,6 +254,11 @@ impl World {
 
 fn profile(name: &str, toml: &str) -> ConfiguredProfile {
     ConfiguredProfile { name: name.parse().unwrap(), spec: toml::from_str(toml).unwrap() }
+}
+
+/// The plan of a world without profiles.
+pub fn plan_of(options: &WorldOptions) -> Plan {
+    plan(options, Vec::new())
 }
 
 fn plan(options: &WorldOptions, profiles: Vec<ConfiguredProfile>) -> Plan {
@@ -393,17 +403,7 @@ impl Client {
 
     /// A pkiMessage with this content.
     pub fn sign_message(&self, options: &MessageOptions, content: Vec<u8>) -> Vec<u8> {
-        let specification = RequestSpec {
-            message_type: options.kind,
-            transaction_id: &self.transaction,
-            sender_nonce: random(),
-            content,
-            signer: &self.identity,
-            digest: options.digest,
-        };
-        let unsigned = specification.unsigned(self.signer.algorithm().signature(options.digest)).unwrap();
-        let signature = self.signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
-        unsigned.finish(&signature).unwrap()
+        sign_as(self.signer.as_ref(), &self.identity, &self.transaction, options, content)
     }
 
     /// Sends a payload and opens the answer.
@@ -503,8 +503,28 @@ pub fn request_for(
         subject_alt_names: names.to_vec(),
         challenge_password: challenge.cloned(),
     };
-    let unsigned =
-        specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    let unsigned = specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
+    unsigned.finish(&signature).unwrap()
+}
+
+/// A pkiMessage with this content, signed by whoever.
+pub fn sign_as(
+    signer: &dyn Signer,
+    identity: &Certificate,
+    transaction: &TransactionId,
+    options: &MessageOptions,
+    content: Vec<u8>,
+) -> Vec<u8> {
+    let specification = RequestSpec {
+        message_type: options.kind,
+        transaction_id: transaction,
+        sender_nonce: random(),
+        content,
+        signer: identity,
+        digest: options.digest,
+    };
+    let unsigned = specification.unsigned(signer.algorithm().signature(options.digest)).unwrap();
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
     unsigned.finish(&signature).unwrap()
 }
@@ -536,8 +556,33 @@ pub fn self_signed(signer: &dyn Signer, subject: &str) -> Certificate {
         ocsp_no_check: false,
         microsoft_sid: None,
     };
-    let unsigned =
-        specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
+    sign_certificate(signer, &specification)
+}
+
+/// A certificate with every name of `model` and its serial number, for and by another key.
+pub fn self_signed_like(signer: &dyn Signer, model: &Certificate) -> Certificate {
+    let specification = CertificateSpec {
+        serial: model.serial().clone(),
+        issuer: model.issuer().clone(),
+        subject: model.subject().clone(),
+        validity: model.validity(),
+        public_key: signer.public_key().clone(),
+        authority_key_identifier: model.authority_key_identifier().map(<[u8]>::to_vec),
+        ca: None,
+        key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
+        extended_key_usage: model.extended_key_usage().to_vec(),
+        subject_alt_names: model.subject_alt_names().to_vec(),
+        crl_urls: model.crl_urls(),
+        ocsp_urls: model.ocsp_urls(),
+        ca_issuers_urls: model.ca_issuers_urls(),
+        ocsp_no_check: false,
+        microsoft_sid: None,
+    };
+    sign_certificate(signer, &specification)
+}
+
+fn sign_certificate(signer: &dyn Signer, specification: &CertificateSpec) -> Certificate {
+    let unsigned = specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
     Certificate::from_der(&unsigned.finish(&signature).unwrap()).unwrap()
 }

@@ -4,14 +4,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod approval;
+mod bad_input;
+mod renewal;
 mod s2_operation;
 mod s3_messages;
 mod s4_transactions;
-mod bad_input;
-mod approval;
-mod renewal;
-mod ticket;
 mod system;
+mod ticket;
 
 /// A device profile with one-time tickets and names from the record.
 pub(crate) const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$,O=Test""#;

@@ -116,10 +116,7 @@ fn s3_5_2_capabilities_are_plain_lines() {
     let world = World::new(&[("device", DEVICE), ("old", LEGACY)]);
     let capabilities = |profile: &str| world.gateway.ca_capabilities(&profile.parse().unwrap()).unwrap();
     let modern = capabilities("device");
-    assert_eq!(
-        modern,
-        "AES\nPOSTPKIOperation\nRenewal\nSCEPStandard\nSHA-1\nSHA-256\nSHA-384\nSHA-512\n"
-    );
+    assert_eq!(modern, "AES\nPOSTPKIOperation\nRenewal\nSCEPStandard\nSHA-1\nSHA-256\nSHA-384\nSHA-512\n");
     assert!(capabilities("old").lines().any(|line| line == "DES3"));
     assert!(modern.len() <= 1024 && modern.is_ascii(), "certmonger reads 1024 bytes");
 }

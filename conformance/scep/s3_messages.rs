@@ -33,11 +33,9 @@ fn s3_1_reply_mirrors_the_cipher() {
 #[test]
 fn s3_1_reply_mirrors_the_key_transport() {
     let world = World::new(&[("device", DEVICE)]);
-    for (device, transport) in [
-        ("SN1", KeyTransport::Pkcs1),
-        ("SN2", KeyTransport::OaepSha1),
-        ("SN3", KeyTransport::OaepSha256),
-    ] {
+    for (device, transport) in
+        [("SN1", KeyTransport::Pkcs1), ("SN2", KeyTransport::OaepSha1), ("SN3", KeyTransport::OaepSha256)]
+    {
         let answer = enrol(&world, "device", device, &MessageOptions { transport, ..Default::default() });
         assert_eq!(answer.status, PkiStatus::Success);
         assert_eq!(answer.transport, Some(transport));
@@ -47,11 +45,9 @@ fn s3_1_reply_mirrors_the_key_transport() {
 #[test]
 fn s3_1_reply_mirrors_the_digest() {
     let world = World::new(&[("device", DEVICE)]);
-    for (device, digest) in [
-        ("SN1", DigestAlgorithm::Sha256),
-        ("SN2", DigestAlgorithm::Sha384),
-        ("SN3", DigestAlgorithm::Sha512),
-    ] {
+    for (device, digest) in
+        [("SN1", DigestAlgorithm::Sha256), ("SN2", DigestAlgorithm::Sha384), ("SN3", DigestAlgorithm::Sha512)]
+    {
         let answer = enrol(&world, "device", device, &MessageOptions { digest, ..Default::default() });
         assert_eq!((answer.status, answer.digest), (PkiStatus::Success, digest));
     }

@@ -104,7 +104,8 @@ fn s4_6_get_crl_gives_the_newest_crl_alone() {
     let client = Client::new();
     for issuer in ["issuing", "root"] {
         // Any certificate of the issuer names it.
-        let named = if issuer == "root" { world.issuer("issuing") } else { world.message_certificate("device") };
+        let named =
+            if issuer == "root" { world.issuer("issuing") } else { world.message_certificate("device") };
         let answer = client.ask(&world, "device", MessageType::GetCrl, &issuer_and_serial(&named));
         assert_eq!(answer.status, PkiStatus::Success);
         assert!(answer.certificates.is_empty());

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use certgate::{
-    domain::{access::{Operate, Read}, enrol::EnrolmentState},
+    domain::{
+        access::{Operate, Read},
+        enrol::EnrolmentState,
+    },
     ports::store::Page,
     service::{
         ServiceError,
@@ -71,8 +74,7 @@ fn used_expired_cancelled_foreign_wrong_and_missing_challenges_look_alike() {
     assert_eq!(view.state, TicketState::Cancelled);
     let foreign = world.ticket("other", &device);
     let wrong = certgate::types::Secret::from("0000");
-    let challenges =
-        [Some(used), Some(expired), Some(cancelled.secret), Some(foreign), Some(wrong), None];
+    let challenges = [Some(used), Some(expired), Some(cancelled.secret), Some(foreign), Some(wrong), None];
     let texts: BTreeSet<_> = challenges
         .iter()
         .map(|challenge| {

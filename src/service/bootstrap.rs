@@ -174,7 +174,10 @@ impl<'a> CheckedPlan<'a> {
             return Err(ServiceError::invalid("root-years", "a root lives 1 to 30 years"));
         }
         if !(1..=plan.root_years).contains(&plan.issuing_years) {
-            return Err(ServiceError::invalid("issuing-years", "the issuing CA lives 1 year to as long as the root"));
+            return Err(ServiceError::invalid(
+                "issuing-years",
+                "the issuing CA lives 1 year to as long as the root",
+            ));
         }
         if plan.digest == DigestAlgorithm::Sha1 {
             return Err(ServiceError::invalid("digest", "a CA signs with sha256, sha384 or sha512"));
@@ -343,7 +346,9 @@ fn id(text: &str) -> Result<IssuerId, ServiceError> {
 fn public_url(text: &str) -> Result<&str, ServiceError> {
     let url = text.trim_end_matches('/');
     let problem = match url.strip_prefix("http://") {
-        None => "must begin with http://, because CRL and OCSP are fetched by those who check TLS certificates",
+        None => {
+            "must begin with http://, because CRL and OCSP are fetched by those who check TLS certificates"
+        }
         Some("") => "needs a host",
         Some(rest) if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains(['?', '#', '@']) => {
             "is a host with an optional port and path, in ASCII"

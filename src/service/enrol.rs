@@ -35,17 +35,15 @@ use crate::{
         },
         device::{Device, IdentityKind},
         enrol::{
-            Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms, Refusal,
-            Renewed, TraceStep, authorise, defer, request_key,
+            Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms,
+            Refusal, Renewed, TraceStep, authorise, defer, request_key,
         },
         profile::{Approval, CheckedProfile, Scope, VariableFacts, Variables, variables},
         status,
         user::User,
     },
     ports::{MacPurpose, View, store::StoreResult},
-    types::{
-        CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, ProfileName, TicketId, Timestamp,
-    },
+    types::{CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, ProfileName, TicketId, Timestamp},
     wire::{
         csr::{Csr, ProvenCsr},
         scep::{Degenerate, FailInfo, MessageType},
@@ -154,7 +152,8 @@ impl Gateway {
 
     /// Reads and proves the request. RFC 8894 §7.6 advises to check the self-signature on renewals too.
     fn candidate<'a>(&self, request: &'a Request<'a>) -> Result<Candidate<'a>, Stop> {
-        let csr = Csr::from_der(request.payload.expose()).map_err(|error| Stop::unreadable(error.to_string()))?;
+        let csr =
+            Csr::from_der(request.payload.expose()).map_err(|error| Stop::unreadable(error.to_string()))?;
         let csr = csr.prove().map_err(|error| Stop::unreadable(error.to_string()))?;
         if csr.signature_algorithm().digest() == DigestAlgorithm::Sha1 {
             let allowed = request.endpoint.profile.spec().legacy.sha1;
@@ -194,14 +193,23 @@ impl Gateway {
                 digest: candidate.request.message.digest(),
                 cipher: candidate.request.cipher,
             }),
-            ..facts(&candidate.request.endpoint.authority, profile, &candidate.csr, &concerned, &variables, candidate.now)
+            ..facts(
+                &candidate.request.endpoint.authority,
+                profile,
+                &candidate.csr,
+                &concerned,
+                &variables,
+                candidate.now,
+            )
         };
         Ok(match standing {
             Standing::Authorised(authorisation) => {
                 let Decision { outcome, trace } = authorise(&facts, &authorisation);
                 match outcome {
                     Ok(order) => Course::Issue { order, ticket, concerned, trace },
-                    Err(refusal) => Course::Refuse { refusal, evidence: Some(authorisation.evidence()), trace },
+                    Err(refusal) => {
+                        Course::Refuse { refusal, evidence: Some(authorisation.evidence()), trace }
+                    }
                 }
             }
             Standing::Waits(awaiting) => {
@@ -233,7 +241,9 @@ impl Gateway {
                 good.unwrap_or(false).then_some(EnrolmentState::Issued { certificate })
             }
             EnrolmentState::Rejected { reason } if recent => Some(EnrolmentState::Rejected { reason }),
-            EnrolmentState::Issued { .. } | EnrolmentState::Rejected { .. } | EnrolmentState::Refused { .. } => None,
+            EnrolmentState::Issued { .. }
+            | EnrolmentState::Rejected { .. }
+            | EnrolmentState::Refused { .. } => None,
         })
     }
 
@@ -298,7 +308,12 @@ impl Gateway {
     }
 
     /// The template variables, with fresh random values.
-    pub(super) fn variables(&self, profile: &CheckedProfile, concerned: &Concerned, now: Timestamp) -> Variables {
+    pub(super) fn variables(
+        &self,
+        profile: &CheckedProfile,
+        concerned: &Concerned,
+        now: Timestamp,
+    ) -> Variables {
         variables(&VariableFacts {
             device: concerned.device.as_ref(),
             user: concerned.user.as_ref(),
@@ -383,7 +398,8 @@ impl Gateway {
         enrolment: Enrolment,
     ) -> Result<Answer, Stop> {
         let profile = enrolment.profile.clone();
-        let fact = candidate.act().fact("enrolment.pending", &enrolment.id, &[("profile", profile.to_string())]);
+        let fact =
+            candidate.act().fact("enrolment.pending", &enrolment.id, &[("profile", profile.to_string())]);
         self.ports.store.write(|tx| {
             let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
             if earlier.is_some_and(|earlier| earlier.state == EnrolmentState::Pending) {
@@ -416,8 +432,7 @@ impl Gateway {
             return Ok(());
         }
         let reason = refusal.reason.to_string();
-        let fact =
-            candidate.act().fact("enrolment.refused", &enrolment.id, &[("reason", reason.clone())]);
+        let fact = candidate.act().fact("enrolment.refused", &enrolment.id, &[("reason", reason.clone())]);
         let enrolment = Enrolment {
             state: EnrolmentState::Refused { info: refusal.info, reason },
             decided_at: Some(candidate.now),
@@ -469,7 +484,11 @@ impl Gateway {
 impl Candidate<'_> {
     fn act(&self) -> Act {
         let origin = self.request.origin;
-        Act { actor: Actor::Device { peer: origin.peer.clone() }, request: origin.request.clone(), at: self.now }
+        Act {
+            actor: Actor::Device { peer: origin.peer.clone() },
+            request: origin.request.clone(),
+            at: self.now,
+        }
     }
 }
 

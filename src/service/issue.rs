@@ -27,9 +27,6 @@ use crate::{
     wire::x509::{Certificate, CertificateSpec, Name},
 };
 
-
-
-
 /// A serial of 126 random bits is taken only where randomness is broken: then it is better to stop than to go on.
 const SERIAL_ATTEMPTS: usize = 3;
 
@@ -127,11 +124,7 @@ impl Gateway {
 
 impl Issuance<'_> {
     /// The transaction: decides everything, then writes.
-    fn record(
-        &self,
-        tx: &mut dyn Tx,
-        record: &CertificateRecord,
-    ) -> Result<CertificateRecord, NotIssued> {
+    fn record(&self, tx: &mut dyn Tx, record: &CertificateRecord) -> Result<CertificateRecord, NotIssued> {
         if let Some(earlier) = self.check_still_wanted(tx.as_view())? {
             return Ok(earlier);
         }
@@ -169,12 +162,13 @@ impl Issuance<'_> {
         match self.origin {
             RequestOrigin::Message { repeats_since, .. } => {
                 let earlier = view.enrolment_by_request(&self.enrolment.request_key)?;
-                match earlier.filter(|earlier| earlier.received_at >= repeats_since).map(|earlier| earlier.state) {
-                    Some(EnrolmentState::Issued { certificate }) => {
-                        Ok(view.certificate(&certificate)?.filter(|record| {
-                            is_good(view, record, self.act.at).unwrap_or(false)
-                        }))
-                    }
+                match earlier
+                    .filter(|earlier| earlier.received_at >= repeats_since)
+                    .map(|earlier| earlier.state)
+                {
+                    Some(EnrolmentState::Issued { certificate }) => Ok(view
+                        .certificate(&certificate)?
+                        .filter(|record| is_good(view, record, self.act.at).unwrap_or(false))),
                     _ => Ok(None),
                 }
             }
@@ -230,10 +224,8 @@ impl Issuance<'_> {
 
 fn leaf_record(issuance: &Issuance<'_>, certificate: &Certificate) -> CertificateRecord {
     let (profile, version) = issuance.order.profile();
-    let id = CertificateId {
-        issuer: issuance.authority.issuer.id.clone(),
-        serial: certificate.serial().clone(),
-    };
+    let id =
+        CertificateId { issuer: issuance.authority.issuer.id.clone(), serial: certificate.serial().clone() };
     CertificateRecord {
         profile: Some((profile.clone(), version)),
         enrolment: Some(issuance.enrolment.id.clone()),
@@ -253,7 +245,11 @@ fn issuer_facts(authority: &Authority) -> IssuerFacts {
 }
 
 /// Whether a certificate is in its validity period and without a cause.
-pub(super) fn is_good(view: &dyn View, record: &CertificateRecord, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) fn is_good(
+    view: &dyn View,
+    record: &CertificateRecord,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let causes = view.causes(&record.id)?;
     Ok(status::effective(&causes, &record.validity, now) == status::Status::Good)
 }

@@ -26,7 +26,9 @@ impl ConfiguredProfile {
             Some(mistake) => {
                 Err(ServiceError::invalid(format!("profile.{}.{}", self.name, mistake.key), mistake.problem))
             }
-            None => Ok(Profile { name: self.name.clone(), version, created_at: now, spec: self.spec.clone() }),
+            None => {
+                Ok(Profile { name: self.name.clone(), version, created_at: now, spec: self.spec.clone() })
+            }
         }
     }
 }
@@ -60,7 +62,10 @@ pub(crate) fn record(ports: &Ports, profiles: &[ConfiguredProfile]) -> Result<()
 }
 
 /// Records the first versions at initialisation, in the transaction that makes the issuers.
-pub(super) fn first_versions(profiles: &[ConfiguredProfile], now: Timestamp) -> Result<Vec<Profile>, ServiceError> {
+pub(super) fn first_versions(
+    profiles: &[ConfiguredProfile],
+    now: Timestamp,
+) -> Result<Vec<Profile>, ServiceError> {
     profiles.iter().map(|profile| profile.as_version(1, now)).collect()
 }
 

@@ -116,8 +116,7 @@ impl Gateway {
         _authed: &Authed<Read>,
         limit: usize,
     ) -> Result<Listing<EnrolmentView>, ServiceError> {
-        let pending =
-            self.ports.store.read(|view| Ok::<_, ServiceError>(view.pending_enrolments(limit)?))?;
+        let pending = self.ports.store.read(|view| Ok::<_, ServiceError>(view.pending_enrolments(limit)?))?;
         Ok(Listing::whole(pending.into_iter().map(EnrolmentView::of).collect::<Result<_, _>>()?))
     }
 

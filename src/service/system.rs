@@ -36,8 +36,7 @@ use crate::{
 
 /// Certificate Request Agent (szOID_ENROLLMENT_AGENT): without this or serverAuth the Windows SCEP client refuses the
 /// message certificate with 0x8010002c.
-const CERTIFICATE_REQUEST_AGENT: ObjectIdentifier =
-    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.1");
+const CERTIFICATE_REQUEST_AGENT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.1");
 
 /// How far back notBefore lies, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_secs(3600);
@@ -181,7 +180,10 @@ impl Recipe {
     ) -> Result<CertificateSpec, ServiceError> {
         let wanted = Validity { not_before: now.minus(BACKDATE), not_after: now.plus(self.lifetime) };
         let validity = wanted.within(&above.certificate.validity()).ok_or_else(|| {
-            ServiceError::Refused(format!("the issuer {} is not valid now: it can sign nothing", above.issuer.id))
+            ServiceError::Refused(format!(
+                "the issuer {} is not valid now: it can sign nothing",
+                above.issuer.id
+            ))
         })?;
         let urls = |urls: &[String]| if self.no_check { Vec::new() } else { urls.to_vec() };
         Ok(CertificateSpec {
@@ -319,7 +321,11 @@ impl Gateway {
         self.ports.store.write(|tx| {
             for old in &expired {
                 tx.remove_system_certificate(old)?;
-                tx.append_audit(&act.fact("key.removed", &old.key, &[("certificate", old.certificate.to_string())]))?;
+                tx.append_audit(&act.fact(
+                    "key.removed",
+                    &old.key,
+                    &[("certificate", old.certificate.to_string())],
+                ))?;
             }
             Ok(true)
         })
@@ -332,7 +338,9 @@ impl Gateway {
     ) -> Result<Option<(SystemCertificate, Certificate)>, ServiceError> {
         self.ports.store.read(|view| {
             let newest = view.system_certificates(purpose, &authority.issuer.id)?.into_iter().next();
-            newest.map(|system| certificate_of(view, &system).map(|certificate| (system, certificate))).transpose()
+            newest
+                .map(|system| certificate_of(view, &system).map(|certificate| (system, certificate)))
+                .transpose()
         })
     }
 

@@ -174,11 +174,7 @@ impl Gateway {
     }
 
     /// Withdraws a ticket; what it was used for stays. Withdrawing twice is fine.
-    pub fn cancel_ticket(
-        &self,
-        authed: &Authed<Operate>,
-        id: &TicketId,
-    ) -> Result<TicketView, ServiceError> {
+    pub fn cancel_ticket(&self, authed: &Authed<Operate>, id: &TicketId) -> Result<TicketView, ServiceError> {
         let act = Act::of(authed, self.now());
         let ticket = self.ports.store.write(|tx| {
             let mut ticket = tx.ticket(id)?.ok_or_else(|| ServiceError::not_found("ticket", id))?;
@@ -206,7 +202,9 @@ impl Gateway {
             (Scope::Device, ..) => {
                 Err(ServiceError::invalid("device", "a ticket of this profile is for one device"))
             }
-            (Scope::User, ..) => Err(ServiceError::invalid("user", "a ticket of this profile is for one user")),
+            (Scope::User, ..) => {
+                Err(ServiceError::invalid("user", "a ticket of this profile is for one user"))
+            }
         }
     }
 
@@ -238,7 +236,9 @@ fn uses(wanted: Option<u32>) -> Result<u32, ServiceError> {
 fn check_standing(view: &dyn View, ticket: &Ticket) -> Result<(), ServiceError> {
     if let Some(id) = &ticket.device {
         let device = view.device(id)?.ok_or_else(|| ServiceError::not_found("device", id))?;
-        device.may_enrol().map_err(|why| ServiceError::Refused(format!("the device {id} cannot enrol: {why}")))?;
+        device
+            .may_enrol()
+            .map_err(|why| ServiceError::Refused(format!("the device {id} cannot enrol: {why}")))?;
     }
     if let Some(id) = &ticket.user {
         let user = view.user(id)?.ok_or_else(|| ServiceError::not_found("user", id))?;

@@ -118,7 +118,15 @@ impl Gateway {
         if endpoint.profile.spec().legacy.triple_des {
             keywords.push("DES3");
         }
-        keywords.extend(["POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-1", "SHA-256", "SHA-384", "SHA-512"]);
+        keywords.extend([
+            "POSTPKIOperation",
+            "Renewal",
+            "SCEPStandard",
+            "SHA-1",
+            "SHA-256",
+            "SHA-384",
+            "SHA-512",
+        ]);
         Ok(keywords.iter().map(|keyword| format!("{keyword}\n")).collect())
     }
 

@@ -9,7 +9,10 @@ use crate::{
     service::{Gateway, ServiceError, authority::MessageKey, metric},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
-        scep::{Envelope, EnvelopeError, FailInfo, MessageCheckError, MessageType, PkiMessage, Recipient, VerifiedPki},
+        scep::{
+            Envelope, EnvelopeError, FailInfo, MessageCheckError, MessageType, PkiMessage, Recipient,
+            VerifiedPki,
+        },
         x509::KeyKind,
     },
 };
@@ -125,7 +128,14 @@ impl Gateway {
             transport: recipient.transport,
         });
         let payload = self.open_envelope(message_key, &envelope, recipient)?;
-        self.dispatch(&Request { endpoint, origin, kind, message: &message, cipher: envelope.cipher, payload })
+        self.dispatch(&Request {
+            endpoint,
+            origin,
+            kind,
+            message: &message,
+            cipher: envelope.cipher,
+            payload,
+        })
     }
 
     fn dispatch(&self, request: &Request<'_>) -> Result<Answer, Stop> {

@@ -23,17 +23,14 @@ impl Gateway {
         let profile = request.endpoint.profile.name();
         let transaction = request.message.message().transaction_id();
         let signer_key = request.message.signer().public_key().fingerprint();
-        let enrolment = self
-            .ports
-            .store
-            .read(|view| Ok::<_, Stop>(view.enrolment_by_transaction(profile, transaction, &signer_key)?))?;
+        let enrolment = self.ports.store.read(|view| {
+            Ok::<_, Stop>(view.enrolment_by_transaction(profile, transaction, &signer_key)?)
+        })?;
         match enrolment.map(|enrolment| enrolment.state) {
             None => Err(not_found("no such transaction of this key")),
             Some(EnrolmentState::Pending) => Ok(Answer::Pending),
             Some(EnrolmentState::Issued { certificate }) => self.granted(request.endpoint, &certificate),
-            Some(EnrolmentState::Refused { info, reason }) => {
-                Err(Stop::refuse(info, REFUSED, reason))
-            }
+            Some(EnrolmentState::Refused { info, reason }) => Err(Stop::refuse(info, REFUSED, reason)),
             Some(EnrolmentState::Rejected { reason }) => {
                 Err(Stop::refuse(FailInfo::BadRequest, REFUSED, reason))
             }
@@ -62,7 +59,8 @@ impl Gateway {
     pub(super) fn get_crl(&self, request: &Request<'_>) -> Result<Answer, Stop> {
         let asked = IssuerAndSerialNumber::from_ber(request.payload.expose())
             .map_err(|error| Stop::unreadable(error.to_string()))?;
-        let named = |authority: &&std::sync::Arc<Authority>| asked.issuer.matches(authority.certificate.subject());
+        let named =
+            |authority: &&std::sync::Arc<Authority>| asked.issuer.matches(authority.certificate.subject());
         let authority =
             request.endpoint.authorities.issuers().find(named).ok_or_else(|| not_found("another issuer"))?;
         let id = CertificateId { issuer: authority.issuer.id.clone(), serial: asked.serial.clone() };
@@ -70,9 +68,9 @@ impl Gateway {
             return Err(not_found("no such serial number"));
         }
         // Built when the gateway opens: a missing one is a fault that passes, not an answer.
-        let crl = self.crl(&authority.issuer.id).ok_or_else(|| {
-            crate::service::ServiceError::not_found("CRL", &authority.issuer.id)
-        })?;
+        let crl = self
+            .crl(&authority.issuer.id)
+            .ok_or_else(|| crate::service::ServiceError::not_found("CRL", &authority.issuer.id))?;
         Ok(Answer::Granted(Degenerate::to_der(&[], &[&crl.der])?))
     }
 }

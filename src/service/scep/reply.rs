@@ -75,8 +75,7 @@ impl Gateway {
             .ok_or_else(|| ServiceError::Internal("granted before the request was checked".to_owned()))?;
         let mut content_key = vec![0; how.cipher.key_len()];
         self.ports.random.fill(&mut content_key);
-        let random =
-            EnvelopeRandom { content_key: Secret::new(content_key), iv: self.ports.random.bytes() };
+        let random = EnvelopeRandom { content_key: Secret::new(content_key), iv: self.ports.random.bytes() };
         seal(payload, &how.recipient, how.cipher, how.transport, &random).map_err(|error| match error {
             SealError::Recipient(error) => ServiceError::Internal(error.to_string()),
             SealError::Encode(error) => error.into(),
