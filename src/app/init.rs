@@ -199,7 +199,9 @@ fn escaped(name: &str) -> Outcome<String> {
     // O and CN have at most 64 characters (RFC 5280 A.1); " Issuing CA" needs 11 of them.
     let fits = (1..=53).contains(&name.chars().count()) && name.trim() == name;
     if !fits || name.chars().any(|c| c.is_control() || "${}".contains(c)) {
-        return Err(Failure::usage("the organisation's name has 1 to 53 characters, without $ { } and outer spaces"));
+        return Err(Failure::usage(
+            "the organisation's name has 1 to 53 characters, without $ { } and outer spaces",
+        ));
     }
     let special = |c: char| "\\\"+,;<>=#".contains(c);
     Ok(name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect())
@@ -219,9 +221,10 @@ fn configuration(request: &Request) -> Outcome<String> {
     let mut text = starter.render();
     let quoted = |text: &str| toml::Value::from(text).to_string();
     if !request.server_names.is_empty() {
-        let names = ["localhost", "127.0.0.1"].into_iter().chain(request.server_names.iter().map(String::as_str));
+        let names =
+            ["localhost", "127.0.0.1"].into_iter().chain(request.server_names.iter().map(String::as_str));
         let names: Vec<_> = names.map(quoted).collect();
-        text.push_str(&format!("\n[tls]\nnames = [{}]\n", names.join(", ")));
+        text.extend(["\n[tls]\nnames = [", &names.join(", "), "]\n"]);
     }
     if let Some(kek) = &request.kek {
         let (kind, value) = match kek {
@@ -230,7 +233,7 @@ fn configuration(request: &Request) -> Outcome<String> {
             KekSource::PassphraseFile(path) => ("passphrase-file", path.display().to_string()),
             KekSource::PassphraseCredential(name) => ("passphrase-credential", name.clone()),
         };
-        text.push_str(&format!("\n[keys]\nkek = {{ {kind} = {} }}\n", quoted(&value)));
+        text.extend(["\n[keys]\nkek = { ", kind, " = ", &quoted(&value), " }\n"]);
     }
     Ok(text)
 }

@@ -284,16 +284,21 @@ impl Demo {
         steps.step("wiped the device: its certificates are on hold", || self.event("wipe"))?;
         let hold = Some(RevocationReason::CertificateHold);
         steps.step("OCSP: revoked (certificateHold)", || self.expect_ocsp(&enrolled, hold))?;
-        steps.step("CRL: published, lists it (certificateHold)", || self.publish_and_expect(&enrolled, hold))?;
+        steps.step("CRL: published, lists it (certificateHold)", || {
+            self.publish_and_expect(&enrolled, hold)
+        })?;
         steps.step("confirmed the wipe: revoked for good", || self.event("force"))?;
         let ended = Some(RevocationReason::CessationOfOperation);
         steps.step("OCSP: revoked (cessationOfOperation)", || self.expect_ocsp(&enrolled, ended))?;
-        steps.step("CRL: published, lists it (cessationOfOperation)", || self.publish_and_expect(&enrolled, ended))
+        steps.step("CRL: published, lists it (cessationOfOperation)", || {
+            self.publish_and_expect(&enrolled, ended)
+        })
     }
 
     fn enrol(&self, steps: &mut Steps) -> Outcome<Enrolled> {
         steps.step(&format!("registered the device {DEVICE}"), || {
-            let device = json!({ "id": DEVICE, "name": "Demonstration", "identities": { "serial": "DEMO0001" } });
+            let device =
+                json!({ "id": DEVICE, "name": "Demonstration", "identities": { "serial": "DEMO0001" } });
             self.operator.post("/devices", &device).map(|_| ((), String::new()))
         })?;
         let challenge = steps.step("minted a one-time challenge for it", || self.ticket())?;
@@ -310,7 +315,8 @@ impl Demo {
         })?;
         steps.step("SCEP PKCSReq: certificate issued", || {
             let enrolled = self.request(&client, &authority, &key, challenge)?;
-            let found = format!("{}, serial {}", enrolled.certificate.subject(), enrolled.certificate.serial());
+            let found =
+                format!("{}, serial {}", enrolled.certificate.subject(), enrolled.certificate.serial());
             Ok((enrolled, found))
         })
     }
@@ -332,9 +338,11 @@ impl Demo {
         let subject: Name = format!("CN={DEVICE}").parse().map_err(Failure::while_doing("subject"))?;
         let signer = key.self_signed(&subject, client.random(), client.now())?;
         let requester = Requester { key, certificate: &signer };
-        let request = CertificateRequest { subject, subject_alt_names: Vec::new(), challenge: Some(challenge) };
+        let request =
+            CertificateRequest { subject, subject_alt_names: Vec::new(), challenge: Some(challenge) };
         let transaction = transaction_of_key(key);
-        let reply = client.request(authority, MessageType::PkcsReq, requester, key, &transaction, &request)?;
+        let reply =
+            client.request(authority, MessageType::PkcsReq, requester, key, &transaction, &request)?;
         let (certificate, _) = issued_to(key, reply.granted()?)?;
         let issuer = authority.ca.issuer.clone();
         certificate
@@ -370,10 +378,21 @@ impl Demo {
             CertStatus::Unknown => return Err(Failure::error("the responder does not know the certificate")),
         };
         expect("OCSP", expected, found)?;
-        Ok(((), format!("signed by {}, valid until {}", answer.signed_by, answer.next_update.unwrap_or(answer.this_update))))
+        Ok((
+            (),
+            format!(
+                "signed by {}, valid until {}",
+                answer.signed_by,
+                answer.next_update.unwrap_or(answer.this_update)
+            ),
+        ))
     }
 
-    fn publish_and_expect(&self, enrolled: &Enrolled, expected: Option<RevocationReason>) -> Outcome<((), String)> {
+    fn publish_and_expect(
+        &self,
+        enrolled: &Enrolled,
+        expected: Option<RevocationReason>,
+    ) -> Outcome<((), String)> {
         self.operator.post("/crls/issuing/publish", &json!({}))?;
         self.expect_crl(enrolled, expected)
     }
@@ -399,7 +418,9 @@ fn only(urls: &[String], what: &str) -> Outcome<String> {
 }
 
 fn expect(who: &str, expected: Option<RevocationReason>, found: Option<RevocationReason>) -> Outcome {
-    let said = |reason: Option<RevocationReason>| reason.map_or_else(|| "good".to_owned(), |r| format!("revoked ({r})"));
+    let said = |reason: Option<RevocationReason>| {
+        reason.map_or_else(|| "good".to_owned(), |r| format!("revoked ({r})"))
+    };
     if expected == found {
         Ok(())
     } else {

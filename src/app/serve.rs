@@ -12,7 +12,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Runtime, signal::unix::{SignalKind, signal}, sync::watch, task::JoinHandle};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -95,14 +100,19 @@ fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
     if data.join(STORE_FILE).exists() {
         failure.hint("without this key the data cannot be used: put back the right one")
     } else {
-        failure.hint(format_args!("{} is not initialised: run `certgate init` first", data.display()))
+        failure.hint(format_args!("{} is not initialised: run `certgate init` first", plain(data).display()))
     }
+}
+
+/// Without the `.` that a configuration file in its own data directory names.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
 }
 
 fn cannot_open_store(data: &Path, error: &StoreError) -> Failure {
     match error {
         StoreError::InUse => {
-            Failure::error(format_args!("{} is in use: another certgate serves from it", data.display()))
+            Failure::error(format_args!("{} is in use: another certgate serves from it", plain(data).display()))
                 .hint("stop that one first, or talk to it with the other commands")
         }
         other => Failure::error(other),
@@ -114,11 +124,12 @@ impl Server {
     pub fn start(settings: &Settings, sockets: &mut Sockets, metrics: &Metrics) -> Outcome<Self> {
         let store = settings.data.join(STORE_FILE);
         if !store.exists() {
-            return Err(Failure::error(format_args!("{} holds no gateway", settings.data.display()))
+            return Err(Failure::error(format_args!("{} holds no gateway", plain(&settings.data).display()))
                 .hint("run `certgate init` first, or `certgate quickstart` to see one at work"));
         }
         let ports = open_ports(&settings.data, &settings.kek)?;
-        let gateway = Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
+        let gateway =
+            Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
         publish_first_crls(&gateway)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -130,12 +141,14 @@ impl Server {
         let edges = Edges::new(&gateway, settings, metrics)?;
         let (shutdown, ended) = watch::channel(false);
         let entered = runtime.enter();
-        let mut binder = Binder { sockets, edges: &edges, ended, listeners: Vec::new(), addresses: Addresses::default() };
+        let mut binder =
+            Binder { sockets, edges: &edges, ended, listeners: Vec::new(), addresses: Addresses::default() };
         binder.bind(settings, &certificate)?;
         let Binder { listeners, addresses, ended, .. } = binder;
         drop(entered);
         runtime.spawn(workers::upkeep(metrics.clone(), ended.clone()));
-        let worker = Worker::start(gateway, certificate).map_err(Failure::while_doing("starting the worker"))?;
+        let worker =
+            Worker::start(gateway, certificate).map_err(Failure::while_doing("starting the worker"))?;
         if let Some(interval) = systemd::watchdog_interval() {
             runtime.spawn(workers::watchdog(interval, Arc::clone(&edges.api), worker.heartbeat(), ended));
         }
@@ -203,8 +216,11 @@ fn publish_first_crls(gateway: &Gateway) -> Outcome {
     gateway.run_due().map_err(cannot_start)?;
     for authority in gateway.authorities().issuers() {
         if gateway.crl(&authority.issuer.id).is_none() {
-            return Err(Failure::error(format_args!("no CRL could be published for {}", authority.issuer.id))
-                .hint("the log says why"));
+            return Err(Failure::error(format_args!(
+                "no CRL could be published for {}",
+                authority.issuer.id
+            ))
+            .hint("the log says why"));
         }
     }
     Ok(())
@@ -222,7 +238,9 @@ impl Edges {
     fn new(gateway: &Arc<Gateway>, settings: &Settings, metrics: &Metrics) -> Outcome<Self> {
         let limits = settings.limits;
         let pool = |name, workers, waiters| {
-            Bridge::start(name, workers, waiters).map(Arc::new).map_err(Failure::while_doing("starting threads"))
+            Bridge::start(name, workers, waiters)
+                .map(Arc::new)
+                .map_err(Failure::while_doing("starting threads"))
         };
         let api = pool("api", API_WORKERS, API_WAITERS)?;
         let device = DeviceEdge {
@@ -294,7 +312,12 @@ impl Binder<'_> {
         // Last: who finds the socket finds a server that is whole.
         let local = LocalSocket::bind(&settings.listen.socket)?;
         self.addresses.socket.clone_from(&settings.listen.socket);
-        self.spawn(serve_api_socket(local.into_listener(), self.edges.router.clone(), limits, self.ended.clone()));
+        self.spawn(serve_api_socket(
+            local.into_listener(),
+            self.edges.router.clone(),
+            limits,
+            self.ended.clone(),
+        ));
         Ok(())
     }
 
@@ -302,7 +325,8 @@ impl Binder<'_> {
         match endpoint {
             Endpoint::Inherited(name) => self.sockets.take(name).map_err(Failure::while_doing(key)),
             Endpoint::Address(address) => {
-                let listener = TcpListener::bind(address).map_err(|error| cannot_bind(key, *address, &error))?;
+                let listener =
+                    TcpListener::bind(address).map_err(|error| cannot_bind(key, *address, &error))?;
                 Ok(vec![listener])
             }
         }
@@ -339,15 +363,14 @@ pub fn run(settings: &Settings) -> Outcome {
     let metrics = Metrics::start().map_err(Failure::error)?;
     let server = Server::start(settings, &mut Sockets::from_environment(), &metrics)?;
     let addresses = server.addresses();
-    let list = |addresses: &[SocketAddr]| {
-        addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         device = list(&addresses.device),
         admin = list(&addresses.admin),
         ops = list(&addresses.ops),
-        socket = %addresses.socket.display(),
+        socket = %plain(&addresses.socket).display(),
         "serving"
     );
     systemd::ready(&format!("serving devices on {}", list(&addresses.device)));

@@ -11,12 +11,14 @@ use crate::app::failure::{Failure, Outcome};
 
 /// Read and verify the audit record.
 #[derive(Args, Debug)]
-#[command(after_help = "Each event carries the hash of the one before, so that a change or a gap is found by `verify`.
+#[command(
+    after_help = "Each event carries the hash of the one before, so that a change or a gap is found by `verify`.
 
 Examples:
   certgate audit tail -n 20
-  certgate audit verify")]
-pub struct AuditArgs {
+  certgate audit verify"
+)]
+pub(super) struct AuditArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -49,11 +51,10 @@ const FIELDS: &[Field] = &[
     ("Events", "/events"),
     ("Last hash", "/head"),
     ("Broken at", "/broken_at"),
-    ("Problem", "/problem"),
 ];
 
 /// Runs `certgate audit ..`.
-pub fn run(args: AuditArgs, format: Format) -> Outcome {
+pub(super) fn run(args: &AuditArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Tail { count } => {

@@ -14,14 +14,16 @@ use crate::{
 
 /// Look at certificates, revoke them, put them on hold.
 #[derive(Args, Debug)]
-#[command(after_help = "A certificate is named by ISSUER/SERIAL, by its serial number alone, or by its SHA-256 fingerprint.
+#[command(
+    after_help = "A certificate is named by ISSUER/SERIAL, by its serial number alone, or by its SHA-256 fingerprint.
 
 Examples:
   certgate cert list --device SN123
   certgate cert show 4f00ab12                     why is it revoked? all causes are shown
   certgate cert revoke issuing/4f00ab12 --reason keyCompromise
-  certgate cert hold 4f00ab12 && certgate cert release 4f00ab12")]
-pub struct CertArgs {
+  certgate cert hold 4f00ab12 && certgate cert release 4f00ab12"
+)]
+pub(super) struct CertArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -115,12 +117,16 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate cert ..`.
-pub fn run(args: CertArgs, format: Format) -> Outcome {
+pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List(list) => {
             let owner = [("device", list.device.as_deref()), ("user", list.user.as_deref())];
-            output::listing(format, &client.get(&format!("/certificates{}", list.page.query(&owner)))?, COLUMNS);
+            output::listing(
+                format,
+                &client.get(&format!("/certificates{}", list.page.query(&owner)))?,
+                COLUMNS,
+            );
             Ok(())
         }
         Verb::Show { certificate } => {
@@ -128,13 +134,19 @@ pub fn run(args: CertArgs, format: Format) -> Outcome {
             match (format, found.as_slice()) {
                 (Format::Json, [only]) => output::json(only),
                 (Format::Json, several) => output::json(&several.to_vec().into()),
-                (Format::Table, several) => several.iter().for_each(|one| output::object(format, one, FIELDS)),
+                (Format::Table, several) => {
+                    for one in several {
+                        output::object(format, one, FIELDS);
+                    }
+                }
             }
             Ok(())
         }
         Verb::Revoke(revoke) => {
             if revoke.reason == RevocationReason::CertificateHold {
-                return Err(Failure::usage("certificateHold is not for good").hint("use `certgate cert hold`"));
+                return Err(
+                    Failure::usage("certificateHold is not for good").hint("use `certgate cert hold`")
+                );
             }
             revoke.yes.confirm(&format!("Revoke {} for good?", revoke.certificates.join(", ")))?;
             let mut request = json!({ "reason": revoke.reason, "note": revoke.note.unwrap_or_default() });

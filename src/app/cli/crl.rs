@@ -10,11 +10,13 @@ use crate::app::failure::Outcome;
 
 /// Look at CRLs, publish a new one now.
 #[derive(Args, Debug)]
-#[command(after_help = "A new CRL is published by itself within a minute after each revocation, and on schedule.
+#[command(
+    after_help = "A new CRL is published by itself within a minute after each revocation, and on schedule.
 
 Example:
-  certgate crl publish issuing    now, without waiting")]
-pub struct CrlArgs {
+  certgate crl publish issuing    now, without waiting"
+)]
+pub(super) struct CrlArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -57,7 +59,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate crl ..`.
-pub fn run(args: CrlArgs, format: Format) -> Outcome {
+pub(super) fn run(args: CrlArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List => output::listing(format, &client.get("/crls")?, COLUMNS),

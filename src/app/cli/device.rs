@@ -16,7 +16,7 @@ use crate::app::failure::{Failure, Outcome};
   certgate device wipe SN123          its certificates are on hold from now on
   certgate device force SN123         the wipe is confirmed: they are revoked for good
   certgate device cancel-wipe SN123   the wipe did not happen: they are good again")]
-pub struct DeviceArgs {
+pub(super) struct DeviceArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -159,7 +159,7 @@ const CERTIFICATES: &[Field] = &[
 ];
 
 /// Runs `certgate device ..`.
-pub fn run(args: DeviceArgs, format: Format) -> Outcome {
+pub(super) fn run(args: DeviceArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Register(device) => {
@@ -173,7 +173,7 @@ pub fn run(args: DeviceArgs, format: Format) -> Outcome {
             Ok(())
         }
         Verb::Show { id } => {
-            show(format, &client.get(&format!("/devices/{}", segment(&id)))?);
+            show(format, &client.get(&format!("/devices/{}", segment(&id)))?, FIELDS);
             Ok(())
         }
         Verb::Retire(risky) => risk(&client, format, "retire", "Retire", &risky),
@@ -190,10 +190,11 @@ pub fn run(args: DeviceArgs, format: Format) -> Outcome {
     }
 }
 
-fn show(format: Format, device: &Value) {
-    output::object(format, device, FIELDS);
+/// Shows a device or user, with its certificates below.
+pub(super) fn show(format: Format, owner: &Value, fields: &[Field]) {
+    output::object(format, owner, fields);
     let none = Vec::new();
-    let certificates = device.get("certificates").and_then(Value::as_array).unwrap_or(&none);
+    let certificates = owner.get("certificates").and_then(Value::as_array).unwrap_or(&none);
     if format == Format::Table && !certificates.is_empty() {
         output::line("");
         output::line(output::table(certificates, CERTIFICATES).trim_end());
@@ -220,7 +221,7 @@ fn happen(client: &AdminClient, format: Format, event: &str, args: &EventArgs) -
 /// `SN123: wipe-pending, 2 certificates changed`.
 fn said(id: &str, outcome: &Value) -> String {
     let state = outcome.pointer("/device/lifecycle").and_then(Value::as_str).unwrap_or("done");
-    let changed = outcome.pointer("/changed").and_then(Value::as_array).map_or(0, Vec::len);
+    let changed = outcome.pointer("/certificates").and_then(Value::as_array).map_or(0, Vec::len);
     let certificates = if changed == 1 { "certificate" } else { "certificates" };
     format!("{id}: {state}, status of {changed} {certificates} changed")
 }

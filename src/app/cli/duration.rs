@@ -4,10 +4,10 @@ use crate::app::failure::Failure;
 
 /// A length of time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seconds(pub u64);
+pub(super) struct Seconds(pub u64);
 
 /// Reads a number with its unit.
-pub fn parse(text: &str) -> Result<Seconds, Failure> {
+pub(super) fn parse(text: &str) -> Result<Seconds, Failure> {
     let wrong = || Failure::usage("expected a number with its unit: 90s, 15m, 12h or 7d");
     let unit = match text.chars().last() {
         Some('s') => 1,

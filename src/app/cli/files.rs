@@ -73,7 +73,10 @@ pub fn read_challenge(path: &Path) -> Outcome<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{app::client::key::ClientKey, types::{KeyAlgorithm, Timestamp}};
+    use crate::{
+        app::client::key::ClientKey,
+        types::{KeyAlgorithm, Timestamp},
+    };
 
     #[test]
     fn certificates_are_read_as_they_were_written() {

@@ -13,7 +13,7 @@ use crate::app::failure::Outcome;
 #[command(after_help = "Examples:
   certgate issuer list
   certgate issuer show issuing -o json")]
-pub struct IssuerArgs {
+pub(super) struct IssuerArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -48,16 +48,19 @@ const FIELDS: &[Field] = &[
     ("Key", "/key_algorithm"),
     ("Not before", "/not_before"),
     ("Not after", "/not_after"),
+    ("Digest", "/digest"),
     ("SHA-256", "/fingerprint"),
+    ("SHA-1", "/sha1"),
     ("CRL", "/crl_urls"),
     ("OCSP", "/ocsp_urls"),
     ("CA certificate", "/ca_issuers_urls"),
+    ("CRL number", "/crl_number"),
     ("Own certificates", "/system_certificates"),
     ("PEM", "/pem"),
 ];
 
 /// Runs `certgate issuer ..`.
-pub fn run(args: IssuerArgs, format: Format) -> Outcome {
+pub(super) fn run(args: IssuerArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List => output::listing(format, &client.get("/issuers")?, COLUMNS),

@@ -133,7 +133,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Cert(args) => cert::run(args, format),
         Command::Crl(args) => crl::run(args, format),
         Command::Queue(args) => queue::run(args, format),
-        Command::Audit(args) => audit::run(args, format),
+        Command::Audit(args) => audit::run(&args, format),
         Command::Token(args) => token::run(args, format),
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
@@ -160,7 +160,10 @@ mod tests {
     #[test]
     fn both_spellings_of_enrol_are_taken() {
         for verb in ["enrol", "enroll"] {
-            assert!(parses(&format!("certgate scep {verb} --url http://x/ --subject CN=a --key k --cert c")), "{verb}");
+            assert!(
+                parses(&format!("certgate scep {verb} --url http://x/ --subject CN=a --key k --cert c")),
+                "{verb}"
+            );
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
 
 /// Ask an OCSP responder.
 #[derive(Args, Debug)]
-pub struct OcspArgs {
+pub(super) struct OcspArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -85,7 +85,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate ocsp ..`.
-pub fn run(args: OcspArgs, format: Format) -> Outcome {
+pub(super) fn run(args: OcspArgs, format: Format) -> Outcome {
     let Verb::Check(args) = args.verb;
     let issuer = read_certificate(&args.issuer)?;
     let certificate = args.cert.as_deref().map(read_certificate).transpose()?;
@@ -100,7 +100,8 @@ pub fn run(args: OcspArgs, format: Format) -> Outcome {
         Failure::usage("the certificate names no OCSP responder").hint("say which one with --url URL")
     })?;
     let serial = args.serial.as_ref().or(certificate.as_ref().map(crate::wire::x509::Certificate::serial));
-    let serial = serial.ok_or_else(|| Failure::usage("which certificate? Say --cert FILE or --serial HEX"))?;
+    let serial =
+        serial.ok_or_else(|| Failure::usage("which certificate? Say --cert FILE or --serial HEX"))?;
     let random = SystemRandomSource::default();
     let random: &dyn Random = &random;
     let question = Question {

@@ -30,13 +30,15 @@ const PACKAGED_CONFIG: &str = "/etc/certgate/certgate.toml";
 /// See the whole job in one command: create everything in an empty directory, serve, enrol a simulated device over SCEP, check it
 /// over OCSP and CRL, wipe it, see it revoked.
 #[derive(Args, Debug)]
-#[command(after_help = "Everything is real: the device speaks HTTP to the gateway like any other. Started again on the same
+#[command(
+    after_help = "Everything is real: the device speaks HTTP to the gateway like any other. Started again on the same
 directory, it serves what is there and creates nothing.
 
 Examples:
   certgate quickstart --data ./lab
-  certgate quickstart --data /tmp/check --once && echo works")]
-pub struct QuickstartArgs {
+  certgate quickstart --data /tmp/check --once && echo works"
+)]
+pub(super) struct QuickstartArgs {
     /// Directory for everything: new, or empty, or one of an earlier quickstart
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -57,7 +59,7 @@ pub struct QuickstartArgs {
 
 Keys are sealed under a key-encryption key. It is made in the data directory unless you say where it is; keep a copy of it
 apart from the backups of the data.")]
-pub struct InitArgs {
+pub(super) struct InitArgs {
     /// Directory to create, or an empty one; gets its own certgate.toml
     #[arg(long, value_name = "DIR", required_unless_present = "config")]
     data: Option<PathBuf>,
@@ -98,9 +100,11 @@ pub struct InitArgs {
 
 /// Run the gateway.
 #[derive(Args, Debug)]
-#[command(after_help = "Without arguments the configuration is ./certgate.toml, else /etc/certgate/certgate.toml.
-SIGTERM finishes the requests in flight and ends; a second signal ends at once.")]
-pub struct ServeArgs {
+#[command(
+    after_help = "Without arguments the configuration is ./certgate.toml, else /etc/certgate/certgate.toml.
+SIGTERM finishes the requests in flight and ends; a second signal ends at once."
+)]
+pub(super) struct ServeArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     config: Option<PathBuf>,
@@ -111,14 +115,14 @@ pub struct ServeArgs {
 
 /// Check a configuration file and name every mistake by its key.
 #[derive(Args, Debug)]
-pub struct CheckConfigArgs {
+pub(super) struct CheckConfigArgs {
     /// The configuration file [default: ./certgate.toml, else /etc/certgate/certgate.toml]
     file: Option<PathBuf>,
 }
 
 /// Ask a running gateway what works and what does not.
 #[derive(Args, Debug)]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -138,12 +142,12 @@ const CHECKS: &[Field] =
     &[("CHECK", "/name"), ("RESULT", "/result"), ("FOUND", "/detail"), ("WHAT TO DO", "/hint")];
 
 /// Runs `certgate quickstart`.
-pub fn quickstart(args: QuickstartArgs) -> Outcome {
+pub(super) fn quickstart(args: QuickstartArgs) -> Outcome {
     quickstart::run(&quickstart::Options { data: args.data, once: args.once, listen: args.listen })
 }
 
 /// Runs `certgate init`.
-pub fn init(args: InitArgs, format: Format) -> Outcome {
+pub(super) fn init(args: InitArgs, format: Format) -> Outcome {
     let authorities = Authorities {
         organisation: args.name.clone(),
         root_key: args.key,
@@ -209,7 +213,7 @@ fn tell(made: &Initialised, format: Format) {
 }
 
 /// Runs `certgate serve`.
-pub fn serve(args: &ServeArgs) -> Outcome {
+pub(super) fn serve(args: &ServeArgs) -> Outcome {
     let config = match (&args.config, &args.data) {
         (Some(config), _) => config.clone(),
         (None, Some(data)) => data.join(CONFIG_FILE),
@@ -227,7 +231,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
 }
 
 /// Runs `certgate check-config`.
-pub fn check_config(args: &CheckConfigArgs) -> Outcome {
+pub(super) fn check_config(args: &CheckConfigArgs) -> Outcome {
     let config = args.file.clone().map_or_else(usual_config, Ok)?;
     match settings::check(&config) {
         Ok(report) => {
@@ -248,7 +252,7 @@ fn usual_config() -> Outcome<PathBuf> {
 }
 
 /// Runs `certgate doctor`.
-pub fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
+pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
     let report = args.server.connect()?.get("/health")?;
     let none = Vec::new();
     let checks = report.get("checks").and_then(Value::as_array).unwrap_or(&none);

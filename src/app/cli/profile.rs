@@ -10,9 +10,11 @@ use crate::app::failure::Outcome;
 
 /// Look at the profiles in force.
 #[derive(Args, Debug)]
-#[command(after_help = "Profiles are written in the configuration file, under [profile.NAME]; `certgate serve` takes
-changes over when it starts, as a new version. Certificates keep the version that issued them.")]
-pub struct ProfileArgs {
+#[command(
+    after_help = "Profiles are written in the configuration file, under [profile.NAME]; `certgate serve` takes
+changes over when it starts, as a new version. Certificates keep the version that issued them."
+)]
+pub(super) struct ProfileArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -44,6 +46,7 @@ const FIELDS: &[Field] = &[
     ("Profile", "/name"),
     ("Version", "/version"),
     ("Since", "/created_at"),
+    ("SCEP URL", "/scep_url"),
     ("Description", "/spec/description"),
     ("Issuer", "/spec/issuer"),
     ("Scope", "/spec/scope"),
@@ -64,7 +67,7 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Runs `certgate profile ..`.
-pub fn run(args: ProfileArgs, format: Format) -> Outcome {
+pub(super) fn run(args: ProfileArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List => output::listing(format, &client.get("/profiles")?, COLUMNS),

@@ -11,13 +11,15 @@ use crate::app::failure::Outcome;
 
 /// Decide on enrolments that wait for approval.
 #[derive(Args, Debug)]
-#[command(after_help = "Enrolments wait here when their profile says approval = \"manual\". The device polls and gets its
+#[command(
+    after_help = "Enrolments wait here when their profile says approval = \"manual\". The device polls and gets its
 certificate, or the refusal, at its next poll.
 
 Examples:
   certgate queue list
-  certgate queue approve 0f5c... --note \"seen the serial number on the case\"")]
-pub struct QueueArgs {
+  certgate queue approve 0f5c... --note \"seen the serial number on the case\""
+)]
+pub(super) struct QueueArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -61,7 +63,7 @@ const COLUMNS: &[Field] = &[
     ("ENROLMENT", "/id"),
     ("RECEIVED", "/received_at"),
     ("PROFILE", "/profile"),
-    ("SUBJECT", "/subject"),
+    ("SUBJECT", "/requested_subject"),
     ("TRANSACTION", "/transaction"),
 ];
 
@@ -69,20 +71,22 @@ const FIELDS: &[Field] = &[
     ("Enrolment", "/id"),
     ("State", "/state"),
     ("Profile", "/profile"),
-    ("Subject", "/subject"),
-    ("Alternative names", "/subject_alt_names"),
+    ("Subject", "/requested_subject"),
+    ("Alternative names", "/requested_names"),
     ("Transaction", "/transaction"),
     ("Received", "/received_at"),
     ("Decided", "/decided_at"),
     ("Evidence", "/evidence"),
-    ("Bound to", "/binding"),
+    ("Bound to", "/bound_to"),
+    ("Assurance", "/assurance"),
     ("Renews", "/renews"),
     ("Certificate", "/certificate"),
+    ("Reason", "/reason"),
     ("Checks", "/trace"),
 ];
 
 /// Runs `certgate queue ..`.
-pub fn run(args: QueueArgs, format: Format) -> Outcome {
+pub(super) fn run(args: QueueArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List { limit } => {
@@ -106,7 +110,9 @@ fn decide(client: &AdminClient, format: Format, ids: &[String], verb: &str, note
             Format::Table => {
                 let done = if verb == "approve" { "approved" } else { "rejected" };
                 let issued = enrolment.get("certificate").and_then(Value::as_str);
-                output::line(&issued.map_or_else(|| format!("{id}: {done}"), |c| format!("{id}: {done}, issued {c}")));
+                output::line(
+                    &issued.map_or_else(|| format!("{id}: {done}"), |c| format!("{id}: {done}, issued {c}")),
+                );
             }
         }
         Ok(())

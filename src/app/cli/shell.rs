@@ -12,7 +12,7 @@ use crate::app::failure::{Failure, Outcome};
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   certgate completion bash > /etc/bash_completion.d/certgate")]
-pub struct CompletionArgs {
+pub(super) struct CompletionArgs {
     /// Which shell
     shell: Shell,
 }
@@ -22,21 +22,21 @@ pub struct CompletionArgs {
 #[command(after_help = "Examples:
   certgate man | man -l -
   certgate man --out /usr/local/share/man/man1")]
-pub struct ManArgs {
+pub(super) struct ManArgs {
     /// Write a page for every command into this directory
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 /// Runs `certgate completion`.
-pub fn completion(args: &CompletionArgs) -> Outcome {
+pub(super) fn completion(args: &CompletionArgs) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "certgate", &mut script);
     write(&script)
 }
 
 /// Runs `certgate man`.
-pub fn man(args: &ManArgs) -> Outcome {
+pub(super) fn man(args: &ManArgs) -> Outcome {
     if let Some(directory) = &args.out {
         return clap_mangen::generate_to(Cli::command(), directory)
             .map_err(Failure::while_doing(directory.display()));

@@ -1,6 +1,6 @@
 //! `certgate ticket`: one-time challenges.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -17,13 +17,15 @@ use crate::{
 
 /// Mint one-time challenges for devices and users.
 #[derive(Args, Debug)]
-#[command(after_help = "The secret is shown once, alone on standard output; certgate keeps only a keyed hash of it.
+#[command(
+    after_help = "The secret is shown once, alone on standard output; certgate keeps only a keyed hash of it.
 
 Examples:
   certgate ticket create --profile device --device SN123
   certgate ticket create --profile device --device SN123 --out challenge.txt
-  certgate ticket list")]
-pub struct TicketArgs {
+  certgate ticket list"
+)]
+pub(super) struct TicketArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -77,13 +79,13 @@ const COLUMNS: &[Field] = &[
 ];
 
 /// Runs `certgate ticket ..`.
-pub fn run(args: TicketArgs, format: Format) -> Outcome {
+pub(super) fn run(args: TicketArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Create(new) => {
             let request = request(&new);
             let made = client.post("/tickets", &request)?;
-            deliver(format, made, new.out)
+            deliver(format, made, new.out.as_deref())
         }
         Verb::List(page) => {
             output::listing(format, &client.get(&format!("/tickets{}", page.query(&[])))?, COLUMNS);
@@ -117,10 +119,10 @@ fn request(new: &CreateArgs) -> Value {
 }
 
 /// The secret to the file or alone on standard output; what else there is to say goes to standard error.
-fn deliver(format: Format, mut made: Value, out: Option<PathBuf>) -> Outcome {
+fn deliver(format: Format, mut made: Value, out: Option<&Path>) -> Outcome {
     let secret = made.get("secret").and_then(Value::as_str).map(str::to_owned);
     let secret = secret.ok_or_else(|| Failure::error("the server's answer holds no secret"))?;
-    if let Some(path) = &out {
+    if let Some(path) = out {
         secret_file::create(path, secret.as_bytes()).map_err(|error| {
             Failure::error(error).hint("the ticket exists but its secret is lost: cancel it and mint another")
         })?;

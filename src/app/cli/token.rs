@@ -17,11 +17,13 @@ use crate::{
 
 /// Make and revoke API tokens.
 #[derive(Args, Debug)]
-#[command(after_help = "A token is shown once; certgate keeps only a keyed hash of it. Send it as `Authorization: Bearer TOKEN`.
+#[command(
+    after_help = "A token is shown once; certgate keeps only a keyed hash of it. Send it as `Authorization: Bearer TOKEN`.
 
 Example:
-  certgate token create mdm --role operator --valid 365d --out mdm.token")]
-pub struct TokenArgs {
+  certgate token create mdm --role operator --valid 365d --out mdm.token"
+)]
+pub(super) struct TokenArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -79,11 +81,12 @@ const COLUMNS: &[Field] = &[
 ];
 
 /// Runs `certgate token ..`.
-pub fn run(args: TokenArgs, format: Format) -> Outcome {
+pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Create(new) => {
-            let role = new.role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let role =
+                new.role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             let mut request = json!({ "name": new.name, "role": role });
             if let (Some(duration::Seconds(seconds)), Some(request)) = (new.valid, request.as_object_mut()) {
                 request.insert("lifetime_seconds".to_owned(), seconds.into());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     admin::{AdminClient, PageArgs, ServerArgs, YesArgs, for_each, segment},
-    device::name_and_value,
+    device::{name_and_value, show},
     output::{self, Field, Format},
 };
 use crate::app::failure::Outcome;
@@ -16,7 +16,7 @@ use crate::app::failure::Outcome;
   certgate user add ada@lab.example --email ada@lab.example --display-name \"Ada L.\"
   certgate user disable ada@lab.example    their certificates go on hold
   certgate user delete ada@lab.example     their certificates are revoked (affiliationChanged)")]
-pub struct UserArgs {
+pub(super) struct UserArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(subcommand)]
@@ -108,11 +108,10 @@ const FIELDS: &[Field] = &[
     ("Attributes", "/attributes"),
     ("Recorded", "/created_at"),
     ("Devices", "/devices"),
-    ("Certificates", "/certificates"),
 ];
 
 /// Runs `certgate user ..`.
-pub fn run(args: UserArgs, format: Format) -> Outcome {
+pub(super) fn run(args: UserArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Add(user) => {
@@ -125,7 +124,7 @@ pub fn run(args: UserArgs, format: Format) -> Outcome {
             Ok(())
         }
         Verb::Show { id } => {
-            output::object(format, &client.get(&format!("/users/{}", segment(&id)))?, FIELDS);
+            show(format, &client.get(&format!("/users/{}", segment(&id)))?, FIELDS);
             Ok(())
         }
         Verb::Enable(event) => happen(&client, format, "enable", &event),

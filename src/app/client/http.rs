@@ -159,7 +159,9 @@ fn locate(url: &str) -> Result<(Target, String), HttpError> {
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") => {
-            return Err(wrong("this client speaks http:// only; SCEP, OCSP and CRLs carry their own signatures"));
+            return Err(wrong(
+                "this client speaks http:// only; SCEP, OCSP and CRLs carry their own signatures",
+            ));
         }
         _ => return Err(wrong("a URL starts with http://")),
     }
@@ -206,7 +208,8 @@ where
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| broken(target, error))?;
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| broken(target, error))?.to_bytes();
+    let body =
+        Limited::new(body, MAX_BODY).collect().await.map_err(|error| broken(target, error))?.to_bytes();
     driver.abort();
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Ok(Response {

@@ -51,8 +51,10 @@ impl ClientKey {
         let pem = secret_file::read_private(path).map_err(Failure::error)?;
         let in_file = Failure::while_doing::<crate::ports::KeyError>;
         let pkcs8 = software::pkcs8_from_pem(pem.expose()).map_err(in_file(path.display()))?;
-        Self::from_pkcs8(&pkcs8)
-            .map_err(|failure| Failure { message: format!("{}: {}", path.display(), failure.message), ..failure })
+        Self::from_pkcs8(&pkcs8).map_err(|failure| Failure {
+            message: format!("{}: {}", path.display(), failure.message),
+            ..failure
+        })
     }
 
     fn from_pkcs8(pkcs8: &Secret) -> Outcome<Self> {

@@ -59,7 +59,9 @@ pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Outcom
         OcspResponse::Error(status) => return Err(error_answer(status)),
     };
     if request.nonce.is_some() && basic.nonce != request.nonce {
-        return Err(Failure::error("the answer does not repeat our nonce: it may be an old one (RFC 9654 section 2.1)"));
+        return Err(Failure::error(
+            "the answer does not repeat our nonce: it may be an old one (RFC 9654 section 2.1)",
+        ));
     }
     let signed_by = check_signature(&basic, question.issuer, now)?;
     let single = basic
@@ -96,7 +98,9 @@ fn error_answer(status: ErrorStatus) -> Failure {
     match status {
         ErrorStatus::MalformedRequest => Failure::error("the responder answered malformedRequest"),
         ErrorStatus::InternalError => Failure::error("the responder answered internalError"),
-        ErrorStatus::TryLater => Failure::error("the responder answered tryLater").hint("it is overloaded: ask again"),
+        ErrorStatus::TryLater => {
+            Failure::error("the responder answered tryLater").hint("it is overloaded: ask again")
+        }
         ErrorStatus::SigRequired => Failure::error("the responder answered sigRequired"),
         ErrorStatus::Unauthorized => Failure::refused("the responder answered unauthorized")
             .hint("it does not answer for this issuer: is --issuer the certificate that signed --cert?"),
@@ -126,8 +130,11 @@ fn check_signature(basic: &BasicResponse, issuer: &Certificate, now: Timestamp) 
 /// RFC 6960 §3.2 (5) and (6).
 fn check_times(single: &SingleResponse, now: Timestamp) -> Outcome {
     if single.this_update > now.plus(SKEW) {
-        return Err(Failure::error(format_args!("the answer is from the future: thisUpdate {}", single.this_update))
-            .hint("are the clocks right?"));
+        return Err(Failure::error(format_args!(
+            "the answer is from the future: thisUpdate {}",
+            single.this_update
+        ))
+        .hint("are the clocks right?"));
     }
     match single.next_update {
         Some(next_update) if next_update.plus(SKEW) < now => {
@@ -165,7 +172,9 @@ mod tests {
         let responses = [single(&ours, NOW, NOW)];
         let spec = ResponseSpec { responder: &ours, produced_at: NOW, responses: &responses, nonce: None };
         let der = key.finish(spec.unsigned(key.signature_algorithm()).unwrap()).unwrap();
-        let OcspResponse::Successful(basic) = OcspResponse::from_der(&der).unwrap() else { panic!("an error") };
+        let OcspResponse::Successful(basic) = OcspResponse::from_der(&der).unwrap() else {
+            panic!("an error")
+        };
         assert_eq!(check_signature(&basic, &ours, NOW).unwrap(), "CN=Test CA");
         assert!(check_signature(&basic, &stranger, NOW).is_err());
     }

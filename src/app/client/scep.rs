@@ -75,7 +75,9 @@ impl CaCertificates {
             fingerprint.chars().filter(char::is_ascii_hexdigit).map(|c| c.to_ascii_lowercase()).collect();
         self.all.iter().any(|certificate| {
             let der = certificate.as_der();
-            [DigestAlgorithm::Sha256, DigestAlgorithm::Sha1].iter().any(|d| hex::encode(d.digest(der)) == wanted)
+            [DigestAlgorithm::Sha256, DigestAlgorithm::Sha1]
+                .iter()
+                .any(|d| hex::encode(d.digest(der)) == wanted)
         })
     }
 }
@@ -94,7 +96,9 @@ fn pick_issuer<'a>(all: &'a [Certificate], recipient: &'a Certificate) -> &'a Ce
     if recipient.is_ca() {
         return recipient;
     }
-    all.iter().find(|certificate| certificate.is_ca() && recipient.is_signed_by(certificate).is_ok()).unwrap_or(recipient)
+    all.iter()
+        .find(|certificate| certificate.is_ca() && recipient.is_signed_by(certificate).is_ok())
+        .unwrap_or(recipient)
 }
 
 /// What a request asked for came to.
@@ -199,7 +203,8 @@ impl<'a> ScepClient<'a> {
     /// GetCACaps (RFC 8894 §3.5.1). A server without it can the least.
     pub fn capabilities(&self) -> Outcome<Capabilities> {
         let response = self.http.get(&format!("{}?operation=GetCACaps", self.url)).map_err(unreachable)?;
-        let text = if response.status.is_success() { String::from_utf8_lossy(&response.body) } else { "".into() };
+        let text =
+            if response.status.is_success() { String::from_utf8_lossy(&response.body) } else { "".into() };
         Ok(Capabilities::from_text(&text))
     }
 
@@ -209,8 +214,12 @@ impl<'a> ScepClient<'a> {
         let body = expect_ok(&response, "GetCACert")?;
         let all = match response.content_type.split(';').next().unwrap_or_default().trim() {
             "application/x-x509-ca-cert" => vec![Certificate::from_der(body).map_err(Failure::error)?],
-            "application/x-x509-ca-ra-cert" => Degenerate::from_ber(body).map_err(Failure::error)?.certificates,
-            other => return Err(Failure::error(format_args!("GetCACert answered with Content-Type \"{other}\""))),
+            "application/x-x509-ca-ra-cert" => {
+                Degenerate::from_ber(body).map_err(Failure::error)?.certificates
+            }
+            other => {
+                return Err(Failure::error(format_args!("GetCACert answered with Content-Type \"{other}\"")));
+            }
         };
         CaCertificates::new(all)
     }
@@ -231,8 +240,8 @@ impl<'a> ScepClient<'a> {
             subject_alt_names: request.subject_alt_names.clone(),
             challenge_password: request.challenge.clone(),
         };
-        let csr = subject_key
-            .finish(csr.unsigned(subject_key.signature_algorithm()).map_err(Failure::error)?)?;
+        let csr =
+            subject_key.finish(csr.unsigned(subject_key.signature_algorithm()).map_err(Failure::error)?)?;
         self.transact(authority, message_type, requester, transaction, &csr)
     }
 
@@ -258,10 +267,8 @@ impl<'a> ScepClient<'a> {
         requester: Requester<'_>,
         serial: &SerialNumber,
     ) -> Outcome<Reply> {
-        let payload = IssuerAndSerialNumber {
-            issuer: authority.ca.issuer.subject().clone(),
-            serial: serial.clone(),
-        };
+        let payload =
+            IssuerAndSerialNumber { issuer: authority.ca.issuer.subject().clone(), serial: serial.clone() };
         let payload = payload.to_der().map_err(Failure::error)?;
         self.transact(authority, message_type, requester, &self.fresh_transaction(), &payload)
     }
@@ -295,8 +302,11 @@ impl<'a> ScepClient<'a> {
 
     fn seal(&self, authority: &Authority, payload: &[u8]) -> Outcome<Vec<u8>> {
         // RFC 8894 §3.5.2: AES only where the server says so. Nothing weaker than triple DES is ever sent.
-        let cipher =
-            if authority.capabilities.has("AES") { ContentCipher::Aes128Cbc } else { ContentCipher::TripleDesCbc };
+        let cipher = if authority.capabilities.has("AES") {
+            ContentCipher::Aes128Cbc
+        } else {
+            ContentCipher::TripleDesCbc
+        };
         let mut content_key = vec![0; cipher.key_len()];
         self.random.fill(&mut content_key);
         let random = EnvelopeRandom { content_key: Secret::new(content_key), iv: self.random() };
@@ -345,10 +355,13 @@ fn hexadecimal(bytes: &[u8]) -> TransactionId {
 
 /// The certificate for `key` among those granted (RFC 8894 §3.3.2.1), with those above it.
 pub fn issued_to(key: &ClientKey, granted: Degenerate) -> Outcome<(Certificate, Vec<Certificate>)> {
-    let (mine, others): (Vec<_>, Vec<_>) =
-        granted.certificates.into_iter().partition(|certificate| certificate.public_key() == key.public_key());
+    let (mine, others): (Vec<_>, Vec<_>) = granted
+        .certificates
+        .into_iter()
+        .partition(|certificate| certificate.public_key() == key.public_key());
     let mine = mine.into_iter().next();
-    mine.map(|mine| (mine, others)).ok_or_else(|| Failure::error("the answer holds no certificate for our key"))
+    mine.map(|mine| (mine, others))
+        .ok_or_else(|| Failure::error("the answer holds no certificate for our key"))
 }
 
 fn read_answer(

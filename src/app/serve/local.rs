@@ -24,7 +24,9 @@ impl LocalSocket {
             let failure = Failure::error(format_args!("cannot listen on {}: {error}", path.display()));
             // sun_path has 108 bytes.
             match error.kind() {
-                io::ErrorKind::InvalidInput => failure.hint("the path is too long: set listen.socket to a shorter one"),
+                io::ErrorKind::InvalidInput => {
+                    failure.hint("the path is too long: set listen.socket to a shorter one")
+                }
                 _ => failure,
             }
         })?;

@@ -41,13 +41,16 @@ const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// A worker that has not come round for this long is stuck: rounds wait for at most a minute, and a CRL of a million entries takes seconds.
 const STUCK: Duration = Duration::from_secs(600);
 
+/// DER certificates, the server's own first.
+type Chain = Vec<Vec<u8>>;
+
 /// When the worker last came round, in seconds since 1970.
 pub(super) type Heartbeat = Arc<AtomicU64>;
 
 /// The certificate of the HTTPS listener, exchanged while connections come in.
 pub(super) struct ServerCertificate {
     resolver: Arc<CertificateResolver>,
-    chain: Mutex<Vec<Vec<u8>>>,
+    chain: Mutex<Chain>,
 }
 
 impl ServerCertificate {
@@ -83,7 +86,7 @@ impl ServerCertificate {
     }
 }
 
-fn newest(gateway: &Gateway) -> Outcome<(Vec<Vec<u8>>, Arc<dyn Signer>)> {
+fn newest(gateway: &Gateway) -> Outcome<(Chain, Arc<dyn Signer>)> {
     gateway.server_tls().map_err(Failure::while_doing("the TLS certificate"))
 }
 
@@ -182,10 +185,8 @@ pub(super) async fn watchdog(
         }
         let came_round = Timestamp::from_unix(heartbeat.load(Ordering::Relaxed));
         // Shed means busy, not broken.
-        let works = matches!(
-            time::timeout(interval, bridge.call(|| ())).await,
-            Ok(Ok(()) | Err(BridgeError::Shed))
-        );
+        let works =
+            matches!(time::timeout(interval, bridge.call(|| ())).await, Ok(Ok(()) | Err(BridgeError::Shed)));
         if works && SystemClock.now().since(came_round) < STUCK {
             systemd::alive();
         }

@@ -22,7 +22,9 @@ use crate::{
         },
         client::{
             key::ClientKey,
-            scep::{Authority, CertificateRequest, Reply, Requester, ScepClient, issued_to, transaction_of_key},
+            scep::{
+                Authority, CertificateRequest, Reply, Requester, ScepClient, issued_to, transaction_of_key,
+            },
         },
         failure::{Failure, Outcome},
     },
@@ -126,7 +128,8 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
         cert: &args.delivery.cert,
     };
     let transaction = transaction_of_key(&key);
-    let reply = client.request(&authority, MessageType::PkcsReq, exchange.requester, &key, &transaction, &request)?;
+    let reply =
+        client.request(&authority, MessageType::PkcsReq, exchange.requester, &key, &transaction, &request)?;
     exchange.finish(reply, &args.authority, &transaction, &args.subject, format)
 }
 

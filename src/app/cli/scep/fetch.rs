@@ -146,7 +146,8 @@ pub(super) fn get_ca(args: &GetCaArgs, format: Format) -> Outcome {
     if let Some(out) = &args.out {
         write_certificates(out, &authority.ca.all.iter().collect::<Vec<_>>())?;
     }
-    let told: Vec<Value> = authority.ca.all.iter().map(|certificate| with_role(&authority, certificate)).collect();
+    let told: Vec<Value> =
+        authority.ca.all.iter().map(|certificate| with_role(&authority, certificate)).collect();
     match format {
         Format::Json => output::json(&json!({
             "capabilities": authority.capabilities.keywords(),
@@ -177,7 +178,9 @@ fn requester(client: &ScepClient<'_>, args: &RequesterArgs) -> Outcome<(ClientKe
         return Ok((ClientKey::load(key)?, read_certificate(cert)?));
     }
     let key = ClientKey::generate(KeyAlgorithm::Rsa2048)?;
-    let name = "CN=certgate scep client".parse().map_err(|error: crate::wire::x509::NameError| Failure::error(error))?;
+    let name = "CN=certgate scep client"
+        .parse()
+        .map_err(|error: crate::wire::x509::NameError| Failure::error(error))?;
     let certificate = key.self_signed(&name, client.random(), client.now())?;
     Ok((key, certificate))
 }

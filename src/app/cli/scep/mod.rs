@@ -31,7 +31,7 @@ use crate::{
       --challenge-file challenge.txt --key device.key --cert device.pem --chain ca.pem
   certgate scep renew --url http://pki.lab.example/scep/device --key device.key --cert device.pem
   certgate scep getca --url http://pki.lab.example/scep/device --out ca.pem")]
-pub struct ScepArgs {
+pub(super) struct ScepArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -103,7 +103,9 @@ fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority>
 fn rsa_algorithm(text: &str) -> Result<KeyAlgorithm, Failure> {
     match text.parse::<KeyAlgorithm>() {
         Ok(algorithm) if algorithm.is_rsa() => Ok(algorithm),
-        _ => Err(Failure::usage("expected rsa-2048, rsa-3072 or rsa-4096: SCEP answers are encrypted to the key")),
+        _ => Err(Failure::usage(
+            "expected rsa-2048, rsa-3072 or rsa-4096: SCEP answers are encrypted to the key",
+        )),
     }
 }
 
@@ -140,7 +142,7 @@ fn shown(path: Option<&PathBuf>) -> Value {
 }
 
 /// Runs `certgate scep ..`.
-pub fn run(args: ScepArgs, format: Format) -> Outcome {
+pub(super) fn run(args: ScepArgs, format: Format) -> Outcome {
     match args.verb {
         Verb::Enrol(args) => enrol::enrol(&args, format),
         Verb::Renew(args) => enrol::renew(&args, format),

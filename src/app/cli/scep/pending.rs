@@ -85,7 +85,8 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
     let pending = PendingEnrolment::load(&args.transaction)?;
     let session = Session::new()?;
     let client = session.client(&pending.url);
-    let pin = AuthorityArgs { url: pending.url.clone(), ca_fingerprint: Some(pending.ca_fingerprint.clone()) };
+    let pin =
+        AuthorityArgs { url: pending.url.clone(), ca_fingerprint: Some(pending.ca_fingerprint.clone()) };
     let authority = discover(&client, &pin)?;
     let key = ClientKey::load(&pending.key)?;
     let signer = Certificate::from_pem(&pending.signer).map_err(Failure::error)?;
