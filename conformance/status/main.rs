@@ -1,5 +1,13 @@
 //! Status, from the act to what the world sees of it: OCSP responses and CRLs are parsed and their signatures verified.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "in a test they are the assertion"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -66,7 +74,7 @@ fn answered(world: &World, request: &[u8]) -> BasicResponse {
 fn ocsp_status(world: &World, serial: &SerialNumber) -> CertStatus {
     let response = answered(world, &plain_request(world, serial));
     assert_eq!(response.responses.len(), 1);
-    response.responses[0].status.clone()
+    response.responses[0].status
 }
 
 /// Publishes a CRL and gives what it says of a serial.
