@@ -23,7 +23,6 @@ use super::{
     status::{Epoch, Standing},
 };
 use crate::{
-    ports::StoreError,
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp},
     wire::ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, ResponseSpec, SingleResponse},
 };
@@ -154,11 +153,11 @@ impl Gateway {
         let (issuer, serial) = (&question.authority.issuer.id, question.serial());
         let _turn = self.ocsp.signing_turn(issuer, serial);
         let cached = self.ocsp.of_cert_id(issuer, serial, question.cert_id.as_der());
-        if let Some(entry) = &cached {
-            if let Some(answer) = entry.fresh(self.now()) {
-                self.ocsp.remember_request(bytes, entry, self.now());
-                return Ok(answer);
-            }
+        if let Some(entry) = &cached
+            && let Some(answer) = entry.fresh(self.now())
+        {
+            self.ocsp.remember_request(bytes, entry, self.now());
+            return Ok(answer);
         }
         match self.signed_and_remembered(bytes, question) {
             Err(Refusal::TryLater(reason)) => {
@@ -274,15 +273,11 @@ impl Gateway {
             }
             Standing::NotListed => {
                 let id = CertificateId { issuer: issuer.clone(), serial: question.serial().clone() };
-                let issued = self.ports.store.read(|view| view.is_issued(&id)).map_err(store_down)?;
-                Ok(if issued { CertStatus::Good } else { CertStatus::Unknown })
+                let known = self.ports.store.read(|view| view.is_issued(&id)).map_err(ServiceError::from)?;
+                Ok(if known { CertStatus::Good } else { CertStatus::Unknown })
             }
         }
     }
-}
-
-fn store_down(error: StoreError) -> Refusal {
-    Refusal::TryLater(error.to_string())
 }
 
 fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<&'a Arc<Authority>> {
