@@ -3,6 +3,8 @@
 //! `types <- wire <- domain <- ports <- service <- http <- app`; `adapters` stand beside `service`: they implement `ports`.
 //! The check reads every `crate::...` path in `src/`, in `use` lines (nested groups too) and in expressions.
 
+#![expect(clippy::expect_used, reason = "a source tree that cannot be read is a failed test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

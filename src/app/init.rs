@@ -344,10 +344,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("lab");
         let made = create(&request(&data)).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&data), 0o700);
+        let permissions = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(permissions(&data), 0o700);
         for secret in [&made.token, &data.join("kek.key"), &data.join(STORE_FILE)] {
-            assert_eq!(mode(secret), 0o600, "{}", secret.display());
+            assert_eq!(permissions(secret), 0o600, "{}", secret.display());
         }
         assert_eq!(inspect(&data).unwrap(), DirectoryState::Initialised);
         assert!(!data.join(STAGE).exists());
