@@ -243,21 +243,26 @@ impl World {
 
     /// Gives a certificate a cause, behind the gateway's back.
     pub fn put_cause(&self, certificate: &Certificate, effect: Effect) {
-        let cause = Cause {
-            key: CauseKey { kind: CauseKind::Manual, reference: "test".to_owned() },
-            effect,
-            since: self.now(),
-            invalidity_date: None,
-            actor: "test".to_owned(),
-            note: String::new(),
-        };
+        let cause = Cause { effect, ..cause(self.now()) };
         let id = self.record(certificate).id;
         self.write(|tx| tx.put_cause(&id, &cause));
     }
 
     /// Revokes a certificate, behind the gateway's back.
     pub fn revoke(&self, certificate: &Certificate) {
-        self.put_cause(certificate, Effect::Revoke { reason: RevocationReason::KeyCompromise });
+        self.put_cause(certificate, cause(self.now()).effect);
+    }
+}
+
+/// A cause that revokes.
+pub fn cause(since: Timestamp) -> Cause {
+    Cause {
+        key: CauseKey { kind: CauseKind::Manual, reference: "test".to_owned() },
+        effect: Effect::Revoke { reason: RevocationReason::KeyCompromise },
+        since,
+        invalidity_date: None,
+        actor: "test".to_owned(),
+        note: String::new(),
     }
 }
 

@@ -269,6 +269,7 @@ fn parse_answer(bytes: &[u8]) -> Option<Answer> {
         .collect::<Vec<_>>();
     let answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
     // A connection that breaks in the middle of an answer is no answer.
-    let complete = answer.header("content-length").is_none_or(|length| length == answer.body.len().to_string());
+    let complete =
+        answer.header("content-length").is_none_or(|length| length == answer.body.len().to_string());
     complete.then_some(answer)
 }

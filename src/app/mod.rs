@@ -1,14 +1,27 @@
 //! The process: command line, configuration, wiring, workers, telemetry, systemd.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`cli`] | the command line, one file per noun |
+//! | [`client`] | certgate as a client: HTTP, SCEP, OCSP |
+//! | [`config`], `document` | the configuration file as written, and where in it each mistake is |
+//! | [`settings`] | the configuration as checked |
+//! | [`init`] | a new data directory |
+//! | [`serve`] | wiring, listeners, workers, shutdown |
+//! | [`quickstart`] | all of it in one command |
+//! | [`telemetry`], [`systemd`] | logs and metrics; sockets, readiness, watchdog |
+//! | [`failure`] | how a command ends when it does not succeed |
 
+pub mod cli;
+pub mod client;
 pub mod config;
 mod document;
+pub mod failure;
+pub mod init;
+pub mod quickstart;
+pub mod serve;
 pub mod settings;
 pub mod systemd;
 pub mod telemetry;
 
-use std::process::ExitCode;
-
-/// Runs the command line and gives the process's exit code.
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
-}
+pub use cli::main;

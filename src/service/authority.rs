@@ -99,7 +99,10 @@ impl Authorities {
             }
             for profile in view.profiles()? {
                 let checked = profile.checked().map_err(|mistakes| {
-                    ServiceError::Internal(format!("the stored profile {} does not check: {mistakes:?}", profile.name))
+                    ServiceError::Internal(format!(
+                        "the stored profile {} does not check: {mistakes:?}",
+                        profile.name
+                    ))
                 })?;
                 loaded.profiles.insert(profile.name.clone(), Arc::new(checked));
             }

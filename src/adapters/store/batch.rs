@@ -137,13 +137,11 @@ impl Committer {
             batch.commit();
         }
         let mut batch = self.begin()?;
-        match batch.run(work) {
-            Ran { verdict: Verdict::Commit, wrote: true } => batch.commit().answer().map(|_| ()),
-            _ => {
-                batch.undo();
-                Ok(())
-            }
+        if let Ran { verdict: Verdict::Commit, wrote: true } = batch.run(work) {
+            return batch.commit().answer().map(|_| ());
         }
+        batch.undo();
+        Ok(())
     }
 
     /// Counts this writer among those to come until it has the lock.

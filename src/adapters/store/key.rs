@@ -88,11 +88,6 @@ pub(super) fn read_certificate(key: &[u8]) -> Option<CertificateId> {
     Some(CertificateId { issuer: std::str::from_utf8(issuer).ok()?.parse().ok()?, serial })
 }
 
-/// Serial and issuer.
-pub(super) fn serial_then_issuer(id: &CertificateId) -> Vec<u8> {
-    Key::default().serial(&id.serial).bytes(id.issuer.as_str().as_bytes()).done()
-}
-
 /// The keys of a certificate's causes start with [`certificate`].
 pub(super) fn cause(id: &CertificateId, key: &CauseKey) -> Vec<u8> {
     Key(certificate(id)).byte(cause_kind(key.kind)).bytes(key.reference.as_bytes()).done()

@@ -10,8 +10,20 @@
 //! batch     group commit
 //! ```
 //!
-//! **Durability.** Every commit is a two-phase commit with an fsync at each phase: redb's one-phase commit trusts a
-//! checksum that an attacker who chooses the stored bytes could forge across a crash.
+//! **Durability.** Every commit is a two-phase commit with an fsync in each phase. redb's one-phase commit trusts a
+//! checksum that somebody who chooses the stored bytes could forge across a crash, and devices choose most of ours.
+//!
+//! **Start after a crash.** Every commit also records redb's allocator state ("quick repair"). With 10^6 certificates
+//! in a file of 2.5 GB, opening after a kill takes 7 ms; without the record, redb walks the whole file, 7.2 s with the
+//! file in memory. In that file it costs a third of the rate of small writes (12,000/s from 32 threads instead of
+//! 18,000/s) and a tenth of that of enrolments, whose pages outweigh it; in a small file it is not measurable.
+//!
+//! **After a failure.** When a commit fails, redb takes no further writes until the store is opened again, whatever
+//! became of the disk. What the failed commit wrote may be there afterwards, wholly or not at all; it was acknowledged to
+//! nobody. Reading goes on.
+//!
+//! A closure must not write through the store inside another write: it would wait for itself. It may read through it,
+//! and then sees the durable state, not its own writes.
 
 mod batch;
 mod key;

@@ -247,7 +247,6 @@ fn unopened(table: Table, error: TableError) -> StoreError {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn failed_at(table: Table, key: &[u8], error: StorageError) -> StoreError {
     match error {
         StorageError::Corrupted(reason) => record::corrupt(table, key, reason),

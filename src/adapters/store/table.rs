@@ -65,8 +65,6 @@ tables! {
     Certificates = "certificates", v 1;
     /// Certificate keys by fingerprint.
     CertificatesByFingerprint = "certificates_by_fingerprint", v 1;
-    /// Certificate keys by serial and issuer.
-    CertificatesBySerial = "certificates_by_serial", v 1;
     /// Bindings by certificate and object.
     Bindings = "bindings", v 1;
     /// Certificate keys by object and certificate.

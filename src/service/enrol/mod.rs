@@ -87,6 +87,13 @@ struct Candidate<'a> {
     now: Timestamp,
 }
 
+/// Who signed, as far as repeats are concerned: a throw-away certificate counts by its key, for a client may make a new one for
+/// each try; an issued one by itself, for a renewal with the same key, transactionID and CSR (micromdm's scepclient) is no
+/// repeat of the first enrolment.
+fn signer_of(signer: &Certificate) -> Fingerprint {
+    if signer.is_self_issued() { signer.public_key().fingerprint() } else { signer.fingerprint() }
+}
+
 impl Gateway {
     /// PKCSReq and RenewalReq.
     pub(super) fn enrol(&self, request: &Request<'_>) -> Result<Answer, Stop> {
@@ -134,7 +141,7 @@ impl Gateway {
         let key = request_key(
             request.endpoint.profile.name(),
             request.message.message().transaction_id(),
-            request.message.signer().public_key().fingerprint(),
+            signer_of(request.message.signer()),
             csr.fingerprint(),
         );
         Ok(Candidate { request, csr, key, now: self.now() })

@@ -129,9 +129,14 @@ impl AnswerCache {
             return false;
         }
         if shard.len() >= self.per_shard && !shard.contains_key(&key) {
-            make_room(&mut shard, self.per_shard, |entries| entries.iter().any(|e| e.valid(now).is_some()), |entries| {
-                entries.iter().for_each(|entry| entry.kill());
-            });
+            make_room(
+                &mut shard,
+                self.per_shard,
+                |entries| entries.iter().any(|e| e.valid(now).is_some()),
+                |entries| {
+                    entries.iter().for_each(|entry| entry.kill());
+                },
+            );
         }
         let variants = shard.entry(key).or_default();
         variants.retain(|old| old.cert_id != entry.cert_id);
@@ -147,8 +152,7 @@ impl AnswerCache {
         if request.len() > MAX_REQUEST {
             return;
         }
-        let mut shard =
-            self.by_request[self.shard(request)].write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.by_request[self.shard(request)].write().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= self.per_shard && !shard.contains_key(request) {
             make_room(&mut shard, self.per_shard, |entry| entry.fresh(now).is_some(), |_| ());
         }

@@ -217,8 +217,9 @@ impl Gateway {
         cert_ids: &[CertId],
         nonce: Option<&[u8]>,
     ) -> Result<OcspAnswer, Refusal> {
-        let epochs =
-            || cert_ids.iter().map(|id| self.status.epoch(&authority.issuer.id, id.serial())).collect::<Vec<_>>();
+        let epochs = || {
+            cert_ids.iter().map(|id| self.status.epoch(&authority.issuer.id, id.serial())).collect::<Vec<_>>()
+        };
         for _ in 0..ATTEMPTS {
             let before = epochs();
             let now = self.now();
@@ -244,7 +245,8 @@ impl Gateway {
         cert_id: &CertId,
         now: Timestamp,
     ) -> Result<SingleResponse, Refusal> {
-        let ours = issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == authority.issuer.id);
+        let ours =
+            issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == authority.issuer.id);
         if ours {
             return self.single_response(&Question { authority, cert_id }, responder, now);
         }
@@ -284,19 +286,14 @@ fn store_down(error: StoreError) -> Refusal {
 }
 
 fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<&'a Arc<Authority>> {
-    authorities.issuer_by_cert_id(
-        cert_id.algorithm()?,
-        cert_id.issuer_name_hash(),
-        cert_id.issuer_key_hash(),
-    )
+    authorities.issuer_by_cert_id(cert_id.algorithm()?, cert_id.issuer_name_hash(), cert_id.issuer_key_hash())
 }
 
 /// The delegated responder, if its certificate is valid now.
 fn responder_of(authority: &Authority, now: Timestamp) -> Result<&Responder, Refusal> {
     let responder = authority.ocsp.as_ref().filter(|it| it.certificate.validity().contains(now));
-    responder.ok_or_else(|| {
-        Refusal::TryLater(format!("issuer {} has no valid OCSP signer", authority.issuer.id))
-    })
+    responder
+        .ok_or_else(|| Refusal::TryLater(format!("issuer {} has no valid OCSP signer", authority.issuer.id)))
 }
 
 fn response_of(
@@ -329,16 +326,16 @@ fn sign(
     let spec = ResponseSpec { responder: &responder.certificate, produced_at: now, responses, nonce };
     let algorithm = responder.signer.algorithm().signature(authority.issuer.digest);
     let unsigned = spec.unsigned(algorithm).map_err(ServiceError::from)?;
-    let signature =
-        responder.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
+    let signature = responder.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
     Ok(unsigned.finish(&signature).map_err(ServiceError::from)?)
 }
 
 fn answer_of(body: Vec<u8>, response: &SingleResponse) -> OcspAnswer {
-    let caching = response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
-        let etag = Fingerprint::of(&body).to_string();
-        Arc::new(OcspCaching { this_update: response.this_update, next_update, etag })
-    });
+    let caching =
+        response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
+            let etag = Fingerprint::of(&body).to_string();
+            Arc::new(OcspCaching { this_update: response.this_update, next_update, etag })
+        });
     OcspAnswer { body: body.into(), caching, result: word(&response.status) }
 }
 

@@ -33,12 +33,16 @@ impl<R: Rows> Certificates for Records<R> {
         self.0.record_by(Table::CertificatesByFingerprint, fingerprint.as_bytes(), Table::Certificates)
     }
 
+    /// One look-up for each issuer that has certificates: there are few issuers, and an index of random serial numbers would
+    /// cost every enrolment a page more.
     fn certificates_by_serial(&self, serial: &SerialNumber) -> StoreResult<Vec<CertificateRecord>> {
-        let index = Table::CertificatesBySerial;
-        let range = key::starting_with(&Key::default().serial(serial).done());
-        self.0.list(index, &range, usize::MAX, |key, target| {
-            self.0.indexed(index, key, Table::Certificates, target)
-        })
+        let mut found = Vec::new();
+        let mut range = key::ALL;
+        while let Some(issuer) = self.first_issuer(&range)? {
+            range = key::beyond(&Key::default().text(issuer.as_str()).done());
+            found.extend(self.certificate(&CertificateId { issuer, serial: serial.clone() })?);
+        }
+        Ok(found)
     }
 
     fn certificates(&self, page: &Page<CertificateId>) -> StoreResult<Vec<CertificateRecord>> {
@@ -64,6 +68,25 @@ impl<R: Rows> Certificates for Records<R> {
     }
 }
 
+impl<R: Rows> Records<R> {
+    /// The issuer of the first certificate in `range`.
+    fn first_issuer(&self, range: &key::KeyRange) -> StoreResult<Option<IssuerId>> {
+        let table = Table::Certificates;
+        let mut first = None;
+        self.0.scan(table, range, |key, _| {
+            first = Some(read_id(table, key)?.issuer);
+            Ok(Flow::Break(()))
+        })?;
+        Ok(first)
+    }
+}
+
+/// The certificate that a key starts with.
+fn read_id(table: Table, key: &[u8]) -> StoreResult<CertificateId> {
+    key::read_certificate(key)
+        .ok_or_else(|| record::corrupt(table, key, "its key names no certificate".to_owned()))
+}
+
 impl CertificatesMut for Records<WriteRows<'_>> {
     fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()> {
         let id = &certificate.id;
@@ -76,7 +99,6 @@ impl CertificatesMut for Records<WriteRows<'_>> {
             return Err(conflict("certificate", id, "has the fingerprint of another"));
         }
         self.0.put(Table::CertificatesByFingerprint, fingerprint, &key)?;
-        self.0.put(Table::CertificatesBySerial, &key::serial_then_issuer(id), &key)?;
         self.0.put_record(Table::Certificates, &key, certificate)
     }
 
@@ -109,9 +131,7 @@ impl<R: Rows> Causes for Records<R> {
         let range = key::starting_with(&Key::default().text(issuer.as_str()).done());
         self.0.scan(table, &range, |key, bytes| {
             let cause = record::decode(table, key, bytes)?;
-            let serial = key::read_certificate(key)
-                .ok_or_else(|| record::corrupt(table, key, "its key names no certificate".to_owned()))?
-                .serial;
+            let serial = read_id(table, key)?.serial;
             match &mut current {
                 Some((last, causes)) if *last == serial => causes.push(cause),
                 _ => {

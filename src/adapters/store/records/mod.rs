@@ -9,6 +9,8 @@ mod enrolments;
 mod jobs;
 mod objects;
 
+use std::fmt::Display;
+
 use super::{
     record,
     rows::{Rows, WriteRows},
@@ -49,19 +51,19 @@ impl Records<WriteRows<'_>> {
         problem: &'static str,
     ) -> StoreResult<()> {
         let taken = self.0.get(index, key, |found| Ok(found != target))?;
-        if taken == Some(true) { Err(conflict(what, target.escape_ascii(), problem)) } else { Ok(()) }
+        if taken == Some(true) { Err(conflict(what, &target.escape_ascii(), problem)) } else { Ok(()) }
     }
 }
 
 /// The error for a broken rule.
-fn conflict(what: &'static str, id: impl ToString, problem: &'static str) -> StoreError {
+fn conflict(what: &'static str, id: &dyn Display, problem: &'static str) -> StoreError {
     StoreError::Conflict { what, id: id.to_string(), problem }
 }
 
 /// The error for a `version` that does not follow the stored one.
 fn refuse_version(
     what: &'static str,
-    id: impl ToString,
+    id: &dyn Display,
     version: u64,
     stored: Option<u64>,
 ) -> StoreResult<()> {

@@ -1,0 +1,316 @@
+//! What the status of every certificate should be, computed in the test's own way: from what was done, never from what the gateway
+//! stores or says.
+
+use std::collections::BTreeMap;
+
+use certgate::{
+    domain::{device::DeviceEvent, status::Status, user::UserEvent},
+    types::{CertificateId, RevocationReason, Timestamp, Validity},
+};
+
+/// What OCSP and CRL should say of a certificate that is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) reason: RevocationReason,
+    pub(crate) at: Timestamp,
+    pub(crate) invalidity_date: Option<Timestamp>,
+}
+
+/// Whose certificate it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Device(usize),
+    User(usize),
+    /// Of certgate itself.
+    Nobody,
+}
+
+/// What the profile's policy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// Holds until a wipe or retire is confirmed, holds while lost.
+    Patient,
+    /// Revokes when a wipe or retire is asked for; a loss changes nothing.
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    Active,
+    RetirePending,
+    Retired,
+    WipePending,
+    Wiped,
+}
+
+struct Device {
+    stage: Stage,
+    retire_below_wipe: bool,
+    lost: bool,
+    compromised: bool,
+    life: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UserStage {
+    Enabled,
+    Disabled,
+    Deleted,
+}
+
+/// A certificate of the model.
+pub(crate) struct Certificate {
+    pub(crate) id: CertificateId,
+    pub(crate) owner: Owner,
+    pub(crate) policy: Policy,
+    validity: Validity,
+    life: u32,
+    /// Every cause by its name. A hold has reason certificateHold.
+    causes: BTreeMap<&'static str, Shown>,
+}
+
+/// Everything that was done.
+pub(crate) struct Oracle {
+    pub(crate) certificates: Vec<Certificate>,
+    devices: Vec<Device>,
+    users: Vec<UserStage>,
+}
+
+const HOLD: RevocationReason = RevocationReason::CertificateHold;
+
+impl Shown {
+    fn new(reason: RevocationReason, at: Timestamp) -> Self {
+        Self { reason, at, invalidity_date: None }
+    }
+
+    pub(crate) fn is_hold(&self) -> bool {
+        self.reason == HOLD
+    }
+}
+
+impl Certificate {
+    /// The strongest cause: permanent ones before holds, a compromise before the rest, the earliest before later ones.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        self.causes
+            .values()
+            .copied()
+            .min_by_key(|it| (it.is_hold(), !is_compromise(it.reason), it.at, it.reason.code()))
+    }
+
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
+        match self.shown() {
+            Some(shown) if shown.is_hold() => Status::Hold,
+            Some(_) => Status::Revoked,
+            None if now > self.validity.not_after => Status::Expired,
+            None => Status::Good,
+        }
+    }
+
+    pub(crate) fn not_after(&self) -> Timestamp {
+        self.validity.not_after
+    }
+
+    /// A permanent cause stays, but may be raised to keyCompromise; a hold keeps its first time.
+    fn put(&mut self, name: &'static str, cause: Shown) {
+        let raised = cause.reason == RevocationReason::KeyCompromise;
+        match self.causes.get(name) {
+            Some(old) if old.is_hold() && cause.is_hold() => {}
+            Some(old) if !old.is_hold() && (!raised || is_compromise(old.reason)) => {}
+            _ => {
+                self.causes.insert(name, cause);
+            }
+        }
+    }
+
+    fn release(&mut self, name: &'static str) {
+        if self.causes.get(name).is_some_and(Shown::is_hold) {
+            self.causes.remove(name);
+        }
+    }
+}
+
+fn is_compromise(reason: RevocationReason) -> bool {
+    matches!(reason, RevocationReason::KeyCompromise | RevocationReason::CaCompromise)
+}
+
+impl Oracle {
+    pub(crate) fn new(devices: usize, users: usize) -> Self {
+        let device = || Device {
+            stage: Stage::New,
+            retire_below_wipe: false,
+            lost: false,
+            compromised: false,
+            life: 1,
+        };
+        Self {
+            certificates: Vec::new(),
+            devices: std::iter::repeat_with(device).take(devices).collect(),
+            users: vec![UserStage::Enabled; users],
+        }
+    }
+
+    /// Whether the owner may be given a certificate.
+    pub(crate) fn may_enrol(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Device(index) => {
+                let Device { stage, lost, compromised, .. } = self.devices[index];
+                matches!(stage, Stage::New | Stage::Active) && !lost && !compromised
+            }
+            Owner::User(index) => self.users[index] == UserStage::Enabled,
+            Owner::Nobody => false,
+        }
+    }
+
+    pub(crate) fn may_renew(&self, certificate: usize, now: Timestamp) -> bool {
+        let certificate = &self.certificates[certificate];
+        certificate.status(now) == Status::Good && self.may_enrol(certificate.owner)
+    }
+
+    pub(crate) fn issued(&mut self, id: CertificateId, owner: Owner, policy: Policy, validity: Validity) {
+        let mut life = 0;
+        if let Owner::Device(index) = owner {
+            let device = &mut self.devices[index];
+            device.stage = Stage::Active;
+            life = device.life;
+        }
+        self.certificates.push(Certificate { id, owner, policy, validity, life, causes: BTreeMap::new() });
+    }
+
+    /// Whether it is possible; done if so. The same for all that follow.
+    pub(crate) fn hold(&mut self, certificate: usize, now: Timestamp) -> bool {
+        let certificate = &mut self.certificates[certificate];
+        let possible =
+            certificate.shown().is_none_or(|it| it.is_hold()) && !certificate.causes.contains_key("by hand");
+        if possible {
+            certificate.put("by hand", Shown::new(HOLD, now));
+        }
+        possible
+    }
+
+    pub(crate) fn release(&mut self, certificate: usize) -> bool {
+        self.certificates[certificate].causes.remove("by hand").is_some()
+    }
+
+    pub(crate) fn revoke(&mut self, certificate: usize, cause: Shown) -> bool {
+        let certificate = &mut self.certificates[certificate];
+        let raised = cause.reason == RevocationReason::KeyCompromise;
+        let possible = !cause.is_hold()
+            && certificate.shown().is_none_or(|it| it.is_hold() || (raised && !is_compromise(it.reason)));
+        if possible {
+            certificate.causes.insert("revoked by hand", cause);
+        }
+        possible
+    }
+
+    pub(crate) fn user_event(&mut self, user: usize, event: UserEvent, now: Timestamp) -> bool {
+        let (stage, cause) = match (self.users[user], event) {
+            (UserStage::Enabled, UserEvent::Disable) => (UserStage::Disabled, Some(HOLD)),
+            (UserStage::Disabled, UserEvent::Enable) => (UserStage::Enabled, None),
+            (UserStage::Enabled | UserStage::Disabled, UserEvent::Delete) => {
+                (UserStage::Deleted, Some(RevocationReason::AffiliationChanged))
+            }
+            _ => return false,
+        };
+        self.users[user] = stage;
+        for certificate in self.certificates.iter_mut().filter(|it| it.owner == Owner::User(user)) {
+            match cause {
+                Some(reason) => certificate.put("user", Shown::new(reason, now)),
+                None => certificate.release("user"),
+            }
+        }
+        true
+    }
+
+    pub(crate) fn device_event(&mut self, device: usize, event: DeviceEvent, now: Timestamp) -> bool {
+        use {DeviceEvent as On, Stage as At};
+        let any_strict = self.of_device(device).any(|it| it.policy == Policy::Strict);
+        let Device { stage, lost, compromised, retire_below_wipe, .. } = self.devices[device];
+        let live = !matches!(stage, At::Retired | At::Wiped);
+        let stage_after = match (event, stage) {
+            (On::Retire, At::Active) => self.pending(device, "retire", At::RetirePending, now),
+            (On::Retire, At::New) => self.confirmed(device, "retire", At::Retired, now),
+            (On::Unretire, At::RetirePending) if !any_strict => self.withdrawn(device, "retire", At::Active),
+            (On::Wipe, At::Active | At::RetirePending) => {
+                self.devices[device].retire_below_wipe = stage == At::RetirePending;
+                self.pending(device, "wipe", At::WipePending, now)
+            }
+            (On::CancelWipe, At::WipePending) if !any_strict => {
+                self.withdrawn(device, "wipe", if retire_below_wipe { At::RetirePending } else { At::Active })
+            }
+            (On::Force, At::RetirePending) => self.confirmed(device, "retire", At::Retired, now),
+            (On::Force, At::WipePending) => self.confirmed(device, "wipe", At::Wiped, now),
+            (On::Lost, _) if live && !lost => {
+                self.devices[device].lost = true;
+                self.of_device_mut(device)
+                    .filter(|it| it.policy == Policy::Patient)
+                    .for_each(|it| it.put("lost", Shown::new(HOLD, now)));
+                stage
+            }
+            (On::Found, _) if lost => {
+                self.devices[device].lost = false;
+                self.withdrawn(device, "lost", stage)
+            }
+            (On::Compromised, _) if live && !compromised => {
+                self.devices[device].compromised = true;
+                self.of_device_mut(device).for_each(|it| it.put("compromised", Shown::new(HOLD, now)));
+                stage
+            }
+            (On::Cleared, _) if compromised => {
+                self.devices[device].compromised = false;
+                self.withdrawn(device, "compromised", stage)
+            }
+            (On::Reprovision, At::New | At::Active | At::Retired | At::Wiped) if !lost && !compromised => {
+                let superseded = Shown::new(RevocationReason::Superseded, now);
+                if live {
+                    self.of_device_mut(device).for_each(|it| it.put("reprovision", superseded));
+                }
+                self.devices[device].life += 1;
+                At::New
+            }
+            _ => return false,
+        };
+        self.devices[device].stage = stage_after;
+        true
+    }
+
+    /// What was bound to the device in its present life.
+    fn of_device(&self, device: usize) -> impl Iterator<Item = &Certificate> {
+        let life = self.devices[device].life;
+        self.certificates.iter().filter(move |it| it.owner == Owner::Device(device) && it.life == life)
+    }
+
+    fn of_device_mut(&mut self, device: usize) -> impl Iterator<Item = &mut Certificate> {
+        let life = self.devices[device].life;
+        self.certificates.iter_mut().filter(move |it| it.owner == Owner::Device(device) && it.life == life)
+    }
+
+    fn final_reason(&self, device: usize) -> RevocationReason {
+        let Device { lost, compromised, .. } = self.devices[device];
+        if lost || compromised {
+            RevocationReason::KeyCompromise
+        } else {
+            RevocationReason::CessationOfOperation
+        }
+    }
+
+    fn pending(&mut self, device: usize, name: &'static str, after: Stage, now: Timestamp) -> Stage {
+        let reason = self.final_reason(device);
+        for certificate in self.of_device_mut(device) {
+            let effect = if certificate.policy == Policy::Patient { HOLD } else { reason };
+            certificate.put(name, Shown::new(effect, now));
+        }
+        after
+    }
+
+    fn confirmed(&mut self, device: usize, name: &'static str, after: Stage, now: Timestamp) -> Stage {
+        let cause = Shown::new(self.final_reason(device), now);
+        self.of_device_mut(device).for_each(|it| it.put(name, cause));
+        after
+    }
+
+    fn withdrawn(&mut self, device: usize, name: &'static str, after: Stage) -> Stage {
+        self.of_device_mut(device).for_each(|it| it.release(name));
+        after
+    }
+}

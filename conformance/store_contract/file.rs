@@ -1,0 +1,225 @@
+//! What only a file can show: that it is kept, private, locked, versioned, and that damage is named.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use certgate::{
+    adapters::store::RedbStore,
+    domain::{
+        binding::BoundObject,
+        device::{Device, IdentityKind},
+        enrol::{Enrolment, EnrolmentState},
+        status::CauseKind,
+    },
+    ports::store::{Store, StoreError, Tx},
+    wire::scep::FailInfo,
+};
+use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
+use tempfile::TempDir;
+
+use crate::samples::{
+    at, binding, certificate, certificate_id, crl, device, device_object, enrolment, fact, hold, issuer, job,
+    key, mac, profile, read, revoked, system_certificate, ticket, token, user, write,
+};
+
+fn new_file() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    (folder, path)
+}
+
+/// Every row of every table: table, key and value on one line each.
+fn dump(path: &Path) -> String {
+    let transaction = Database::open(path).unwrap().begin_read().unwrap();
+    let mut lines = Vec::new();
+    for table in transaction.list_tables().unwrap() {
+        let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table.name());
+        for row in transaction.open_table(definition).unwrap().range::<&[u8]>(..).unwrap() {
+            let (key, value) = row.unwrap();
+            let (key, value) = (hex::encode(key.value()), hex::encode(value.value()));
+            lines.push(format!("{} {key} {value}\n", table.name()));
+        }
+    }
+    lines.sort();
+    lines.concat()
+}
+
+/// Reads a row below the store.
+fn raw_row(path: &Path, table: &str, key: &[u8]) -> Vec<u8> {
+    let database = Database::open(path).unwrap();
+    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let table = database.begin_read().unwrap().open_table(definition).unwrap();
+    table.get(key).unwrap().unwrap().value().to_vec()
+}
+
+/// Writes a row below the store.
+fn put_raw_row(path: &Path, table: &str, key: &[u8], value: &[u8]) {
+    let database = Database::create(path).unwrap();
+    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(definition).unwrap().insert(key, value).unwrap();
+    transaction.commit().unwrap();
+}
+
+/// Writes with a store that is closed afterwards.
+fn filled(path: &Path, work: impl FnMut(&mut dyn Tx) -> Result<(), StoreError>) {
+    write(&RedbStore::open(path).unwrap(), work);
+}
+
+#[test]
+fn opening_again_finds_everything() {
+    let (_folder, path) = new_file();
+    let id = certificate_id("issuing/01");
+    filled(&path, |tx| {
+        tx.insert_certificate(&certificate("issuing/01"))?;
+        tx.put_cause(&id, &hold(CauseKind::Manual, "hold"))?;
+        tx.put_ticket(&ticket(1))?;
+        tx.insert_profile_version(&profile("device", 1))?;
+        tx.enqueue(&job("issuing"), at(0))?;
+        tx.append_audit(&fact("SN1"))
+    });
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    assert_eq!(read(store, |view| view.certificates_by_serial(&id.serial)), [certificate("issuing/01")]);
+    assert_eq!(read(store, |view| view.causes(&id)), [hold(CauseKind::Manual, "hold")]);
+    assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(ticket(1)));
+    assert_eq!(read(store, |view| view.profiles()), [profile("device", 1)]);
+    assert_eq!(read(store, |view| view.jobs(10)).len(), 1);
+    // Numbers go on where they were.
+    write(store, |tx| tx.append_audit(&fact("SN2")));
+    let events = read(store, |view| view.audit_events(0, 10));
+    assert_eq!((events.len(), events[1].previous), (2, events[0].hash()));
+}
+
+#[test]
+fn a_new_file_is_private() {
+    let (_folder, path) = new_file();
+    RedbStore::open(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_store_is_open_once() {
+    let (_folder, path) = new_file();
+    let first = RedbStore::open(&path).unwrap();
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::InUse);
+    drop(first);
+    RedbStore::open(&path).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let (_folder, path) = new_file();
+    drop(RedbStore::open(&path).unwrap());
+    put_raw_row(&path, "meta", b"schema", &[1, 2]);
+    let refused = RedbStore::open(&path).unwrap_err();
+    assert_eq!(refused, StoreError::NewerSchema { found: 2, known: 1 });
+    assert_eq!(raw_row(&path, "meta", b"schema"), [1, 2]);
+}
+
+#[test]
+fn a_database_of_something_else_is_refused() {
+    let (_folder, path) = new_file();
+    put_raw_row(&path, "recipes", b"cake", b"flour");
+    let refused = RedbStore::open(&path).unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { table: "meta", .. }), "{refused}");
+    assert_eq!(raw_row(&path, "recipes", b"cake"), b"flour");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let (_folder, path) = new_file();
+    let text = "not a database\n".repeat(1000);
+    fs::write(&path, &text).unwrap();
+    let refused = RedbStore::open(&path).unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+/// The error of reading the user `ada`, after the record's bytes were changed.
+fn damaged(change: impl Fn(&mut Vec<u8>)) -> StoreError {
+    let (_folder, path) = new_file();
+    filled(&path, |tx| tx.put_user(&user("ada", 1)));
+    let mut bytes = raw_row(&path, "users", b"ada");
+    change(&mut bytes);
+    put_raw_row(&path, "users", b"ada", &bytes);
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    store.read(|view| view.user(&"ada".parse().unwrap())).unwrap_err()
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_named() {
+    let names_it = |found: StoreError, words: &str| {
+        let StoreError::Corrupt { table, key, reason } = found else { panic!("{words}: {found}") };
+        assert_eq!((table, key.as_str()), ("users", "ada"));
+        assert!(reason.contains(words), "{reason}");
+    };
+    names_it(damaged(|bytes| bytes[0] = 2), "record version 2");
+    names_it(damaged(Vec::clear), "empty");
+    names_it(damaged(|bytes| bytes.truncate(bytes.len() / 2)), "end of buffer");
+    names_it(damaged(|bytes| bytes.push(0)), "1 bytes too many");
+    // The user's id becomes one that no user can have.
+    names_it(damaged(|bytes| bytes[2] = b'/'), "");
+}
+
+#[test]
+fn an_index_that_points_nowhere_is_named() {
+    let (_folder, path) = new_file();
+    drop(RedbStore::open(&path).unwrap());
+    put_raw_row(&path, "tickets_by_mac", &mac(1), b"lost");
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    let found = store.read(|view| view.ticket_by_mac(&mac(1))).unwrap_err();
+    let StoreError::Corrupt { table, key, reason } = found else { panic!("{found}") };
+    assert_eq!((table, key), ("tickets_by_mac", "01".repeat(32)));
+    assert!(reason.contains("tickets/lost"), "{reason}");
+}
+
+/// At least one record of each kind, and every variant of what a record chooses from in its bytes.
+fn one_of_each(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    let id = certificate_id("issuing/4f00ab");
+    tx.put_issuer(&issuer("issuing"))?;
+    tx.insert_key(&key(1))?;
+    tx.insert_system_certificate(&system_certificate("issuing/02", 20))?;
+    tx.insert_profile_version(&profile("device", 1))?;
+    tx.put_ticket(&ticket(1))?;
+    for (number, state) in (1..).zip([
+        EnrolmentState::Pending,
+        EnrolmentState::Issued { certificate: id.clone() },
+        EnrolmentState::Refused { info: FailInfo::BadRequest, reason: "no ticket".to_owned() },
+        EnrolmentState::Rejected { reason: "not ours".to_owned() },
+    ]) {
+        tx.put_enrolment(&Enrolment { state, ..enrolment(number) })?;
+    }
+    tx.insert_certificate(&certificate("issuing/4f00ab"))?;
+    tx.insert_binding(&binding("issuing/4f00ab", device_object("SN1", 2)))?;
+    tx.insert_binding(&binding("issuing/4f00ab", BoundObject::User { id: "ada".parse().unwrap() }))?;
+    for kind in [
+        CauseKind::Manual,
+        CauseKind::DeviceLifecycle,
+        CauseKind::DeviceCondition,
+        CauseKind::UserState,
+        CauseKind::Superseded,
+    ] {
+        tx.put_cause(&id, &hold(kind, "hold"))?;
+        tx.put_cause(&id, &revoked(kind, "revoke"))?;
+    }
+    let identities = [(IdentityKind::Serial, "SN1"), (IdentityKind::ClientId, "c")];
+    tx.put_device(&Device { user: Some("ada".parse().unwrap()), ..device("SN1", 1, &identities) })?;
+    tx.put_user(&user("ada", 1))?;
+    tx.enqueue(&job("issuing"), at(0))?;
+    tx.put_crl(&crl(7))?;
+    tx.append_audit(&fact("SN1"))?;
+    tx.put_token(&token(1))
+}
+
+#[test]
+fn the_bytes_of_schema_1_stay() {
+    let (_folder, path) = new_file();
+    filled(&path, one_of_each);
+    let written = dump(&path);
+    // What this certgate writes, for a look at what changed and for a new schema's own fixture.
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-schema-1.txt"), &written).unwrap();
+    assert!(written == include_str!("../../fixtures/store/schema-1.txt"), "{written}");
+}

@@ -1,0 +1,130 @@
+//! What every adapter of the store port must keep: written once over `dyn Store`, stamped for each adapter.
+//!
+//! A claim is a function that takes an empty store. `every_claim!` lists them all; a claim that is not in the list is
+//! dead code and the compiler says so. What only a file can show is in `file` and `power_cut`.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a claim that does not hold panics")]
+
+mod certificates;
+mod concurrency;
+mod enrolments;
+mod file;
+mod jobs;
+mod objects;
+mod power_cut;
+mod samples;
+mod settings;
+mod transactions;
+
+use certgate::{adapters::store::RedbStore, ports::store::Store};
+
+/// Hands the list of claims to `$stamp`, after the arguments.
+macro_rules! every_claim {
+    ($stamp:ident! $($arguments:tt)*) => {
+        $stamp! {
+            $($arguments)*
+            settings {
+                issuers_are_replaced_and_listed_by_name
+                a_key_is_inserted_once
+                system_certificates_come_newest_first
+                removing_a_system_certificate_removes_its_key
+                profile_versions_follow_each_other
+                the_newest_version_of_each_profile_is_listed
+                the_crl_number_never_goes_back
+                a_token_is_found_by_its_present_mac
+                two_tokens_never_share_a_mac
+                the_audit_record_is_a_chain
+                audit_events_are_paged_by_sequence
+            }
+            enrolments {
+                a_ticket_is_found_by_its_present_mac
+                two_tickets_never_share_a_mac
+                tickets_are_paged_by_id
+                the_newest_enrolment_of_a_request_is_found
+                a_change_to_an_old_enrolment_does_not_make_it_the_newest
+                a_transaction_is_found_under_its_profile_and_signer_only
+                pending_enrolments_come_in_order_of_arrival
+            }
+            certificates {
+                a_certificate_is_found_by_id_fingerprint_and_serial
+                a_serial_is_issued_once_per_issuer
+                a_fingerprint_is_recorded_once
+                certificates_are_paged_in_numeric_order
+                bindings_are_found_from_both_sides
+                a_binding_belongs_to_one_generation
+                causes_are_replaced_by_key_and_listed_in_order
+                causes_of_neighbouring_serials_stay_apart
+                causes_are_visited_in_numeric_order_of_serials
+                a_visit_stops_at_the_first_error
+                a_permanent_cause_cannot_be_released
+                a_permanent_cause_cannot_become_a_hold
+                releasing_an_absent_cause_is_fine
+            }
+            objects {
+                a_device_needs_the_next_version
+                an_identity_belongs_to_one_device
+                a_device_is_found_by_its_present_identities_only
+                devices_are_paged_by_id
+                devices_of_a_user_follow_the_device
+                a_user_needs_the_next_version
+                users_are_paged_by_id
+            }
+            jobs {
+                jobs_of_a_lane_run_in_order
+                lanes_run_side_by_side
+                a_job_is_not_leased_before_it_is_due
+                a_head_that_is_not_due_holds_its_lane
+                equal_waiting_jobs_are_one_job_that_runs_earlier
+                a_leased_job_does_not_swallow_the_next
+                a_lost_lease_completes_nothing
+                a_lease_that_was_given_back_completes_nothing
+                a_failed_job_is_tried_again_with_its_error
+                a_dead_job_is_seen_and_out_of_the_way
+                sequences_are_never_used_again
+            }
+            transactions {
+                a_refusal_leaves_nothing
+                a_panic_leaves_nothing_and_the_store_goes_on
+                a_conflict_inside_leaves_the_rest_to_the_closure
+                a_transaction_reads_its_own_writes
+                a_view_does_not_see_later_writes
+                a_read_inside_a_write_sees_the_state_before
+            }
+            concurrency {
+                writers_are_durable_and_serialised
+                a_ticket_is_consumed_once
+                the_audit_chain_survives_concurrency
+                neighbours_of_a_rollback_run_again
+                neighbours_of_a_panic_run_again
+                a_refusal_rests_on_what_is_durable
+                one_worker_gets_each_job
+            }
+        }
+    };
+}
+
+/// A module of tests for one adapter: each claim on an empty store from `$on`.
+macro_rules! adapter {
+    ($adapter:ident on $on:path; $($module:ident { $($claim:ident)* })*) => {
+        mod $adapter {
+            $(mod $module {
+                $(#[test]
+                fn $claim() {
+                    $on(crate::$module::$claim);
+                })*
+            })*
+        }
+    };
+}
+
+every_claim! { adapter! redb_file on crate::on_a_file; }
+every_claim! { adapter! redb_memory on crate::in_memory; }
+
+fn on_a_file(claim: fn(&dyn Store)) {
+    let folder = tempfile::tempdir().unwrap();
+    claim(&RedbStore::open(&folder.path().join("store.redb")).unwrap());
+}
+
+fn in_memory(claim: fn(&dyn Store)) {
+    claim(&RedbStore::in_memory().unwrap());
+}

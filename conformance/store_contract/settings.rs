@@ -1,0 +1,132 @@
+//! Issuers, keys, profiles, CRLs, tokens, audit record.
+
+use certgate::{
+    domain::{access::ApiToken, certificate::Purpose, issuer::Issuer, profile::Profile},
+    ports::store::Store,
+    types::Fingerprint,
+};
+
+use crate::samples::{
+    conflicts, crl, fact, issuer, key, mac, profile, read, system_certificate, token, write,
+};
+
+pub(crate) fn issuers_are_replaced_and_listed_by_name(store: &dyn Store) {
+    let changed = Issuer { ocsp_urls: Vec::new(), ..issuer("b") };
+    write(store, |tx| {
+        tx.put_issuer(&issuer("b"))?;
+        tx.put_issuer(&issuer("a"))
+    });
+    write(store, |tx| tx.put_issuer(&changed));
+    assert_eq!(read(store, |view| view.issuers()), [issuer("a"), changed.clone()]);
+    assert_eq!(read(store, |view| view.issuer(&changed.id)), Some(changed));
+    assert_eq!(read(store, |view| view.issuer(&"c".parse().unwrap())), None);
+}
+
+pub(crate) fn a_key_is_inserted_once(store: &dyn Store) {
+    write(store, |tx| tx.insert_key(&key(1)));
+    conflicts(store, |tx| tx.insert_key(&key(1)));
+    assert_eq!(read(store, |view| view.key(&key(1).id)), Some(key(1)));
+    assert_eq!(read(store, |view| view.key(&key(2).id)), None);
+}
+
+pub(crate) fn system_certificates_come_newest_first(store: &dyn Store) {
+    let (old, new) = (system_certificate("issuing/01", 10), system_certificate("issuing/02", 20));
+    let other = system_certificate("issuing-2/01", 30);
+    write(store, |tx| {
+        tx.insert_system_certificate(&new)?;
+        tx.insert_system_certificate(&old)?;
+        tx.insert_system_certificate(&other)
+    });
+    let issuer = "issuing".parse().unwrap();
+    let found = |purpose| read(store, |view| view.system_certificates(purpose, &issuer));
+    assert_eq!(found(Purpose::OcspSigner), [new, old]);
+    assert_eq!(found(Purpose::ScepMessage), []);
+    assert_eq!(read(store, |view| view.all_system_certificates()).len(), 3);
+}
+
+pub(crate) fn removing_a_system_certificate_removes_its_key(store: &dyn Store) {
+    let certificate = system_certificate("issuing/01", 10);
+    write(store, |tx| {
+        tx.insert_key(&key(10))?;
+        tx.insert_system_certificate(&certificate)
+    });
+    write(store, |tx| tx.remove_system_certificate(&certificate));
+    assert_eq!(read(store, |view| view.all_system_certificates()), []);
+    assert_eq!(read(store, |view| view.key(&certificate.key)), None);
+    write(store, |tx| tx.remove_system_certificate(&certificate));
+}
+
+pub(crate) fn profile_versions_follow_each_other(store: &dyn Store) {
+    conflicts(store, |tx| tx.insert_profile_version(&profile("device", 2)));
+    write(store, |tx| tx.insert_profile_version(&profile("device", 1)));
+    conflicts(store, |tx| tx.insert_profile_version(&profile("device", 1)));
+    conflicts(store, |tx| tx.insert_profile_version(&profile("device", 3)));
+    write(store, |tx| tx.insert_profile_version(&profile("device", 2)));
+    let name = "device".parse().unwrap();
+    assert_eq!(read(store, |view| view.profile_version(&name, 1)), Some(profile("device", 1)));
+    assert_eq!(read(store, |view| view.profile_version(&name, 3)), None);
+    assert_eq!(read(store, |view| view.profile(&name)), Some(profile("device", 2)));
+}
+
+pub(crate) fn the_newest_version_of_each_profile_is_listed(store: &dyn Store) {
+    for version in 1..=300 {
+        write(store, |tx| tx.insert_profile_version(&profile("a", version)));
+    }
+    write(store, |tx| {
+        tx.insert_profile_version(&profile("b", 1))?;
+        tx.insert_profile_version(&profile("a-b", 1))
+    });
+    let listed: Vec<Profile> = read(store, |view| view.profiles());
+    assert_eq!(listed, [profile("a", 300), profile("a-b", 1), profile("b", 1)]);
+}
+
+pub(crate) fn the_crl_number_never_goes_back(store: &dyn Store) {
+    write(store, |tx| tx.put_crl(&crl(7)));
+    conflicts(store, |tx| tx.put_crl(&crl(7)));
+    conflicts(store, |tx| tx.put_crl(&crl(6)));
+    write(store, |tx| tx.put_crl(&crl(300)));
+    let issuer = "issuing".parse().unwrap();
+    assert_eq!(read(store, |view| view.latest_crl(&issuer)), Some(crl(300)));
+}
+
+pub(crate) fn a_token_is_found_by_its_present_mac(store: &dyn Store) {
+    let changed = ApiToken { secret_mac: mac(9), ..token(1) };
+    write(store, |tx| tx.put_token(&token(1)));
+    write(store, |tx| tx.put_token(&changed));
+    assert_eq!(read(store, |view| view.token_by_mac(&mac(1))), None);
+    assert_eq!(read(store, |view| view.token_by_mac(&mac(9))), Some(changed.clone()));
+    write(store, |tx| tx.remove_token(&changed.id));
+    assert_eq!(read(store, |view| view.token_by_mac(&mac(9))), None);
+    assert_eq!(read(store, |view| view.tokens()), []);
+    write(store, |tx| tx.remove_token(&changed.id));
+}
+
+pub(crate) fn two_tokens_never_share_a_mac(store: &dyn Store) {
+    write(store, |tx| tx.put_token(&token(1)));
+    conflicts(store, |tx| tx.put_token(&ApiToken { secret_mac: mac(1), ..token(2) }));
+    assert_eq!(read(store, |view| view.tokens()), [token(1)]);
+}
+
+pub(crate) fn the_audit_record_is_a_chain(store: &dyn Store) {
+    assert_eq!(read(store, |view| view.last_audit_event()), None);
+    write(store, |tx| {
+        tx.append_audit(&fact("SN1"))?;
+        tx.append_audit(&fact("SN2"))
+    });
+    write(store, |tx| tx.append_audit(&fact("SN3")));
+    let events = read(store, |view| view.audit_events(0, 10));
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(events[0].previous, Fingerprint::from_bytes([0; 32]));
+    assert_eq!(events[1].previous, events[0].hash());
+    assert_eq!(events[2].previous, events[1].hash());
+    assert_eq!(events[2].fact, fact("SN3"));
+    assert_eq!(read(store, |view| view.last_audit_event()).as_ref(), events.last());
+}
+
+pub(crate) fn audit_events_are_paged_by_sequence(store: &dyn Store) {
+    write(store, |tx| (0..300).try_for_each(|_| tx.append_audit(&fact("SN1"))));
+    let page = read(store, |view| view.audit_events(255, 3));
+    assert_eq!(page.iter().map(|event| event.sequence).collect::<Vec<_>>(), [256, 257, 258]);
+    assert_eq!(read(store, |view| view.audit_events(300, 3)), []);
+    assert_eq!(read(store, |view| view.audit_events(0, 0)), []);
+}

@@ -1,0 +1,287 @@
+//! The way from the command line to a running server: its API over the Unix socket in its data directory.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use hyper::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::output::note;
+use crate::app::{
+    client::http::{HttpClient, HttpError, Response},
+    failure::{Failure, FailureKind, Outcome},
+};
+
+/// The socket's name in the data directory.
+pub const SOCKET_NAME: &str = "certgate.sock";
+
+/// Where packages keep their data.
+const DEFAULT_DATA: &str = "/var/lib/certgate";
+
+/// Everything but RFC 3986's unreserved characters is escaped in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Which server to talk to.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServerArgs {
+    /// Data directory of the server [default: $CERTGATE_DATA, else that of ./certgate.toml, else /var/lib/certgate]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Server")]
+    pub data: Option<PathBuf>,
+    /// The server's Unix socket [default: certgate.sock in the data directory]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Server")]
+    pub socket: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// The socket to connect to.
+    fn path(&self) -> Outcome<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let data = match self.data.clone().or_else(|| std::env::var_os("CERTGATE_DATA").map(PathBuf::from)) {
+            Some(data) => data,
+            None => data_of_configuration(Path::new("certgate.toml"))?.unwrap_or_else(|| DEFAULT_DATA.into()),
+        };
+        Ok(data.join(SOCKET_NAME))
+    }
+
+    /// A client of that server. Nothing is sent yet.
+    pub fn connect(&self) -> Outcome<AdminClient> {
+        Ok(AdminClient { http: HttpClient::new().map_err(Failure::error)?, socket: self.path()? })
+    }
+}
+
+/// The data directory that the configuration file names, if there is such a file here.
+fn data_of_configuration(path: &Path) -> Outcome<Option<PathBuf>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::error(format_args!("{}: {error}", path.display()))),
+    };
+    let table: toml::Table = text.parse().map_err(Failure::while_doing(path.display()))?;
+    let named = table.get("data").and_then(toml::Value::as_str).unwrap_or(".");
+    Ok(Some(path.parent().unwrap_or(Path::new("")).join(named)))
+}
+
+/// Talks to one server's API.
+#[derive(Debug)]
+pub struct AdminClient {
+    http: HttpClient,
+    socket: PathBuf,
+}
+
+impl AdminClient {
+    /// Reads; `path` comes after `/api/v1`.
+    pub fn get(&self, path: &str) -> Outcome<Value> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// Posts `body`.
+    pub fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
+        self.call(Method::POST, path, Some(body))
+    }
+
+    /// Puts `body`.
+    pub fn put(&self, path: &str, body: &Value) -> Outcome<Value> {
+        self.call(Method::PUT, path, Some(body))
+    }
+
+    /// Deletes.
+    pub fn delete(&self, path: &str) -> Outcome<Value> {
+        self.call(Method::DELETE, path, None)
+    }
+
+    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Outcome<Value> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let response = self
+            .http
+            .over_socket(self.socket.clone(), method, &format!("/api/v1{path}"), body)
+            .map_err(|error| self.unreachable(&error))?;
+        read(&response)
+    }
+
+    fn unreachable(&self, error: &HttpError) -> Failure {
+        let socket = self.socket.display();
+        match error {
+            HttpError::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Failure::refused(format_args!("no permission to open {socket}"))
+                    .hint("run this as root or as the server's own user, or use an API token over HTTPS")
+            }
+            HttpError::Connect { .. } => Failure::error(format_args!("no server at {socket}")).hint(
+                "start it with `certgate serve`, or say where its data is with --data DIR (or CERTGATE_DATA)",
+            ),
+            other => Failure::error(other),
+        }
+    }
+}
+
+/// A JSON answer, or the problem that the server reports (RFC 9457).
+fn read(response: &Response) -> Outcome<Value> {
+    let body: Value = if response.body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&response.body).map_err(|_| {
+            Failure::error(format_args!("the server answered HTTP {} without JSON", response.status.as_u16()))
+        })?
+    };
+    if response.status.is_success() { Ok(body) } else { Err(problem(response.status.as_u16(), &body)) }
+}
+
+fn problem(status: u16, body: &Value) -> Failure {
+    let text = |key| body.get(key).and_then(Value::as_str).unwrap_or_default();
+    let kind = match text("type").rsplit(':').next().unwrap_or_default() {
+        "not-found" => FailureKind::NotFound,
+        "invalid" => FailureKind::Usage,
+        "conflict" | "refused" | "forbidden" | "unauthenticated" => FailureKind::Refused,
+        _ => FailureKind::Error,
+    };
+    let message = [text("detail"), text("title")].into_iter().find(|text| !text.is_empty());
+    let message = message.map_or_else(|| format!("the server answered HTTP {status}"), str::to_owned);
+    let hint = (kind == FailureKind::Error && !text("request_id").is_empty())
+        .then(|| format!("the server's log has more under request {}", text("request_id")));
+    Failure { kind, message, hint }
+}
+
+/// A path segment, escaped.
+pub fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// Pages of a listing.
+#[derive(Args, Clone, Debug)]
+pub struct PageArgs {
+    /// How many at most, 1 to 1000
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Continue after this key, as the page before said
+    #[arg(long, value_name = "KEY")]
+    pub after: Option<String>,
+}
+
+impl PageArgs {
+    /// `?limit=..&after=..`, with further `pairs` that have a value.
+    pub fn query(&self, pairs: &[(&str, Option<&str>)]) -> String {
+        let mut query = format!("?limit={}", self.limit);
+        for (key, value) in pairs.iter().copied().chain([("after", self.after.as_deref())]) {
+            if let Some(value) = value {
+                query.extend(["&", key, "=", &segment(value)]);
+            }
+        }
+        query
+    }
+}
+
+/// The leave to do what cannot be undone.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct YesArgs {
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+impl YesArgs {
+    /// Asks on the terminal unless `--yes` was given. Without a terminal there is nobody to ask: a usage error.
+    pub fn confirm(self, question: &str) -> Outcome {
+        if self.yes {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            return Err(Failure::usage(format_args!("{question} There is no terminal to ask on"))
+                .hint("say --yes if this is what you want"));
+        }
+        let _ = write!(io::stderr(), "{question} [y/N] ");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map_err(Failure::error)?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Failure::refused("nothing was done")),
+        }
+    }
+}
+
+/// Does `act` for each name and goes on after a failure. Errors: the only failure, or "partial" where others went well.
+pub fn for_each(names: &[String], mut act: impl FnMut(&str) -> Outcome) -> Outcome {
+    let mut failures = Vec::new();
+    for name in names {
+        if let Err(failure) = act(name) {
+            failures.push((name, failure));
+        }
+    }
+    match failures.len() {
+        0 => Ok(()),
+        1 if names.len() == 1 => failures.into_iter().next().map_or(Ok(()), |(_, failure)| Err(failure)),
+        failed => {
+            for (name, failure) in &failures {
+                note(&format!("{name}: {failure}"));
+            }
+            let message = format!("{failed} of {} failed", names.len());
+            Err(if failed == names.len() { Failure::error(message) } else { Failure::partial(message) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_run_is_said_so() {
+        let server = ServerArgs { data: Some("/nonexistent".into()), socket: None };
+        let failure = server.connect().unwrap().get("/devices").unwrap_err();
+        assert_eq!(failure.message, "no server at /nonexistent/certgate.sock");
+        assert!(failure.hint.unwrap().contains("certgate serve"));
+    }
+
+    #[test]
+    fn problems_become_exit_codes() {
+        let cases = [
+            ("not-found", FailureKind::NotFound),
+            ("invalid", FailureKind::Usage),
+            ("conflict", FailureKind::Refused),
+            ("refused", FailureKind::Refused),
+            ("forbidden", FailureKind::Refused),
+            ("unavailable", FailureKind::Error),
+            ("internal", FailureKind::Error),
+        ];
+        for (name, kind) in cases {
+            let body = json!({"type": format!("urn:certgate:problem:{name}"), "title": "T", "detail": "D"});
+            let failure = problem(500, &body);
+            assert_eq!((failure.kind, failure.message.as_str()), (kind, "D"), "{name}");
+        }
+    }
+
+    #[test]
+    fn identifiers_cannot_change_the_path() {
+        assert_eq!(segment("../a b?c#d"), "..%2Fa%20b%3Fc%23d");
+        let page = PageArgs { limit: 5, after: Some("x&y".to_owned()) };
+        assert_eq!(
+            page.query(&[("device", Some("d@1")), ("user", None)]),
+            "?limit=5&device=d%401&after=x%26y"
+        );
+    }
+
+    #[test]
+    fn some_failures_among_several_are_partial() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let only_a = |name: &str| if name == "a" { Ok(()) } else { Err(Failure::not_found("no b")) };
+        assert_eq!(for_each(&names, only_a).unwrap_err().kind, FailureKind::Partial);
+        assert_eq!(for_each(&names, |_| Err(Failure::refused("no"))).unwrap_err().kind, FailureKind::Error);
+        assert_eq!(for_each(&names[1..], only_a).unwrap_err().kind, FailureKind::NotFound);
+        assert!(for_each(&names[..1], only_a).is_ok());
+    }
+
+    #[test]
+    fn the_configuration_beside_us_names_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("certgate.toml");
+        assert_eq!(data_of_configuration(&path).unwrap(), None);
+        std::fs::write(&path, "data = \"store\"\n").unwrap();
+        assert_eq!(data_of_configuration(&path).unwrap(), Some(dir.path().join("store")));
+    }
+}

@@ -1,0 +1,211 @@
+//! `certgate cert`: issued certificates, their status with all its causes, and manual revocation.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    admin::{AdminClient, PageArgs, ServerArgs, YesArgs, for_each, segment},
+    output::{self, Field, Format},
+};
+use crate::{
+    app::failure::{Failure, Outcome},
+    types::{CertificateId, RevocationReason, Timestamp},
+};
+
+/// Look at certificates, revoke them, put them on hold.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A certificate is named by ISSUER/SERIAL, by its serial number alone, or by its SHA-256 fingerprint.
+
+Examples:
+  certgate cert list --device SN123
+  certgate cert show 4f00ab12                     why is it revoked? all causes are shown
+  certgate cert revoke issuing/4f00ab12 --reason keyCompromise
+  certgate cert hold 4f00ab12 && certgate cert release 4f00ab12"
+)]
+pub(super) struct CertArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// List certificates
+    List(ListArgs),
+    /// Show a certificate with its status and every cause of it
+    Show {
+        /// ISSUER/SERIAL, serial number or SHA-256 fingerprint
+        certificate: String,
+    },
+    /// Revoke for good
+    Revoke(RevokeArgs),
+    /// Put on hold
+    Hold(NoteArgs),
+    /// Release a hold that was put on by hand; other causes stay
+    Release(NoteArgs),
+}
+
+#[derive(Args, Debug)]
+struct ListArgs {
+    /// Only those bound to this device
+    #[arg(long, conflicts_with = "user")]
+    device: Option<String>,
+    /// Only those bound to this user
+    #[arg(long)]
+    user: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+#[derive(Args, Debug)]
+struct RevokeArgs {
+    /// One or more certificates
+    #[arg(required = true)]
+    certificates: Vec<String>,
+    /// Why, as in RFC 5280: keyCompromise, superseded, cessationOfOperation, affiliationChanged, privilegeWithdrawn, unspecified
+    #[arg(long, default_value = "unspecified")]
+    reason: RevocationReason,
+    /// When the key was probably lost: 2026-11-21T02:04:54Z
+    #[arg(long, value_name = "TIME")]
+    invalid_since: Option<Timestamp>,
+    /// Why, in words; kept in the audit record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+#[derive(Args, Debug)]
+struct NoteArgs {
+    /// One or more certificates
+    #[arg(required = true)]
+    certificates: Vec<String>,
+    /// Why, in words; kept in the audit record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+const COLUMNS: &[Field] = &[
+    ("ISSUER", "/issuer"),
+    ("SERIAL", "/serial"),
+    ("STATUS", "/status"),
+    ("REASON", "/revocation/reason"),
+    ("PROFILE", "/profile"),
+    ("NOT AFTER", "/not_after"),
+    ("SUBJECT", "/subject"),
+];
+
+const FIELDS: &[Field] = &[
+    ("Issuer", "/issuer"),
+    ("Serial", "/serial"),
+    ("Subject", "/subject"),
+    ("Status", "/status"),
+    ("Revoked", "/revocation"),
+    ("Causes", "/causes"),
+    ("Not before", "/not_before"),
+    ("Not after", "/not_after"),
+    ("Purpose", "/purpose"),
+    ("Profile", "/profile"),
+    ("Bound to", "/bindings"),
+    ("Issued", "/issued_at"),
+    ("Enrolment", "/enrolment"),
+    ("Supersedes", "/supersedes"),
+    ("SHA-256", "/fingerprint"),
+    ("PEM", "/pem"),
+];
+
+/// Runs `certgate cert ..`.
+pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
+    let client = args.server.connect()?;
+    match args.verb {
+        Verb::List(list) => {
+            let owner = [("device", list.device.as_deref()), ("user", list.user.as_deref())];
+            output::listing(
+                format,
+                &client.get(&format!("/certificates{}", list.page.query(&owner)))?,
+                COLUMNS,
+            );
+            Ok(())
+        }
+        Verb::Show { certificate } => {
+            let found = find(&client, &certificate)?;
+            match (format, found.as_slice()) {
+                (Format::Json, [only]) => output::json(only),
+                (Format::Json, several) => output::json(&several.to_vec().into()),
+                (Format::Table, several) => {
+                    for one in several {
+                        output::object(format, one, FIELDS);
+                    }
+                }
+            }
+            Ok(())
+        }
+        Verb::Revoke(revoke) => {
+            if revoke.reason == RevocationReason::CertificateHold {
+                return Err(
+                    Failure::usage("certificateHold is not for good").hint("use `certgate cert hold`")
+                );
+            }
+            revoke.yes.confirm(&format!("Revoke {} for good?", revoke.certificates.join(", ")))?;
+            let mut request = json!({ "reason": revoke.reason, "note": revoke.note.unwrap_or_default() });
+            if let (Some(since), Some(request)) = (revoke.invalid_since, request.as_object_mut()) {
+                request.insert("invalidity_date".to_owned(), since.to_string().into());
+            }
+            act(&client, format, &revoke.certificates, "revoke", &request)
+        }
+        Verb::Hold(hold) => act(&client, format, &hold.certificates, "hold", &note(hold.note)),
+        Verb::Release(release) => act(&client, format, &release.certificates, "release", &note(release.note)),
+    }
+}
+
+fn note(note: Option<String>) -> Value {
+    json!({ "note": note.unwrap_or_default() })
+}
+
+fn act(client: &AdminClient, format: Format, names: &[String], verb: &str, request: &Value) -> Outcome {
+    for_each(names, |name| {
+        let id = identify(client, name)?;
+        let path = format!("/certificates/{}/{}/{verb}", segment(id.issuer.as_str()), id.serial);
+        let certificate = client.post(&path, request)?;
+        match format {
+            Format::Json => output::json(&certificate),
+            Format::Table => {
+                let status = certificate.get("status").and_then(Value::as_str).unwrap_or("done");
+                output::line(&format!("{id}: {status}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// All certificates of this name: a serial number alone may be that of several issuers.
+fn find(client: &AdminClient, name: &str) -> Outcome<Vec<Value>> {
+    if let Ok(id) = name.parse::<CertificateId>() {
+        let path = format!("/certificates/{}/{}", segment(id.issuer.as_str()), id.serial);
+        return Ok(vec![client.get(&path)?]);
+    }
+    match client.get(&format!("/certificates/{}", segment(name)))? {
+        Value::Array(found) => Ok(found),
+        one => Ok(vec![one]),
+    }
+}
+
+fn identify(client: &AdminClient, name: &str) -> Outcome<CertificateId> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let found = find(client, name)?;
+    let ids: Vec<String> = found.iter().filter_map(id_of).collect();
+    match ids.as_slice() {
+        [only] => only.parse().map_err(Failure::error),
+        _ => Err(Failure::usage(format_args!("{name} could be any of {}", ids.join(", ")))
+            .hint("name it as ISSUER/SERIAL")),
+    }
+}
+
+fn id_of(certificate: &Value) -> Option<String> {
+    let text = |key| certificate.get(key).and_then(Value::as_str);
+    Some(format!("{}/{}", text("issuer")?, text("serial")?))
+}

@@ -1,0 +1,105 @@
+//! Files that client commands read and write: certificates for everybody, keys and challenges for nobody else.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+};
+
+use crate::{
+    adapters::keys::secret_file,
+    app::failure::{Failure, Outcome},
+    types::Secret,
+    wire::x509::Certificate,
+};
+
+/// Longest challenge that is read from standard input.
+const MAX_CHALLENGE: u64 = 4096;
+
+/// Reads a certificate: PEM (the first of several) or DER.
+pub fn read_certificate(path: &Path) -> Outcome<Certificate> {
+    let bytes = std::fs::read(path).map_err(Failure::while_doing(path.display()))?;
+    let parsed = match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains("-----BEGIN") => Certificate::from_pem(first_block(text)),
+        _ => Certificate::from_der(&bytes),
+    };
+    parsed.map_err(Failure::while_doing(path.display()))
+}
+
+/// The first PEM block of a file with several.
+fn first_block(text: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----";
+    let start = text.find("-----BEGIN").unwrap_or(0);
+    let rest = text.get(start..).unwrap_or_default();
+    rest.find(END).and_then(|end| rest.get(..end + END.len())).unwrap_or(rest)
+}
+
+/// Writes certificates as PEM, replacing the file in one step, so that a reader never sees half of it.
+pub fn write_certificates(path: &Path, certificates: &[&Certificate]) -> Outcome {
+    let pem: String = certificates.iter().map(|certificate| with_line_end(certificate.to_pem())).collect();
+    replace(path, pem.as_bytes())
+}
+
+fn with_line_end(pem: String) -> String {
+    if pem.ends_with('\n') { pem } else { pem + "\n" }
+}
+
+/// Replaces a file in one step.
+pub fn replace(path: &Path, content: &[u8]) -> Outcome {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let write = || {
+        std::fs::write(&temporary, content)?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(Failure::while_doing(path.display()))
+}
+
+/// Reads a challenge from a file, or from standard input where `path` is `-`.
+pub fn read_challenge(path: &Path) -> Outcome<Secret> {
+    let secret = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().take(MAX_CHALLENGE).read_to_end(&mut bytes).map_err(Failure::error)?;
+        Secret::new(bytes)
+    } else {
+        secret_file::read(path).map_err(Failure::error)?.0
+    };
+    let challenge = Secret::new(secret_file::without_line_end(&secret).to_vec());
+    if challenge.expose().is_empty() {
+        return Err(Failure::usage("the challenge is empty"));
+    }
+    Ok(challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::client::key::ClientKey,
+        types::{KeyAlgorithm, Timestamp},
+    };
+
+    #[test]
+    fn certificates_are_read_as_they_were_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = ClientKey::generate(KeyAlgorithm::Rsa2048).unwrap();
+        let now = Timestamp::from_unix(1_800_000_000);
+        let first = key.self_signed(&"CN=one".parse().unwrap(), [1; 16], now).unwrap();
+        let second = key.self_signed(&"CN=two".parse().unwrap(), [2; 16], now).unwrap();
+        let pem = dir.path().join("chain.pem");
+        write_certificates(&pem, &[&first, &second]).unwrap();
+        assert_eq!(read_certificate(&pem).unwrap(), first, "the first of several");
+        let der = dir.path().join("two.der");
+        std::fs::write(&der, second.as_der()).unwrap();
+        assert_eq!(read_certificate(&der).unwrap(), second);
+    }
+
+    #[test]
+    fn a_challenge_ends_before_its_line_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("challenge");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        assert_eq!(read_challenge(&path).unwrap().expose(), b"s3cret");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(read_challenge(&path).is_err());
+    }
+}

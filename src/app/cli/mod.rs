@@ -1,0 +1,196 @@
+//! The command line: one file per noun. Each turns arguments into one or a few requests and prints the answers.
+
+pub mod admin;
+mod audit;
+mod cert;
+mod crl;
+mod device;
+mod duration;
+pub mod files;
+mod issuer;
+mod ocsp;
+pub mod output;
+mod process;
+mod profile;
+mod queue;
+mod scep;
+mod shell;
+mod ticket;
+mod token;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::failure::Outcome;
+use output::Format;
+
+/// A standalone PKI and SCEP gateway: devices enrol over SCEP, network gear asks over OCSP and CRL, and wiping a device revokes
+/// its certificates.
+#[derive(Parser, Debug)]
+#[command(
+    name = "certgate",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 110,
+    after_help = "See it work, in an empty directory:
+  certgate quickstart --data ./lab
+
+Set up a server:
+  certgate init --data /var/lib/certgate --url http://pki.lab.example
+  certgate serve --data /var/lib/certgate
+
+Then, beside the server:
+  certgate device register SN123
+  certgate ticket create --profile device --device SN123
+  certgate device wipe SN123
+
+Exit codes: 0 ok, 1 error, 2 wrong usage, 3 not found, 4 refused, 5 only partly done."
+)]
+pub struct Cli {
+    /// Form of the result on standard output
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// See the whole job in one command: create everything, enrol, check, wipe, see it revoked
+    Quickstart(process::QuickstartArgs),
+    /// Create a new gateway in an empty directory
+    Init(Box<process::InitArgs>),
+    /// Run the gateway
+    Serve(process::ServeArgs),
+    /// Check a configuration file and name every mistake in it
+    CheckConfig(process::CheckConfigArgs),
+    /// Ask a running gateway what does not work
+    Doctor(process::DoctorArgs),
+    /// The CAs
+    Issuer(issuer::IssuerArgs),
+    /// What certificates look like and who may have them
+    Profile(profile::ProfileArgs),
+    /// One-time challenges
+    Ticket(ticket::TicketArgs),
+    /// Devices and what becomes of them
+    Device(device::DeviceArgs),
+    /// Users of devices
+    User(user::UserArgs),
+    /// Issued certificates
+    Cert(cert::CertArgs),
+    /// Revocation lists
+    Crl(crl::CrlArgs),
+    /// Enrolments that wait for approval
+    Queue(queue::QueueArgs),
+    /// Who did what
+    Audit(audit::AuditArgs),
+    /// API tokens
+    Token(token::TokenArgs),
+    /// SCEP client, for this and other servers
+    Scep(scep::ScepArgs),
+    /// OCSP client, for this and other responders
+    Ocsp(ocsp::OcspArgs),
+    /// Print the completion script of a shell
+    Completion(shell::CompletionArgs),
+    /// Print or write the manual pages
+    Man(shell::ManArgs),
+}
+
+/// Parses the command line, runs the command, says what went wrong, gives the exit code.
+pub fn main() -> ExitCode {
+    // clap prints help and usage errors itself; its exit code for the latter is ours too: 2.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()) * 2);
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&format!("certgate: {failure}"));
+            failure.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let format = cli.output;
+    match cli.command {
+        Command::Quickstart(args) => process::quickstart(args),
+        Command::Init(args) => process::init(*args, format),
+        Command::Serve(args) => process::serve(&args),
+        Command::CheckConfig(args) => process::check_config(&args),
+        Command::Doctor(args) => process::doctor(&args, format),
+        Command::Issuer(args) => issuer::run(args, format),
+        Command::Profile(args) => profile::run(args, format),
+        Command::Ticket(args) => ticket::run(args, format),
+        Command::Device(args) => device::run(args, format),
+        Command::User(args) => user::run(args, format),
+        Command::Cert(args) => cert::run(args, format),
+        Command::Crl(args) => crl::run(args, format),
+        Command::Queue(args) => queue::run(args, format),
+        Command::Audit(args) => audit::run(&args, format),
+        Command::Token(args) => token::run(args, format),
+        Command::Scep(args) => scep::run(args, format),
+        Command::Ocsp(args) => ocsp::run(args, format),
+        Command::Completion(args) => shell::completion(&args),
+        Command::Man(args) => shell::man(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parses(line: &str) -> bool {
+        Cli::try_parse_from(line.split_whitespace()).is_ok()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn both_spellings_of_enrol_are_taken() {
+        for verb in ["enrol", "enroll"] {
+            assert!(
+                parses(&format!("certgate scep {verb} --url http://x/ --subject CN=a --key k --cert c")),
+                "{verb}"
+            );
+        }
+    }
+
+    #[test]
+    fn server_and_output_may_stand_anywhere() {
+        for line in [
+            "certgate -o json device list --data /d",
+            "certgate device --data /d list -o json",
+            "certgate device list --socket /d/s --lifecycle active --limit 10 --after x",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_no_place_in_the_arguments() {
+        for line in [
+            "certgate scep enrol --url http://x/ --subject CN=a --key k --cert c --challenge s3cret",
+            "certgate ticket create --profile device --device a --secret s3cret",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_for_somebody() {
+        assert!(!parses("certgate ticket create --profile device"));
+        assert!(parses("certgate ticket create --profile device --user ada"));
+    }
+}

@@ -1,0 +1,120 @@
+//! `certgate queue`: enrolments that wait for an operator.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    admin::{AdminClient, ServerArgs, for_each, segment},
+    output::{self, Field, Format},
+};
+use crate::app::failure::Outcome;
+
+/// Decide on enrolments that wait for approval.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Enrolments wait here when their profile says approval = \"manual\". The device polls and gets its
+certificate, or the refusal, at its next poll.
+
+Examples:
+  certgate queue list
+  certgate queue approve 0f5c... --note \"seen the serial number on the case\""
+)]
+pub(super) struct QueueArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// List what waits, first come first
+    List {
+        /// How many at most, 1 to 1000
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Show an enrolment with every check that it went through
+    Show {
+        /// The enrolment
+        id: String,
+    },
+    /// Issue the certificates asked for
+    Approve {
+        /// One or more enrolments
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why; kept in the audit record
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// Refuse
+    Reject {
+        /// One or more enrolments
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why; kept in the audit record
+        #[arg(long, value_name = "TEXT")]
+        note: String,
+    },
+}
+
+const COLUMNS: &[Field] = &[
+    ("ENROLMENT", "/id"),
+    ("RECEIVED", "/received_at"),
+    ("PROFILE", "/profile"),
+    ("SUBJECT", "/requested_subject"),
+    ("TRANSACTION", "/transaction"),
+];
+
+const FIELDS: &[Field] = &[
+    ("Enrolment", "/id"),
+    ("State", "/state"),
+    ("Profile", "/profile"),
+    ("Subject", "/requested_subject"),
+    ("Alternative names", "/requested_names"),
+    ("Transaction", "/transaction"),
+    ("Received", "/received_at"),
+    ("Decided", "/decided_at"),
+    ("Evidence", "/evidence"),
+    ("Bound to", "/bound_to"),
+    ("Assurance", "/assurance"),
+    ("Renews", "/renews"),
+    ("Certificate", "/certificate"),
+    ("Reason", "/reason"),
+    ("Checks", "/trace"),
+];
+
+/// Runs `certgate queue ..`.
+pub(super) fn run(args: QueueArgs, format: Format) -> Outcome {
+    let client = args.server.connect()?;
+    match args.verb {
+        Verb::List { limit } => {
+            output::listing(format, &client.get(&format!("/queue?limit={limit}"))?, COLUMNS);
+            Ok(())
+        }
+        Verb::Show { id } => {
+            output::object(format, &client.get(&format!("/queue/{}", segment(&id)))?, FIELDS);
+            Ok(())
+        }
+        Verb::Approve { ids, note } => decide(&client, format, &ids, "approve", &note.unwrap_or_default()),
+        Verb::Reject { ids, note } => decide(&client, format, &ids, "reject", &note),
+    }
+}
+
+fn decide(client: &AdminClient, format: Format, ids: &[String], verb: &str, note: &str) -> Outcome {
+    for_each(ids, |id| {
+        let enrolment = client.post(&format!("/queue/{}/{verb}", segment(id)), &json!({ "note": note }))?;
+        match format {
+            Format::Json => output::json(&enrolment),
+            Format::Table => {
+                let done = if verb == "approve" { "approved" } else { "rejected" };
+                let issued = enrolment.get("certificate").and_then(Value::as_str);
+                output::line(
+                    &issued.map_or_else(|| format!("{id}: {done}"), |c| format!("{id}: {done}, issued {c}")),
+                );
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,308 @@
+//! `certgate scep enrol` and `renew`.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    AuthorityArgs, ISSUED, Session, describe, discover,
+    pending::{self, PendingEnrolment},
+    rsa_algorithm, shown,
+};
+use crate::{
+    app::{
+        cli::{
+            duration,
+            files::{read_certificate, read_challenge, write_certificates},
+            output::{self, Format},
+        },
+        client::{
+            key::ClientKey,
+            scep::{
+                Authority, CertificateRequest, Reply, Requester, ScepClient, issued_to, transaction_of_key,
+            },
+        },
+        failure::{Failure, Outcome},
+    },
+    types::KeyAlgorithm,
+    wire::{
+        scep::{Degenerate, MessageType},
+        x509::{Certificate, GeneralName, Name},
+    },
+};
+
+#[derive(Args, Debug)]
+pub(super) struct EnrolArgs {
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    /// Name to ask for, as CN=SN123,O=Lab
+    #[arg(long, value_name = "DN")]
+    subject: Name,
+    /// Further name to ask for: dns:, email:, uri:, ip:, upn: or dirname: and the value; may be repeated
+    #[arg(long = "san", value_name = "TYPE:VALUE", value_parser = general_name)]
+    subject_alt_names: Vec<GeneralName>,
+    /// File with the challenge, or - for standard input; without it, only an operator can approve
+    #[arg(long, value_name = "FILE")]
+    challenge_file: Option<PathBuf>,
+    /// Private key (PEM, PKCS#8); made with mode 0600 if it is not there
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Kind of key to make: rsa-2048, rsa-3072 or rsa-4096
+    #[arg(long, value_name = "KIND", default_value = "rsa-2048", value_parser = rsa_algorithm)]
+    key_type: KeyAlgorithm,
+    #[command(flatten)]
+    delivery: Delivery,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RenewArgs {
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    /// The present certificate's private key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Change to a new key, made in this file with mode 0600; without it the key stays
+    #[arg(long, value_name = "FILE")]
+    new_key: Option<PathBuf>,
+    /// Kind of key to make: rsa-2048, rsa-3072 or rsa-4096
+    #[arg(long, value_name = "KIND", default_value = "rsa-2048", value_parser = rsa_algorithm)]
+    key_type: KeyAlgorithm,
+    /// Write the next certificate here instead of in the place of the present one
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    delivery: Delivery,
+}
+
+/// Where the certificate goes, and what happens until there is one.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Delivery {
+    /// The certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(super) cert: PathBuf,
+    /// Also write the CA certificates here (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(super) chain: Option<PathBuf>,
+    /// Where to remember a transaction that waits for an operator [default: CERT.pending]
+    #[arg(long, value_name = "FILE")]
+    pub(super) transaction: Option<PathBuf>,
+    /// Poll this long for an operator's decision, as 90s, 15m or 12h [default: do not wait]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(super) wait: Option<duration::Seconds>,
+}
+
+impl Delivery {
+    fn transaction_path(&self) -> PathBuf {
+        self.transaction.clone().unwrap_or_else(|| {
+            let mut path = self.cert.as_os_str().to_owned();
+            path.push(".pending");
+            path.into()
+        })
+    }
+}
+
+/// `certgate scep enrol`.
+pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
+    let session = Session::new()?;
+    let client = session.client(&args.authority.url);
+    let authority = discover(&client, &args.authority)?;
+    let challenge = args.challenge_file.as_deref().map(read_challenge).transpose()?;
+    let key = load_or_create(&args.key, args.key_type)?;
+    let signer = key.self_signed(&args.subject, client.random(), client.now())?;
+    let request = CertificateRequest {
+        subject: args.subject.clone(),
+        subject_alt_names: args.subject_alt_names.clone(),
+        challenge,
+    };
+    let exchange = Exchange {
+        client: &client,
+        authority: &authority,
+        requester: Requester { key: &key, certificate: &signer },
+        subject_key: &key,
+        key_path: &args.key,
+        delivery: &args.delivery,
+        cert: &args.delivery.cert,
+    };
+    let transaction = transaction_of_key(&key);
+    let reply =
+        client.request(&authority, MessageType::PkcsReq, exchange.requester, &key, &transaction, &request)?;
+    exchange.finish(reply, &args.authority, &transaction, &args.subject, format)
+}
+
+/// `certgate scep renew`.
+pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
+    let session = Session::new()?;
+    let client = session.client(&args.authority.url);
+    let authority = discover(&client, &args.authority)?;
+    let present = read_certificate(&args.delivery.cert)?;
+    let key = ClientKey::load(&args.key)?;
+    if present.public_key() != key.public_key() {
+        return Err(Failure::usage(format_args!(
+            "{} is not the key of {}",
+            args.key.display(),
+            args.delivery.cert.display()
+        )));
+    }
+    let new_key = args.new_key.as_deref().map(|path| load_or_create(path, args.key_type)).transpose()?;
+    let request = CertificateRequest {
+        subject: present.subject().clone(),
+        subject_alt_names: present.subject_alt_names().to_vec(),
+        challenge: None,
+    };
+    // RFC 8894 §3.3.1.2: servers without "Renewal" take a PKCSReq that the present certificate signs.
+    let message_type =
+        if authority.capabilities.has("Renewal") { MessageType::RenewalReq } else { MessageType::PkcsReq };
+    let subject_key = new_key.as_ref().unwrap_or(&key);
+    let exchange = Exchange {
+        client: &client,
+        authority: &authority,
+        requester: Requester { key: &key, certificate: &present },
+        subject_key,
+        key_path: args.new_key.as_ref().unwrap_or(&args.key),
+        delivery: &args.delivery,
+        cert: args.out.as_ref().unwrap_or(&args.delivery.cert),
+    };
+    // Not the key's hash: the same key may be renewed again, and that is another transaction.
+    let transaction = client.fresh_transaction();
+    let reply =
+        client.request(&authority, message_type, exchange.requester, subject_key, &transaction, &request)?;
+    exchange.finish(reply, &args.authority, &transaction, present.subject(), format)
+}
+
+/// One enrolment or renewal, from its first answer to the certificate.
+struct Exchange<'a> {
+    client: &'a ScepClient<'a>,
+    authority: &'a Authority,
+    requester: Requester<'a>,
+    subject_key: &'a ClientKey,
+    key_path: &'a PathBuf,
+    delivery: &'a Delivery,
+    cert: &'a PathBuf,
+}
+
+impl Exchange<'_> {
+    fn finish(
+        &self,
+        reply: Reply,
+        args: &AuthorityArgs,
+        transaction: &crate::types::TransactionId,
+        subject: &Name,
+        format: Format,
+    ) -> Outcome {
+        let reply = match (reply, self.delivery.wait) {
+            (Reply::Pending, Some(duration::Seconds(seconds))) => pending::wait(seconds, || {
+                self.client.poll(self.authority, self.requester, transaction, subject)
+            })?,
+            (reply, _) => reply,
+        };
+        if let Reply::Pending = reply {
+            let pending = PendingEnrolment {
+                url: args.url.clone(),
+                ca_fingerprint: self.authority.ca.issuer.fingerprint().to_string(),
+                transaction: transaction.clone(),
+                subject: subject.to_string(),
+                signer: self.requester.certificate.to_pem(),
+                key: absolute(self.key_path)?,
+                cert: absolute(self.cert)?,
+                chain: self.delivery.chain.as_ref().map(|path| absolute(path)).transpose()?,
+            };
+            return pending.remember(&self.delivery.transaction_path(), format);
+        }
+        deliver(
+            reply.granted()?,
+            self.subject_key,
+            self.authority,
+            &Files { key: self.key_path, cert: self.cert, chain: self.delivery.chain.as_ref() },
+            format,
+        )
+    }
+}
+
+/// Where an issued certificate goes.
+pub(super) struct Files<'a> {
+    pub(super) key: &'a PathBuf,
+    pub(super) cert: &'a PathBuf,
+    pub(super) chain: Option<&'a PathBuf>,
+}
+
+/// Checks, writes and shows what was issued.
+pub(super) fn deliver(
+    granted: Degenerate,
+    key: &ClientKey,
+    authority: &Authority,
+    files: &Files<'_>,
+    format: Format,
+) -> Outcome {
+    let (certificate, _) = issued_to(key, granted)?;
+    let issuer = authority.ca.all.iter().find(|ca| ca.is_ca() && certificate.is_signed_by(ca).is_ok());
+    if issuer.is_none() {
+        return Err(Failure::error(format_args!(
+            "the certificate names the issuer \"{}\", which signed it with none of the server's CA certificates",
+            certificate.issuer()
+        )));
+    }
+    write_certificates(files.cert, &[&certificate])?;
+    if let Some(chain) = files.chain {
+        let cas: Vec<&Certificate> = authority.ca.all.iter().filter(|ca| ca.is_ca()).collect();
+        write_certificates(chain, &cas)?;
+    }
+    let result = json!({
+        "status": "issued",
+        "certificate": describe(&certificate),
+        "cert": shown(Some(files.cert)),
+        "chain": shown(files.chain),
+        "key": shown(Some(files.key)),
+    });
+    output::object(format, &result, ISSUED);
+    Ok(())
+}
+
+fn load_or_create(path: &Path, algorithm: KeyAlgorithm) -> Outcome<ClientKey> {
+    if path.exists() {
+        return ClientKey::load(path);
+    }
+    output::note(&format!("making a key ({algorithm}) in {}", path.display()));
+    ClientKey::create(path, algorithm)
+}
+
+fn absolute(path: &Path) -> Outcome<PathBuf> {
+    std::path::absolute(path).map_err(Failure::while_doing(path.display()))
+}
+
+/// Reads `dns:host.example` and its like.
+fn general_name(text: &str) -> Result<GeneralName, Failure> {
+    let (kind, value) = text.split_once(':').ok_or_else(|| Failure::usage("expected TYPE:VALUE"))?;
+    let value = value.to_owned();
+    Ok(match kind {
+        "dns" => GeneralName::Dns(value),
+        "email" => GeneralName::Email(value),
+        "uri" => GeneralName::Uri(value),
+        "upn" => GeneralName::Upn(value),
+        "ip" => GeneralName::Ip(value.parse::<IpAddr>().map_err(Failure::usage)?),
+        "dirname" => GeneralName::DirName(value.parse().map_err(Failure::usage)?),
+        other => {
+            return Err(Failure::usage(format_args!(
+                "\"{other}\" is no kind of name: use dns, email, uri, ip, upn or dirname"
+            )));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_their_kind() {
+        assert_eq!(general_name("dns:a.example").unwrap(), GeneralName::Dns("a.example".to_owned()));
+        assert_eq!(general_name("uri:urn:x:y").unwrap(), GeneralName::Uri("urn:x:y".to_owned()));
+        assert_eq!(general_name("ip:2001:db8::1").unwrap(), GeneralName::Ip("2001:db8::1".parse().unwrap()));
+        for wrong in ["a.example", "host:a", "ip:a.example", "dirname:nonsense"] {
+            assert!(general_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `certgate scep getcert`, `getcrl` and `getca`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{AuthorityArgs, Session, describe, discover};
+use crate::{
+    app::{
+        cli::{
+            files::{read_certificate, replace, write_certificates},
+            output::{self, Field, Format},
+        },
+        client::{
+            key::ClientKey,
+            scep::{Authority, Requester, ScepClient},
+        },
+        failure::{Failure, Outcome},
+    },
+    types::{KeyAlgorithm, SerialNumber},
+    wire::{scep::MessageType, x509::Certificate},
+};
+
+/// Who asks. Servers differ in whom they answer: certgate answers anybody who holds a certificate of its own.
+#[derive(Args, Debug)]
+struct RequesterArgs {
+    /// Certificate in use, to ask with [default: a self-signed one, made for this]
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GetCertArgs {
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    #[command(flatten)]
+    requester: RequesterArgs,
+    /// Serial number of the certificate to fetch, in hexadecimal
+    #[arg(long, value_name = "HEX")]
+    serial: SerialNumber,
+    /// Where to write it (PEM)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GetCrlArgs {
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    #[command(flatten)]
+    requester: RequesterArgs,
+    /// Serial number of a certificate whose CRL it is [default: that of --cert]
+    #[arg(long, value_name = "HEX", required_unless_present = "cert")]
+    serial: Option<SerialNumber>,
+    /// Where to write it (DER)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GetCaArgs {
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    /// Where to write all of them (PEM)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+const CERTIFICATE: &[Field] = &[
+    ("Subject", "/subject"),
+    ("Issuer", "/issuer"),
+    ("Serial", "/serial"),
+    ("Valid from", "/not_before"),
+    ("Valid until", "/not_after"),
+    ("Role", "/role"),
+    ("SHA-256", "/sha256"),
+    ("SHA-1", "/sha1"),
+];
+
+const CRL: &[Field] = &[
+    ("Issuer", "/issuer"),
+    ("Number", "/number"),
+    ("This update", "/this_update"),
+    ("Next update", "/next_update"),
+    ("Entries", "/entries"),
+];
+
+/// `certgate scep getcert`.
+pub(super) fn get_cert(args: &GetCertArgs, format: Format) -> Outcome {
+    let session = Session::new()?;
+    let client = session.client(&args.authority.url);
+    let authority = discover(&client, &args.authority)?;
+    let (key, certificate) = requester(&client, &args.requester)?;
+    let requester = Requester { key: &key, certificate: &certificate };
+    let granted = client.fetch(&authority, MessageType::GetCert, requester, &args.serial)?.granted()?;
+    let found = granted.certificates.iter().find(|certificate| *certificate.serial() == args.serial);
+    let found = found.ok_or_else(|| Failure::error("the answer holds another certificate"))?;
+    if let Some(out) = &args.out {
+        write_certificates(out, &[found])?;
+    }
+    output::object(format, &describe(found), CERTIFICATE);
+    Ok(())
+}
+
+/// `certgate scep getcrl`.
+pub(super) fn get_crl(args: &GetCrlArgs, format: Format) -> Outcome {
+    let session = Session::new()?;
+    let client = session.client(&args.authority.url);
+    let authority = discover(&client, &args.authority)?;
+    let (key, certificate) = requester(&client, &args.requester)?;
+    let serial = args.serial.as_ref().unwrap_or_else(|| certificate.serial());
+    let requester = Requester { key: &key, certificate: &certificate };
+    let granted = client.fetch(&authority, MessageType::GetCrl, requester, serial)?.granted()?;
+    let crl = granted.crls.first().ok_or_else(|| Failure::error("the answer holds no CRL"))?;
+    let signed = authority.ca.all.iter().any(|ca| ca.is_ca() && crl.verify(ca).is_ok());
+    if !signed {
+        return Err(Failure::error("the CRL is signed by none of the server's CA certificates"));
+    }
+    if let Some(out) = &args.out {
+        replace(out, crl.as_der())?;
+    }
+    let told = json!({
+        "issuer": crl.issuer().to_string(),
+        "number": crl.number(),
+        "this_update": crl.this_update().to_string(),
+        "next_update": crl.next_update().map(|time| time.to_string()),
+        "entries": crl.entries().len(),
+    });
+    output::object(format, &told, CRL);
+    Ok(())
+}
+
+/// `certgate scep getca`.
+pub(super) fn get_ca(args: &GetCaArgs, format: Format) -> Outcome {
+    let session = Session::new()?;
+    let client = session.client(&args.authority.url);
+    let authority = Authority::discover(&client)?;
+    let pinned = args.authority.ca_fingerprint.as_ref();
+    if let Some(pin) = pinned.filter(|pin| !authority.ca.has_fingerprint(pin)) {
+        return Err(Failure::refused(format_args!("none of the CA certificates has the fingerprint {pin}")));
+    }
+    if let Some(out) = &args.out {
+        write_certificates(out, &authority.ca.all.iter().collect::<Vec<_>>())?;
+    }
+    let told: Vec<Value> =
+        authority.ca.all.iter().map(|certificate| with_role(&authority, certificate)).collect();
+    match format {
+        Format::Json => output::json(&json!({
+            "capabilities": authority.capabilities.keywords(),
+            "certificates": told,
+        })),
+        Format::Table => {
+            output::line(&format!("Capabilities: {}", authority.capabilities.keywords().join(", ")));
+            for certificate in &told {
+                output::line("");
+                output::object(format, certificate, CERTIFICATE);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn with_role(authority: &Authority, certificate: &Certificate) -> Value {
+    let mut told = describe(certificate);
+    let role = if certificate == &authority.ca.recipient { "requests are encrypted to it" } else { "CA" };
+    if let Some(told) = told.as_object_mut() {
+        told.insert("role".to_owned(), role.into());
+    }
+    told
+}
+
+fn requester(client: &ScepClient<'_>, args: &RequesterArgs) -> Outcome<(ClientKey, Certificate)> {
+    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+        return Ok((ClientKey::load(key)?, read_certificate(cert)?));
+    }
+    let key = ClientKey::generate(KeyAlgorithm::Rsa2048)?;
+    let name = "CN=certgate scep client"
+        .parse()
+        .map_err(|error: crate::wire::x509::NameError| Failure::error(error))?;
+    let certificate = key.self_signed(&name, client.random(), client.now())?;
+    Ok((key, certificate))
+}

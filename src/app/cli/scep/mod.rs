@@ -1,0 +1,154 @@
+//! `certgate scep`: a SCEP client for any RFC 8894 server, this one or another.
+
+mod enrol;
+mod fetch;
+mod pending;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::output::{self, Field, Format};
+use crate::{
+    adapters::system::{SystemClock, SystemRandomSource},
+    app::{
+        client::{
+            http::HttpClient,
+            scep::{Authority, ScepClient},
+        },
+        failure::{Failure, Outcome},
+    },
+    types::{DigestAlgorithm, KeyAlgorithm},
+    wire::x509::Certificate,
+};
+
+/// Enrol, renew and fetch certificates as a SCEP client.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  certgate ticket create --profile device --device SN123 --out challenge.txt
+  certgate scep enrol --url http://pki.lab.example/scep/device --subject CN=SN123 \\
+      --challenge-file challenge.txt --key device.key --cert device.pem --chain ca.pem
+  certgate scep renew --url http://pki.lab.example/scep/device --key device.key --cert device.pem
+  certgate scep getca --url http://pki.lab.example/scep/device --out ca.pem")]
+pub(super) struct ScepArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Ask for a first certificate
+    #[command(visible_alias = "enroll")]
+    Enrol(Box<enrol::EnrolArgs>),
+    /// Ask for the next certificate, proving oneself with the present one
+    Renew(Box<enrol::RenewArgs>),
+    /// Ask again for a certificate that waits for an operator
+    Poll(pending::PollArgs),
+    /// Fetch an issued certificate by its serial number
+    Getcert(fetch::GetCertArgs),
+    /// Fetch the CRL that answers for a certificate
+    Getcrl(fetch::GetCrlArgs),
+    /// Fetch the CA certificates and show their fingerprints
+    Getca(fetch::GetCaArgs),
+}
+
+/// Which server, and how it is recognised.
+#[derive(Args, Clone, Debug)]
+struct AuthorityArgs {
+    /// URL of the SCEP server, without `?operation=`
+    #[arg(long, value_name = "URL")]
+    url: String,
+    /// SHA-256 or SHA-1 fingerprint that one of its CA certificates must have
+    #[arg(long, value_name = "HEX")]
+    ca_fingerprint: Option<String>,
+}
+
+/// What every SCEP command stands on.
+struct Session {
+    http: HttpClient,
+    clock: SystemClock,
+    random: SystemRandomSource,
+}
+
+impl Session {
+    fn new() -> Outcome<Self> {
+        let http = HttpClient::new().map_err(Failure::error)?;
+        Ok(Self { http, clock: SystemClock, random: SystemRandomSource::default() })
+    }
+
+    fn client(&self, url: &str) -> ScepClient<'_> {
+        ScepClient::new(&self.http, url, &self.clock, &self.random)
+    }
+}
+
+/// Asks the server who it is. Without a pin there is nothing to compare with: the fingerprint is shown for a person to compare.
+fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority> {
+    let authority = Authority::discover(client)?;
+    match &args.ca_fingerprint {
+        Some(pin) if authority.ca.has_fingerprint(pin) => {}
+        Some(pin) => {
+            return Err(Failure::refused(format_args!("none of the server's CA certificates has the fingerprint {pin}"))
+                .hint("this is another CA, or somebody stands in between; `certgate scep getca` shows what it offers"));
+        }
+        None => output::note(&format!(
+            "warning: the CA is not verified; pin it with --ca-fingerprint {}",
+            authority.ca.issuer.fingerprint()
+        )),
+    }
+    Ok(authority)
+}
+
+/// The kinds of key that can take part in SCEP.
+fn rsa_algorithm(text: &str) -> Result<KeyAlgorithm, Failure> {
+    match text.parse::<KeyAlgorithm>() {
+        Ok(algorithm) if algorithm.is_rsa() => Ok(algorithm),
+        _ => Err(Failure::usage(
+            "expected rsa-2048, rsa-3072 or rsa-4096: SCEP answers are encrypted to the key",
+        )),
+    }
+}
+
+/// What is told of a certificate.
+fn describe(certificate: &Certificate) -> Value {
+    json!({
+        "subject": certificate.subject().to_string(),
+        "issuer": certificate.issuer().to_string(),
+        "serial": certificate.serial().to_string(),
+        "not_before": certificate.validity().not_before.to_string(),
+        "not_after": certificate.validity().not_after.to_string(),
+        "sha256": certificate.fingerprint().to_string(),
+        "sha1": hex::encode(DigestAlgorithm::Sha1.digest(certificate.as_der())),
+    })
+}
+
+const ISSUED: &[Field] = &[
+    ("Status", "/status"),
+    ("Subject", "/certificate/subject"),
+    ("Issuer", "/certificate/issuer"),
+    ("Serial", "/certificate/serial"),
+    ("Valid until", "/certificate/not_after"),
+    ("SHA-256", "/certificate/sha256"),
+    ("Certificate in", "/cert"),
+    ("Chain in", "/chain"),
+    ("Key in", "/key"),
+    ("Transaction in", "/transaction"),
+    ("Next", "/next"),
+];
+
+/// Paths as results name them.
+fn shown(path: Option<&PathBuf>) -> Value {
+    path.map_or(Value::Null, |path| path.display().to_string().into())
+}
+
+/// Runs `certgate scep ..`.
+pub(super) fn run(args: ScepArgs, format: Format) -> Outcome {
+    match args.verb {
+        Verb::Enrol(args) => enrol::enrol(&args, format),
+        Verb::Renew(args) => enrol::renew(&args, format),
+        Verb::Poll(args) => pending::poll(&args, format),
+        Verb::Getcert(args) => fetch::get_cert(&args, format),
+        Verb::Getcrl(args) => fetch::get_crl(&args, format),
+        Verb::Getca(args) => fetch::get_ca(&args, format),
+    }
+}

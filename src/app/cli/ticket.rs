@@ -1,0 +1,144 @@
+//! `certgate ticket`: one-time challenges.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    admin::{PageArgs, ServerArgs, for_each, segment},
+    duration,
+    output::{self, Field, Format},
+};
+use crate::{
+    adapters::keys::secret_file,
+    app::failure::{Failure, Outcome},
+};
+
+/// Mint one-time challenges for devices and users.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The secret is shown once, alone on standard output; certgate keeps only a keyed hash of it.
+
+Examples:
+  certgate ticket create --profile device --device SN123
+  certgate ticket create --profile device --device SN123 --out challenge.txt
+  certgate ticket list"
+)]
+pub(super) struct TicketArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Mint a ticket and show its secret, this once
+    Create(CreateArgs),
+    /// List tickets
+    List(PageArgs),
+    /// Withdraw tickets before they are used
+    Cancel {
+        /// One or more tickets
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct CreateArgs {
+    /// The profile that takes it
+    #[arg(long)]
+    profile: String,
+    /// The device it is for
+    #[arg(long, required_unless_present = "user")]
+    device: Option<String>,
+    /// The user it is for
+    #[arg(long)]
+    user: Option<String>,
+    /// How often it can be used [default: once]
+    #[arg(long)]
+    uses: Option<u32>,
+    /// How long it can be used, as 90s, 15m, 12h or 7d [default: the server's]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    valid: Option<duration::Seconds>,
+    /// Write the secret to a new file with mode 0600 instead of showing it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+const COLUMNS: &[Field] = &[
+    ("TICKET", "/id"),
+    ("STATE", "/state"),
+    ("PROFILE", "/profile"),
+    ("DEVICE", "/device"),
+    ("USER", "/user"),
+    ("LEFT", "/uses_left"),
+    ("EXPIRES", "/expires_at"),
+];
+
+/// Runs `certgate ticket ..`.
+pub(super) fn run(args: TicketArgs, format: Format) -> Outcome {
+    let client = args.server.connect()?;
+    match args.verb {
+        Verb::Create(new) => {
+            let request = request(&new);
+            let made = client.post("/tickets", &request)?;
+            deliver(format, made, new.out.as_deref())
+        }
+        Verb::List(page) => {
+            output::listing(format, &client.get(&format!("/tickets{}", page.query(&[])))?, COLUMNS);
+            Ok(())
+        }
+        Verb::Cancel { ids } => for_each(&ids, |id| {
+            let ticket = client.delete(&format!("/tickets/{}", segment(id)))?;
+            match format {
+                Format::Json => output::json(&ticket),
+                Format::Table => output::line(&format!("{id}: cancelled")),
+            }
+            Ok(())
+        }),
+    }
+}
+
+fn request(new: &CreateArgs) -> Value {
+    let mut request = json!({ "profile": new.profile });
+    let optional: [(&str, Option<Value>); 4] = [
+        ("device", new.device.clone().map(Value::from)),
+        ("user", new.user.clone().map(Value::from)),
+        ("uses", new.uses.map(Value::from)),
+        ("lifetime_seconds", new.valid.map(|duration::Seconds(seconds)| seconds.into())),
+    ];
+    for (key, value) in optional {
+        if let (Some(value), Some(request)) = (value, request.as_object_mut()) {
+            request.insert(key.to_owned(), value);
+        }
+    }
+    request
+}
+
+/// The secret to the file or alone on standard output; what else there is to say goes to standard error.
+fn deliver(format: Format, mut made: Value, out: Option<&Path>) -> Outcome {
+    let secret = made.get("secret").and_then(Value::as_str).map(str::to_owned);
+    let secret = secret.ok_or_else(|| Failure::error("the server's answer holds no secret"))?;
+    if let Some(path) = out {
+        secret_file::create(path, secret.as_bytes()).map_err(|error| {
+            Failure::error(error).hint("the ticket exists but its secret is lost: cancel it and mint another")
+        })?;
+        if let Some(made) = made.as_object_mut() {
+            made.remove("secret");
+        }
+    }
+    match format {
+        Format::Json => output::json(&made),
+        Format::Table => {
+            if out.is_none() {
+                output::line(&secret);
+            }
+            let told = ["/ticket/expires_at", "/expires_at"].iter().find_map(|at| made.pointer(at)?.as_str());
+            output::note(&format!("valid until {}", told.unwrap_or("it is used")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! `certgate token`: what programs authenticate to the API with.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    admin::{ServerArgs, YesArgs, for_each, segment},
+    duration,
+    output::{self, Field, Format},
+};
+use crate::{
+    adapters::keys::secret_file,
+    app::failure::{Failure, Outcome},
+};
+
+/// Make and revoke API tokens.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A token is shown once; certgate keeps only a keyed hash of it. Send it as `Authorization: Bearer TOKEN`.
+
+Example:
+  certgate token create mdm --role operator --valid 365d --out mdm.token"
+)]
+pub(super) struct TokenArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Make a token and show it, this once
+    Create(CreateArgs),
+    /// List tokens
+    List,
+    /// Revoke tokens
+    Revoke {
+        /// One or more tokens, by id
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        yes: YesArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+struct CreateArgs {
+    /// What it is for
+    name: String,
+    /// What its bearer may do
+    #[arg(long, value_enum)]
+    role: RoleName,
+    /// How long it can be used, as 12h or 365d [default: until it is revoked]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    valid: Option<duration::Seconds>,
+    /// Write the token to a new file with mode 0600 instead of showing it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleName {
+    /// Reads everything but secrets
+    Auditor,
+    /// Also acts on devices, certificates, tickets and the approval queue
+    Operator,
+    /// Also changes issuers, tokens and everything else
+    Owner,
+}
+
+const COLUMNS: &[Field] = &[
+    ("TOKEN", "/id"),
+    ("NAME", "/name"),
+    ("ROLE", "/role"),
+    ("CREATED", "/created_at"),
+    ("EXPIRES", "/expires_at"),
+    ("REVOKED", "/revoked_at"),
+];
+
+/// Runs `certgate token ..`.
+pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
+    let client = args.server.connect()?;
+    match args.verb {
+        Verb::Create(new) => {
+            let role =
+                new.role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let mut request = json!({ "name": new.name, "role": role });
+            if let (Some(duration::Seconds(seconds)), Some(request)) = (new.valid, request.as_object_mut()) {
+                request.insert("lifetime_seconds".to_owned(), seconds.into());
+            }
+            deliver(format, client.post("/tokens", &request)?, new.out)
+        }
+        Verb::List => {
+            output::listing(format, &client.get("/tokens")?, COLUMNS);
+            Ok(())
+        }
+        Verb::Revoke { ids, yes } => {
+            yes.confirm(&format!("Revoke {}?", ids.join(", ")))?;
+            for_each(&ids, |id| {
+                let token = client.delete(&format!("/tokens/{}", segment(id)))?;
+                match format {
+                    Format::Json => output::json(&token),
+                    Format::Table => output::line(&format!("{id}: revoked")),
+                }
+                Ok(())
+            })
+        }
+    }
+}
+
+/// The token to the file, or alone on standard output.
+fn deliver(format: Format, mut made: Value, out: Option<PathBuf>) -> Outcome {
+    let secret = made.get("secret").and_then(Value::as_str).map(str::to_owned);
+    let secret = secret.ok_or_else(|| Failure::error("the server's answer holds no token"))?;
+    if let Some(path) = &out {
+        secret_file::create(path, secret.as_bytes()).map_err(|error| {
+            Failure::error(error).hint("the token exists but is lost: revoke it and make another")
+        })?;
+        if let Some(made) = made.as_object_mut() {
+            made.remove("secret");
+        }
+    }
+    match (format, out) {
+        (Format::Json, _) => output::json(&made),
+        (Format::Table, None) => output::line(&secret),
+        (Format::Table, Some(path)) => output::note(&format!("written to {}", path.display())),
+    }
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! A small blocking HTTP/1.1 client: one connection per exchange, over TCP or a Unix socket, bounded in time and size.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode, Uri,
+    client::conn::http1,
+    header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    runtime::Runtime,
+};
+
+/// Longest body that is read: a CRL with a million entries has about 40 MB.
+const MAX_BODY: usize = 128 * 1024 * 1024;
+
+/// Longest wait for a whole exchange, unless the caller says otherwise.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The URL cannot be used.
+    #[error("{url}: {problem}")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Nobody answers there.
+    #[error("cannot connect to {target}: {source}")]
+    Connect {
+        /// Address or path of the socket.
+        target: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The exchange took too long.
+    #[error("{target} did not answer within {} seconds", limit.as_secs())]
+    TimeOut {
+        /// Address or path of the socket.
+        target: String,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// The connection broke, or what came is not HTTP, or is too large.
+    #[error("{target}: {reason}")]
+    Broken {
+        /// Address or path of the socket.
+        target: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Where the other side listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Tcp { authority: String, host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A response, read whole.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// Content-Type as sent, or empty.
+    pub content_type: String,
+    /// Retry-After in seconds, if the server asks to come back.
+    pub retry_after: Option<u64>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The client. Owns the little runtime that its blocking calls run on.
+#[derive(Debug)]
+pub struct HttpClient {
+    runtime: Runtime,
+    limit: Duration,
+}
+
+impl HttpClient {
+    /// A client that gives each exchange a minute.
+    pub fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, limit: TIME_LIMIT })
+    }
+
+    /// Fetches `url`.
+    pub fn get(&self, url: &str) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        self.exchange(&target, Method::GET, &path, None)
+    }
+
+    /// Posts `body` to `url`.
+    pub fn post(&self, url: &str, content_type: &str, body: Vec<u8>) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        self.exchange(&target, Method::POST, &path, Some((content_type, body)))
+    }
+
+    /// One exchange over the Unix socket at `socket`; `body` is JSON.
+    pub fn over_socket(
+        &self,
+        socket: PathBuf,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response, HttpError> {
+        self.exchange(&Target::Unix(socket), method, path, body.map(|body| ("application/json", body)))
+    }
+
+    fn exchange(
+        &self,
+        target: &Target,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Response, HttpError> {
+        let request = request(target, method, path, body)?;
+        let work = async {
+            match target {
+                Target::Tcp { host, port, .. } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await;
+                    speak(target, stream.map_err(|source| cannot_connect(target, source))?, request).await
+                }
+                Target::Unix(socket) => {
+                    let stream = UnixStream::connect(socket).await;
+                    speak(target, stream.map_err(|source| cannot_connect(target, source))?, request).await
+                }
+            }
+        };
+        let limited = async { tokio::time::timeout(self.limit, work).await };
+        self.runtime
+            .block_on(limited)
+            .unwrap_or_else(|_| Err(HttpError::TimeOut { target: target.to_string(), limit: self.limit }))
+    }
+}
+
+/// Takes a URL apart: where to connect, and path with query.
+fn locate(url: &str) -> Result<(Target, String), HttpError> {
+    let wrong = |problem| HttpError::Url { url: url.to_owned(), problem };
+    let uri: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            return Err(wrong(
+                "this client speaks http:// only; SCEP, OCSP and CRLs carry their own signatures",
+            ));
+        }
+        _ => return Err(wrong("a URL starts with http://")),
+    }
+    let authority = uri.authority().ok_or_else(|| wrong("the URL names no host"))?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = authority.port_u16().unwrap_or(80);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    Ok((Target::Tcp { authority: authority.to_string(), host, port }, path))
+}
+
+fn request(
+    target: &Target,
+    method: Method,
+    path: &str,
+    body: Option<(&str, Vec<u8>)>,
+) -> Result<Request<Full<Bytes>>, HttpError> {
+    let host = match target {
+        Target::Tcp { authority, .. } => authority.as_str(),
+        Target::Unix(_) => "localhost",
+    };
+    let mut builder = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, host)
+        .header(ACCEPT, "*/*")
+        .header(USER_AGENT, concat!("certgate/", env!("CARGO_PKG_VERSION")));
+    let body = match body {
+        Some((content_type, body)) => {
+            builder = builder.header(CONTENT_TYPE, content_type);
+            Full::from(body)
+        }
+        None => Full::default(),
+    };
+    builder.body(body).map_err(|error| broken(target, error))
+}
+
+async fn speak<S>(target: &Target, stream: S, request: Request<Full<Bytes>>) -> Result<Response, HttpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(target, error))?;
+    // The connection's own errors come out of the exchange below; this task only drives it.
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| broken(target, error))?;
+    let (head, body) = response.into_parts();
+    let body =
+        Limited::new(body, MAX_BODY).collect().await.map_err(|error| broken(target, error))?.to_bytes();
+    driver.abort();
+    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(Response {
+        status: head.status,
+        content_type: text(CONTENT_TYPE).to_owned(),
+        retry_after: text(RETRY_AFTER).parse().ok(),
+        body,
+    })
+}
+
+fn cannot_connect(target: &Target, source: std::io::Error) -> HttpError {
+    HttpError::Connect { target: target.to_string(), source }
+}
+
+fn broken(target: &Target, reason: impl std::fmt::Display) -> HttpError {
+    HttpError::Broken { target: target.to_string(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+
+    /// A server that gives `answer` to one connection; gives back what it was sent.
+    fn serve_once(answer: &'static [u8]) -> (String, thread::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).unwrap();
+            stream.write_all(answer).unwrap();
+            request.truncate(read);
+            request
+        });
+        (url, server)
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let (target, path) = locate("http://pki.example:8080/scep/device?operation=GetCACaps").unwrap();
+        assert_eq!(target.to_string(), "pki.example:8080");
+        assert_eq!(path, "/scep/device?operation=GetCACaps");
+        let (target, path) = locate("http://[::1]").unwrap();
+        assert_eq!((target.to_string().as_str(), path.as_str()), ("::1:80", "/"));
+    }
+
+    #[test]
+    fn other_schemes_are_refused() {
+        for url in ["https://pki.example/", "ftp://pki.example/", "pki.example/scep", ""] {
+            assert!(matches!(locate(url), Err(HttpError::Url { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_gives_status_type_and_body() {
+        let (url, server) = serve_once(
+            b"HTTP/1.1 503 Busy\r\nContent-Type: text/plain\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy",
+        );
+        let response = HttpClient::new().unwrap().get(&format!("{url}/a?b=c")).unwrap();
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((response.content_type.as_str(), response.retry_after), ("text/plain", Some(7)));
+        assert_eq!(&response.body[..], b"busy");
+        let request = String::from_utf8(server.join().unwrap()).unwrap();
+        assert!(request.starts_with("GET /a?b=c HTTP/1.1\r\nhost: 127.0.0.1"), "{request}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let mut client = HttpClient::new().unwrap();
+        client.limit = Duration::from_millis(50);
+        assert!(matches!(client.get(&url), Err(HttpError::TimeOut { .. })));
+    }
+
+    #[test]
+    fn what_is_not_http_is_an_error() {
+        let (url, _server) = serve_once(b"220 mail.example ESMTP\r\n");
+        assert!(matches!(HttpClient::new().unwrap().get(&url), Err(HttpError::Broken { .. })));
+    }
+
+    #[test]
+    fn a_missing_socket_names_its_path() {
+        let error = HttpClient::new()
+            .unwrap()
+            .over_socket("/nonexistent/certgate.sock".into(), Method::GET, "/", None)
+            .unwrap_err();
+        assert!(error.to_string().starts_with("cannot connect to /nonexistent/certgate.sock: "), "{error}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The device's own key pair: an unencrypted PKCS#8 PEM file that only its owner can read, as network gear and supplicants want it.
+
+use std::{fmt, path::Path};
+
+use crate::{
+    adapters::keys::{
+        secret_file,
+        software::{self, SoftwareDecrypter, SoftwareSigner},
+    },
+    app::failure::{Failure, Outcome},
+    ports::{Decrypter, Signer},
+    types::{DigestAlgorithm, KeyAlgorithm, Secret, SignatureAlgorithm, Timestamp, Validity},
+    wire::{
+        Unsigned,
+        x509::{Certificate, CertificateSpec, KeyUsage, Name, PublicKey},
+    },
+};
+
+/// The digest of everything that the client signs.
+const DIGEST: DigestAlgorithm = DigestAlgorithm::Sha256;
+
+/// An RSA key pair: SCEP answers are encrypted to the requester's key (RFC 8894 §3.1), so other keys cannot take part.
+pub struct ClientKey {
+    signer: SoftwareSigner,
+    decrypter: SoftwareDecrypter,
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientKey").field("algorithm", &self.signer.algorithm()).finish_non_exhaustive()
+    }
+}
+
+impl ClientKey {
+    /// Makes a key pair that is kept nowhere.
+    pub fn generate(algorithm: KeyAlgorithm) -> Outcome<Self> {
+        Self::from_pkcs8(&software::generate_pkcs8(algorithm).map_err(Failure::error)?)
+    }
+
+    /// Makes a key pair and writes it to `path` with mode 0600. Errors: the file exists.
+    pub fn create(path: &Path, algorithm: KeyAlgorithm) -> Outcome<Self> {
+        let pkcs8 = software::generate_pkcs8(algorithm).map_err(Failure::error)?;
+        let key = Self::from_pkcs8(&pkcs8)?;
+        let pem = software::pkcs8_to_pem(&pkcs8).map_err(Failure::error)?;
+        secret_file::create(path, pem.as_bytes()).map_err(Failure::error)?;
+        Ok(key)
+    }
+
+    /// Reads a key that nobody but its owner can read.
+    pub fn load(path: &Path) -> Outcome<Self> {
+        let pem = secret_file::read_private(path).map_err(Failure::error)?;
+        let in_file = Failure::while_doing::<crate::ports::KeyError>;
+        let pkcs8 = software::pkcs8_from_pem(pem.expose()).map_err(in_file(path.display()))?;
+        Self::from_pkcs8(&pkcs8).map_err(|failure| Failure {
+            message: format!("{}: {}", path.display(), failure.message),
+            ..failure
+        })
+    }
+
+    fn from_pkcs8(pkcs8: &Secret) -> Outcome<Self> {
+        let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).map_err(Failure::error)?;
+        let decrypter = SoftwareDecrypter::from_pkcs8(pkcs8.expose()).map_err(|_| {
+            Failure::usage("SCEP needs an RSA key").hint(
+                "answers are encrypted to the requester's key (RFC 8894 section 3.1): use --key-type rsa-2048, rsa-3072 or rsa-4096",
+            )
+        })?;
+        Ok(Self { signer, decrypter })
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> &PublicKey {
+        self.signer.public_key()
+    }
+
+    /// Opens what was encrypted to this key.
+    pub fn decrypter(&self) -> &dyn Decrypter {
+        &self.decrypter
+    }
+
+    /// How this key signs.
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signer.algorithm().signature(DIGEST)
+    }
+
+    /// Signs a structure.
+    pub fn finish(&self, unsigned: Unsigned) -> Outcome<Vec<u8>> {
+        let signature =
+            self.signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).map_err(Failure::error)?;
+        unsigned.finish(&signature).map_err(Failure::error)
+    }
+
+    /// The throw-away self-signed certificate under which a first request is signed (RFC 8894 §2.3).
+    pub fn self_signed(&self, subject: &Name, serial: [u8; 16], now: Timestamp) -> Outcome<Certificate> {
+        const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+        let spec = CertificateSpec {
+            serial: crate::types::SerialNumber::from_random(serial),
+            issuer: subject.clone(),
+            subject: subject.clone(),
+            validity: Validity { not_before: now.minus(HOUR), not_after: now.plus(24 * HOUR) },
+            public_key: self.public_key().clone(),
+            authority_key_identifier: None,
+            ca: None,
+            key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
+            extended_key_usage: Vec::new(),
+            subject_alt_names: Vec::new(),
+            crl_urls: Vec::new(),
+            ocsp_urls: Vec::new(),
+            ca_issuers_urls: Vec::new(),
+            ocsp_no_check: false,
+            microsoft_sid: None,
+        };
+        let der = self.finish(spec.unsigned(self.signature_algorithm()).map_err(Failure::error)?)?;
+        Certificate::from_der(&der).map_err(Failure::error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_created_key_is_private_and_loads_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("device.key");
+        let made = ClientKey::create(&path, KeyAlgorithm::Rsa2048).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(ClientKey::load(&path).unwrap().public_key(), made.public_key());
+        assert!(ClientKey::create(&path, KeyAlgorithm::Rsa2048).is_err(), "a key is never overwritten");
+    }
+
+    #[test]
+    fn a_key_that_cannot_decrypt_is_refused_with_the_reason() {
+        let failure = ClientKey::generate(KeyAlgorithm::P256).unwrap_err();
+        assert!(failure.to_string().contains("RSA"), "{failure}");
+    }
+
+    #[test]
+    fn the_throw_away_certificate_is_signed_by_its_own_key() {
+        let key = ClientKey::generate(KeyAlgorithm::Rsa2048).unwrap();
+        let name = "CN=dev-1".parse().unwrap();
+        let certificate = key.self_signed(&name, [7; 16], Timestamp::from_unix(1_800_000_000)).unwrap();
+        certificate.is_signed_by(&certificate).unwrap();
+        assert_eq!(certificate.public_key(), key.public_key());
+    }
+}

@@ -1,0 +1,190 @@
+//! The OCSP client (RFC 6960): asks for one certificate and believes only an answer that proves itself.
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::http::HttpClient;
+use crate::{
+    app::failure::{Failure, Outcome},
+    types::{DigestAlgorithm, SerialNumber, Timestamp},
+    wire::{
+        ocsp::{BasicResponse, CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse, SingleResponse},
+        x509::Certificate,
+    },
+};
+
+/// Clocks of client and responder may differ by this much.
+const SKEW: Duration = Duration::from_secs(300);
+
+/// How to ask.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The responder.
+    pub url: &'a str,
+    /// Who issued the certificate.
+    pub issuer: &'a Certificate,
+    /// Which certificate.
+    pub serial: &'a SerialNumber,
+    /// The hash of the CertID: SHA-1 is what RFC 9919 §3.1.1 and most responders know.
+    pub hash: DigestAlgorithm,
+    /// 1 to 128 random bytes, to be echoed (RFC 9654); none allows cached answers.
+    pub nonce: Option<Vec<u8>>,
+    /// GET instead of POST (RFC 6960 A.1).
+    pub get: bool,
+}
+
+/// What a verified answer says.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Good, revoked or unknown.
+    pub status: CertStatus,
+    /// When the status was known to be right.
+    pub this_update: Timestamp,
+    /// When newer information will be there.
+    pub next_update: Option<Timestamp>,
+    /// When it was signed.
+    pub produced_at: Timestamp,
+    /// The subject of the delegate that signed, or of the issuer.
+    pub signed_by: String,
+}
+
+/// Asks, and checks the answer: signature, delegate, times, nonce, and that it speaks of this certificate.
+pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Outcome<Answer> {
+    let cert_id = CertId::new(question.hash, question.issuer, question.serial).map_err(Failure::error)?;
+    let request = OcspRequest::new(vec![cert_id.clone()], question.nonce.as_deref());
+    let basic = match exchange(http, question, request.to_der().map_err(Failure::error)?)? {
+        OcspResponse::Successful(basic) => basic,
+        OcspResponse::Error(status) => return Err(error_answer(status)),
+    };
+    if request.nonce.is_some() && basic.nonce != request.nonce {
+        return Err(Failure::error(
+            "the answer does not repeat our nonce: it may be an old one (RFC 9654 section 2.1)",
+        ));
+    }
+    let signed_by = check_signature(&basic, question.issuer, now)?;
+    let single = basic
+        .responses
+        .iter()
+        .find(|single| single.cert_id == cert_id)
+        .ok_or_else(|| Failure::error("the answer speaks of another certificate"))?;
+    check_times(single, now)?;
+    Ok(Answer {
+        status: single.status,
+        this_update: single.this_update,
+        next_update: single.next_update,
+        produced_at: basic.produced_at,
+        signed_by,
+    })
+}
+
+fn exchange(http: &HttpClient, question: &Question<'_>, request: Vec<u8>) -> Outcome<OcspResponse> {
+    let response = if question.get {
+        let text = BASE64_STANDARD.encode(request);
+        let path = utf8_percent_encode(&text, NON_ALPHANUMERIC);
+        http.get(&format!("{}/{path}", question.url.trim_end_matches('/')))
+    } else {
+        http.post(question.url, "application/ocsp-request", request)
+    };
+    let response = response.map_err(Failure::error)?;
+    if !response.status.is_success() {
+        return Err(Failure::error(format_args!("{}: HTTP {}", question.url, response.status.as_u16())));
+    }
+    OcspResponse::from_der(&response.body).map_err(Failure::error)
+}
+
+fn error_answer(status: ErrorStatus) -> Failure {
+    match status {
+        ErrorStatus::MalformedRequest => Failure::error("the responder answered malformedRequest"),
+        ErrorStatus::InternalError => Failure::error("the responder answered internalError"),
+        ErrorStatus::TryLater => {
+            Failure::error("the responder answered tryLater").hint("it is overloaded: ask again")
+        }
+        ErrorStatus::SigRequired => Failure::error("the responder answered sigRequired"),
+        ErrorStatus::Unauthorized => Failure::refused("the responder answered unauthorized")
+            .hint("it does not answer for this issuer: is --issuer the certificate that signed --cert?"),
+    }
+}
+
+/// RFC 6960 §4.2.2.2: the issuer itself, or a delegate of it that is valid now. Gives its name.
+fn check_signature(basic: &BasicResponse, issuer: &Certificate, now: Timestamp) -> Outcome<String> {
+    let key = basic.verify(issuer).map_err(|_| {
+        Failure::error("the answer is signed neither by the issuer nor by a delegate of the issuer")
+    })?;
+    if key == *issuer.public_key() {
+        return Ok(issuer.subject().to_string());
+    }
+    let delegate = basic.certificates.iter().find(|certificate| *certificate.public_key() == key);
+    match delegate {
+        Some(delegate) if delegate.validity().contains(now) => Ok(delegate.subject().to_string()),
+        Some(delegate) => Err(Failure::error(format_args!(
+            "the answer's signer was valid from {} to {} only",
+            delegate.validity().not_before,
+            delegate.validity().not_after
+        ))),
+        None => Err(Failure::error("the answer does not carry its signer's certificate")),
+    }
+}
+
+/// RFC 6960 §3.2 (5) and (6).
+fn check_times(single: &SingleResponse, now: Timestamp) -> Outcome {
+    if single.this_update > now.plus(SKEW) {
+        return Err(Failure::error(format_args!(
+            "the answer is from the future: thisUpdate {}",
+            single.this_update
+        ))
+        .hint("are the clocks right?"));
+    }
+    match single.next_update {
+        Some(next_update) if next_update.plus(SKEW) < now => {
+            Err(Failure::error(format_args!("the answer is out of date: nextUpdate {next_update}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{app::client::key::ClientKey, types::KeyAlgorithm, wire::ocsp::ResponseSpec};
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn issuer() -> (ClientKey, Certificate) {
+        let key = ClientKey::generate(KeyAlgorithm::Rsa2048).unwrap();
+        let certificate = key.self_signed(&"CN=Test CA".parse().unwrap(), [1; 16], NOW).unwrap();
+        (key, certificate)
+    }
+
+    fn single(issuer: &Certificate, this_update: Timestamp, next_update: Timestamp) -> SingleResponse {
+        SingleResponse {
+            cert_id: CertId::new(DigestAlgorithm::Sha1, issuer, issuer.serial()).unwrap(),
+            status: CertStatus::Good,
+            this_update,
+            next_update: Some(next_update),
+        }
+    }
+
+    #[test]
+    fn an_answer_by_a_stranger_is_not_believed() {
+        let ((key, ours), (_, stranger)) = (issuer(), issuer());
+        let responses = [single(&ours, NOW, NOW)];
+        let spec = ResponseSpec { responder: &ours, produced_at: NOW, responses: &responses, nonce: None };
+        let der = key.finish(spec.unsigned(key.signature_algorithm()).unwrap()).unwrap();
+        let OcspResponse::Successful(basic) = OcspResponse::from_der(&der).unwrap() else {
+            panic!("an error")
+        };
+        assert_eq!(check_signature(&basic, &ours, NOW).unwrap(), "CN=Test CA");
+        assert!(check_signature(&basic, &stranger, NOW).is_err());
+    }
+
+    #[test]
+    fn stale_and_future_answers_are_not_believed() {
+        let (_, issuer) = issuer();
+        let hour = Duration::from_secs(3600);
+        assert!(check_times(&single(&issuer, NOW, NOW.plus(hour)), NOW).is_ok());
+        assert!(check_times(&single(&issuer, NOW.minus(hour), NOW.minus(hour)), NOW).is_err());
+        assert!(check_times(&single(&issuer, NOW.plus(hour), NOW.plus(2 * hour)), NOW).is_err());
+    }
+}

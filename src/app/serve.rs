@@ -1,0 +1,380 @@
+//! The running gateway: ports made, listeners bound, workers started, everything drained at the end.
+//!
+//! [`Server::start`] is the only way to a running gateway: `certgate serve` and `certgate quickstart` both go through it.
+
+mod local;
+mod workers;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    failure::{Failure, Outcome},
+    settings::{Endpoint, Settings},
+    systemd::{self, Sockets},
+    telemetry::Metrics,
+};
+use crate::{
+    adapters::{
+        keys::{KekError, KekSource, SoftwareKeyring},
+        store::RedbStore,
+        system::{SystemClock, SystemRandomSource},
+    },
+    http::{
+        api,
+        bridge::Bridge,
+        device::DeviceEdge,
+        ops::{OpsEdge, Readiness},
+        serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
+    },
+    ports::StoreError,
+    service::{Gateway, Ports, ServiceError},
+};
+use local::LocalSocket;
+use workers::{ServerCertificate, Worker};
+
+/// The store's file in the data directory.
+pub const STORE_FILE: &str = "certgate.redb";
+
+/// How long requests in flight may take after the end was asked for. Below the 30 s that the systemd unit gives.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Threads for health checks and for the API, which people and MDM servers use: few, and apart from enrolment.
+const API_WORKERS: usize = 2;
+const API_WAITERS: usize = 64;
+
+/// Where a running gateway listens.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// Plain HTTP for devices and gear.
+    pub device: Vec<SocketAddr>,
+    /// HTTPS for operators and MDM servers.
+    pub admin: Vec<SocketAddr>,
+    /// Metrics and health.
+    pub ops: Vec<SocketAddr>,
+    /// The CLI's Unix socket.
+    pub socket: PathBuf,
+}
+
+/// A running gateway. [`Server::stop`] ends it in order.
+pub struct Server {
+    runtime: Runtime,
+    shutdown: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    worker: Worker,
+    addresses: Addresses,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Opens the ports that the gateway stands on: the store in `data`, and keys under `kek`.
+pub fn open_ports(data: &Path, kek: &KekSource) -> Outcome<Ports> {
+    let kek = kek.open(data).map_err(|error| cannot_open_keys(data, &error))?;
+    let store = RedbStore::open(&data.join(STORE_FILE)).map_err(|error| cannot_open_store(data, &error))?;
+    Ok(Ports {
+        store: Arc::new(store),
+        keyring: Arc::new(SoftwareKeyring::new(kek)),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandomSource::default()),
+    })
+}
+
+fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
+    let failure = Failure::error(error);
+    if data.join(STORE_FILE).exists() {
+        failure.hint("without this key the data cannot be used: put back the right one")
+    } else {
+        failure.hint(format_args!("{} is not initialised: run `certgate init` first", plain(data).display()))
+    }
+}
+
+/// Without the `.` that a configuration file in its own data directory names.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn cannot_open_store(data: &Path, error: &StoreError) -> Failure {
+    match error {
+        StoreError::InUse => {
+            Failure::error(format_args!("{} is in use: another certgate serves from it", plain(data).display()))
+                .hint("stop that one first, or talk to it with the other commands")
+        }
+        other => Failure::error(other),
+    }
+}
+
+impl Server {
+    /// Opens the gateway and listens. When this returns, every listener accepts and every issuer has a CRL.
+    pub fn start(settings: &Settings, sockets: &mut Sockets, metrics: &Metrics) -> Outcome<Self> {
+        let store = settings.data.join(STORE_FILE);
+        if !store.exists() {
+            return Err(Failure::error(format_args!("{} holds no gateway", plain(&settings.data).display()))
+                .hint("run `certgate init` first, or `certgate quickstart` to see one at work"));
+        }
+        let ports = open_ports(&settings.data, &settings.kek)?;
+        let gateway =
+            Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
+        let gateway = Arc::new(gateway);
+        publish_first_crls(&gateway)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("certgate-io")
+            .build()
+            .map_err(Failure::while_doing("starting the runtime"))?;
+        let certificate = ServerCertificate::load(&gateway)?;
+        let edges = Edges::new(&gateway, settings, metrics)?;
+        let (shutdown, ended) = watch::channel(false);
+        let entered = runtime.enter();
+        let mut binder =
+            Binder { sockets, edges: &edges, ended, listeners: Vec::new(), addresses: Addresses::default() };
+        binder.bind(settings, &certificate)?;
+        let Binder { listeners, addresses, ended, .. } = binder;
+        drop(entered);
+        runtime.spawn(workers::upkeep(metrics.clone(), ended.clone()));
+        let worker =
+            Worker::start(gateway, certificate).map_err(Failure::while_doing("starting the worker"))?;
+        if let Some(interval) = systemd::watchdog_interval() {
+            runtime.spawn(workers::watchdog(interval, Arc::clone(&edges.api), worker.heartbeat(), ended));
+        }
+        Ok(Self { runtime, shutdown, listeners, worker, addresses })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Blocks until SIGTERM, SIGINT or SIGHUP.
+    pub fn wait_for_signal(&self) -> Outcome {
+        self.runtime.block_on(next_signal()).map_err(Failure::while_doing("waiting for signals"))
+    }
+
+    /// Stops accepting, finishes the requests in flight within a bound, ends the worker. A second signal meanwhile ends the process at once.
+    pub fn stop(self) {
+        systemd::stopping();
+        tracing::info!("stopping");
+        self.runtime.spawn(async {
+            if next_signal().await.is_ok() {
+                tracing::warn!("a second signal: ending at once");
+                std::process::exit(1);
+            }
+        });
+        // Nobody listens any more only if every listener is gone already.
+        let _ = self.shutdown.send(true);
+        self.runtime.block_on(async {
+            for listener in self.listeners {
+                let _ = listener.await;
+            }
+        });
+        self.worker.stop();
+        LocalSocket::remove(&self.addresses.socket);
+        self.runtime.shutdown_timeout(Duration::from_secs(2));
+        tracing::info!("stopped");
+    }
+}
+
+async fn next_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
+}
+
+fn cannot_start(error: ServiceError) -> Failure {
+    match error {
+        ServiceError::NotInitialised => Failure::error(error),
+        ServiceError::Key(_) => {
+            Failure::error(error).hint("is this the key-encryption key that the gateway was made with?")
+        }
+        other => Failure::while_doing("the gateway cannot be opened")(other),
+    }
+}
+
+/// Gear that finds no CRL refuses everybody: nothing listens before each issuer has one.
+fn publish_first_crls(gateway: &Gateway) -> Outcome {
+    gateway.run_due().map_err(cannot_start)?;
+    for authority in gateway.authorities().issuers() {
+        if gateway.crl(&authority.issuer.id).is_none() {
+            return Err(Failure::error(format_args!(
+                "no CRL could be published for {}",
+                authority.issuer.id
+            ))
+            .hint("the log says why"));
+        }
+    }
+    Ok(())
+}
+
+/// What the listeners answer with.
+struct Edges {
+    device: Arc<DeviceEdge>,
+    ops: Arc<OpsEdge>,
+    router: axum::Router,
+    api: Arc<Bridge>,
+}
+
+impl Edges {
+    fn new(gateway: &Arc<Gateway>, settings: &Settings, metrics: &Metrics) -> Outcome<Self> {
+        let limits = settings.limits;
+        let pool = |name, workers, waiters| {
+            Bridge::start(name, workers, waiters)
+                .map(Arc::new)
+                .map_err(Failure::while_doing("starting threads"))
+        };
+        let api = pool("api", API_WORKERS, API_WAITERS)?;
+        let device = DeviceEdge {
+            gateway: Arc::clone(gateway),
+            enrolment: pool("enrolment", limits.enrolment.workers.get(), limits.enrolment.waiters)?,
+            status: pool("ocsp", limits.ocsp.workers.get(), limits.ocsp.waiters)?,
+            max_message: settings.max_message_bytes,
+            body_timeout: limits.body_timeout,
+        };
+        let (metrics, health) = (metrics.clone(), Arc::clone(gateway));
+        let ops = OpsEdge {
+            metrics: Box::new(move || metrics.render()),
+            readiness: Arc::new(move || readiness(&health)),
+            bridge: Arc::clone(&api),
+        };
+        Ok(Self {
+            device: Arc::new(device),
+            ops: Arc::new(ops),
+            router: api::router(Arc::clone(gateway), Arc::clone(&api)),
+            api,
+        })
+    }
+}
+
+fn readiness(gateway: &Gateway) -> Readiness {
+    let report = gateway.health();
+    Readiness { ready: report.ready, report: serde_json::to_vec(&report).unwrap_or_default() }
+}
+
+/// Binds what the settings name and starts a task for each listener.
+struct Binder<'a> {
+    sockets: &'a mut Sockets,
+    edges: &'a Edges,
+    ended: watch::Receiver<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    addresses: Addresses,
+}
+
+impl Binder<'_> {
+    fn bind(&mut self, settings: &Settings, certificate: &ServerCertificate) -> Outcome {
+        let limits = ConnectionLimits {
+            connections: settings.limits.connections,
+            head_timeout: settings.limits.header_timeout,
+            drain_timeout: DRAIN,
+        };
+        let acceptor = TlsAcceptor::from(certificate.server_config()?);
+        for endpoint in &settings.listen.device {
+            for listener in self.open("listen.device", endpoint)? {
+                self.addresses.device.push(address(&listener)?);
+                let (listener, ended) = (registered(listener)?, self.ended.clone());
+                self.spawn(serve_device(listener, Arc::clone(&self.edges.device), limits, ended));
+            }
+        }
+        for endpoint in &settings.listen.admin {
+            for listener in self.open("listen.admin", endpoint)? {
+                self.addresses.admin.push(address(&listener)?);
+                let (listener, ended) = (registered(listener)?, self.ended.clone());
+                let (acceptor, router) = (acceptor.clone(), self.edges.router.clone());
+                self.spawn(serve_api_tls(listener, acceptor, router, limits, ended));
+            }
+        }
+        for endpoint in &settings.listen.ops {
+            for listener in self.open("listen.ops", endpoint)? {
+                self.addresses.ops.push(address(&listener)?);
+                let (listener, ended) = (registered(listener)?, self.ended.clone());
+                self.spawn(serve_ops(listener, Arc::clone(&self.edges.ops), limits, ended));
+            }
+        }
+        // Last: who finds the socket finds a server that is whole.
+        let local = LocalSocket::bind(&settings.listen.socket)?;
+        self.addresses.socket.clone_from(&settings.listen.socket);
+        self.spawn(serve_api_socket(
+            local.into_listener(),
+            self.edges.router.clone(),
+            limits,
+            self.ended.clone(),
+        ));
+        Ok(())
+    }
+
+    fn open(&mut self, key: &str, endpoint: &Endpoint) -> Outcome<Vec<TcpListener>> {
+        match endpoint {
+            Endpoint::Inherited(name) => self.sockets.take(name).map_err(Failure::while_doing(key)),
+            Endpoint::Address(address) => {
+                let listener =
+                    TcpListener::bind(address).map_err(|error| cannot_bind(key, *address, &error))?;
+                Ok(vec![listener])
+            }
+        }
+    }
+
+    fn spawn(&mut self, listener: impl Future<Output = ()> + Send + 'static) {
+        self.listeners.push(tokio::spawn(listener));
+    }
+}
+
+fn cannot_bind(key: &str, address: SocketAddr, error: &std::io::Error) -> Failure {
+    let failure = Failure::error(format_args!("{key}: cannot listen on {address}: {error}"));
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => failure.hint("another process has this port: stop it or choose another"),
+        std::io::ErrorKind::PermissionDenied => failure.hint(
+            "ports below 1024 need systemd's socket (\"fd:device\", see systemd/certgate.socket) or CAP_NET_BIND_SERVICE",
+        ),
+        _ => failure,
+    }
+}
+
+fn address(listener: &TcpListener) -> Outcome<SocketAddr> {
+    listener.local_addr().map_err(Failure::error)
+}
+
+/// Hands a listener over to the runtime.
+fn registered(listener: TcpListener) -> Outcome<tokio::net::TcpListener> {
+    listener.set_nonblocking(true).map_err(Failure::error)?;
+    tokio::net::TcpListener::from_std(listener).map_err(Failure::error)
+}
+
+/// Runs the gateway until a signal ends it.
+pub fn run(settings: &Settings) -> Outcome {
+    let metrics = Metrics::start().map_err(Failure::error)?;
+    let server = Server::start(settings, &mut Sockets::from_environment(), &metrics)?;
+    let addresses = server.addresses();
+    let list =
+        |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        device = list(&addresses.device),
+        admin = list(&addresses.admin),
+        ops = list(&addresses.ops),
+        socket = %plain(&addresses.socket).display(),
+        "serving"
+    );
+    systemd::ready(&format!("serving devices on {}", list(&addresses.device)));
+    let waited = server.wait_for_signal();
+    server.stop();
+    waited
+}

@@ -1,0 +1,194 @@
+//! What runs beside the listeners: the worker that does what is due, the TLS certificate's renewal, metrics upkeep, the watchdog.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rustls::{ServerConfig, crypto::aws_lc_rs};
+use tokio::{sync::watch, time};
+
+use crate::{
+    adapters::{
+        keys::tls::{CertificateResolver, certified_key},
+        system::SystemClock,
+    },
+    app::{
+        failure::{Failure, Outcome},
+        systemd,
+        telemetry::Metrics,
+    },
+    http::bridge::{Bridge, BridgeError},
+    ports::{Clock, Signer},
+    service::Gateway,
+    types::Timestamp,
+};
+
+/// After a round that failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How often the TLS certificate is looked at.
+const CERTIFICATE_PERIOD: Duration = Duration::from_secs(60);
+
+/// How often histograms are folded.
+const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
+
+/// A worker that has not come round for this long is stuck: rounds wait for at most a minute, and a CRL of a million entries takes seconds.
+const STUCK: Duration = Duration::from_secs(600);
+
+/// DER certificates, the server's own first.
+type Chain = Vec<Vec<u8>>;
+
+/// When the worker last came round, in seconds since 1970.
+pub(super) type Heartbeat = Arc<AtomicU64>;
+
+/// The certificate of the HTTPS listener, exchanged while connections come in.
+pub(super) struct ServerCertificate {
+    resolver: Arc<CertificateResolver>,
+    chain: Mutex<Chain>,
+}
+
+impl ServerCertificate {
+    /// Loads the newest.
+    pub(super) fn load(gateway: &Gateway) -> Outcome<Self> {
+        let (chain, signer) = newest(gateway)?;
+        let key = certified_key(chain.clone(), signer).map_err(Failure::error)?;
+        Ok(Self { resolver: Arc::new(CertificateResolver::new(key)), chain: Mutex::new(chain) })
+    }
+
+    /// For the listener.
+    pub(super) fn server_config(&self) -> Outcome<Arc<ServerConfig>> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Failure::while_doing("TLS"))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.resolver) as _);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Takes over a renewed certificate.
+    fn refresh(&self, gateway: &Gateway) -> Outcome {
+        let (chain, signer) = newest(gateway)?;
+        let mut served = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        if *served != chain {
+            self.resolver.replace(certified_key(chain.clone(), signer).map_err(Failure::error)?);
+            *served = chain;
+            tracing::info!("the HTTPS listener serves its renewed certificate");
+        }
+        Ok(())
+    }
+}
+
+fn newest(gateway: &Gateway) -> Outcome<(Chain, Arc<dyn Signer>)> {
+    gateway.server_tls().map_err(Failure::while_doing("the TLS certificate"))
+}
+
+/// The thread that does what time brings.
+pub(super) struct Worker {
+    gateway: Arc<Gateway>,
+    ended: Arc<AtomicBool>,
+    heartbeat: Heartbeat,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts it.
+    pub(super) fn start(gateway: Arc<Gateway>, certificate: ServerCertificate) -> io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let heartbeat = Arc::new(AtomicU64::new(SystemClock.now().unix()));
+        let rounds = Rounds {
+            gateway: Arc::clone(&gateway),
+            certificate,
+            ended: Arc::clone(&ended),
+            heartbeat: Arc::clone(&heartbeat),
+        };
+        let thread = thread::Builder::new().name("worker".to_owned()).spawn(move || rounds.run())?;
+        Ok(Self { gateway, ended, heartbeat, thread })
+    }
+
+    /// For the watchdog.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        Arc::clone(&self.heartbeat)
+    }
+
+    /// Lets it finish its round.
+    pub(super) fn stop(self) {
+        self.ended.store(true, Ordering::Release);
+        self.gateway.wake();
+        if self.thread.join().is_err() {
+            tracing::error!("the worker had panicked");
+        }
+    }
+}
+
+struct Rounds {
+    gateway: Arc<Gateway>,
+    certificate: ServerCertificate,
+    ended: Arc<AtomicBool>,
+    heartbeat: Heartbeat,
+}
+
+impl Rounds {
+    fn run(self) {
+        let mut looked_at = SystemClock.now();
+        while !self.ended.load(Ordering::Acquire) {
+            let pause = self.gateway.run_due().unwrap_or_else(|error| {
+                tracing::error!(%error, "what is due could not be done");
+                RETRY
+            });
+            let now = SystemClock.now();
+            self.heartbeat.store(now.unix(), Ordering::Relaxed);
+            // A clock that was set back must not stop this.
+            if now.since(looked_at) >= CERTIFICATE_PERIOD || now < looked_at {
+                looked_at = now;
+                if let Err(failure) = self.certificate.refresh(&self.gateway) {
+                    tracing::error!(%failure, "the HTTPS listener keeps its certificate");
+                }
+            }
+            if !self.ended.load(Ordering::Acquire) {
+                self.gateway.wait_for_work(pause);
+            }
+        }
+    }
+}
+
+/// Folds histograms, so that metrics nobody reads cost no memory.
+pub(super) async fn upkeep(metrics: Metrics, mut ended: watch::Receiver<bool>) {
+    let mut ticks = time::interval(UPKEEP_PERIOD);
+    loop {
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return,
+            _ = ticks.tick() => metrics.upkeep(),
+        }
+    }
+}
+
+/// Tells the service manager that the process works, while it does: threads take work and the worker comes round.
+pub(super) async fn watchdog(
+    interval: Duration,
+    bridge: Arc<Bridge>,
+    heartbeat: Heartbeat,
+    mut ended: watch::Receiver<bool>,
+) {
+    let mut ticks = time::interval(interval);
+    loop {
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return,
+            _ = ticks.tick() => {}
+        }
+        let came_round = Timestamp::from_unix(heartbeat.load(Ordering::Relaxed));
+        // Shed means busy, not broken.
+        let works =
+            matches!(time::timeout(interval, bridge.call(|| ())).await, Ok(Ok(()) | Err(BridgeError::Shed)));
+        if works && SystemClock.now().since(came_round) < STUCK {
+            systemd::alive();
+        }
+    }
+}
