@@ -84,11 +84,17 @@ pub struct WorldOptions {
     pub ca_key: KeyAlgorithm,
     /// Settings of the gateway.
     pub settings: GatewaySettings,
+    /// Where it keeps its records.
+    pub store: Arc<RedbStore>,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { ca_key: KeyAlgorithm::P256, settings: GatewaySettings::default() }
+        Self {
+            ca_key: KeyAlgorithm::P256,
+            settings: GatewaySettings::default(),
+            store: Arc::new(RedbStore::in_memory().unwrap()),
+        }
     }
 }
 
@@ -115,7 +121,7 @@ impl World {
     pub fn with(options: WorldOptions, profiles: &[(&str, &str)]) -> Self {
         let clock = Arc::new(ManualClock(AtomicU64::new(START.parse::<Timestamp>().unwrap().unix())));
         let ports = Ports {
-            store: Arc::new(RedbStore::in_memory().unwrap()),
+            store: options.store.clone(),
             keyring: Arc::new(SoftwareKeyring::new(KeyEncryptionKey::new([7; 32], "test".to_owned()))),
             clock: clock.clone(),
             random: Arc::new(SystemRandomSource::default()),

@@ -7,6 +7,7 @@
 mod common;
 
 mod approval;
+mod at_rest;
 mod bad_input;
 mod race;
 mod renewal;

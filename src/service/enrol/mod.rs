@@ -50,7 +50,7 @@ use crate::{
             Refusal, TraceStep, authorise, defer, request_key,
         },
     },
-    ports::View,
+    ports::{SealPurpose, View},
     types::{CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
     wire::{
         csr::{Csr, ProvenCsr},
@@ -105,18 +105,18 @@ impl Gateway {
                 let evidence = order.evidence().clone();
                 let bound = order.bound().cloned();
                 let renews = order.renews().cloned();
-                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace);
+                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
                 self.issue_or_refuse(&candidate, order, ticket.as_ref(), &concerned, enrolment)
             }
             Course::Defer { deferral, ticket, concerned, trace } => {
                 let renews = concerned.renews.as_ref().map(|(record, _)| record.id.clone());
                 let (evidence, bound) = (deferral.evidence().clone(), deferral.bound().cloned());
-                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace);
+                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
                 self.put_before_operator(&candidate, ticket.as_ref(), &enrolment)
             }
             Course::Refuse { refusal, evidence, trace } => {
                 if let Some(evidence) = evidence {
-                    let enrolment = self.enrolment(&candidate, evidence, None, None, trace);
+                    let enrolment = self.enrolment(&candidate, evidence, None, None, trace)?;
                     self.record_refusal(&candidate, enrolment, &refusal)?;
                 }
                 Err(stop(&refusal))
@@ -238,17 +238,20 @@ impl Gateway {
         binding: Option<(BoundObject, Assurance)>,
         renews: Option<CertificateId>,
         trace: Vec<TraceStep>,
-    ) -> Enrolment {
+    ) -> Result<Enrolment, ServiceError> {
         let message = candidate.request.message;
         let profile = &candidate.request.endpoint.profile;
-        Enrolment {
-            id: EnrolmentId::from_random(self.ports.random.bytes()),
+        let id = EnrolmentId::from_random(self.ports.random.bytes());
+        let (purpose, csr) = (SealPurpose::CertificationRequest, candidate.csr.as_der());
+        let sealed_csr = self.ports.keyring.seal(purpose, id.as_str().as_bytes(), csr)?;
+        Ok(Enrolment {
+            id,
             profile: profile.name().clone(),
             profile_version: profile.version(),
             transaction: message.message().transaction_id().clone(),
             signer_key: message.signer().public_key().fingerprint(),
             request_key: candidate.key,
-            csr: candidate.csr.as_der().to_vec(),
+            sealed_csr,
             evidence,
             binding,
             renews,
@@ -256,7 +259,7 @@ impl Gateway {
             state: EnrolmentState::Pending,
             decided_at: None,
             trace,
-        }
+        })
     }
 
     fn issue_or_refuse(
