@@ -66,7 +66,7 @@ fn certgate() {
     println!("limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)", cores());
 
     let mut server = Server::initialise(&["--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILE);
-    std::fs::write(server.data().join("bench.challenge"), "bench-challenge-0123456789").expect("writable");
+    server.write_secret("bench.challenge", "bench-challenge-0123456789");
     server.start();
     for connections in [1, 4, 32, 64] {
         let report =

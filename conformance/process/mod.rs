@@ -1,12 +1,13 @@
 //! The real `certgate` binary as a child process: initialised in a temporary directory, served on free loopback ports, spoken to
 //! through its command line. For the tests that must see what an operator and a device see.
 
-#![allow(dead_code, reason = "each test target uses its own part of this module")]
+#![allow(dead_code, unreachable_pub, reason = "each test target uses its own part of this module")]
 
 use std::{
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -61,6 +62,13 @@ impl Server {
         fs::write(path, toml::to_string(&config).unwrap()).unwrap();
     }
 
+    /// Writes a file beside the configuration that only its owner can read, as secrets must be.
+    pub fn write_secret(&self, name: &str, secret: &str) {
+        let path = self.data().join(name);
+        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
+        file.write_all(secret.as_bytes()).unwrap();
+    }
+
     /// Initialises and serves.
     pub fn started(init_options: &[&str], profiles: &str) -> Self {
         let mut server = Self::initialise(init_options, profiles);
@@ -100,6 +108,11 @@ impl Server {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// A handle that ends it with SIGKILL while others use the server.
+    pub fn killer(&self) -> Killer {
+        Killer(self.child.as_ref().expect("the server runs").id())
     }
 
     /// Ends it with SIGTERM and gives its exit code.
@@ -191,6 +204,17 @@ impl Server {
     /// The effective status of a certificate, by serial.
     pub fn status_of(&self, serial: &str) -> String {
         self.json(&["cert", "show", serial])["status"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Ends one server with SIGKILL. [`Server::kill`] must follow, which waits for its end.
+pub struct Killer(u32);
+
+impl Killer {
+    /// Ends it.
+    pub fn kill(self) {
+        let killed = Command::new("kill").args(["-KILL", &self.0.to_string()]).status().unwrap();
+        assert!(killed.success());
     }
 }
 
