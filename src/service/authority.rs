@@ -78,7 +78,8 @@ impl std::fmt::Debug for Authority {
 impl Authority {
     /// The algorithm of this issuer's signatures.
     pub fn signature_algorithm(&self) -> SignatureAlgorithm {
-        self.signer.algorithm().signature(self.issuer.digest)
+        let key = self.signer.algorithm();
+        key.signature(key.digest(self.issuer.digest))
     }
 }
 

@@ -254,13 +254,14 @@ pub(super) fn is_good(
     Ok(status::effective(&causes, &record.validity, now) == status::Status::Good)
 }
 
-/// Has a certificate signed, and reads it back.
+/// Has a certificate signed, with `digest` where the key leaves a choice, and reads it back.
 pub(super) fn sign(
     specification: &CertificateSpec,
     signer: &dyn Signer,
     digest: DigestAlgorithm,
 ) -> Result<Certificate, ServiceError> {
-    let unsigned = specification.unsigned(signer.algorithm().signature(digest))?;
+    let key = signer.algorithm();
+    let unsigned = specification.unsigned(key.signature(key.digest(digest)))?;
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed())?;
     Ok(Certificate::from_der(&unsigned.finish(&signature)?)?)
 }

@@ -81,9 +81,9 @@ pub(super) struct InitArgs {
     /// The issuing CA's key [default: that of --key]
     #[arg(long, value_name = "KIND")]
     issuing_key: Option<KeyAlgorithm>,
-    /// Digest of the CAs' signatures: sha256, sha384 or sha512 [default: sha256, or sha384 for p-384]
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
-    digest: Option<DigestAlgorithm>,
+    /// Digest of the CAs' RSA signatures: sha256, sha384 or sha512 (p-256 signs with sha256, p-384 with sha384)
+    #[arg(long, value_name = "DIGEST", value_parser = digest, default_value = "sha256")]
+    digest: DigestAlgorithm,
     /// Life of the CAs in years, 1 to 30
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=30))]
     years: u32,
@@ -148,12 +148,11 @@ pub(super) fn quickstart(args: QuickstartArgs) -> Outcome {
 
 /// Runs `certgate init`.
 pub(super) fn init(args: InitArgs, format: Format) -> Outcome {
-    let keys = [args.key, args.issuing_key.unwrap_or(args.key)];
     let authorities = Authorities {
         organisation: args.name.clone(),
-        root_key: keys[0],
-        issuing_key: keys[1],
-        digest: digest_for(keys, args.digest)?,
+        root_key: args.key,
+        issuing_key: args.issuing_key.unwrap_or(args.key),
+        digest: args.digest,
         years: args.years,
     };
     output::note("making keys; RSA takes a few seconds ..");
@@ -268,43 +267,10 @@ pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
     }
 }
 
-/// The digest with which both CAs sign: an elliptic-curve key takes only that of its own strength.
-fn digest_for(keys: [KeyAlgorithm; 2], asked: Option<DigestAlgorithm>) -> Outcome<DigestAlgorithm> {
-    let own = |key| match key {
-        KeyAlgorithm::P256 => Some(DigestAlgorithm::Sha256),
-        KeyAlgorithm::P384 => Some(DigestAlgorithm::Sha384),
-        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => None,
-    };
-    let digest = asked.or_else(|| keys.into_iter().find_map(own)).unwrap_or(DigestAlgorithm::Sha256);
-    match keys.into_iter().find(|key| own(*key).is_some_and(|own| own != digest)) {
-        None => Ok(digest),
-        Some(key) => Err(Failure::usage(format_args!("a {key} key does not sign with {digest}"))
-            .hint("both CAs sign with one digest: p-256 with sha256, p-384 with sha384, RSA with any")),
-    }
-}
-
 /// The digests that a CA may sign with.
 fn digest(text: &str) -> Result<DigestAlgorithm, Failure> {
     [DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512]
         .into_iter()
         .find(|digest| digest.as_str() == text)
         .ok_or_else(|| Failure::usage("expected sha256, sha384 or sha512"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_follows_the_keys() {
-        use DigestAlgorithm::{Sha256, Sha384, Sha512};
-        use KeyAlgorithm::{P256, P384, Rsa3072};
-        assert_eq!(digest_for([Rsa3072, Rsa3072], None), Ok(Sha256));
-        assert_eq!(digest_for([Rsa3072, Rsa3072], Some(Sha512)), Ok(Sha512));
-        assert_eq!(digest_for([P384, P384], None), Ok(Sha384));
-        assert_eq!(digest_for([Rsa3072, P384], None), Ok(Sha384));
-        assert_eq!(digest_for([P256, Rsa3072], None), Ok(Sha256));
-        assert!(digest_for([P384, P256], None).is_err());
-        assert!(digest_for([P384, P384], Some(Sha256)).is_err());
-    }
 }

@@ -319,7 +319,9 @@ fn sign(
 ) -> Result<Vec<u8>, Refusal> {
     // producedAt == thisUpdate: then RFC 9919 §6 and §7.2 agree on Last-Modified.
     let spec = ResponseSpec { responder: &responder.certificate, produced_at: now, responses, nonce };
-    let algorithm = responder.signer.algorithm().signature(authority.issuer.digest);
+    // The responder's key may be of another kind than its issuer's: a P-384 issuer has a P-256 responder.
+    let key = responder.signer.algorithm();
+    let algorithm = key.signature(key.digest(authority.issuer.digest));
     let unsigned = spec.unsigned(algorithm).map_err(ServiceError::from)?;
     let signature = responder.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
     Ok(unsigned.finish(&signature).map_err(ServiceError::from)?)
