@@ -21,10 +21,9 @@ use certgate::{
     adapters::keys::software::{SoftwareDecrypter, SoftwareSigner, generate_pkcs8},
     ports::{Decrypter, Signer},
     types::{DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm},
-    wire::{scep::Degenerate, x509::Certificate},
 };
-use load::{closed_loop, cores, enrolments, is_success, post, rate_on_all_cores};
-use process::{Server, http_get};
+use load::{closed_loop, cores, enrolment_requests, is_success, rate_on_all_cores};
+use process::Server;
 
 /// How many enrolments each load has.
 const ENROLMENTS: usize = 6_000;
@@ -76,21 +75,8 @@ fn certgate() {
 }
 
 fn run(address: SocketAddr, path: &str, challenge: &Secret, connections: usize) -> load::Report {
-    let recipient = message_certificate(address, path);
-    let requests: Vec<Vec<u8>> = enrolments(ENROLMENTS, &recipient, challenge)
-        .iter()
-        .map(|message| post(&format!("{path}?operation=PKIOperation"), "application/x-pki-message", message))
-        .collect();
+    let requests = enrolment_requests(ENROLMENTS, address, path, challenge);
     closed_loop(address, connections, &requests, is_success)
-}
-
-/// The first certificate of GetCACert, or the only one.
-fn message_certificate(address: SocketAddr, path: &str) -> Certificate {
-    let answer = http_get(address, &format!("{path}?operation=GetCACert")).expect("the server answers GetCACert");
-    Certificate::from_der(&answer.body).unwrap_or_else(|_| {
-        let bundle = Degenerate::from_ber(&answer.body).expect("a certificate or a bundle");
-        bundle.certificates.into_iter().next().expect("the bundle has a certificate")
-    })
 }
 
 fn cryptographic_limit() -> f64 {

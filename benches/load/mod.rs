@@ -1,6 +1,6 @@
 //! Loads for the benches: SCEP enrolments and keep-alive HTTP requests in a closed loop, bounded by their number.
 
-#![allow(dead_code, reason = "each bench uses its own part of this module")]
+#![allow(dead_code, unreachable_pub, reason = "each bench uses its own part of this module")]
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::{
@@ -20,7 +20,7 @@ use certgate::{
     types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SerialNumber, Timestamp, Validity},
     wire::{
         csr::CsrSpec,
-        scep::{EnvelopeRandom, MessageType, RequestSpec, seal},
+        scep::{Degenerate, EnvelopeRandom, MessageType, RequestSpec, seal},
         x509::{Certificate, CertificateSpec, KeyUsage, Name},
     },
 };
@@ -101,6 +101,17 @@ impl Device {
         let signature = self.signer.sign(SHA256_RSA, message.to_be_signed()).expect("signs");
         message.finish(&signature).expect("encodes")
     }
+}
+
+/// The first certificate of GetCACert, or the only one.
+pub fn message_certificate(address: SocketAddr, path: &str) -> Certificate {
+    let request = get(&format!("{path}?operation=GetCACert"));
+    let answer = Connection::open(address).and_then(|mut connection| connection.exchange(&request));
+    let (body, _) = answer.expect("the server answers GetCACert");
+    Certificate::from_der(&body).unwrap_or_else(|_| {
+        let bundle = Degenerate::from_ber(&body).expect("a certificate or a bundle");
+        bundle.certificates.into_iter().next().expect("the bundle has a certificate")
+    })
 }
 
 /// `count` different PKCSReq messages from a few devices, made on all cores.
@@ -257,6 +268,15 @@ impl Connection {
         self.reader.read_exact(&mut body).ok()?;
         Some((body, keep))
     }
+}
+
+/// The PKCSReq messages as requests to the SCEP server at `path`.
+pub fn enrolment_requests(count: usize, address: SocketAddr, path: &str, challenge: &Secret) -> Vec<Vec<u8>> {
+    let recipient = message_certificate(address, path);
+    let post = |message: &Vec<u8>| {
+        post(&format!("{path}?operation=PKIOperation"), "application/x-pki-message", message)
+    };
+    enrolments(count, &recipient, challenge).iter().map(post).collect()
 }
 
 /// The bytes of a POST request.

@@ -110,6 +110,11 @@ impl Server {
         }
     }
 
+    /// The process id of the running server.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
     /// A handle that ends it with SIGKILL while others use the server.
     pub fn killer(&self) -> Killer {
         Killer(self.child.as_ref().expect("the server runs").id())
