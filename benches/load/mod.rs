@@ -17,7 +17,9 @@ use std::{
 use certgate::{
     adapters::keys::software::{SoftwareSigner, generate_pkcs8},
     ports::Signer,
-    types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SerialNumber, Timestamp, Validity},
+    types::{
+        ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SerialNumber, Timestamp, Validity,
+    },
     wire::{
         csr::CsrSpec,
         scep::{Degenerate, EnvelopeRandom, MessageType, RequestSpec, seal},
@@ -86,8 +88,8 @@ impl Device {
 
         let fill = u8::try_from(number % 251).expect("below 256");
         let random = EnvelopeRandom { content_key: Secret::new(vec![fill; 16]), iv: [fill; 16] };
-        let content =
-            seal(&csr, recipient, ContentCipher::Aes128Cbc, KeyTransport::Pkcs1, &random).expect("the recipient's key is RSA");
+        let content = seal(&csr, recipient, ContentCipher::Aes128Cbc, KeyTransport::Pkcs1, &random)
+            .expect("the recipient's key is RSA");
         let message = RequestSpec {
             message_type: MessageType::PkcsReq,
             transaction_id: &format!("bench-{number}").parse().expect("printable"),

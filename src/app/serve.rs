@@ -111,10 +111,11 @@ fn plain(path: &Path) -> PathBuf {
 
 fn cannot_open_store(data: &Path, error: &StoreError) -> Failure {
     match error {
-        StoreError::InUse => {
-            Failure::error(format_args!("{} is in use: another certgate serves from it", plain(data).display()))
-                .hint("stop that one first, or talk to it with the other commands")
-        }
+        StoreError::InUse => Failure::error(format_args!(
+            "{} is in use: another certgate serves from it",
+            plain(data).display()
+        ))
+        .hint("stop that one first, or talk to it with the other commands"),
         other => Failure::error(other),
     }
 }

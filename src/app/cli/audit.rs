@@ -46,12 +46,8 @@ const COLUMNS: &[Field] = &[
     ("DETAIL", "/detail"),
 ];
 
-const FIELDS: &[Field] = &[
-    ("Intact", "/intact"),
-    ("Events", "/events"),
-    ("Last hash", "/head"),
-    ("Broken at", "/broken_at"),
-];
+const FIELDS: &[Field] =
+    &[("Intact", "/intact"), ("Events", "/events"), ("Last hash", "/head"), ("Broken at", "/broken_at")];
 
 /// Runs `certgate audit ..`.
 pub(super) fn run(args: &AuditArgs, format: Format) -> Outcome {
