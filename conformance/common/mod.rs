@@ -53,7 +53,7 @@ use certgate::{
     wire::{
         csr::CsrSpec,
         scep::{Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal},
-        x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, Name, PublicKey},
+        x509::{Certificate, CertificateSpec, GeneralName, Name, PublicKey},
     },
 };
 
@@ -553,44 +553,31 @@ pub fn envelope(payload: &[u8], recipient: &Certificate, options: &MessageOption
 /// A self-signed certificate, valid from a day before the clock's start for ten years.
 pub fn self_signed(signer: &dyn Signer, subject: &str) -> Certificate {
     let start: Timestamp = START.parse().unwrap();
-    let specification = CertificateSpec {
-        serial: SerialNumber::from_random(random()),
-        issuer: subject.parse().unwrap(),
-        subject: subject.parse().unwrap(),
-        validity: Validity { not_before: start.minus(DAY), not_after: start.plus(DAY * 3650) },
-        public_key: signer.public_key().clone(),
-        authority_key_identifier: None,
-        ca: None,
-        key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
-        extended_key_usage: Vec::new(),
-        subject_alt_names: Vec::new(),
-        crl_urls: Vec::new(),
-        ocsp_urls: Vec::new(),
-        ca_issuers_urls: Vec::new(),
-        ocsp_no_check: false,
-        microsoft_sid: None,
-    };
+    let specification = CertificateSpec::self_signed_requester(
+        SerialNumber::from_random(random()),
+        &subject.parse().unwrap(),
+        Validity { not_before: start.minus(DAY), not_after: start.plus(DAY * 3650) },
+        signer.public_key().clone(),
+    );
     sign_certificate(signer, &specification)
 }
 
 /// A certificate with every name of `model` and its serial number, for and by another key.
 pub fn self_signed_like(signer: &dyn Signer, model: &Certificate) -> Certificate {
     let specification = CertificateSpec {
-        serial: model.serial().clone(),
         issuer: model.issuer().clone(),
-        subject: model.subject().clone(),
-        validity: model.validity(),
-        public_key: signer.public_key().clone(),
         authority_key_identifier: model.authority_key_identifier().map(<[u8]>::to_vec),
-        ca: None,
-        key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
         extended_key_usage: model.extended_key_usage().to_vec(),
         subject_alt_names: model.subject_alt_names().to_vec(),
         crl_urls: model.crl_urls(),
         ocsp_urls: model.ocsp_urls(),
         ca_issuers_urls: model.ca_issuers_urls(),
-        ocsp_no_check: false,
-        microsoft_sid: None,
+        ..CertificateSpec::self_signed_requester(
+            model.serial().clone(),
+            model.subject(),
+            model.validity(),
+            signer.public_key().clone(),
+        )
     };
     sign_certificate(signer, &specification)
 }

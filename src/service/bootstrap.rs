@@ -205,10 +205,8 @@ impl<'a> CheckedPlan<'a> {
         let key = ports.keyring.generate(self.plan.root_key, KeyPurpose::Issuer, self.now)?;
         let signer = ports.keyring.signer(&key)?;
         let public_key = PublicKey::from_spki(&key.public_key)?;
-        let spec = CertificateSpec {
-            validity: self.validity(self.plan.root_years),
-            ..ca_specification(ports, &self.root_name, &self.root_name, public_key, None)
-        };
+        let validity = self.validity(self.plan.root_years);
+        let spec = ca_specification(ports, &self.root_name, &self.root_name, validity, public_key, None);
         let certificate = issue::sign(&spec, signer.as_ref(), self.plan.digest)?;
         let issuer = self.issuer(&self.root_id, IssuerKind::Root, None, &certificate, &key);
         Ok(MadeCa::new(issuer, self.root_id.clone(), key, certificate, signer))
@@ -218,14 +216,14 @@ impl<'a> CheckedPlan<'a> {
         let key = ports.keyring.generate(self.plan.issuing_key, KeyPurpose::Issuer, self.now)?;
         let signer = ports.keyring.signer(&key)?;
         let public_key = PublicKey::from_spki(&key.public_key)?;
-        let validity = self.validity(self.plan.issuing_years);
+        let wanted = self.validity(self.plan.issuing_years);
+        let validity = wanted.within(&root.certificate.validity()).unwrap_or(wanted);
         let spec = CertificateSpec {
-            validity: validity.within(&root.certificate.validity()).unwrap_or(validity),
             authority_key_identifier: issue::key_identifier(&root.certificate),
             crl_urls: root.issuer.crl_urls.clone(),
             ocsp_urls: root.issuer.ocsp_urls.clone(),
             ca_issuers_urls: root.issuer.ca_issuers_urls.clone(),
-            ..ca_specification(ports, &self.root_name, &self.issuing_name, public_key, Some(0))
+            ..ca_specification(ports, &self.root_name, &self.issuing_name, validity, public_key, Some(0))
         };
         let certificate = issue::sign(&spec, root.signer.as_ref(), self.plan.digest)?;
         let parent = Some(self.root_id.clone());
@@ -270,25 +268,15 @@ fn ca_specification(
     ports: &Ports,
     issuer: &Name,
     subject: &Name,
+    validity: Validity,
     public_key: PublicKey,
     path_len: Option<u8>,
 ) -> CertificateSpec {
+    let serial = SerialNumber::from_random(ports.random.bytes());
     CertificateSpec {
-        serial: SerialNumber::from_random(ports.random.bytes()),
-        issuer: issuer.clone(),
-        subject: subject.clone(),
-        validity: Validity { not_before: Timestamp::EPOCH, not_after: Timestamp::EPOCH },
-        public_key,
-        authority_key_identifier: None,
         ca: Some(CaConstraint { path_len }),
         key_usage: KeyUsage::KEY_CERT_SIGN.union(KeyUsage::CRL_SIGN),
-        extended_key_usage: Vec::new(),
-        subject_alt_names: Vec::new(),
-        crl_urls: Vec::new(),
-        ocsp_urls: Vec::new(),
-        ca_issuers_urls: Vec::new(),
-        ocsp_no_check: false,
-        microsoft_sid: None,
+        ..CertificateSpec::new(serial, issuer.clone(), subject.clone(), validity, public_key)
     }
 }
 

@@ -197,14 +197,10 @@ impl Recipe {
             ))
         })?;
         let urls = |urls: &[String]| if self.no_check { Vec::new() } else { urls.to_vec() };
+        let issuer = above.certificate.subject().clone();
+        let subject = common_name(above.certificate, self.label)?;
         Ok(CertificateSpec {
-            serial,
-            issuer: above.certificate.subject().clone(),
-            subject: common_name(above.certificate, self.label)?,
-            validity,
             authority_key_identifier: issue::key_identifier(above.certificate),
-            public_key,
-            ca: None,
             key_usage: self.key_usage,
             extended_key_usage: vec![self.extended_key_usage],
             subject_alt_names: self.subject_alt_names.clone(),
@@ -212,7 +208,7 @@ impl Recipe {
             ocsp_urls: urls(&above.issuer.ocsp_urls),
             ca_issuers_urls: urls(&above.issuer.ca_issuers_urls),
             ocsp_no_check: self.no_check,
-            microsoft_sid: None,
+            ..CertificateSpec::new(serial, issuer, subject, validity, public_key)
         })
     }
 }

@@ -128,25 +128,15 @@ mod tests {
 
     fn certificate(signer: &dyn Signer) -> Vec<u8> {
         let name: Name = "CN=localhost".parse().unwrap();
+        let serial = "01".parse::<SerialNumber>().unwrap();
+        let validity = Validity {
+            not_before: Timestamp::EPOCH,
+            not_after: Timestamp::EPOCH.plus(Duration::from_secs(86_400)),
+        };
         let spec = CertificateSpec {
-            serial: "01".parse::<SerialNumber>().unwrap(),
-            issuer: name.clone(),
-            subject: name,
-            validity: Validity {
-                not_before: Timestamp::EPOCH,
-                not_after: Timestamp::EPOCH.plus(Duration::from_secs(86_400)),
-            },
-            public_key: signer.public_key().clone(),
-            authority_key_identifier: None,
-            ca: None,
             key_usage: KeyUsage::DIGITAL_SIGNATURE,
-            extended_key_usage: Vec::new(),
             subject_alt_names: vec![GeneralName::Dns("localhost".to_owned())],
-            crl_urls: Vec::new(),
-            ocsp_urls: Vec::new(),
-            ca_issuers_urls: Vec::new(),
-            ocsp_no_check: false,
-            microsoft_sid: None,
+            ..CertificateSpec::new(serial, name.clone(), name, validity, signer.public_key().clone())
         };
         let digest = match signer.algorithm() {
             KeyAlgorithm::P384 => DigestAlgorithm::Sha384,

@@ -9,10 +9,10 @@ use crate::{
     },
     app::failure::{Failure, Outcome},
     ports::{Decrypter, Signer},
-    types::{DigestAlgorithm, KeyAlgorithm, Secret, SignatureAlgorithm, Timestamp, Validity},
+    types::{DigestAlgorithm, KeyAlgorithm, Secret, SerialNumber, SignatureAlgorithm, Timestamp, Validity},
     wire::{
         Unsigned,
-        x509::{Certificate, CertificateSpec, KeyUsage, Name, PublicKey},
+        x509::{Certificate, CertificateSpec, Name, PublicKey},
     },
 };
 
@@ -92,23 +92,10 @@ impl ClientKey {
     /// The throw-away self-signed certificate under which a first request is signed (RFC 8894 §2.3).
     pub fn self_signed(&self, subject: &Name, serial: [u8; 16], now: Timestamp) -> Outcome<Certificate> {
         const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
-        let spec = CertificateSpec {
-            serial: crate::types::SerialNumber::from_random(serial),
-            issuer: subject.clone(),
-            subject: subject.clone(),
-            validity: Validity { not_before: now.minus(HOUR), not_after: now.plus(24 * HOUR) },
-            public_key: self.public_key().clone(),
-            authority_key_identifier: None,
-            ca: None,
-            key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
-            extended_key_usage: Vec::new(),
-            subject_alt_names: Vec::new(),
-            crl_urls: Vec::new(),
-            ocsp_urls: Vec::new(),
-            ca_issuers_urls: Vec::new(),
-            ocsp_no_check: false,
-            microsoft_sid: None,
-        };
+        let serial = SerialNumber::from_random(serial);
+        let validity = Validity { not_before: now.minus(HOUR), not_after: now.plus(24 * HOUR) };
+        let spec =
+            CertificateSpec::self_signed_requester(serial, subject, validity, self.public_key().clone());
         let der = self.finish(spec.unsigned(self.signature_algorithm()).map_err(Failure::error)?)?;
         Certificate::from_der(&der).map_err(Failure::error)
     }

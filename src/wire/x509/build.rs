@@ -60,6 +60,48 @@ pub struct CertificateSpec {
 }
 
 impl CertificateSpec {
+    /// An end entity's certificate with no extension but the subjectKeyIdentifier: what a certificate says beyond that is set
+    /// on top of this.
+    pub fn new(
+        serial: SerialNumber,
+        issuer: Name,
+        subject: Name,
+        validity: Validity,
+        public_key: PublicKey,
+    ) -> Self {
+        Self {
+            serial,
+            issuer,
+            subject,
+            validity,
+            public_key,
+            authority_key_identifier: None,
+            ca: None,
+            key_usage: KeyUsage::default(),
+            extended_key_usage: Vec::new(),
+            subject_alt_names: Vec::new(),
+            crl_urls: Vec::new(),
+            ocsp_urls: Vec::new(),
+            ca_issuers_urls: Vec::new(),
+            ocsp_no_check: false,
+            microsoft_sid: None,
+        }
+    }
+
+    /// A certificate for and by one key, with which a device signs its first request: digitalSignature and keyEncipherment,
+    /// because the answer is encrypted to it (RFC 8894 §2.3).
+    pub fn self_signed_requester(
+        serial: SerialNumber,
+        name: &Name,
+        validity: Validity,
+        public_key: PublicKey,
+    ) -> Self {
+        Self {
+            key_usage: KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::KEY_ENCIPHERMENT),
+            ..Self::new(serial, name.clone(), name.clone(), validity, public_key)
+        }
+    }
+
     /// The version 3 certificate, to be signed by the issuer under `algorithm`.
     ///
     /// Errors: a serial above 20 octets, a name or URL that is no printable ASCII, a subject and SAN that are both empty.

@@ -73,26 +73,12 @@ impl TestKey {
 
 /// A certificate without any extension but the key's identifier.
 pub(crate) fn bare_spec(issuer: &str, subject: &str, public_key: PublicKey) -> CertificateSpec {
-    CertificateSpec {
-        serial: "4f00ab".parse().unwrap(),
-        issuer: issuer.parse().unwrap(),
-        subject: subject.parse().unwrap(),
-        validity: Validity {
-            not_before: "2026-01-01T00:00:00Z".parse().unwrap(),
-            not_after: "2056-01-01T00:00:00Z".parse().unwrap(),
-        },
-        public_key,
-        authority_key_identifier: None,
-        ca: None,
-        key_usage: KeyUsage::default(),
-        extended_key_usage: Vec::new(),
-        subject_alt_names: Vec::new(),
-        crl_urls: Vec::new(),
-        ocsp_urls: Vec::new(),
-        ca_issuers_urls: Vec::new(),
-        ocsp_no_check: false,
-        microsoft_sid: None,
-    }
+    let validity = Validity {
+        not_before: "2026-01-01T00:00:00Z".parse().unwrap(),
+        not_after: "2056-01-01T00:00:00Z".parse().unwrap(),
+    };
+    let (issuer, subject) = (issuer.parse().unwrap(), subject.parse().unwrap());
+    CertificateSpec::new("4f00ab".parse().unwrap(), issuer, subject, validity, public_key)
 }
 
 /// A self-signed CA.

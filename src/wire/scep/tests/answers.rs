@@ -6,7 +6,7 @@ use crate::{
     wire::{
         cms::signed::SignedData,
         der::reader::Element,
-        x509::{CannotEncrypt, CertificateSpec, KeyUsage, Name, PublicKey},
+        x509::{CannotEncrypt, CertificateSpec, Name, PublicKey},
     },
 };
 
@@ -210,23 +210,12 @@ fn a_signer_with_an_elliptic_key_verifies_but_cannot_be_answered_with_an_envelop
         unsigned.finish(signature.as_ref()).unwrap()
     };
     let name: Name = "CN=elliptic".parse().unwrap();
-    let certificate = CertificateSpec {
-        serial: SerialNumber::from_magnitude(&[1]).unwrap(),
-        issuer: name.clone(),
-        subject: name,
-        validity: message_ca().validity(),
-        public_key: PublicKey::from_spki(key.public_key().as_der().unwrap().as_ref()).unwrap(),
-        authority_key_identifier: None,
-        ca: None,
-        key_usage: KeyUsage::DIGITAL_SIGNATURE,
-        extended_key_usage: Vec::new(),
-        subject_alt_names: Vec::new(),
-        crl_urls: Vec::new(),
-        ocsp_urls: Vec::new(),
-        ca_issuers_urls: Vec::new(),
-        ocsp_no_check: false,
-        microsoft_sid: None,
-    };
+    let certificate = CertificateSpec::self_signed_requester(
+        SerialNumber::from_magnitude(&[1]).unwrap(),
+        &name,
+        message_ca().validity(),
+        PublicKey::from_spki(key.public_key().as_der().unwrap().as_ref()).unwrap(),
+    );
     let signer = Certificate::from_der(&sign(certificate.unsigned(algorithm).unwrap())).unwrap();
     let spec = RequestSpec {
         message_type: MessageType::PkcsReq,
