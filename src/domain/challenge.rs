@@ -164,7 +164,7 @@ pub enum ChallengeRefused {
     },
 }
 
-/// failInfoText for a challenge that is missing, wrong, expired or used (scep.md 1.8).
+/// failInfoText for a challenge that is missing, wrong, expired or used.
 pub const CHALLENGE_REFUSED: &str = "The challenge is missing or not valid.";
 /// failInfoText for a renewal that is refused.
 pub const RENEWAL_REFUSED: &str = "The certificate cannot be renewed with this request.";

@@ -95,9 +95,9 @@ pub enum CauseChange {
     Release(CauseKey),
 }
 
-/// The revocation that `causes` amount to, if any: the OR rule of DESIGN section 2. The strongest permanent
-/// cause wins: compromise of a key first, then the earliest (of equally early ones the lower code); else the
-/// earliest hold.
+/// The revocation that `causes` amount to, if any: one cause is enough, and none overrides another. The strongest
+/// permanent cause is what shows: compromise of a key first, then the earliest (of equally early ones the lower
+/// code); else the earliest hold.
 pub fn revocation(causes: &[Cause]) -> Option<Revocation> {
     let permanent = causes.iter().filter_map(|cause| match cause.effect {
         Effect::Revoke { reason } => Some(shown(cause, reason)),
@@ -156,8 +156,7 @@ pub enum ChangeRefused {
     AlreadyRevoked(RevocationReason),
 }
 
-/// Whether `new` may be recorded beside, or in the place of, `existing` (RFC 5280 §5.3.1 and mdm-and-console
-/// 7.2).
+/// Whether `new` may be recorded beside, or in the place of, `existing` (RFC 5280 §5.3.1).
 ///
 /// A permanent cause is never replaced, but for one that raises the reason to keyCompromise. An operator's
 /// own act (kind [`CauseKind::Manual`]) is refused where it would change nothing; causes from devices and

@@ -131,8 +131,7 @@ impl User {
         })
     }
 
-    /// Decides what `event` does (mdm-and-console 6.2, T23 and T24). `actor` and `note` are written into the
-    /// cause.
+    /// Decides what `event` does. `actor` and `note` are written into the cause.
     pub fn apply(
         &self,
         event: UserEvent,

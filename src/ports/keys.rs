@@ -32,7 +32,7 @@ pub trait Signer: Send + Sync {
     fn sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, KeyError>;
 }
 
-/// The encrypted key does not open. Carries nothing: every cause must look alike (RFC 8894 §5 of the reference; no padding oracle).
+/// The encrypted key does not open. Carries nothing: every cause must look alike (no padding oracle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the encrypted key does not open")]
 pub struct CannotDecrypt;

@@ -1,8 +1,12 @@
 //! The store: one read path, one write path, verbs of the domain.
 //!
-//! `read(|view| ..)` sees one consistent state. `write(|tx| ..)` commits everything or nothing, durably, before it returns.
-//! The closure of a write may run more than once (a conflict, a neighbour's rollback in the same group commit), so it has no effects besides
-//! the transaction and its return value, and does nothing slow: no signing, no network. It decides before it writes.
+//! `read(|view| ..)` sees one consistent, durable state. `write(|tx| ..)` commits everything or nothing, durably, before it
+//! returns. The closure of a write may run more than once (a conflict, a neighbour's rollback in the same group commit), so it
+//! has no effects besides the transaction and its return value, and does nothing slow: no signing, no network. It decides
+//! before it writes.
+//!
+//! A `write` inside a `write` waits for itself forever. A `read` inside a `write` sees the durable state, not what the
+//! transaction wrote; [`Tx::as_view`] does.
 
 use crate::{
     domain::{
@@ -63,7 +67,8 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("the store is in use by another process")]
     InUse,
-    /// The disk or database failed; nothing was written.
+    /// The disk or database failed. What a write was to commit may be there afterwards, wholly or not at all; it was
+    /// acknowledged to nobody.
     #[error("the store failed: {0}")]
     Unavailable(String),
 }
@@ -201,7 +206,7 @@ pub trait Keys {
 pub trait KeysMut {
     /// Adds a key; a key of the same id is a [`StoreError::Conflict`].
     fn insert_key(&mut self, key: &SealedKey) -> StoreResult<()>;
-    /// Adds a system certificate.
+    /// Adds a system certificate; one that is there already is a [`StoreError::Conflict`].
     fn insert_system_certificate(&mut self, certificate: &SystemCertificate) -> StoreResult<()>;
     /// Removes a system certificate and its key; absent is fine.
     fn remove_system_certificate(&mut self, certificate: &SystemCertificate) -> StoreResult<()>;
@@ -243,16 +248,16 @@ pub trait TicketsMut {
 pub trait Enrolments {
     /// By handle.
     fn enrolment(&self, id: &EnrolmentId) -> StoreResult<Option<Enrolment>>;
-    /// The newest with this request key (see [`crate::domain::enrol::request_key`]).
+    /// The last that was added with this request key (see [`crate::domain::enrol::request_key`]), whatever its times say.
     fn enrolment_by_request(&self, request_key: &Fingerprint) -> StoreResult<Option<Enrolment>>;
-    /// The newest with this transactionID in this profile, signed by this key.
+    /// The last that was added with this transactionID in this profile, signed by this key.
     fn enrolment_by_transaction(
         &self,
         profile: &ProfileName,
         transaction: &TransactionId,
         signer_key: &Fingerprint,
     ) -> StoreResult<Option<Enrolment>>;
-    /// Those that wait for approval, first come first.
+    /// Those that wait for approval, in the order in which they were added.
     fn pending_enrolments(&self, limit: usize) -> StoreResult<Vec<Enrolment>>;
     /// How many wait for approval.
     fn count_pending_enrolments(&self) -> StoreResult<u64>;
@@ -289,7 +294,7 @@ pub trait Certificates {
 pub trait CertificatesMut {
     /// Adds; an (issuer, serial) or fingerprint that exists is a [`StoreError::Conflict`].
     fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()>;
-    /// Adds.
+    /// Adds; a second binding of the certificate to the same object is a [`StoreError::Conflict`].
     fn insert_binding(&mut self, binding: &Binding) -> StoreResult<()>;
 }
 
@@ -307,7 +312,7 @@ pub trait Causes {
 
 /// Writes status causes.
 pub trait CausesMut {
-    /// Adds or replaces the cause with this key.
+    /// Adds or replaces the cause with this key. A permanent cause is never replaced by a hold: a [`StoreError::Conflict`].
     fn put_cause(&mut self, id: &CertificateId, cause: &Cause) -> StoreResult<()>;
     /// Removes the cause with this key; absent is fine. Never call it for a permanent cause: a [`StoreError::Conflict`].
     fn release_cause(&mut self, id: &CertificateId, key: &CauseKey) -> StoreResult<()>;
@@ -409,7 +414,7 @@ pub trait Tokens {
 
 /// Writes API tokens.
 pub trait TokensMut {
-    /// Adds or replaces.
+    /// Adds or replaces; another token with the same MAC is a [`StoreError::Conflict`].
     fn put_token(&mut self, token: &ApiToken) -> StoreResult<()>;
     /// Removes; absent is fine.
     fn remove_token(&mut self, id: &TokenId) -> StoreResult<()>;

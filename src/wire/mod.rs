@@ -17,13 +17,13 @@ use std::fmt;
 
 use crate::types::SignatureAlgorithm;
 
-/// A structure that could not be written. Only sizes beyond what DER lengths can express lead here.
+/// A structure that could not be written: a value in it is one that no reader would take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot encode {what}: {reason}")]
 pub struct EncodeError {
     /// The structure, in the standard's words.
     pub what: &'static str,
-    /// The encoder's words.
+    /// What is wrong with the value.
     pub reason: String,
 }
 

@@ -159,7 +159,7 @@ pub struct TransitionRefused {
     pub hint: &'static str,
 }
 
-/// What the lifecycle does to certificates (mdm-and-console 6.3).
+/// What the lifecycle does to certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LifecyclePolicy {

@@ -393,7 +393,7 @@ fn texts_are_those_of_the_stored_form() {
 }
 
 proptest! {
-    /// Whatever happens to a device, its record alone tells what its certificates are (DESIGN invariant 6).
+    /// Whatever happens to a device, its record alone tells what its certificates are.
     #[test]
     fn the_record_and_the_causes_agree_after_any_history(
         events in prop::collection::vec(prop::sample::select(DeviceEvent::ALL.to_vec()), 0..24)

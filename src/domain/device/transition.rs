@@ -1,5 +1,4 @@
-//! What each event does to a device and its certificates (mdm-and-console 6.2; the numbers T1 to T22 are its
-//! rows).
+//! What each event does to a device and its certificates.
 
 use super::{
     Cause, CauseChange, CauseKey, CauseKind, Condition, ConditionKind, Device, DeviceEvent, Effect,
@@ -85,7 +84,7 @@ impl Device {
         }
     }
 
-    /// T3, T4: the first certificate puts the device in service; further ones change nothing.
+    /// The first certificate puts the device in service; further ones change nothing.
     fn enrolled(&self, act: &Act<'_>) -> Decided {
         self.may_enrol()?;
         let mut device = self.moved(Lifecycle::Active, act);
@@ -93,7 +92,7 @@ impl Device {
         Ok(Transition { device, causes: Vec::new() })
     }
 
-    /// T2.
+    /// Its ticket ran out before it enrolled: registered in vain.
     fn ticket_expired(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
             Lifecycle::Pending | Lifecycle::Verified => {
@@ -103,7 +102,7 @@ impl Device {
         }
     }
 
-    /// T6, T9. A device that never enrolled has nothing to wait for and is retired at once.
+    /// A device in service goes on hold until the retire is confirmed; one that never enrolled has nothing to wait for and is retired at once.
     fn retire(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
             Lifecycle::Active => Ok(Transition {
@@ -128,7 +127,7 @@ impl Device {
         }
     }
 
-    /// T8.
+    /// Back to active: the hold goes with the retire.
     fn unretire(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
             Lifecycle::RetirePending if act.policy.on_retire_requested == PendingEffect::Revoke => {
@@ -146,7 +145,7 @@ impl Device {
         }
     }
 
-    /// T10. An outstanding retire keeps its hold beside the wipe's.
+    /// Certificates go on hold until the wipe is confirmed. An outstanding retire keeps its hold beside the wipe's.
     fn wipe(&self, act: &Act<'_>) -> Decided {
         let mut device = match self.lifecycle {
             Lifecycle::Active => self.moved(Lifecycle::WipePending, act),
@@ -171,7 +170,7 @@ impl Device {
         Ok(Transition { device, causes: vec![CauseChange::Put(cause)] })
     }
 
-    /// T12: back to active, or to the retire that was pending before.
+    /// Back to active, or to the retire that was pending before.
     fn cancel_wipe(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
             Lifecycle::WipePending if act.policy.on_wipe_requested == PendingEffect::Revoke => {
@@ -191,7 +190,7 @@ impl Device {
         }
     }
 
-    /// T7, T11.
+    /// What was pending is confirmed.
     fn force(&self, act: &Act<'_>) -> Decided {
         match self.lifecycle {
             Lifecycle::RetirePending => Ok(self.confirmed(Lifecycle::Retired, RETIRE, act)),
@@ -201,7 +200,7 @@ impl Device {
         }
     }
 
-    /// T14.
+    /// A hold beside the lifecycle, where the policy has one.
     fn lost(&self, act: &Act<'_>) -> Decided {
         self.must_be_live()?;
         if self.has(ConditionKind::Lost) {
@@ -214,7 +213,7 @@ impl Device {
         })
     }
 
-    /// T14. Possible in every lifecycle: a wiped device can be found too. The hold is released whatever the
+    /// Possible in every lifecycle: a wiped device can be found too. The hold is released whatever the
     /// policy is now.
     fn found(&self, _act: &Act<'_>) -> Decided {
         if !self.has(ConditionKind::Lost) {
@@ -226,7 +225,7 @@ impl Device {
         })
     }
 
-    /// T16.
+    /// A hold beside the lifecycle, whatever the policy: revoking for good is the wipe's.
     fn compromised(&self, act: &Act<'_>) -> Decided {
         self.must_be_live()?;
         if self.has(ConditionKind::Compromised) {
@@ -248,7 +247,7 @@ impl Device {
         })
     }
 
-    /// T5, T21, T22: a new life. What the old one still held is superseded; what was revoked stays revoked.
+    /// A new life. What the old one still held is superseded; what was revoked stays revoked.
     fn reprovision(&self, act: &Act<'_>) -> Decided {
         if self.has(ConditionKind::Lost) {
             return Err("it is reported lost: use found first");

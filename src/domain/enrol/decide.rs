@@ -223,7 +223,7 @@ fn check_renewed(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<()
     }
 }
 
-/// No SHA-1, triple DES or DES unless the profile opted in (DESIGN invariant 9).
+/// No SHA-1, triple DES or DES unless the profile opted in.
 fn check_algorithms(request: &EnrolRequest<'_>) -> Result<String, RefusalReason> {
     let legacy = request.profile.spec().legacy;
     let digest_taken = |signed, digest| {
@@ -360,8 +360,7 @@ pub(super) fn recorded_sid<'a>(request: &EnrolRequest<'a>) -> Option<&'a str> {
     }
 }
 
-/// From a little before now, for as long as the profile says, within the issuer's validity (inventory TPL-07:
-/// always).
+/// From a little before now, for as long as the profile says, always within the issuer's validity.
 fn decide_validity(request: &EnrolRequest<'_>) -> Result<Validity, RefusalReason> {
     let spec = request.profile.spec();
     let wanted = Validity {
@@ -374,8 +373,8 @@ fn decide_validity(request: &EnrolRequest<'_>) -> Result<Validity, RefusalReason
     wanted.within(&request.issuer_validity).ok_or(RefusalReason::IssuerNotValid)
 }
 
-/// What the request asked for and does not get: usages, and every extension but the names (scep.md 5: the
-/// profile decides).
+/// What the request asked for and does not get: usages, and every extension but the names. Gateways that copied
+/// basicConstraints or usages from requests handed out CA certificates.
 fn note_ignored(request: &EnrolRequest<'_>, trace: &mut Trace) {
     let extensions: Vec<String> = request
         .csr

@@ -154,8 +154,7 @@ fn allowed_sids<'a>(request: &EnrolRequest<'a>) -> Vec<&'a str> {
     device.into_iter().chain(user).collect()
 }
 
-/// A SID in a name makes its holder that account in Active Directory: only the record's is let through
-/// (scep.md 5, dirkjanm).
+/// A SID in a name makes its holder that account in Active Directory: only the record's is let through.
 fn check_sids(names: &[GeneralName], recorded: &[&str]) -> Result<(), RefusalReason> {
     for name in names {
         let GeneralName::Uri(uri) = name else { continue };

@@ -119,7 +119,7 @@ impl<R: Into<RefusalReason>> From<R> for Refusal {
     }
 }
 
-/// The one map from reasons to answers (scep.md 1.8).
+/// The one map from reasons to answers.
 fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
     match reason {
         RefusalReason::Challenge(refused) => (FailInfo::BadRequest, refused.text()),
