@@ -4,10 +4,10 @@ use certgate::{
     domain::{
         device::{DeviceEvent, Lifecycle, Registration},
         status::Status,
-        user::{UserEvent, UserState},
+        user::{UserDetails, UserEvent, UserState},
     },
     ports::store::Page,
-    service::{ServiceError, device::NewDevice, user::UserAttributes},
+    service::{ServiceError, device::NewDevice},
     types::{DeviceId, RevocationReason, UserId},
     wire::ocsp::CertStatus,
 };
@@ -133,10 +133,10 @@ fn a_listing_filters_by_lifecycle_over_its_pages() {
 fn a_user_that_is_described_anew_keeps_their_state() {
     let world = world();
     let id: UserId = "ada@lab.example".parse().unwrap();
-    let attributes = UserAttributes { email: "ada@lab.example".to_owned(), ..UserAttributes::default() };
+    let attributes = UserDetails { email: "ada@lab.example".to_owned(), ..UserDetails::default() };
     world.gateway.put_user(&world.authed(), &id, &attributes).unwrap();
     world.gateway.user_event(&world.authed(), &id, UserEvent::Disable, "").unwrap();
-    let changed = UserAttributes { display_name: "Ada".to_owned(), ..attributes };
+    let changed = UserDetails { display_name: "Ada".to_owned(), ..attributes };
     let user = world.gateway.put_user(&world.authed(), &id, &changed).unwrap();
     assert_eq!((user.state, user.details.display_name.as_str()), (UserState::Disabled, "Ada"));
     world.gateway.user_event(&world.authed(), &id, UserEvent::Delete, "").unwrap();

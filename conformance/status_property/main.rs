@@ -15,8 +15,12 @@ use std::{
 };
 
 use certgate::{
-    domain::{crl::CrlPolicy, device::DeviceEvent, user::UserEvent},
-    service::{GatewaySettings, certificate::RevokeRequest, ticket::NewTicket, user::UserAttributes},
+    domain::{
+        crl::CrlPolicy,
+        device::DeviceEvent,
+        user::{UserDetails, UserEvent},
+    },
+    service::{GatewaySettings, certificate::RevokeRequest, ticket::NewTicket},
     types::{CertificateId, IssuerId, RevocationReason, Secret, SerialNumber},
     wire::{
         scep::{MessageType, PkiStatus},
@@ -152,7 +156,7 @@ impl History {
         for user in 0..USERS {
             let id = user_id(user).parse().unwrap();
             let email = format!("{id}@lab.example");
-            let attributes = UserAttributes { email, ..UserAttributes::default() };
+            let attributes = UserDetails { email, ..UserDetails::default() };
             world.gateway.put_user(&world.authed(), &id, &attributes).unwrap();
         }
         let issuers = ISSUERS.map(|id| (id.parse().unwrap(), world.issuer(id)));

@@ -3,7 +3,6 @@
 use certgate::{
     domain::{
         device::{Device, IdentityKind},
-        user::User,
     },
     ports::store::{Page, Store},
     types::DeviceId,
@@ -72,7 +71,8 @@ pub(crate) fn a_user_needs_the_next_version(store: &dyn Store) {
     conflicts(store, |tx| tx.put_user(&user("ada", 2)));
     write(store, |tx| tx.put_user(&user("ada", 1)));
     conflicts(store, |tx| tx.put_user(&user("ada", 1)));
-    let changed = User { display_name: "Countess".to_owned(), ..user("ada", 2) };
+    let mut changed = user("ada", 2);
+    changed.details.display_name = "Countess".to_owned();
     write(store, |tx| tx.put_user(&changed));
     assert_eq!(read(store, |view| view.user(&changed.id)), Some(changed));
 }

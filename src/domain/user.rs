@@ -22,11 +22,25 @@ pub enum UserState {
     Deleted,
 }
 
-/// A user as the directory or the operator described them. Empty text = not known.
+/// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Name in certgate.
     pub id: UserId,
+    /// What is known of them.
+    pub details: UserDetails,
+    /// Where they stand.
+    pub state: UserState,
+    /// When they were recorded.
+    pub created_at: Timestamp,
+    /// Grows with each change.
+    pub version: u64,
+}
+
+/// What is known of a user, as the directory or the operator described them. Empty text = not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UserDetails {
     /// userPrincipalName.
     pub upn: String,
     /// E-mail address.
@@ -43,37 +57,7 @@ pub struct User {
     pub sid: Option<String>,
     /// Locale.
     pub locale: String,
-    /// Further attributes: `USER_CUSTOM1` is `custom1`.
-    pub attributes: BTreeMap<String, String>,
-    /// Where they stand.
-    pub state: UserState,
-    /// When they were recorded.
-    pub created_at: Timestamp,
-    /// Grows with each change.
-    pub version: u64,
-}
-
-/// What is known of a user when they are recorded. Empty text = not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct UserDetails {
-    /// userPrincipalName.
-    pub upn: String,
-    /// E-mail address.
-    pub email: String,
-    /// Given name.
-    pub first_name: String,
-    /// Family name.
-    pub last_name: String,
-    /// Display name.
-    pub display_name: String,
-    /// Distinguished name in the directory (RFC 4514).
-    pub dn: String,
-    /// Security identifier.
-    pub sid: Option<String>,
-    /// Locale.
-    pub locale: String,
-    /// Further attributes.
+    /// Further attributes for templates: `USER_CUSTOM1` is `custom1`.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -114,21 +98,7 @@ impl User {
     /// A newly recorded user: enabled, version 1. White space around values is dropped; values must be
     /// printable and at most 128 characters long (the distinguished name: 1024).
     pub fn new(id: UserId, details: UserDetails, now: Timestamp) -> Result<Self, InvalidRecord> {
-        Ok(Self {
-            id,
-            upn: checked_text("upn", &details.upn)?,
-            email: checked_text("email", &details.email)?,
-            first_name: checked_text("first-name", &details.first_name)?,
-            last_name: checked_text("last-name", &details.last_name)?,
-            display_name: checked_text("display-name", &details.display_name)?,
-            dn: checked_dn(&details.dn)?,
-            sid: details.sid.as_deref().map(checked_sid).transpose()?,
-            locale: checked_text("locale", &details.locale)?,
-            attributes: checked_attributes(details.attributes)?,
-            state: UserState::Enabled,
-            created_at: now,
-            version: 1,
-        })
+        Ok(Self { id, details: details.checked()?, state: UserState::Enabled, created_at: now, version: 1 })
     }
 
     /// Decides what `event` does. `actor` and `note` are written into the cause.
@@ -175,6 +145,22 @@ impl User {
             UserState::Disabled => Err("the user is disabled"),
             UserState::Deleted => Err("the user is deleted"),
         }
+    }
+}
+
+impl UserDetails {
+    fn checked(self) -> Result<Self, InvalidRecord> {
+        Ok(Self {
+            upn: checked_text("upn", &self.upn)?,
+            email: checked_text("email", &self.email)?,
+            first_name: checked_text("first_name", &self.first_name)?,
+            last_name: checked_text("last_name", &self.last_name)?,
+            display_name: checked_text("display_name", &self.display_name)?,
+            dn: checked_dn(&self.dn)?,
+            sid: self.sid.as_deref().map(checked_sid).transpose()?,
+            locale: checked_text("locale", &self.locale)?,
+            attributes: checked_attributes(self.attributes)?,
+        })
     }
 }
 

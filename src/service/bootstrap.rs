@@ -5,18 +5,17 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-
 use super::{
     Ports, ServiceError, SystemSettings,
     audit::Act,
     issue,
     profile::{self, ConfiguredProfile},
     system::{Above, OwnCertificate, purposes},
+    token::{self, NewToken},
 };
 use crate::{
     domain::{
-        access::{Actor, ApiToken, Role},
+        access::{Actor, Role},
         certificate::{CertificateRecord, Purpose},
         crl::CrlPolicy,
         issuer::{Issuer, IssuerKind},
@@ -24,10 +23,10 @@ use crate::{
         profile::Profile,
         queue::JobKind,
     },
-    ports::{MacPurpose, Signer, Tx},
+    ports::{Signer, Tx},
     types::{
         CertificateId, DigestAlgorithm, Fingerprint, IssuerId, KeyAlgorithm, RequestId, Secret, SerialNumber,
-        Timestamp, TokenId, Validity,
+        Timestamp, Validity,
     },
     wire::x509::{CaConstraint, Certificate, CertificateSpec, KeyUsage, Name, PublicKey},
 };
@@ -100,7 +99,8 @@ pub fn initialise(ports: &Ports, plan: &Plan) -> Result<Made, ServiceError> {
     }
     let message = own.iter().find(|(purpose, _)| *purpose == Purpose::ScepMessage);
     let message = message.map(|(_, made)| made.certificate.fingerprint());
-    let (token, owner_token) = owner_token(ports);
+    let owner = NewToken { name: "owner".to_owned(), role: Role::Owner, lifetime_seconds: None };
+    let (token, owner_token) = token::mint(ports, &owner, ports.clock.now())?;
     let act = Act {
         actor: Actor::System,
         request: RequestId::from_random(ports.random.bytes()),
@@ -138,22 +138,6 @@ fn check_empty(ports: &Ports) -> Result<(), ServiceError> {
 
 fn already_initialised() -> ServiceError {
     ServiceError::Conflict("this store is initialised already".to_owned())
-}
-
-/// `cg_` makes a leaked token recognisable to secret scanners.
-fn owner_token(ports: &Ports) -> (ApiToken, Secret) {
-    let random: [u8; 32] = ports.random.bytes();
-    let secret = Secret::from(format!("cg_{}", URL_SAFE_NO_PAD.encode(random)).as_str());
-    let token = ApiToken {
-        id: TokenId::from_random(ports.random.bytes()),
-        name: "owner".to_owned(),
-        secret_mac: ports.keyring.mac(MacPurpose::ApiToken, secret.expose()),
-        role: Role::Owner,
-        created_at: ports.clock.now(),
-        expires_at: None,
-        revoked_at: None,
-    };
-    (token, secret)
 }
 
 /// The plan as checked.

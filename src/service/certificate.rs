@@ -261,7 +261,7 @@ pub(crate) fn change_certificate(
 }
 
 impl ChangedCertificate {
-    pub(crate) fn id(&self) -> CertificateId {
+    fn id(&self) -> CertificateId {
         CertificateId { issuer: self.issuer.clone(), serial: self.serial.clone() }
     }
 }
@@ -285,8 +285,7 @@ impl Gateway {
                 }
                 CertificateFilter::User(id) => records_of(view, &BoundObject::User { id: id.clone() })?,
             };
-            let views = records.into_iter().map(|record| CertificateView::read(view, record, now));
-            let views = views.collect::<Result<Vec<_>, _>>()?;
+            let views = views_of(view, records, now)?;
             Ok(match filter {
                 CertificateFilter::All => {
                     Listing::page(views, page.limit, |cert| format!("{}/{}", cert.issuer, cert.serial))
@@ -393,6 +392,12 @@ impl Gateway {
         self.read_certificate(id)
     }
 
+    /// After the commit of what happened to a device or user: see [`Gateway::status_moved`].
+    pub(super) fn certificates_moved(&self, changed: &[ChangedCertificate]) -> Result<(), ServiceError> {
+        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::id).collect();
+        self.status_moved(&moved)
+    }
+
     fn put_manual_cause(
         &self,
         id: &CertificateId,
@@ -434,6 +439,23 @@ pub(crate) fn records_of(
         records.extend(view.certificate(&id)?);
     }
     Ok(records)
+}
+
+/// The certificates bound to `object`, as operators see them.
+pub(super) fn views_bound_to(
+    view: &dyn View,
+    object: &BoundObject,
+    now: Timestamp,
+) -> Result<Vec<CertificateView>, ServiceError> {
+    views_of(view, records_of(view, object)?, now)
+}
+
+fn views_of(
+    view: &dyn View,
+    records: Vec<CertificateRecord>,
+    now: Timestamp,
+) -> Result<Vec<CertificateView>, ServiceError> {
+    records.into_iter().map(|record| CertificateView::read(view, record, now)).collect()
 }
 
 fn known_causes(view: &dyn View, id: &CertificateId) -> Result<Vec<Cause>, ServiceError> {

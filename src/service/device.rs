@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
-    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of},
+    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of, views_bound_to},
 };
 use crate::{
     domain::{
@@ -20,7 +20,7 @@ use crate::{
         },
     },
     ports::{Tx, View, store::Page},
-    types::{CertificateId, DeviceId, Timestamp, UserId},
+    types::{DeviceId, Timestamp, UserId},
 };
 
 /// A device to be registered.
@@ -177,8 +177,7 @@ impl Gateway {
         }
         let act = Act::of(authed, self.now());
         let changed = self.ports.store.write(|tx| apply_event(tx, id, event, note, &act))?;
-        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::id).collect();
-        self.status_moved(&moved)?;
+        self.certificates_moved(&changed)?;
         Ok(DeviceOutcome { device: self.read_device(id)?, certificates: changed })
     }
 
@@ -187,11 +186,8 @@ impl Gateway {
         self.ports.store.read(|view| {
             let device = view.device(id)?.ok_or_else(|| ServiceError::not_found("device", id))?;
             let object = BoundObject::Device { id: id.clone(), generation: device.generation };
-            let certificates = records_of(view, &object)?.into_iter();
-            let certificates = certificates
-                .map(|record| CertificateView::read(view, record, now))
-                .collect::<Result<Vec<_>, ServiceError>>()?;
-            Ok(DeviceView { certificates, ..device.into() })
+            let certificates = views_bound_to(view, &object, now)?;
+            Ok::<_, ServiceError>(DeviceView { certificates, ..device.into() })
         })
     }
 }

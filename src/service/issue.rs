@@ -162,13 +162,12 @@ impl Issuance<'_> {
         match self.origin {
             RequestOrigin::Message { repeats_since, .. } => {
                 let earlier = view.enrolment_by_request(&self.enrolment.request_key)?;
-                match earlier
-                    .filter(|earlier| earlier.received_at >= repeats_since)
-                    .map(|earlier| earlier.state)
-                {
-                    Some(EnrolmentState::Issued { certificate }) => Ok(view
-                        .certificate(&certificate)?
-                        .filter(|record| is_good(view, record, self.act.at).unwrap_or(false))),
+                let recent = earlier.filter(|earlier| earlier.received_at >= repeats_since);
+                let Some(EnrolmentState::Issued { certificate }) = recent.map(|earlier| earlier.state) else {
+                    return Ok(None);
+                };
+                match view.certificate(&certificate)? {
+                    Some(record) if is_good(view, &record, self.act.at)? => Ok(Some(record)),
                     _ => Ok(None),
                 }
             }

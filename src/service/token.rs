@@ -74,7 +74,11 @@ impl From<ApiToken> for TokenView {
 }
 
 /// Makes a token: the record to be stored, and its secret.
-fn mint(ports: &Ports, new: &NewToken, now: Timestamp) -> Result<(ApiToken, Secret), ServiceError> {
+pub(super) fn mint(
+    ports: &Ports,
+    new: &NewToken,
+    now: Timestamp,
+) -> Result<(ApiToken, Secret), ServiceError> {
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err(ServiceError::invalid("name", "must be 1 to 100 printable characters"));

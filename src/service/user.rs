@@ -1,13 +1,11 @@
 //! Users: recorded, shown, disabled, enabled, deleted, with the effect on their certificates in one transaction.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
-    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of},
+    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of, views_bound_to},
 };
 use crate::{
     domain::{
@@ -16,32 +14,8 @@ use crate::{
         user::{User, UserDetails, UserEvent, UserEventRefused, UserState},
     },
     ports::{Tx, store::Page},
-    types::{CertificateId, DeviceId, Timestamp, UserId},
+    types::{DeviceId, Timestamp, UserId},
 };
-
-/// What is known of a user. Empty text = not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct UserAttributes {
-    /// userPrincipalName.
-    pub upn: String,
-    /// E-mail address.
-    pub email: String,
-    /// Given name.
-    pub first_name: String,
-    /// Family name.
-    pub last_name: String,
-    /// Display name.
-    pub display_name: String,
-    /// Distinguished name in the directory (RFC 4514).
-    pub dn: String,
-    /// Security identifier.
-    pub sid: Option<String>,
-    /// Locale.
-    pub locale: String,
-    /// Further attributes for templates.
-    pub attributes: BTreeMap<String, String>,
-}
 
 /// A user as operators see them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +30,7 @@ pub struct UserView {
     pub version: u64,
     /// What is known of them.
     #[serde(flatten)]
-    pub details: UserAttributes,
+    pub details: UserDetails,
     /// Their devices; empty in listings.
     pub devices: Vec<DeviceId>,
     /// The certificates bound to them; empty in listings.
@@ -72,22 +46,6 @@ pub struct UserOutcome {
     pub certificates: Vec<ChangedCertificate>,
 }
 
-impl From<UserAttributes> for UserDetails {
-    fn from(it: UserAttributes) -> Self {
-        Self {
-            upn: it.upn,
-            email: it.email,
-            first_name: it.first_name,
-            last_name: it.last_name,
-            display_name: it.display_name,
-            dn: it.dn,
-            sid: it.sid,
-            locale: it.locale,
-            attributes: it.attributes,
-        }
-    }
-}
-
 impl From<User> for UserView {
     fn from(user: User) -> Self {
         Self {
@@ -95,17 +53,7 @@ impl From<User> for UserView {
             state: user.state,
             created_at: user.created_at,
             version: user.version,
-            details: UserAttributes {
-                upn: user.upn,
-                email: user.email,
-                first_name: user.first_name,
-                last_name: user.last_name,
-                display_name: user.display_name,
-                dn: user.dn,
-                sid: user.sid,
-                locale: user.locale,
-                attributes: user.attributes,
-            },
+            details: user.details,
             devices: Vec::new(),
             certificates: Vec::new(),
         }
@@ -124,17 +72,17 @@ impl Gateway {
         &self,
         authed: &Authed<Operate>,
         id: &UserId,
-        attributes: &UserAttributes,
+        details: &UserDetails,
     ) -> Result<UserView, ServiceError> {
         let act = Act::of(authed, self.now());
-        let fresh = User::new(id.clone(), attributes.clone().into(), act.at)?;
+        let fresh = User::new(id.clone(), details.clone(), act.at)?;
         self.ports.store.write(|tx| {
             let (user, action) = match tx.user(id)? {
                 None => (fresh.clone(), "user.recorded"),
                 Some(known) => (described_anew(&fresh, &known), "user.changed"),
             };
             tx.put_user(&user)?;
-            tx.append_audit(&act.fact(action, id, &[("name", user.display_name.clone())]))?;
+            tx.append_audit(&act.fact(action, id, &[("name", user.details.display_name.clone())]))?;
             Ok::<_, ServiceError>(())
         })?;
         self.read_user(id)
@@ -166,8 +114,7 @@ impl Gateway {
     ) -> Result<UserOutcome, ServiceError> {
         let act = Act::of(authed, self.now());
         let changed = self.ports.store.write(|tx| apply_event(tx, id, event, note, &act))?;
-        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::id).collect();
-        self.status_moved(&moved)?;
+        self.certificates_moved(&changed)?;
         Ok(UserOutcome { user: self.read_user(id)?, certificates: changed })
     }
 
@@ -175,12 +122,9 @@ impl Gateway {
         let now = self.now();
         self.ports.store.read(|view| {
             let user = view.user(id)?.ok_or_else(|| ServiceError::not_found("user", id))?;
-            let certificates = records_of(view, &BoundObject::User { id: id.clone() })?.into_iter();
-            let certificates = certificates
-                .map(|record| CertificateView::read(view, record, now))
-                .collect::<Result<Vec<_>, ServiceError>>()?;
+            let certificates = views_bound_to(view, &BoundObject::User { id: id.clone() }, now)?;
             let devices = view.devices_of_user(id)?;
-            Ok(UserView { devices, certificates, ..user.into() })
+            Ok::<_, ServiceError>(UserView { devices, certificates, ..user.into() })
         })
     }
 }

@@ -356,7 +356,7 @@ fn standing(request: &EnrolRequest<'_>) -> String {
 pub(super) fn recorded_sid<'a>(request: &EnrolRequest<'a>) -> Option<&'a str> {
     match request.profile.spec().scope {
         Scope::Device => request.device.and_then(|device| device.sid.as_deref()),
-        Scope::User => request.user.and_then(|user| user.sid.as_deref()),
+        Scope::User => request.user.and_then(|user| user.details.sid.as_deref()),
     }
 }
 

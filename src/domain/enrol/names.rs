@@ -150,7 +150,7 @@ fn allowed_sids<'a>(request: &EnrolRequest<'a>) -> Vec<&'a str> {
         return recorded_sid(request).into_iter().collect();
     }
     let device = request.device.and_then(|device| device.sid.as_deref());
-    let user = request.user.and_then(|user| user.sid.as_deref());
+    let user = request.user.and_then(|user| user.details.sid.as_deref());
     device.into_iter().chain(user).collect()
 }
 

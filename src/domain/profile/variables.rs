@@ -146,22 +146,22 @@ fn identity_variables(kind: IdentityKind) -> &'static [&'static str] {
 
 fn put_user(all: &mut Variables, user: &User) {
     put(all, "USERID", user.id.as_str());
-    put(all, "EMAIL", &user.email);
-    if let Some((local, domain)) = user.email.split_once('@') {
+    put(all, "EMAIL", &user.details.email);
+    if let Some((local, domain)) = user.details.email.split_once('@') {
         put(all, "EMAIL_LOCAL", local);
         put(all, "EMAIL_DOMAIN", domain);
     }
-    put(all, "FIRST_NAME", &user.first_name);
-    put(all, "LAST_NAME", &user.last_name);
-    put(all, "DISPLAY_NAME", &user.display_name);
-    put(all, "USER_DN", &user.dn);
-    put(all, "USER_SID", user.sid.as_deref().unwrap_or_default());
-    put(all, "USER_UPN", &user.upn);
-    put(all, "USER_LOCALE", &user.locale);
-    for (name, value) in &user.attributes {
+    put(all, "FIRST_NAME", &user.details.first_name);
+    put(all, "LAST_NAME", &user.details.last_name);
+    put(all, "DISPLAY_NAME", &user.details.display_name);
+    put(all, "USER_DN", &user.details.dn);
+    put(all, "USER_SID", user.details.sid.as_deref().unwrap_or_default());
+    put(all, "USER_UPN", &user.details.upn);
+    put(all, "USER_LOCALE", &user.details.locale);
+    for (name, value) in &user.details.attributes {
         put(all, &format!("{USER_ATTRIBUTE}{}", name.to_ascii_uppercase()), value);
     }
-    if let Some(account) = user.attributes.get("sam-account-name") {
+    if let Some(account) = user.details.attributes.get("sam-account-name") {
         put(all, "SAM_ACCOUNT_NAME", account);
     }
 }

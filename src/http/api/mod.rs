@@ -24,7 +24,7 @@
 //! | `GET /devices/{device}` | R | | `DeviceView` with its certificates |
 //! | `POST /devices/{device}/events` | O | `{event, note?}`; events: `retire unretire wipe cancel-wipe force lost found compromised cleared reprovision` | [`DeviceOutcome`](crate::service::device::DeviceOutcome) |
 //! | `GET /users?limit&after` | R | | listing of [`UserView`](crate::service::user::UserView) |
-//! | `PUT /users/{user}` | O | [`UserAttributes`](crate::service::user::UserAttributes) | `UserView` |
+//! | `PUT /users/{user}` | O | [`UserDetails`](crate::domain::user::UserDetails) | `UserView` |
 //! | `GET /users/{user}` | R | | `UserView` with devices and certificates |
 //! | `POST /users/{user}/enable`, `/disable` | O | `{note?}` or nothing | [`UserOutcome`](crate::service::user::UserOutcome) |
 //! | `DELETE /users/{user}` | O | | `UserOutcome` |

@@ -9,11 +9,11 @@ use super::{
 use crate::{
     domain::{
         access::{Operate, Read},
-        user::UserEvent,
+        user::{UserDetails, UserEvent},
     },
     service::{
         Listing,
-        user::{UserAttributes, UserOutcome, UserView},
+        user::{UserOutcome, UserView},
     },
     types::UserId,
 };
@@ -34,8 +34,8 @@ pub(in super::super) async fn put(
     bytes: Bytes,
 ) -> Answer<UserView> {
     let id: UserId = named("user", &id)?;
-    let attributes: UserAttributes = body(&bytes)?;
-    session.run::<Operate, _>(move |gateway, authed| gateway.put_user(authed, &id, &attributes)).await
+    let details: UserDetails = body(&bytes)?;
+    session.run::<Operate, _>(move |gateway, authed| gateway.put_user(authed, &id, &details)).await
 }
 
 pub(in super::super) async fn enable(
