@@ -1,6 +1,6 @@
 //! What certgate makes for itself: the CAs, its own certificates, their renewal with overlap (RFC 8894 §2.1.2).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use certgate::{
     domain::certificate::Purpose,
@@ -155,6 +155,37 @@ fn ocsp_signers_are_renewed_and_the_expired_removed() {
         assert!(only.validity().contains(world.now()));
     }
     assert!(world.message_certificate("device").validity().contains(world.now()));
+}
+
+#[test]
+fn nothing_is_renewed_that_would_not_outlive_what_there_is() {
+    let world = World::new(&[("device", DEVICE)]);
+    let made = || {
+        let of = |purpose| system_certificates(&world, purpose, "issuing").remove(0).fingerprint();
+        [Purpose::ScepMessage, Purpose::OcspSigner, Purpose::ServerTls].map(of)
+    };
+    let end = world.issuer("issuing").validity().not_after;
+    world.clock.advance(end.since(world.now()) - Duration::from_secs(600));
+    world.gateway.run_due().unwrap();
+    let last = made();
+    for wait in [60, 120, 1200] {
+        world.clock.advance(Duration::from_secs(wait));
+        world.gateway.run_due().unwrap();
+        assert_eq!(made(), last, "at {} of an issuer that ends at {end}", world.now());
+    }
+}
+
+#[test]
+fn an_issuer_that_expired_keeps_nobody_busy() {
+    let world = World::new(&[("device", DEVICE)]);
+    world.gateway.run_due().unwrap();
+    let end = world.issuer("issuing").validity().not_after;
+    world.clock.advance(end.since(world.now()) + Duration::from_secs(1800));
+    let before = system_certificates(&world, Purpose::ScepMessage, "issuing").len();
+    // The root is renewed what it needs; then there is nothing left to do.
+    world.gateway.run_due().unwrap();
+    assert_eq!(world.gateway.run_due().unwrap(), Duration::from_secs(60));
+    assert_eq!(system_certificates(&world, Purpose::ScepMessage, "issuing").len(), before);
 }
 
 #[test]

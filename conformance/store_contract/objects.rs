@@ -1,9 +1,7 @@
 //! Devices and users.
 
 use certgate::{
-    domain::{
-        device::{Device, IdentityKind},
-    },
+    domain::device::{Device, IdentityKind},
     ports::store::{Page, Store},
     types::DeviceId,
 };

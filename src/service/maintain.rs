@@ -160,8 +160,10 @@ impl Gateway {
     }
 
     fn until_next_due(&self) -> Result<Duration, ServiceError> {
+        let now = self.now();
         let authorities = self.authorities();
-        let scheduled = authorities.issuers().filter_map(|authority| {
+        let living = authorities.issuers().filter(|it| it.certificate.validity().contains(now));
+        let scheduled = living.filter_map(|authority| {
             let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
             let late = self.status.unpublished_since(id).map(|at| policy.after_revocation(at));
             let next = self.crl(id).map(|crl| policy.next_scheduled(&crl.head(id)));
@@ -169,7 +171,7 @@ impl Gateway {
         });
         let renewal = self.next_system_renewal()?;
         let due = scheduled.chain(self.next_job_at()?).chain([renewal]).min();
-        let wait = due.map_or(LONGEST_WAIT, |at| at.since(self.now()));
+        let wait = due.map_or(LONGEST_WAIT, |at| at.since(now));
         Ok(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
     }
 

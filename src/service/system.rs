@@ -89,9 +89,10 @@ impl OwnCertificate {
     ) -> Result<Self, ServiceError> {
         let now = ports.clock.now();
         let recipe = Recipe::of(purpose, above.signer.algorithm(), settings, server_names)?;
+        let validity = recipe.validity(above, now)?;
         let key = ports.keyring.generate(recipe.key, recipe.key_purpose, now)?;
         let serial = SerialNumber::from_random(ports.random.bytes());
-        let spec = recipe.specification(above, serial, PublicKey::from_spki(&key.public_key)?, now)?;
+        let spec = recipe.specification(above, serial, PublicKey::from_spki(&key.public_key)?, validity)?;
         let certificate = issue::sign(&spec, above.signer, above.issuer.digest)?;
         let id = CertificateId { issuer: above.issuer.id.clone(), serial: certificate.serial().clone() };
         let record = issue::own_record(id, &certificate, purpose, now);
@@ -182,20 +183,24 @@ impl Recipe {
         })
     }
 
+    fn validity(&self, above: Above<'_>, now: Timestamp) -> Result<Validity, ServiceError> {
+        let wanted = Validity { not_before: now.minus(BACKDATE), not_after: now.plus(self.lifetime) };
+        let issuers = above.certificate.validity();
+        wanted.within(&issuers).filter(|_| issuers.contains(now)).ok_or_else(|| {
+            ServiceError::Refused(format!(
+                "the issuer {} is not valid now: it can sign nothing",
+                above.issuer.id
+            ))
+        })
+    }
+
     fn specification(
         &self,
         above: Above<'_>,
         serial: SerialNumber,
         public_key: PublicKey,
-        now: Timestamp,
+        validity: Validity,
     ) -> Result<CertificateSpec, ServiceError> {
-        let wanted = Validity { not_before: now.minus(BACKDATE), not_after: now.plus(self.lifetime) };
-        let validity = wanted.within(&above.certificate.validity()).ok_or_else(|| {
-            ServiceError::Refused(format!(
-                "the issuer {} is not valid now: it can sign nothing",
-                above.issuer.id
-            ))
-        })?;
         let urls = |urls: &[String]| if self.no_check { Vec::new() } else { urls.to_vec() };
         let issuer = above.certificate.subject().clone();
         let subject = common_name(above.certificate, self.label)?;
@@ -219,11 +224,6 @@ fn server_alt_names(names: &[String]) -> Vec<GeneralName> {
         Err(_) => GeneralName::Dns(name.clone()),
     };
     names.iter().map(general_name).collect()
-}
-
-/// From when on a certificate is to be renewed: a third of its life is left.
-fn renewal_due(validity: &Validity) -> Timestamp {
-    validity.not_after.minus(validity.not_after.since(validity.not_before) / 3)
 }
 
 impl Gateway {
@@ -252,15 +252,13 @@ impl Gateway {
         failed.map_or(Ok(changed), Err)
     }
 
-    /// When the next renewal is due; at once where a certificate is missing.
+    /// When the next renewal is due; at once where a certificate is missing, never for an issuer that expired.
     pub(crate) fn next_system_renewal(&self) -> Result<Timestamp, ServiceError> {
         let mut due = Timestamp::MAX;
         for authority in self.authorities().issuers() {
             for purpose in purposes(authority.issuer.kind) {
-                due = due.min(match self.newest(authority, *purpose)? {
-                    Some((_, certificate)) => self.due(*purpose, &certificate),
-                    None => Timestamp::EPOCH,
-                });
+                let newest = self.newest(authority, *purpose)?;
+                due = due.min(self.due(authority, *purpose, newest.as_ref().map(|(_, it)| it)));
             }
         }
         Ok(due)
@@ -286,7 +284,7 @@ impl Gateway {
     ) -> Result<bool, ServiceError> {
         let now = self.now();
         let before = self.newest(authority, purpose)?;
-        if before.as_ref().is_some_and(|(_, certificate)| now < self.due(purpose, certificate)) {
+        if now < self.due(authority, purpose, before.as_ref().map(|(_, certificate)| certificate)) {
             return Ok(false);
         }
         let before = before.map(|(system, _)| system);
@@ -352,12 +350,20 @@ impl Gateway {
         })
     }
 
-    fn due(&self, purpose: Purpose, certificate: &Certificate) -> Timestamp {
+    /// When the newest certificate of a purpose is to be renewed: when a third of its life is left, but never one that lives
+    /// as long as its issuer, which nothing can outlive.
+    fn due(&self, authority: &Authority, purpose: Purpose, newest: Option<&Certificate>) -> Timestamp {
+        let end = authority.certificate.validity().not_after;
+        if end < self.now() {
+            return Timestamp::MAX;
+        }
+        let Some(certificate) = newest else { return Timestamp::EPOCH };
         let names = server_alt_names(&self.settings.server_names);
         if purpose == Purpose::ServerTls && certificate.subject_alt_names() != names {
             return Timestamp::EPOCH;
         }
-        renewal_due(&certificate.validity())
+        let Validity { not_before, not_after } = certificate.validity();
+        if not_after >= end { Timestamp::MAX } else { not_after.minus(not_after.since(not_before) / 3) }
     }
 }
 
