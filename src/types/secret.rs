@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use aws_lc_rs::constant_time;
 use zeroize::Zeroizing;
 
-/// A secret: wiped when dropped, and silent in every log. It has no `Display`, no `Serialize`, and its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret: wiped when dropped, and silent in every log. It has no `Display`, no `Serialize`, its `Debug` hides it, and how
+/// long a comparison takes tells nothing but the lengths.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -26,6 +28,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Secret {}
+
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self::new(text.as_bytes().to_vec())
@@ -39,5 +49,13 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::from("hunter2")), "Secret(..)");
+    }
+
+    #[test]
+    fn equal_means_every_byte() {
+        assert_eq!(Secret::from("hunter2"), Secret::from("hunter2"));
+        for other in ["hunter3", "hunter", "hunter22", ""] {
+            assert_ne!(Secret::from("hunter2"), Secret::from(other));
+        }
     }
 }
