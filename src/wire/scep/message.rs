@@ -19,6 +19,10 @@ use crate::{
 /// Longest nonce that is read, in bytes. RFC 8894 §3.2.1.5 asks for 16; clients send 8 to 32, or none.
 pub const MAX_NONCE: usize = 64;
 
+/// So many certificates of a message are looked at. Real ones carry the signer's, some with its chain; every further one
+/// would be compared with the signer's name before anything is proven.
+const MAX_CERTIFICATES: usize = 16;
+
 /// Not CMS, or without a readable transactionID: there is nobody to answer; HTTP 400. The text is for logs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a pkiMessage: {0}")]
@@ -71,8 +75,8 @@ impl PkiMessage {
             return Err(NotPkiMessage(format!("{} signers", data.signers.len())));
         };
         // A certificate that cannot be read cannot be the signer's; the message is answered with badMessageCheck.
-        let certificates: Vec<_> =
-            data.certificates.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+        let readable = data.certificates.iter().filter_map(|der| Certificate::from_der(der).ok());
+        let certificates: Vec<_> = readable.take(MAX_CERTIFICATES).collect();
         let signature =
             Signature::of(&data, signer).ok_or_else(|| NotPkiMessage("no signed attributes".to_owned()))?;
         let attributes = signature.attributes();

@@ -96,10 +96,16 @@ impl fmt::Display for GeneralName {
     }
 }
 
+/// Most names in one list: names are compared each with each.
+const MAX_NAMES: usize = 1024;
+
 /// The content of GeneralNames.
 pub(in crate::wire) fn read_all(mut names: Reader<'_>) -> Result<Vec<GeneralName>, BerError> {
     let mut all = Vec::new();
     while !names.is_empty() {
+        if all.len() == MAX_NAMES {
+            return Err("too many names".into());
+        }
         all.push(GeneralName::read(&names.any()?));
     }
     Ok(all)
@@ -184,6 +190,13 @@ mod tests {
             assert!(GeneralName::Email(bad.into()).to_der().is_err(), "{bad:?}");
             assert!(GeneralName::Uri(bad.into()).to_der().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn rejects_more_names_than_anybody_has() {
+        let name = GeneralName::Dns("a".into()).to_der().unwrap();
+        assert_eq!(read_all(Reader::new(&name.repeat(MAX_NAMES))).unwrap().len(), MAX_NAMES);
+        assert!(read_all(Reader::new(&name.repeat(MAX_NAMES + 1))).is_err());
     }
 
     #[test]

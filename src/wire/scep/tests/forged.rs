@@ -6,9 +6,13 @@ use const_oid::{
 };
 
 use super::*;
-use crate::wire::{
-    cms::signed::{encap_content_info, in_content_info, issuer_and_serial_number},
-    der::{BerError, MAX_INPUT},
+use crate::{
+    types::KeyAlgorithm,
+    wire::{
+        cms::signed::{encap_content_info, in_content_info, issuer_and_serial_number},
+        der::{BerError, MAX_INPUT},
+        x509::testing::Authority,
+    },
 };
 
 const MD5: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.2.5");
@@ -300,6 +304,17 @@ fn another_certificate_than_the_signers_is_bad_message_check() {
     assert!(is_bad_message_check(&alone.verify()));
     let both = Forge { certificates: vec![other, message_ca().as_der().to_vec()], ..Forge::new() };
     assert_eq!(both.verify().unwrap().signer(), &message_ca());
+}
+
+#[test]
+fn a_signers_certificate_behind_a_crowd_of_others_is_not_found() {
+    let other = Authority::new(KeyAlgorithm::P256, "CN=other").certificate.as_der().to_vec();
+    for (others, found) in [(15, true), (16, false)] {
+        let mut forge = Forge { certificates: vec![other.clone(); others], ..Forge::new() };
+        forge.certificates.push(message_ca().as_der().to_vec());
+        let message = forge.read().unwrap();
+        assert_eq!(message.signer_certificate().is_some(), found, "behind {others}");
+    }
 }
 
 #[test]
