@@ -1,5 +1,7 @@
 //! The listeners as the network sees them: raw bytes to the real server, headers and bodies opened.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+
 mod process;
 
 use std::{
@@ -125,6 +127,8 @@ fn bad_scep_requests_get_the_answers_of_the_table() {
         answer.starts_with("HTTP/1.0 405") && answer.to_ascii_lowercase().contains("allow: get"),
         "{answer}"
     );
+    let answer = raw(device(), b"HEAD /scep/wifi?operation=PKIOperation&message=AAAA HTTP/1.0\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.0 405"), "nothing is issued to a HEAD: {answer}");
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub(super) async fn answer(
         Operation::GetCaCaps | Operation::GetCaCert if request.method() == Method::POST => {
             method_not_allowed("GET, HEAD")
         }
+        // RFC 9110 §9.2.1: HEAD is safe. It would issue a certificate and show it to nobody.
+        Operation::PkiOperation if request.method() == Method::HEAD => method_not_allowed("GET, POST"),
         Operation::GetCaCaps => capabilities(&edge.gateway, &named_or(edge, query, profile)),
         Operation::GetCaCert => ca_certificates(&edge.gateway, &named_or(edge, query, profile)),
         // RFC 8894 §4.7.1: only when the CA has a successor, which no issuer has.

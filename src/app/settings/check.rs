@@ -23,7 +23,7 @@ use crate::{
         crl::CrlPolicy,
         profile::{Approval, ChallengeMode, ProfileSpec},
     },
-    service::{GatewaySettings, OcspSettings, SystemSettings, profile::ConfiguredProfile},
+    service::{GatewaySettings, OcspSettings, SystemSettings, profile::ConfiguredProfile, scep::MAX_MESSAGE},
     types::{ProfileName, Secret},
 };
 
@@ -80,7 +80,7 @@ impl<'a> Checker<'a> {
             max_message_bytes: self.size(
                 "scep.max-message-bytes",
                 config.scep.max_message_bytes,
-                16_384..=16_777_216,
+                16_384..=MAX_MESSAGE as u64,
             ),
             limits: self.limits(&config.limits),
             log: self.log(&config.log),

@@ -76,6 +76,7 @@ fn every_mistake_is_named_by_its_key() {
             "scep.default-profile (line 2): there is no profile \"device\"",
         ),
         ("[scep]\nmax-message-bytes = 1000", "scep.max-message-bytes (line 2):"),
+        ("[scep]\nmax-message-bytes = 262145", "scep.max-message-bytes (line 2):"),
         ("[scep]\nmessage-key-days = 0", "scep.message-key-days (line 2):"),
         ("[scep]\nrepeat-window-hours = 0", "scep.repeat-window-hours (line 2):"),
         ("[ocsp]\ngood-validity-seconds = 700000", "ocsp.good-validity-seconds (line 2):"),
