@@ -6,6 +6,12 @@
 //! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
 //! drives the same load against another SCEP server (see `benches/micromdm`).
 
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints, and stops where it cannot go on"
+)]
+
 #[path = "../conformance/process/mod.rs"]
 mod process;
 
@@ -62,15 +68,25 @@ fn against(url: &str, challenge: &Secret) {
 
 fn certgate() {
     let limit = cryptographic_limit();
-    println!("limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)", cores());
+    println!(
+        "limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)",
+        cores()
+    );
 
     let mut server = Server::initialise(&["--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILE);
     server.write_secret("bench.challenge", "bench-challenge-0123456789");
     server.start();
     for connections in [1, 4, 32, 64] {
-        let report =
-            run(server.device_address(), "/scep/bench", &Secret::from("bench-challenge-0123456789"), connections);
-        println!("{connections:3} connections: {report}   {:3.0} % of the limit", report.rate() / limit * 100.0);
+        let report = run(
+            server.device_address(),
+            "/scep/bench",
+            &Secret::from("bench-challenge-0123456789"),
+            connections,
+        );
+        println!(
+            "{connections:3} connections: {report}   {:3.0} % of the limit",
+            report.rate() / limit * 100.0
+        );
     }
 }
 
@@ -89,8 +105,8 @@ fn cryptographic_limit() -> f64 {
     let message = [0x5a; 1200];
     let signature = signer.sign(ALGORITHM, &message).expect("signs");
     rate_on_all_cores(Duration::from_secs(4), || {
-        let encrypting =
-            Pkcs1PublicEncryptingKey::new(PublicEncryptingKey::from_der(&spki).expect("reads")).expect("encrypts");
+        let encrypting = Pkcs1PublicEncryptingKey::new(PublicEncryptingKey::from_der(&spki).expect("reads"))
+            .expect("encrypts");
         let verifying = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &public_key);
         let mut wrapped = vec![0; 256];
         encrypting.encrypt(&[7; 16], &mut wrapped).expect("encrypts");

@@ -7,7 +7,11 @@
 //!
 //! The load shares the cores with the server, so that the server's CPU time per request is printed too: it is the sharper ratio.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints, and stops where it cannot go on")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints, and stops where it cannot go on"
+)]
 #![allow(clippy::cast_precision_loss, reason = "rates are for people")]
 
 #[path = "../conformance/process/mod.rs"]
@@ -40,7 +44,9 @@ use certgate::{
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use load::{Report, closed_loop, cores, cpu_time, enrolment_requests, get, is_success, post, rate_on_all_cores};
+use load::{
+    Report, closed_loop, cores, cpu_time, enrolment_requests, get, is_success, post, rate_on_all_cores,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use process::{Server, http_get, http_post};
 
@@ -160,7 +166,7 @@ fn load_on(address: SocketAddr, process: u32, requests: &[Vec<u8>]) -> (Report, 
     let before = cpu_time(process);
     let report = closed_loop(address, CONNECTIONS, requests, has_status);
     assert_eq!(report.accepted, requests.len(), "{report}");
-    let used = cpu_time(process) - before;
+    let used = cpu_time(process).saturating_sub(before);
     (report, used / u32::try_from(requests.len()).expect("few enough"))
 }
 
@@ -197,7 +203,8 @@ fn with_nonce(server: &Server, subjects: &Subjects, http: f64) {
     });
     let limit = 1.0 / (1.0 / sign + 1.0 / http);
     let requests = subjects.with_nonces();
-    let rate = median((0..TURNS).map(|_| load_on(server.device_address(), server.process_id(), &requests).0.rate()));
+    let rate =
+        median((0..TURNS).map(|_| load_on(server.device_address(), server.process_id(), &requests).0.rate()));
     println!(
         "POST with nonce: {rate:7.0}/s, limit {limit:7.0}/s (RSA-2048 {sign:.0}/s, http {http:.0}/s): {:3.0} %",
         rate / limit * 100.0

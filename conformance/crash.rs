@@ -1,6 +1,15 @@
 //! Invariants 2 and 3 against the real server: it is killed with SIGKILL under an enrolment load, twenty times on the same data, and
 //! started again. Whatever a client or an operator was told before the kill still holds after it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a claim that does not hold panics"
+)]
+#![allow(clippy::print_stdout, reason = "the times are for the reader")]
+#![allow(clippy::disallowed_methods, reason = "a test of a real process measures real time")]
+
 mod common;
 mod process;
 
@@ -103,7 +112,10 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         answered += outcome.answered;
         lost += outcome.unanswered;
     }
-    println!("{answered} answered, {lost} not; slowest start {slowest:?}; {} certificates", crash.held.by_serial.len());
+    println!(
+        "{answered} answered, {lost} not; slowest start {slowest:?}; {} certificates",
+        crash.held.by_serial.len()
+    );
     assert!(answered > 0 && lost > 0, "the kills hit a load: {answered} answered, {lost} not");
     assert!(!crash.held.revoked.is_empty(), "something was revoked under load");
 }
@@ -189,7 +201,8 @@ impl Crash {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let kill_after = random_in(KILL_AFTER_MS);
         let to_wipe = self.to_wipe.take();
-        let to_revoke = self.held.by_serial.keys().find(|serial| !self.held.revoked.contains(*serial)).cloned();
+        let to_revoke =
+            self.held.by_serial.keys().find(|serial| !self.held.revoked.contains(*serial)).cloned();
         let server = &self.server;
         let address = server.device_address();
         let killer = server.killer();
@@ -201,7 +214,8 @@ impl Crash {
                         let Some(attempt) = attempts.get(index) else { break };
                         let path = format!("/scep/{}?operation=PKIOperation", attempt.profile);
                         let answer = http_post(address, &path, "application/x-pki-message", &attempt.message);
-                        answers.lock().unwrap()[index] = answer.filter(|it| it.status == 200).map(|it| it.body);
+                        answers.lock().unwrap()[index] =
+                            answer.filter(|it| it.status == 200).map(|it| it.body);
                     }
                 });
             }
@@ -225,13 +239,19 @@ impl Crash {
     /// Invariant 2: every certificate that left is recorded, byte for byte, and has a serial of its own.
     fn check_what_survived(&mut self, attempts: &[Attempt], answers: &[Option<Vec<u8>>]) {
         for (attempt, answer) in attempts.iter().zip(answers) {
-            let Some(certificate) = answer.as_ref().and_then(|body| self.open(attempt, body)) else { continue };
+            let Some(certificate) = answer.as_ref().and_then(|body| self.open(attempt, body)) else {
+                continue;
+            };
             self.hold(&certificate);
         }
         let recorded = self.recorded();
         for (serial, certificate) in &self.held.by_serial {
             let fingerprint = recorded.get(serial).map(|it| it.fingerprint.as_str());
-            assert_eq!(fingerprint, Some(certificate.fingerprint().to_string().as_str()), "{serial} is recorded");
+            assert_eq!(
+                fingerprint,
+                Some(certificate.fingerprint().to_string().as_str()),
+                "{serial} is recorded"
+            );
         }
         // The whole certificate of a few; the fingerprints above are of all.
         for serial in self.held.by_serial.keys().rev().take(2) {
@@ -283,11 +303,17 @@ impl Crash {
                     CertStatus::Revoked { at, reason } => Some((reason, at)),
                     CertStatus::Unknown => panic!("{serial} is recorded, and OCSP does not know it"),
                 };
-                assert_eq!(revoked, listed.get(&serial).copied(), "OCSP and CRL {:?} of {serial}", crl.number());
+                assert_eq!(
+                    revoked,
+                    listed.get(&serial).copied(),
+                    "OCSP and CRL {:?} of {serial}",
+                    crl.number()
+                );
             }
         }
         for serial in &self.held.revoked {
-            let permanent = listed.get(serial).is_some_and(|(reason, _)| *reason != RevocationReason::CertificateHold);
+            let permanent =
+                listed.get(serial).is_some_and(|(reason, _)| *reason != RevocationReason::CertificateHold);
             assert!(permanent, "the revocation of {serial} was acknowledged and is lost");
         }
     }
@@ -400,10 +426,10 @@ fn operate(
     to_revoke: Option<SerialNumber>,
 ) -> Vec<SerialNumber> {
     let mut acknowledged = Vec::new();
-    if let Some((device, serial)) = to_wipe {
-        if server.run(&["device", "wipe", "--yes", &device]).status.success() {
-            acknowledged.push(serial);
-        }
+    if let Some((device, serial)) = to_wipe
+        && server.run(&["device", "wipe", "--yes", &device]).status.success()
+    {
+        acknowledged.push(serial);
     }
     if let Some(serial) = to_revoke {
         let id = format!("issuing/{serial}");

@@ -2,6 +2,13 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its own part of this module")]
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+#![allow(clippy::expect_used, reason = "a bench stops where it cannot go on")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and percentiles are for people"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -17,7 +24,9 @@ use std::{
 use certgate::{
     adapters::keys::software::{SoftwareSigner, generate_pkcs8},
     ports::Signer,
-    types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SerialNumber, Timestamp, Validity},
+    types::{
+        ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SerialNumber, Timestamp, Validity,
+    },
     wire::{
         csr::CsrSpec,
         scep::{Degenerate, EnvelopeRandom, MessageType, RequestSpec, seal},
@@ -86,8 +95,8 @@ impl Device {
 
         let fill = u8::try_from(number % 251).expect("below 256");
         let random = EnvelopeRandom { content_key: Secret::new(vec![fill; 16]), iv: [fill; 16] };
-        let content =
-            seal(&csr, recipient, ContentCipher::Aes128Cbc, KeyTransport::Pkcs1, &random).expect("the recipient's key is RSA");
+        let content = seal(&csr, recipient, ContentCipher::Aes128Cbc, KeyTransport::Pkcs1, &random)
+            .expect("the recipient's key is RSA");
         let message = RequestSpec {
             message_type: MessageType::PkcsReq,
             transaction_id: &format!("bench-{number}").parse().expect("printable"),
@@ -209,12 +218,9 @@ fn drain(
     let mut connection = None;
     while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
         let start = Instant::now();
-        let mut open = match connection.take().or_else(|| Connection::open(address)) {
-            Some(open) => open,
-            None => {
-                broken += 1;
-                continue;
-            }
+        let Some(mut open) = connection.take().or_else(|| Connection::open(address)) else {
+            broken += 1;
+            continue;
         };
         match open.exchange(request) {
             Some((body, keep)) => {

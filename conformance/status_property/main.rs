@@ -3,6 +3,13 @@
 //!
 //! `PROPTEST_CASES` sets the number of histories (default 64).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a claim that does not hold panics"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod observe;
@@ -15,11 +22,7 @@ use std::{
 };
 
 use certgate::{
-    domain::{
-        crl::CrlPolicy,
-        device::DeviceEvent,
-        user::UserEvent,
-    },
+    domain::{crl::CrlPolicy, device::DeviceEvent, user::UserEvent},
     service::{GatewaySettings, certificate::RevokeRequest, ticket::NewTicket, user::UserAttributes},
     types::{CertificateId, IssuerId, RevocationReason, Secret, SerialNumber},
     wire::{
@@ -115,8 +118,21 @@ fn device_event() -> impl Strategy<Value = DeviceEvent> {
         CancelWipe, Cleared, Compromised, Force, Found, Lost, Reprovision, Retire, Unretire, Wipe,
     };
     prop::sample::select(vec![
-        Retire, Unretire, Unretire, Wipe, Wipe, CancelWipe, CancelWipe, Force, Lost, Lost, Found, Found, Compromised,
-        Cleared, Reprovision,
+        Retire,
+        Unretire,
+        Unretire,
+        Wipe,
+        Wipe,
+        CancelWipe,
+        CancelWipe,
+        Force,
+        Lost,
+        Lost,
+        Found,
+        Found,
+        Compromised,
+        Cleared,
+        Reprovision,
     ])
 }
 
@@ -193,7 +209,8 @@ impl History {
             Operation::Hold { certificate } => {
                 let index = certificate.index(self.issued.len());
                 let id = self.oracle.certificates[index].id.clone();
-                let done = self.world.gateway.hold_certificate(&self.world.authed(), &id, "by a test").is_ok();
+                let done =
+                    self.world.gateway.hold_certificate(&self.world.authed(), &id, "by a test").is_ok();
                 (self.oracle.hold(index, now), done)
             }
             Operation::Release { certificate } => {
@@ -279,7 +296,8 @@ impl History {
             Owner::User(index) => (None, Some(user_id(index).parse().unwrap())),
             Owner::Nobody => (None, None),
         };
-        let wanted = NewTicket { profile: profile.parse().unwrap(), device, user, lifetime: None, uses: None };
+        let wanted =
+            NewTicket { profile: profile.parse().unwrap(), device, user, lifetime: None, uses: None };
         self.world.gateway.create_ticket(&self.world.authed(), &wanted).ok().map(|minted| minted.secret)
     }
 
@@ -314,7 +332,10 @@ impl History {
         if permanent {
             self.revoked_for_good.insert(id.clone());
         }
-        assert!(permanent || !self.revoked_for_good.contains(id), "{id} was revoked for good and is {says:?}");
+        assert!(
+            permanent || !self.revoked_for_good.contains(id),
+            "{id} was revoked for good and is {says:?}"
+        );
     }
 
     /// Invariant 1 for the CRLs: they list what OCSP calls revoked, and nothing else.

@@ -41,7 +41,12 @@ pub(crate) const QUESTIONS: [Question; 4] = [
 ];
 
 /// Asks OCSP, verifies the answer, and asks again: what comes from the cache must be the same bytes.
-pub(crate) fn ocsp(world: &World, issuer: &Certificate, serial: &SerialNumber, question: Question) -> OcspSays {
+pub(crate) fn ocsp(
+    world: &World,
+    issuer: &Certificate,
+    serial: &SerialNumber,
+    question: Question,
+) -> OcspSays {
     let cert_id = CertId::new(question.digest, issuer, serial).unwrap();
     let nonce = question.nonce.as_ref().map(<[u8; 16]>::as_slice);
     let request = OcspRequest::new(vec![cert_id.clone()], nonce).to_der().unwrap();
@@ -70,7 +75,10 @@ fn says(response: &BasicResponse, cert_id: &CertId, nonce: Option<&[u8]>, now: T
     }
     let [single] = response.responses.as_slice() else { panic!("one question, one answer") };
     assert_eq!(single.cert_id, *cert_id);
-    assert!(single.this_update <= now && single.next_update.is_some_and(|next| now < next), "a window around now");
+    assert!(
+        single.this_update <= now && single.next_update.is_some_and(|next| now < next),
+        "a window around now"
+    );
     match single.status {
         CertStatus::Good => OcspSays::Good,
         CertStatus::Unknown => OcspSays::Unknown,

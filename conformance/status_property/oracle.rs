@@ -93,10 +93,9 @@ impl Certificate {
     /// The strongest cause: permanent ones before holds, a compromise before the rest, the earliest before later ones; of equally
     /// early ones the lower code, then the one that says less.
     pub(crate) fn shown(&self) -> Option<Shown> {
-        self.causes
-            .values()
-            .copied()
-            .min_by_key(|it| (it.is_hold(), !is_compromise(it.reason), it.at, it.reason.code(), it.invalidity_date))
+        self.causes.values().copied().min_by_key(|it| {
+            (it.is_hold(), !is_compromise(it.reason), it.at, it.reason.code(), it.invalidity_date)
+        })
     }
 
     pub(crate) fn status(&self, now: Timestamp) -> Status {
