@@ -38,7 +38,8 @@ fn get(path: &str) -> Answer {
 }
 
 fn post(path: &str, body: &[u8]) -> Answer {
-    http_post(device(), path, "application/octet-stream", body).unwrap_or_else(|| panic!("no whole answer to POST {path}"))
+    http_post(device(), path, "application/octet-stream", body)
+        .unwrap_or_else(|| panic!("no whole answer to POST {path}"))
 }
 
 /// Sends bytes as they are and gives what comes back before the connection closes or falls silent.
@@ -59,7 +60,9 @@ fn issuing() -> Certificate {
 /// A request about the issuing CA's newest message certificate, which was issued.
 fn ocsp_request(nonce: Option<&[u8]>) -> Vec<u8> {
     let bundle = Degenerate::from_ber(&get("/scep/wifi?operation=GetCACert").body).unwrap();
-    let cert_id = CertId::new(certgate::types::DigestAlgorithm::Sha1, &issuing(), bundle.certificates[0].serial()).unwrap();
+    let cert_id =
+        CertId::new(certgate::types::DigestAlgorithm::Sha1, &issuing(), bundle.certificates[0].serial())
+            .unwrap();
     OcspRequest::new(vec![cert_id], nonce).to_der().unwrap()
 }
 
@@ -81,11 +84,7 @@ fn assert_good(answer: &Answer) {
 fn scep_is_served_under_every_path_that_clients_use() {
     let wanted = get("/scep/wifi?operation=GetCACaps").body;
     assert!(wanted.starts_with(b"AES\n"));
-    for path in [
-        "/scep/wifi/",
-        "/scep/wifi/pkiclient.exe",
-        "/scep/wifi/cgi-bin/pkiclient.exe",
-    ] {
+    for path in ["/scep/wifi/", "/scep/wifi/pkiclient.exe", "/scep/wifi/cgi-bin/pkiclient.exe"] {
         let answer = get(&format!("{path}?operation=GetCACaps&message=anything"));
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain")), "{path}");
         assert_eq!(answer.body, wanted, "{path}");
@@ -98,8 +97,12 @@ fn ndes_paths_mean_the_default_profile_whatever_their_case() {
         &["--key", "p-256", "--issuing-key", "p-256"],
         "[scep]\ndefault-profile = \"wifi\"\n[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n",
     );
-    for path in ["/certsrv/mscep/mscep.dll", "/CertSrv/mscep/MSCEP.dll/pkiclient.exe", "/cgi-bin/pkiclient.exe"] {
-        let answer = http_get(server.device_address(), &format!("{path}?operation=GetCACert&message=default")).unwrap();
+    for path in
+        ["/certsrv/mscep/mscep.dll", "/CertSrv/mscep/MSCEP.dll/pkiclient.exe", "/cgi-bin/pkiclient.exe"]
+    {
+        let answer =
+            http_get(server.device_address(), &format!("{path}?operation=GetCACert&message=default"))
+                .unwrap();
         assert_eq!(answer.header("content-type"), Some("application/x-x509-ca-ra-cert"), "{path}");
         assert_eq!(Degenerate::from_ber(&answer.body).unwrap().certificates.len(), 3);
     }
@@ -118,12 +121,24 @@ fn bad_scep_requests_get_the_answers_of_the_table() {
     assert_eq!(post("/scep/wifi", b"not CMS, and no operation").status, 400);
     assert_eq!(post("/scep/wifi?operation=PKIOperation", &vec![0; 300_000]).status, 413);
     let answer = raw(device(), b"DELETE /scep/wifi HTTP/1.0\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.0 405") && answer.to_ascii_lowercase().contains("allow: get"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.0 405") && answer.to_ascii_lowercase().contains("allow: get"),
+        "{answer}"
+    );
 }
 
 #[test]
 fn nothing_else_is_served_on_the_device_listener() {
-    for path in ["/", "/api/v1/status", "/metrics", "/readyz", "/crl/", "/crl/..%2f..%2fcertgate.toml", "/ca/issuing.key", "/ocspx"] {
+    for path in [
+        "/",
+        "/api/v1/status",
+        "/metrics",
+        "/readyz",
+        "/crl/",
+        "/crl/..%2f..%2fcertgate.toml",
+        "/ca/issuing.key",
+        "/ocspx",
+    ] {
         let answer = get(path);
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.header("location").is_none());
@@ -136,7 +151,10 @@ fn old_http_is_spoken() {
     let old = raw(device(), b"GET /scep/wifi?operation=GetCACaps HTTP/1.0\r\n\r\n");
     assert!(old.starts_with("HTTP/1.0 200") && old.to_ascii_lowercase().contains("content-length:"), "{old}");
     let hostless = raw(device(), b"GET /scep/wifi?operation=GetCACaps HTTP/1.1\r\nConnection: close\r\n\r\n");
-    assert!(hostless.starts_with("HTTP/1.1 200") && !hostless.to_ascii_lowercase().contains("chunked"), "{hostless}");
+    assert!(
+        hostless.starts_with("HTTP/1.1 200") && !hostless.to_ascii_lowercase().contains("chunked"),
+        "{hostless}"
+    );
     let head = raw(device(), b"HEAD /crl/issuing.crl HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert!(head.ends_with("\r\n\r\n") && head.to_ascii_lowercase().contains("content-length:"), "{head}");
     let garbage = raw(device(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
@@ -187,7 +205,9 @@ fn ocsp_answers_are_cacheable_as_rfc_9919_says_unless_they_have_a_nonce() {
     let answer = post("/ocsp", &ocsp_request(Some(&nonce)));
     assert_good(&answer);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else { unreachable!() };
+    let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else {
+        unreachable!()
+    };
     assert!(response.nonce.unwrap().ends_with(&nonce), "the nonce is echoed");
 }
 

@@ -3,6 +3,8 @@
 //! `types <- wire <- domain <- ports <- service <- http <- app`; `adapters` stand beside `service`: they implement `ports`.
 //! The check reads every `crate::...` path in `src/`, in `use` lines (nested groups too) and in expressions.
 
+#![expect(clippy::expect_used, reason = "a source tree that cannot be read is a failed test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -61,7 +63,10 @@ fn an_upward_import_in_a_group_is_found() {
 #[test]
 fn an_upward_path_in_an_expression_is_found() {
     let bad = "fn f() {\n    crate::app::main();\n}\n";
-    assert_eq!(upward_imports(Path::new("http/ops.rs"), bad), ["http/ops.rs:2: http must not use crate::app"]);
+    assert_eq!(
+        upward_imports(Path::new("http/ops.rs"), bad),
+        ["http/ops.rs:2: http must not use crate::app"]
+    );
 }
 
 #[test]

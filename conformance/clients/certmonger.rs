@@ -74,7 +74,11 @@ fn daemon_enrols_and_resubmits() {
     );
     let log = text(&output);
     assert_enrolled(&certificate, &key, "monger-1");
-    let first = log.lines().find_map(|line| line.strip_prefix("first serial=")).expect("the session tells").to_ascii_lowercase();
+    let first = log
+        .lines()
+        .find_map(|line| line.strip_prefix("first serial="))
+        .expect("the session tells")
+        .to_ascii_lowercase();
     assert_ne!(serial_of(&certificate), first, "resubmit renews:\n{log}");
     assert_eq!(server().status_of(&first), "good", "renewal leaves the old certificate as it was");
 }

@@ -48,7 +48,9 @@ approval = "manual"
 /// One server for all clients; they are strangers to each other, as in life.
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| Server::started(&["--name", "Clients", "--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILES))
+    SERVER.get_or_init(|| {
+        Server::started(&["--name", "Clients", "--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILES)
+    })
 }
 
 /// A directory of its own for one test.
@@ -62,7 +64,8 @@ fn workplace(name: &str) -> PathBuf {
 #[track_caller]
 fn succeed(command: &mut Command) -> Output {
     let what = format!("{command:?}");
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error} (conformance/run installs it)"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{what}: {error} (conformance/run installs it)"));
     expect_success(&output, &what);
     output
 }
@@ -74,11 +77,15 @@ fn text(output: &Output) -> String {
 
 /// Files with the CA certificates in PEM: (root, issuing CA, SCEP message certificate), fetched as a client would.
 fn authority_files(directory: &Path, profile: &str) -> (PathBuf, PathBuf, PathBuf) {
-    let bundle = process::http_get(server().device_address(), &format!("/scep/{profile}?operation=GetCACert")).unwrap();
+    let bundle =
+        process::http_get(server().device_address(), &format!("/scep/{profile}?operation=GetCACert"))
+            .unwrap();
     assert_eq!(bundle.header("content-type"), Some("application/x-x509-ca-ra-cert"));
     let der = directory.join("bundle.p7");
     fs::write(&der, bundle.body).unwrap();
-    let all = text(&succeed(Command::new("openssl").args(["pkcs7", "-inform", "DER", "-print_certs", "-in"]).arg(&der)));
+    let all = text(&succeed(
+        Command::new("openssl").args(["pkcs7", "-inform", "DER", "-print_certs", "-in"]).arg(&der),
+    ));
     let certificates: Vec<String> = all
         .split_inclusive("-----END CERTIFICATE-----\n")
         .filter_map(|block| block.find("-----BEGIN").map(|start| block[start..].to_owned()))
@@ -98,7 +105,9 @@ fn authority_files(directory: &Path, profile: &str) -> (PathBuf, PathBuf, PathBu
 
 /// What `openssl x509` says of a certificate.
 fn describe(certificate: &Path, what: &str) -> String {
-    text(&succeed(Command::new("openssl").args(["x509", "-noout", what, "-in"]).arg(certificate))).trim().to_owned()
+    text(&succeed(Command::new("openssl").args(["x509", "-noout", what, "-in"]).arg(certificate)))
+        .trim()
+        .to_owned()
 }
 
 /// The serial number of a certificate in hexadecimal.

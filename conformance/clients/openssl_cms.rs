@@ -28,11 +28,34 @@ pub(super) fn request(directory: &Path, recipient: &Path, challenge: &str, encry
     )
     .unwrap();
     let (key, csr, signer) = (file("key.pem"), file("csr.der"), file("signer.pem"));
-    succeed(Command::new("openssl").args(["req", "-new", "-newkey", "rsa:2048", "-nodes", "-sha256", "-outform", "DER", "-config"]).arg(&config).arg("-keyout").arg(&key).arg("-out").arg(&csr));
-    succeed(Command::new("openssl").args(["req", "-x509", "-new", "-days", "1", "-subj", "/CN=openssl", "-key"]).arg(&key).arg("-out").arg(&signer));
+    succeed(
+        Command::new("openssl")
+            .args(["req", "-new", "-newkey", "rsa:2048", "-nodes", "-sha256", "-outform", "DER", "-config"])
+            .arg(&config)
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&csr),
+    );
+    succeed(
+        Command::new("openssl")
+            .args(["req", "-x509", "-new", "-days", "1", "-subj", "/CN=openssl", "-key"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&signer),
+    );
 
     let envelope = file("request-envelope.der");
-    succeed(Command::new("openssl").args(["cms", "-encrypt", "-binary", "-outform", "DER", "-in"]).arg(&csr).arg("-out").arg(&envelope).arg("-recip").arg(recipient).args(encryption));
+    succeed(
+        Command::new("openssl")
+            .args(["cms", "-encrypt", "-binary", "-outform", "DER", "-in"])
+            .arg(&csr)
+            .arg("-out")
+            .arg(&envelope)
+            .arg("-recip")
+            .arg(recipient)
+            .args(encryption),
+    );
     let message = signed_message(directory, &fs::read(&envelope).unwrap(), &signer, &key);
     Request { message, key, signer }
 }
@@ -58,19 +81,36 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
 
     let to_sign = directory.join("attributes.der");
     fs::write(&to_sign, tlv(0x31, &attributes)).unwrap();
-    let signature = succeed(Command::new("openssl").args(["dgst", "-sha256", "-sign"]).arg(key).arg(&to_sign)).stdout;
+    let signature =
+        succeed(Command::new("openssl").args(["dgst", "-sha256", "-sign"]).arg(key).arg(&to_sign)).stdout;
 
-    let certificate = succeed(Command::new("openssl").args(["x509", "-outform", "DER", "-in"]).arg(signer)).stdout;
+    let certificate =
+        succeed(Command::new("openssl").args(["x509", "-outform", "DER", "-in"]).arg(signer)).stdout;
     let sha256 = tlv(0x30, &[tlv(0x06, &SHA256), tlv(0x05, &[])].concat());
     let rsa = tlv(0x30, &[tlv(0x06, &RSA_ENCRYPTION), tlv(0x05, &[])].concat());
     let signer_info = tlv(
         0x30,
-        &[tlv(0x02, &[1]), issuer_and_serial(&certificate), sha256.clone(), tlv(0xa0, &attributes), rsa, tlv(0x04, &signature)].concat(),
+        &[
+            tlv(0x02, &[1]),
+            issuer_and_serial(&certificate),
+            sha256.clone(),
+            tlv(0xa0, &attributes),
+            rsa,
+            tlv(0x04, &signature),
+        ]
+        .concat(),
     );
     let encapsulated = tlv(0x30, &[tlv(0x06, &PKCS7_DATA), tlv(0xa0, &tlv(0x04, content))].concat());
     let signed_data = tlv(
         0x30,
-        &[tlv(0x02, &[1]), tlv(0x31, &sha256), encapsulated, tlv(0xa0, &certificate), tlv(0x31, &signer_info)].concat(),
+        &[
+            tlv(0x02, &[1]),
+            tlv(0x31, &sha256),
+            encapsulated,
+            tlv(0xa0, &certificate),
+            tlv(0x31, &signer_info),
+        ]
+        .concat(),
     );
     tlv(0x30, &[tlv(0x06, &PKCS7_SIGNED_DATA), tlv(0xa0, &signed_data)].concat())
 }
@@ -133,25 +173,58 @@ fn header(der: &[u8]) -> (usize, usize) {
 /// Writes a pkiMessage as certmonger's scep-submit reads it.
 pub(super) fn write_pem(path: &Path, message: &[u8]) {
     let base64 = STANDARD.encode(message);
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<&str> =
+        base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     fs::write(path, format!("-----BEGIN PKCS7-----\n{}\n-----END PKCS7-----\n", lines.join("\n"))).unwrap();
 }
 
 /// Verifies a CertRep with OpenSSL against the message certificate and gives the certificate in it.
-fn open_reply(directory: &Path, reply: &[u8], message: &Path, root: &Path, issuing: &Path, request: &Request) -> PathBuf {
-    let (file, envelope, chain) = (directory.join("reply.der"), directory.join("reply-envelope.der"), directory.join("chain.pem"));
+fn open_reply(
+    directory: &Path,
+    reply: &[u8],
+    message: &Path,
+    root: &Path,
+    issuing: &Path,
+    request: &Request,
+) -> PathBuf {
+    let (file, envelope, chain) =
+        (directory.join("reply.der"), directory.join("reply-envelope.der"), directory.join("chain.pem"));
     fs::write(&file, reply).unwrap();
-    fs::write(&chain, [fs::read(root).unwrap(), fs::read(issuing).unwrap(), fs::read(message).unwrap()].concat()).unwrap();
+    fs::write(
+        &chain,
+        [fs::read(root).unwrap(), fs::read(issuing).unwrap(), fs::read(message).unwrap()].concat(),
+    )
+    .unwrap();
     // The message certificate has the EKU of a request agent, not of S/MIME: the purpose is checked by SCEP clients, not by `cms`.
-    succeed(Command::new("openssl").args(["cms", "-verify", "-binary", "-inform", "DER", "-purpose", "any", "-in"]).arg(&file).arg("-CAfile").arg(&chain).arg("-out").arg(&envelope));
+    succeed(
+        Command::new("openssl")
+            .args(["cms", "-verify", "-binary", "-inform", "DER", "-purpose", "any", "-in"])
+            .arg(&file)
+            .arg("-CAfile")
+            .arg(&chain)
+            .arg("-out")
+            .arg(&envelope),
+    );
     open_envelope(directory, &envelope, "DER", request)
 }
 
 /// Decrypts an envelope with OpenSSL and gives the one certificate in it.
 pub(super) fn open_envelope(directory: &Path, envelope: &Path, form: &str, request: &Request) -> PathBuf {
     let (inner, certificate) = (directory.join("inner.der"), directory.join("issued.pem"));
-    succeed(Command::new("openssl").args(["cms", "-decrypt", "-binary", "-inform", form, "-in"]).arg(envelope).arg("-recip").arg(&request.signer).arg("-inkey").arg(&request.key).arg("-out").arg(&inner));
-    let printed = text(&succeed(Command::new("openssl").args(["pkcs7", "-inform", "DER", "-print_certs", "-in"]).arg(&inner)));
+    succeed(
+        Command::new("openssl")
+            .args(["cms", "-decrypt", "-binary", "-inform", form, "-in"])
+            .arg(envelope)
+            .arg("-recip")
+            .arg(&request.signer)
+            .arg("-inkey")
+            .arg(&request.key)
+            .arg("-out")
+            .arg(&inner),
+    );
+    let printed = text(&succeed(
+        Command::new("openssl").args(["pkcs7", "-inform", "DER", "-print_certs", "-in"]).arg(&inner),
+    ));
     assert_eq!(printed.matches("BEGIN CERTIFICATE").count(), 1, "the issued certificate comes alone");
     fs::write(&certificate, printed).unwrap();
     certificate
@@ -164,15 +237,26 @@ fn enrols(name: &str, encryption: &[&str]) {
     let (challenge, _) = server().ticket("modern", name);
     let request = request(&directory, &message, &challenge, encryption);
 
-    let answer = http_post(server().device_address(), "/scep/modern?operation=PKIOperation", "application/x-pki-message", &request.message).unwrap();
+    let answer = http_post(
+        server().device_address(),
+        "/scep/modern?operation=PKIOperation",
+        "application/x-pki-message",
+        &request.message,
+    )
+    .unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-pki-message")));
     let certificate = open_reply(&directory, &answer.body, &message, &root, &issuing, &request);
     assert_enrolled(&certificate, &request.key, name);
 
     // The reply was lost: the same message again brings the same certificate, though the ticket is used up.
-    let again = http_post(server().device_address(), "/scep/modern?operation=PKIOperation", "", &request.message).unwrap();
+    let again =
+        http_post(server().device_address(), "/scep/modern?operation=PKIOperation", "", &request.message)
+            .unwrap();
     let first = fs::read(&certificate).unwrap();
-    assert_eq!(fs::read(open_reply(&directory, &again.body, &message, &root, &issuing, &request)).unwrap(), first);
+    assert_eq!(
+        fs::read(open_reply(&directory, &again.body, &message, &root, &issuing, &request)).unwrap(),
+        first
+    );
 }
 
 #[test]
@@ -202,6 +286,13 @@ fn enrols_with_oaep_sha1() {
 
 #[test]
 fn enrols_with_oaep_sha256() {
-    let padding = ["-keyopt", "rsa_padding_mode:oaep", "-keyopt", "rsa_oaep_md:sha256", "-keyopt", "rsa_mgf1_md:sha256"];
+    let padding = [
+        "-keyopt",
+        "rsa_padding_mode:oaep",
+        "-keyopt",
+        "rsa_oaep_md:sha256",
+        "-keyopt",
+        "rsa_mgf1_md:sha256",
+    ];
     enrols("openssl-oaep-sha256", &[&["-aes256"][..], &padding].concat());
 }

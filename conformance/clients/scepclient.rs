@@ -6,7 +6,14 @@ use super::{assert_enrolled, process::expect_success, serial_of, server, succeed
 
 fn scepclient(directory: &std::path::Path, url: &str, challenge: &str) -> Command {
     let mut command = Command::new("scepclient");
-    command.current_dir(directory).args(["-private-key", "key.pem", "-certificate", "client.pem", "-server-url", url]);
+    command.current_dir(directory).args([
+        "-private-key",
+        "key.pem",
+        "-certificate",
+        "client.pem",
+        "-server-url",
+        url,
+    ]);
     command.args(["-challenge", challenge, "-cn", "whatever.example"]);
     command
 }

@@ -28,7 +28,9 @@ fn prepare(name: &str, profile: &str) -> Files {
 
 fn new_key(directory: &Path, name: &str) -> PathBuf {
     let key = directory.join(name);
-    let pem = succeed(Command::new("pki").args(["--gen", "--type", "rsa", "--size", "2048", "--outform", "pem"])).stdout;
+    let pem =
+        succeed(Command::new("pki").args(["--gen", "--type", "rsa", "--size", "2048", "--outform", "pem"]))
+            .stdout;
     fs::write(&key, pem).unwrap();
     key
 }
@@ -67,7 +69,13 @@ fn enrols_with_aes_and_renews_with_a_new_key() {
     let new_key = new_key(&files.directory, "new-key.pem");
     let renewed = files.directory.join("renewed.pem");
     let output = succeed(
-        scep(&files, "modern").arg("--in").arg(&new_key).arg("--cert").arg(&certificate).arg("--key").arg(&files.key),
+        scep(&files, "modern")
+            .arg("--in")
+            .arg(&new_key)
+            .arg("--cert")
+            .arg(&certificate)
+            .arg("--key")
+            .arg(&files.key),
     );
     fs::write(&renewed, output.stdout).unwrap();
     assert_enrolled(&renewed, &new_key, "swan-1");
@@ -80,9 +88,12 @@ fn enrols_with_triple_des_where_the_profile_allows_it() {
     server().register_device("swan-2");
     let (challenge, _) = server().ticket("old-gear", "swan-2");
     let certificate = files.directory.join("cert.pem");
-    let output = succeed(
-        scep(&files, "old-gear").arg("--in").arg(&files.key).args(["--password", &challenge, "--cipher", "des3"]),
-    );
+    let output = succeed(scep(&files, "old-gear").arg("--in").arg(&files.key).args([
+        "--password",
+        &challenge,
+        "--cipher",
+        "des3",
+    ]));
     fs::write(&certificate, output.stdout).unwrap();
     assert_enrolled(&certificate, &files.key, "swan-2");
 }
@@ -115,7 +126,12 @@ fn wait_for_pending(device: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let pending = server().json(&["queue", "list"]);
-        let found = pending["items"].as_array().unwrap().iter().find(|entry| entry.to_string().contains(device)).cloned();
+        let found = pending["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry.to_string().contains(device))
+            .cloned();
         if let Some(entry) = found {
             return entry["id"].as_str().unwrap().to_owned();
         }

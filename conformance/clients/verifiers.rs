@@ -25,7 +25,15 @@ fn enrolled(id: &str) -> Device {
     succeed(
         server()
             .command()
-            .args(["scep", "enroll", "--url", &server().scep_url("modern"), "--subject", "CN=x", "--challenge-file"])
+            .args([
+                "scep",
+                "enroll",
+                "--url",
+                &server().scep_url("modern"),
+                "--subject",
+                "CN=x",
+                "--challenge-file",
+            ])
             .arg(challenge)
             .arg("--key")
             .arg(key)
@@ -81,14 +89,17 @@ impl Device {
 
     fn chain(&self) -> PathBuf {
         let chain = self.directory.join("chain.pem");
-        fs::write(&chain, [fs::read(&self.root).unwrap(), fs::read(&self.issuing).unwrap()].concat()).unwrap();
+        fs::write(&chain, [fs::read(&self.root).unwrap(), fs::read(&self.issuing).unwrap()].concat())
+            .unwrap();
         chain
     }
 
     fn openssl_verify(&self) -> (bool, String) {
         let crl = self.crl();
         let pem = self.directory.join("issuing.crl.pem");
-        succeed(Command::new("openssl").args(["crl", "-inform", "DER", "-in"]).arg(crl).arg("-out").arg(&pem));
+        succeed(
+            Command::new("openssl").args(["crl", "-inform", "DER", "-in"]).arg(crl).arg("-out").arg(&pem),
+        );
         let output = Command::new("openssl")
             .args(["verify", "-x509_strict", "-crl_check", "-CAfile"])
             .arg(&self.root)
@@ -129,7 +140,10 @@ fn openssl_and_gnutls_see_a_device_good_then_held_then_revoked() {
     }
     for options in [&["--nonce"][..], &["--no-nonce"]] {
         let said = device.gnutls_ocsp(options);
-        assert!(said.contains("Certificate Status: good") && said.contains("Verifying OCSP Response: Success"), "{said}");
+        assert!(
+            said.contains("Certificate Status: good") && said.contains("Verifying OCSP Response: Success"),
+            "{said}"
+        );
     }
     let (verified, said) = device.openssl_verify();
     assert!(verified, "{said}");
@@ -165,12 +179,22 @@ fn gnutls_verifies_the_crl() {
     // With `--inder` it would want the CA certificate in DER too.
     let pem = device.fetch(&format!("{}/crl/issuing.pem", server().url()), "issuing.crl.pem");
     let output = succeed(
-        Command::new("certtool").args(["--verify-crl", "--infile"]).arg(pem).arg("--load-ca-certificate").arg(&device.issuing),
+        Command::new("certtool")
+            .args(["--verify-crl", "--infile"])
+            .arg(pem)
+            .arg("--load-ca-certificate")
+            .arg(&device.issuing),
     );
     let said = format!("{}{}", text(&output), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("Verified"), "{said}");
-    let listed = text(&succeed(Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-text", "-in"]).arg(&crl)));
-    assert!(listed.to_ascii_lowercase().contains(&serial_of(&device.certificate)) && listed.contains("Key Compromise"), "{listed}");
+    let listed = text(&succeed(
+        Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-text", "-in"]).arg(&crl),
+    ));
+    assert!(
+        listed.to_ascii_lowercase().contains(&serial_of(&device.certificate))
+            && listed.contains("Key Compromise"),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -194,7 +218,14 @@ fn the_chain_of_certgates_own_certificates_verifies_strictly() {
     let directory = workplace("own-chain");
     let (root, issuing, message) = authority_files(&directory, "modern");
     let verify = |certificate: &Path| {
-        succeed(Command::new("openssl").args(["verify", "-x509_strict", "-CAfile"]).arg(&root).arg("-untrusted").arg(&issuing).arg(certificate))
+        succeed(
+            Command::new("openssl")
+                .args(["verify", "-x509_strict", "-CAfile"])
+                .arg(&root)
+                .arg("-untrusted")
+                .arg(&issuing)
+                .arg(certificate),
+        )
     };
     verify(&issuing);
     verify(&message);

@@ -10,6 +10,9 @@
 //! ```
 
 #![allow(dead_code, reason = "each test target uses its own part of this module")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![allow(clippy::unused_self, reason = "what belongs to a world is asked of it")]
+#![allow(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "it is used by tests alone")]
 #![allow(unreachable_pub, reason = "the targets include this file as a private module")]
 
 use std::{
@@ -50,7 +53,7 @@ use certgate::{
     wire::{
         csr::CsrSpec,
         scep::{Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal},
-        x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, PublicKey},
+        x509::{Certificate, CertificateSpec, GeneralName, KeyUsage, Name, PublicKey},
     },
 };
 
@@ -81,11 +84,17 @@ pub struct WorldOptions {
     pub ca_key: KeyAlgorithm,
     /// Settings of the gateway.
     pub settings: GatewaySettings,
+    /// Where it keeps its records.
+    pub store: Arc<RedbStore>,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { ca_key: KeyAlgorithm::P256, settings: GatewaySettings::default() }
+        Self {
+            ca_key: KeyAlgorithm::P256,
+            settings: GatewaySettings::default(),
+            store: Arc::new(RedbStore::in_memory().unwrap()),
+        }
     }
 }
 
@@ -112,7 +121,7 @@ impl World {
     pub fn with(options: WorldOptions, profiles: &[(&str, &str)]) -> Self {
         let clock = Arc::new(ManualClock(AtomicU64::new(START.parse::<Timestamp>().unwrap().unix())));
         let ports = Ports {
-            store: Arc::new(RedbStore::in_memory().unwrap()),
+            store: options.store.clone(),
             keyring: Arc::new(SoftwareKeyring::new(KeyEncryptionKey::new([7; 32], "test".to_owned()))),
             clock: clock.clone(),
             random: Arc::new(SystemRandomSource::default()),
@@ -234,21 +243,26 @@ impl World {
 
     /// Gives a certificate a cause, behind the gateway's back.
     pub fn put_cause(&self, certificate: &Certificate, effect: Effect) {
-        let cause = Cause {
-            key: CauseKey { kind: CauseKind::Manual, reference: "test".to_owned() },
-            effect,
-            since: self.now(),
-            invalidity_date: None,
-            actor: "test".to_owned(),
-            note: String::new(),
-        };
+        let cause = Cause { effect, ..cause(self.now()) };
         let id = self.record(certificate).id;
         self.write(|tx| tx.put_cause(&id, &cause));
     }
 
     /// Revokes a certificate, behind the gateway's back.
     pub fn revoke(&self, certificate: &Certificate) {
-        self.put_cause(certificate, Effect::Revoke { reason: RevocationReason::KeyCompromise });
+        self.put_cause(certificate, cause(self.now()).effect);
+    }
+}
+
+/// A cause that revokes.
+pub fn cause(since: Timestamp) -> Cause {
+    Cause {
+        key: CauseKey { kind: CauseKind::Manual, reference: "test".to_owned() },
+        effect: Effect::Revoke { reason: RevocationReason::KeyCompromise },
+        since,
+        invalidity_date: None,
+        actor: "test".to_owned(),
+        note: String::new(),
     }
 }
 
@@ -498,7 +512,7 @@ pub fn request_for(
     challenge: Option<&Secret>,
 ) -> Vec<u8> {
     let specification = CsrSpec {
-        subject: if subject.is_empty() { Default::default() } else { subject.parse().unwrap() },
+        subject: if subject.is_empty() { Name::default() } else { subject.parse().unwrap() },
         public_key: signer.public_key().clone(),
         subject_alt_names: names.to_vec(),
         challenge_password: challenge.cloned(),
@@ -589,7 +603,7 @@ fn sign_certificate(signer: &dyn Signer, specification: &CertificateSpec) -> Cer
 
 /// As Apple and strongSwan derive it: the hexadecimal SHA-1 of the key.
 fn transaction_of(key: &PublicKey) -> TransactionId {
-    key.key_identifier().iter().map(|byte| format!("{byte:02X}")).collect::<String>().parse().unwrap()
+    hex::encode_upper(key.key_identifier()).parse().unwrap()
 }
 
 fn random<const N: usize>() -> [u8; N] {

@@ -12,7 +12,10 @@ use certgate::{
     },
     service::{GatewaySettings, Ports, scep::ScepError},
     types::{ContentCipher, KeyAlgorithm},
-    wire::scep::{Envelope, FailInfo, MessageType, PkiMessage},
+    wire::{
+        scep::{Envelope, FailInfo, MessageType, PkiMessage},
+        x509::Certificate,
+    },
 };
 
 use crate::{
@@ -81,6 +84,43 @@ fn s2_3_message_of_another_key_than_the_certificates_is_bad_message_check() {
     let world = world();
     let client = Client::new().with_identity(&Client::new().identity);
     let message = good_message(&world, &client);
+    assert_eq!(client.send(&world, "device", &message).failure(), FailInfo::BadMessageCheck);
+}
+
+/// The content of the element at `at`, which has a long-form or short-form length.
+fn element(der: &[u8], at: usize) -> std::ops::Range<usize> {
+    let (header, length) = match der[at + 1] {
+        short @ 0..=0x7f => (2, usize::from(short)),
+        0x81 => (3, usize::from(der[at + 2])),
+        0x82 => (4, usize::from(u16::from_be_bytes([der[at + 2], der[at + 3]]))),
+        long => panic!("length {long:x}"),
+    };
+    at + header..at + header + length
+}
+
+/// The SignedData without its `certificates`, as a message that names a signer that it does not bring.
+fn without_certificates(message: &[u8], certificate: &Certificate) -> Vec<u8> {
+    let certificates = find(message, certificate.as_der());
+    let start = certificates - 4;
+    assert_eq!(message[start], 0xa0, "certificates [0] with a length of two bytes");
+    let mut changed = [&message[..start], &message[certificates + certificate.as_der().len()..]].concat();
+    let removed = u16::try_from(message.len() - changed.len()).unwrap();
+    // ContentInfo, its content [0], SignedData: each is that much shorter now.
+    let content_info = element(&changed, 0).start;
+    let explicit = element(message, content_info).end;
+    let signed_data = element(message, explicit).start;
+    for at in [0, explicit, signed_data] {
+        let length = u16::from_be_bytes([changed[at + 2], changed[at + 3]]) - removed;
+        changed[at + 2..at + 4].copy_from_slice(&length.to_be_bytes());
+    }
+    changed
+}
+
+#[test]
+fn s2_3_missing_signer_certificate_is_bad_message_check() {
+    let world = world();
+    let client = Client::new();
+    let message = without_certificates(&good_message(&world, &client), &client.identity);
     assert_eq!(client.send(&world, "device", &message).failure(), FailInfo::BadMessageCheck);
 }
 

@@ -1,11 +1,15 @@
 //! SCEP (RFC 8894) through the use cases: every answer is opened and looked into. Tests are named by the section of the RFC
 //! that they hold to (`s3_2_1_2_..`); `table_..` are the rows of the answer table for bad input in the README.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
 mod approval;
+mod at_rest;
 mod bad_input;
+mod race;
 mod renewal;
 mod s2_operation;
 mod s3_messages;

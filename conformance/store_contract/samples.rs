@@ -183,7 +183,7 @@ pub(crate) fn enrolment(number: u32) -> Enrolment {
         transaction: "4A6F".parse().unwrap(),
         signer_key: Fingerprint::of(b"signer"),
         request_key: Fingerprint::of(b"request"),
-        csr: vec![0x30, 0x00],
+        sealed_csr: vec![0x30, 0x00],
         evidence: Evidence::Ticket { id: ticket_id(1) },
         binding: Some((device_object("SN1", 1), Assurance::High)),
         renews: None,

@@ -104,7 +104,7 @@ pub struct Request {
     pub ops: SocketAddr,
     /// Where the key-encryption key comes from; default `kek.key` in the directory.
     pub kek: Option<KekSource>,
-    /// Host names and addresses in the TLS certificate, beside localhost.
+    /// Host names and addresses in the TLS certificate, beside 127.0.0.1; none: `localhost`.
     pub server_names: Vec<String>,
 }
 
@@ -221,8 +221,8 @@ fn configuration(request: &Request) -> Outcome<String> {
     let mut text = starter.render();
     let quoted = |text: &str| toml::Value::from(text).to_string();
     if !request.server_names.is_empty() {
-        let names =
-            ["localhost", "127.0.0.1"].into_iter().chain(request.server_names.iter().map(String::as_str));
+        // The loopback address stays, for the default listener is there.
+        let names = request.server_names.iter().map(String::as_str).chain(["127.0.0.1"]);
         let names: Vec<_> = names.map(quoted).collect();
         text.extend(["\n[tls]\nnames = [", &names.join(", "), "]\n"]);
     }
@@ -344,10 +344,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("lab");
         let made = create(&request(&data)).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&data), 0o700);
+        let permissions = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(permissions(&data), 0o700);
         for secret in [&made.token, &data.join("kek.key"), &data.join(STORE_FILE)] {
-            assert_eq!(mode(secret), 0o600, "{}", secret.display());
+            assert_eq!(permissions(secret), 0o600, "{}", secret.display());
         }
         assert_eq!(inspect(&data).unwrap(), DirectoryState::Initialised);
         assert!(!data.join(STAGE).exists());

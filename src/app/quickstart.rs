@@ -134,7 +134,9 @@ fn finish(options: &Options, settings: &Settings, server: Server) -> Outcome {
 
 /// The URLs and the next commands.
 fn next(options: &Options, settings: &Settings, server: &Server) -> String {
-    let data = options.data.display();
+    // The next terminal may stand in another directory.
+    let data = std::path::absolute(&options.data).unwrap_or_else(|_| options.data.clone());
+    let data = data.display();
     let url = &settings.public_url;
     let first = |list: &[SocketAddr]| list.first().map_or_else(|| "off".to_owned(), SocketAddr::to_string);
     let addresses = server.addresses();

@@ -2,10 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -25,6 +21,7 @@ use crate::{
         scep::{CertRep, Origin, ScepError},
     },
     types::{ProfileName, RequestId},
+    wire::base64,
 };
 
 /// The NDES-compatible paths, which name no profile; compared without regard to case, as IIS does.
@@ -113,11 +110,16 @@ fn named_or(edge: &DeviceEdge, query: &str, profile: ProfileName) -> ProfileName
         .unwrap_or(profile)
 }
 
-/// The percent-decoded value of a query parameter. `+` stays what it is: this is base64, not a form.
+/// The percent-decoded value of a query parameter. `+` stays what it is: this is no form.
 fn parameter(query: &str, name: &str) -> Option<String> {
+    raw_parameter(query, name).map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// The value of a query parameter as it stands in the query.
+fn raw_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        key.eq_ignore_ascii_case(name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
+        key.eq_ignore_ascii_case(name).then_some(value)
     })
 }
 
@@ -211,53 +213,19 @@ async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Byt
         return body_of(edge, request, edge.max_message).await.map_err(|error| error.answer());
     }
     let query = request.uri().query().unwrap_or_default();
-    let text = parameter(query, "message")
+    let text = raw_parameter(query, "message")
         .ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is missing"))?;
     let message =
-        decode_base64(&text).ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is not base64"))?;
+        base64::decode(text).ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is not base64"))?;
     if message.len() > edge.max_message {
         return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large"));
     }
     Ok(message.into())
 }
 
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// Base64 as clients send it in a URL: line feeds every 64 characters (Cisco IOS), `+` raw (iOS) or turned into a space on the way, encoded twice
-/// (certmonger behind some proxies), the URL alphabet, without padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let once_more = text.contains('%').then(|| percent_decode_str(text).decode_utf8_lossy());
-    let standard: String = once_more
-        .as_deref()
-        .unwrap_or(text)
-        .chars()
-        .filter(|character| !matches!(character, '\r' | '\n' | '\t' | '='))
-        .map(|character| match character {
-            ' ' | '-' => '+',
-            '_' => '/',
-            other => other,
-        })
-        .collect();
-    BASE64.decode(standard).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_of_every_client_decodes_alike() {
-        let wanted = Some(vec![0xfb, 0xef, 0xff, 0x01]);
-        for text in ["++//AQ==", "++//AQ", "  //AQ==", "--__AQ", "++//\nAQ==\r\n", "%2B%2B//AQ=="] {
-            assert_eq!(decode_base64(text), wanted, "{text:?}");
-        }
-        assert_eq!(decode_base64("++//A*"), None);
-    }
 
     #[test]
     fn a_plus_in_the_query_is_not_a_space() {

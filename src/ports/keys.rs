@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The sealing does not open: another key-encryption key, another purpose, or damaged data.
-    #[error("the sealed key does not open under this key-encryption key")]
+    #[error("what is sealed does not open under this key-encryption key")]
     CannotUnseal,
     /// The key cannot do what was asked.
     #[error("{0}")]
@@ -56,7 +56,15 @@ pub enum MacPurpose {
     ApiToken,
 }
 
-/// Makes and opens keys. It stores nothing: a [`SealedKey`] goes into the transaction that needs it.
+/// What is sealed; what was sealed for one purpose does not open for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SealPurpose {
+    /// A certification request, which holds the challengePassword. Its context is the enrolment's id.
+    CertificationRequest,
+}
+
+/// Makes and opens keys, and seals what else must not be read from a copy of the store. It stores nothing: a [`SealedKey`]
+/// goes into the transaction that needs it.
 pub trait Keyring: Send + Sync {
     /// Makes a key pair and seals it.
     fn generate(
@@ -72,4 +80,10 @@ pub trait Keyring: Send + Sync {
     /// HMAC-SHA-256 of `data` under a key that only this keyring has: what is stored of challenges and tokens, so that a copy of the
     /// store alone does not allow guessing.
     fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32];
+    /// Encrypts `plain` for storage under a key that only this keyring has, each time differently. `context` names the record
+    /// that it belongs to: it is authenticated, not stored.
+    fn seal(&self, purpose: SealPurpose, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError>;
+    /// Gives back what was sealed for the same purpose and context. [`KeyError::CannotUnseal`] for every other input: another
+    /// key-encryption key, purpose or context, or damaged data.
+    fn unseal(&self, purpose: SealPurpose, context: &[u8], sealed: &[u8]) -> Result<Secret, KeyError>;
 }

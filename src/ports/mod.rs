@@ -6,6 +6,6 @@ pub mod random;
 pub mod store;
 
 pub use clock::Clock;
-pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, Signer};
+pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer};
 pub use random::Random;
 pub use store::{Store, StoreError, Tx, View};

@@ -35,6 +35,7 @@ impl Act {
     }
 
     /// The fact that this act did `action` (`object.verb`, past tense) to `object`.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass ids, references and text alike")]
     pub fn fact(&self, action: &str, object: impl ToString, detail: &[(&str, String)]) -> AuditFact {
         let detail = detail.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
         AuditFact {

@@ -78,7 +78,8 @@ impl std::fmt::Debug for Authority {
 impl Authority {
     /// The algorithm of this issuer's signatures.
     pub fn signature_algorithm(&self) -> SignatureAlgorithm {
-        self.signer.algorithm().signature(self.issuer.digest)
+        let key = self.signer.algorithm();
+        key.signature(key.digest(self.issuer.digest))
     }
 }
 
@@ -99,7 +100,10 @@ impl Authorities {
             }
             for profile in view.profiles()? {
                 let checked = profile.checked().map_err(|mistakes| {
-                    ServiceError::Internal(format!("the stored profile {} does not check: {mistakes:?}", profile.name))
+                    ServiceError::Internal(format!(
+                        "the stored profile {} does not check: {mistakes:?}",
+                        profile.name
+                    ))
                 })?;
                 loaded.profiles.insert(profile.name.clone(), Arc::new(checked));
             }

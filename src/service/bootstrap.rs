@@ -52,7 +52,7 @@ pub struct Plan {
     pub root_key: KeyAlgorithm,
     /// The issuing CA's kind of key.
     pub issuing_key: KeyAlgorithm,
-    /// The digest of both CAs' signatures; not SHA-1.
+    /// The digest of both CAs' signatures where their keys leave a choice (RSA); not SHA-1.
     pub digest: DigestAlgorithm,
     /// The root's life: 1 to 30.
     pub root_years: u32,
@@ -254,7 +254,7 @@ impl<'a> CheckedPlan<'a> {
             parent,
             certificate: certificate.as_der().to_vec(),
             key: key.id.clone(),
-            digest: self.plan.digest,
+            digest: key.algorithm.digest(self.plan.digest),
             crl_urls: vec![format!("{url}/crl/{id}.crl")],
             ocsp_urls: vec![format!("{url}/ocsp")],
             ca_issuers_urls: vec![format!("{url}/ca/{id}.cer")],

@@ -156,11 +156,7 @@ pub enum CertificateFilter {
 
 impl From<Revocation> for RevocationView {
     fn from(revocation: Revocation) -> Self {
-        Self {
-            reason: revocation.reason,
-            at: revocation.at,
-            invalidity_date: revocation.invalidity_date,
-        }
+        Self { reason: revocation.reason, at: revocation.at, invalidity_date: revocation.invalidity_date }
     }
 }
 
@@ -406,7 +402,9 @@ impl Gateway {
         self.ports.store.write(|tx| {
             let causes = known_causes(tx.as_view(), id)?;
             if causes.iter().any(|old| old.key == cause.key && old.effect == cause.effect) {
-                return Err(ServiceError::Refused("that is what was done before: nothing would change".to_owned()));
+                return Err(ServiceError::Refused(
+                    "that is what was done before: nothing would change".to_owned(),
+                ));
             }
             check_change(&causes, cause).map_err(|refused| ServiceError::Refused(refused.to_string()))?;
             change_causes(tx, id, &[CauseChange::Put(cause.clone())], act)?;
@@ -453,7 +451,8 @@ fn no_manual_hold(causes: &[Cause]) -> String {
     match revocation(causes) {
         None => "the certificate is not on hold".to_owned(),
         Some(Revocation { reason: RevocationReason::CertificateHold, .. }) => {
-            "the hold was not set by hand: it goes when the device or user is in good standing again".to_owned()
+            "the hold was not set by hand: it goes when the device or user is in good standing again"
+                .to_owned()
         }
         Some(revocation) => format!("the certificate is revoked for good ({})", revocation.reason),
     }

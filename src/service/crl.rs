@@ -172,7 +172,9 @@ impl Gateway {
         let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
         let not_after = authority.certificate.validity().not_after;
         if now >= not_after {
-            return Err(ServiceError::Refused(format!("issuer {issuer} expired at {not_after}: it signs no CRL")));
+            return Err(ServiceError::Refused(format!(
+                "issuer {issuer} expired at {not_after}: it signs no CRL"
+            )));
         }
         let (number, next_update) = (next_number(previous), policy.next_update(now).min(not_after));
         let algorithm = authority.signature_algorithm();
@@ -217,7 +219,8 @@ impl Gateway {
         let issuer = &record.issuer;
         let wrong = |what: String| ServiceError::Internal(format!("the new CRL of {issuer} {what}"));
         let crl = Crl::from_der(&record.der)?;
-        crl.verify(&authority.certificate).map_err(|_| wrong("has a signature that does not verify".to_owned()))?;
+        crl.verify(&authority.certificate)
+            .map_err(|_| wrong("has a signature that does not verify".to_owned()))?;
         if crl.number() != Some(record.number) || crl.entries().len() as u64 != record.entries {
             return Err(wrong("does not read back as it was written".to_owned()));
         }

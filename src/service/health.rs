@@ -136,7 +136,8 @@ impl Gateway {
         match self.ports.store.read(|view| view.count_certificates()) {
             Ok(count) => Check::pass("store", format!("readable, {count} certificates")),
             Err(error) => {
-                let hint = "look at the disk of the data directory: space, permissions, errors in the system log";
+                let hint =
+                    "look at the disk of the data directory: space, permissions, errors in the system log";
                 Check::not_passed("store", CheckResult::Fail, error.to_string(), hint)
             }
         }
@@ -149,8 +150,14 @@ impl Gateway {
             None => Check::pass("jobs", format!("{} waiting", jobs.len())),
             Some(job) => {
                 let error = job.last_error.as_deref().unwrap_or("no reason recorded");
-                let detail = format!("{} given up, the first in lane {}: {error}", dead.len(), job.kind.lane());
-                Check::not_passed("jobs", CheckResult::Warn, detail, "remove the cause, then publish the CRL by hand")
+                let detail =
+                    format!("{} given up, the first in lane {}: {error}", dead.len(), job.kind.lane());
+                Check::not_passed(
+                    "jobs",
+                    CheckResult::Warn,
+                    detail,
+                    "remove the cause, then publish the CRL by hand",
+                )
             }
         }
     }
@@ -159,8 +166,14 @@ impl Gateway {
         match self.status.unsettled().len() {
             0 => Check::pass("status", "every change is in force"),
             count => {
-                let detail = format!("{count} certificates changed and could not be read yet; OCSP says tryLater");
-                Check::not_passed("status", CheckResult::Fail, detail, "look at the store: it is read again by itself")
+                let detail =
+                    format!("{count} certificates changed and could not be read yet; OCSP says tryLater");
+                Check::not_passed(
+                    "status",
+                    CheckResult::Fail,
+                    detail,
+                    "look at the store: it is read again by itself",
+                )
             }
         }
     }
@@ -192,7 +205,8 @@ fn check_issuer(authority: &Authority, now: Timestamp) -> Check {
     let detail = format!("valid until {}", validity.not_after);
     let hint = "make a new issuer and move the profiles to it";
     if !validity.contains(now) {
-        let detail = format!("valid from {} to {}, and now is {now}", validity.not_before, validity.not_after);
+        let detail =
+            format!("valid from {} to {}, and now is {now}", validity.not_before, validity.not_after);
         Check::not_passed(name, CheckResult::Fail, detail, hint)
     } else if now.plus(ISSUER_WARNING) > validity.not_after {
         Check::not_passed(name, CheckResult::Warn, detail, hint)

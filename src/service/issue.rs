@@ -254,13 +254,14 @@ pub(super) fn is_good(
     Ok(status::effective(&causes, &record.validity, now) == status::Status::Good)
 }
 
-/// Has a certificate signed, and reads it back.
+/// Has a certificate signed, with `digest` where the key leaves a choice, and reads it back.
 pub(super) fn sign(
     specification: &CertificateSpec,
     signer: &dyn Signer,
     digest: DigestAlgorithm,
 ) -> Result<Certificate, ServiceError> {
-    let unsigned = specification.unsigned(signer.algorithm().signature(digest))?;
+    let key = signer.algorithm();
+    let unsigned = specification.unsigned(key.signature(key.digest(digest)))?;
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed())?;
     Ok(Certificate::from_der(&unsigned.finish(&signature)?)?)
 }
@@ -330,6 +331,6 @@ pub(super) fn common_name(issuer: &Certificate, label: &str) -> Result<Name, Ser
 }
 
 /// One line of an enrolment's trace, where the service decides something itself.
-pub(super) fn trace_step(check: &str, passed: bool, detail: impl ToString) -> TraceStep {
+pub(super) fn trace_step(check: &str, passed: bool, detail: &impl ToString) -> TraceStep {
     TraceStep { check: check.to_owned(), passed, detail: detail.to_string() }
 }

@@ -129,7 +129,9 @@ impl Gateway {
                 let issuer = view.issuer(&profile.spec.issuer)?;
                 Ok(ProfileView::of(profile, issuer.as_ref()))
             };
-            Ok(Listing::whole(view.profiles()?.into_iter().map(view_of).collect::<Result<_, ServiceError>>()?))
+            Ok(Listing::whole(
+                view.profiles()?.into_iter().map(view_of).collect::<Result<_, ServiceError>>()?,
+            ))
         })
     }
 

@@ -15,6 +15,7 @@ use crate::{
         challenge::approved,
         enrol::{Decision, Enrolment, EnrolmentState, IssueOrder, TraceStep, authorise},
     },
+    ports::SealPurpose,
     types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
     wire::csr::{Csr, ProvenCsr},
 };
@@ -79,10 +80,9 @@ pub struct EnrolmentView {
 }
 
 impl EnrolmentView {
-    fn of(enrolment: Enrolment) -> Result<Self, ServiceError> {
-        let csr = proven(&enrolment)?;
+    fn of(enrolment: Enrolment, csr: &ProvenCsr) -> Self {
         let (bound_to, assurance) = enrolment.binding.unzip();
-        Ok(Self {
+        Self {
             id: enrolment.id,
             profile: enrolment.profile,
             profile_version: enrolment.profile_version,
@@ -105,7 +105,7 @@ impl EnrolmentView {
             received_at: enrolment.received_at,
             decided_at: enrolment.decided_at,
             trace: enrolment.trace,
-        })
+        }
     }
 }
 
@@ -117,7 +117,9 @@ impl Gateway {
         limit: usize,
     ) -> Result<Listing<EnrolmentView>, ServiceError> {
         let pending = self.ports.store.read(|view| Ok::<_, ServiceError>(view.pending_enrolments(limit)?))?;
-        Ok(Listing::whole(pending.into_iter().map(EnrolmentView::of).collect::<Result<_, _>>()?))
+        Ok(Listing::whole(
+            pending.into_iter().map(|enrolment| self.view_of(enrolment)).collect::<Result<_, _>>()?,
+        ))
     }
 
     /// One enrolment, decided or not, with the trace of its checks.
@@ -126,7 +128,7 @@ impl Gateway {
         _authed: &Authed<Read>,
         id: &EnrolmentId,
     ) -> Result<EnrolmentView, ServiceError> {
-        EnrolmentView::of(self.stored_enrolment(id)?)
+        self.view_of(self.stored_enrolment(id)?)
     }
 
     /// Approves a waiting enrolment: every rule is applied again, to the records as they are now, and the certificate is
@@ -145,7 +147,7 @@ impl Gateway {
         let endpoint = self.endpoint(&enrolment.profile).map_err(|error| {
             ServiceError::Refused(format!("the profile {} cannot issue: {error}", enrolment.profile))
         })?;
-        let csr = proven(&enrolment)?;
+        let csr = self.proven(&enrolment)?;
         let concerned = self
             .ports
             .store
@@ -168,7 +170,7 @@ impl Gateway {
             act,
         };
         self.issue(&issuance).map_err(not_issued)?;
-        EnrolmentView::of(self.stored_enrolment(id)?)
+        self.view_of(self.stored_enrolment(id)?)
     }
 
     /// Rejects a waiting enrolment; the client hears FAILURE at its next CertPoll. `reason` is for the record.
@@ -195,12 +197,24 @@ impl Gateway {
             tx.append_audit(&act.fact("enrolment.rejected", id, &[("reason", reason.to_owned())]))?;
             Ok(rejected)
         })?;
-        EnrolmentView::of(rejected)
+        self.view_of(rejected)
     }
 
     fn stored_enrolment(&self, id: &EnrolmentId) -> Result<Enrolment, ServiceError> {
         let enrolment = self.ports.store.read(|view| Ok::<_, ServiceError>(view.enrolment(id)?))?;
         enrolment.ok_or_else(|| ServiceError::not_found("enrolment", id))
+    }
+
+    fn view_of(&self, enrolment: Enrolment) -> Result<EnrolmentView, ServiceError> {
+        let csr = self.proven(&enrolment)?;
+        Ok(EnrolmentView::of(enrolment, &csr))
+    }
+
+    /// The stored request, which was proven before it was stored.
+    fn proven(&self, enrolment: &Enrolment) -> Result<ProvenCsr, ServiceError> {
+        let (purpose, context) = (SealPurpose::CertificationRequest, enrolment.id.as_str().as_bytes());
+        let csr = self.ports.keyring.unseal(purpose, context, &enrolment.sealed_csr)?;
+        Csr::from_der(csr.expose())?.prove().map_err(|error| ServiceError::Internal(error.to_string()))
     }
 }
 
@@ -212,11 +226,6 @@ fn approved_record(enrolment: Enrolment, order: &IssueOrder, trace: Vec<TraceSte
         trace: enrolment.trace.into_iter().chain(trace).collect(),
         ..enrolment
     }
-}
-
-/// The stored request, which was proven before it was stored.
-fn proven(enrolment: &Enrolment) -> Result<ProvenCsr, ServiceError> {
-    Csr::from_der(&enrolment.csr)?.prove().map_err(|error| ServiceError::Internal(error.to_string()))
 }
 
 fn not_issued(why: NotIssued) -> ServiceError {

@@ -26,8 +26,8 @@ use std::{
 
 use super::{Gateway, Ports, ServiceError, audit::Act};
 use crate::{
-    domain::status::{Cause, CauseChange, CauseKey, Effect, Revocation, check_change, revocation},
     domain::queue::JobKind,
+    domain::status::{Cause, CauseChange, CauseKey, Effect, Revocation, check_change, revocation},
     ports::{Tx, View, store::StoreResult},
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::crl::CrlEntry,
@@ -195,7 +195,12 @@ impl StatusBoard {
         if let Some(board) = self.issuers.read().unwrap_or_else(PoisonError::into_inner).get(issuer) {
             return board.clone();
         }
-        self.issuers.write().unwrap_or_else(PoisonError::into_inner).entry(issuer.clone()).or_default().clone()
+        self.issuers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(issuer.clone())
+            .or_default()
+            .clone()
     }
 
     fn epoch_of(&self, issuer: &IssuerId, serial: &SerialNumber) -> &AtomicU64 {

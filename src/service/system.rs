@@ -41,6 +41,9 @@ const CERTIFICATE_REQUEST_AGENT: ObjectIdentifier = ObjectIdentifier::new_unwrap
 /// How far back notBefore lies, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_secs(3600);
 
+/// The chain that a TLS listener shows, in DER, leaf first and without the root; and the key of the leaf.
+pub type ServerTls = (Vec<Vec<u8>>, Arc<dyn Signer>);
+
 /// The certificates that an issuer of this kind must have.
 pub(super) const fn purposes(kind: IssuerKind) -> &'static [Purpose] {
     match kind {
@@ -72,6 +75,7 @@ pub(super) struct OwnCertificate {
     pub(super) certificate: Certificate,
     key: SealedKey,
     record: CertificateRecord,
+    since: Timestamp,
 }
 
 impl OwnCertificate {
@@ -91,7 +95,14 @@ impl OwnCertificate {
         let certificate = issue::sign(&spec, above.signer, above.issuer.digest)?;
         let id = CertificateId { issuer: above.issuer.id.clone(), serial: certificate.serial().clone() };
         let record = issue::own_record(id, &certificate, purpose, now);
-        Ok(Self { certificate, key, record })
+        Ok(Self { certificate, key, record, since: now })
+    }
+
+    /// The same, in use from after `before` on: the newest of a purpose must be one, also when the clock was set back or two
+    /// were made within a second.
+    fn succeeding(self, before: Option<&SystemCertificate>) -> Self {
+        let after = before.map_or(self.since, |before| before.since.plus(Duration::from_secs(1)));
+        Self { since: self.since.max(after), ..self }
     }
 
     /// Records key, certificate and use.
@@ -102,7 +113,7 @@ impl OwnCertificate {
             certificate: self.record.id.clone(),
             purpose: self.record.purpose,
             key: self.key.id.clone(),
-            since: self.record.issued_at,
+            since: self.since,
         })?;
         Ok(tx.append_audit(&issue::issued_fact(act, &self.record))?)
     }
@@ -259,8 +270,8 @@ impl Gateway {
         Ok(due)
     }
 
-    /// The TLS certificate chain and key for the listeners: (DER chain, leaf first and without the root, signer).
-    pub fn server_tls(&self) -> Result<(Vec<Vec<u8>>, Arc<dyn Signer>), ServiceError> {
+    /// The TLS certificate chain and key for the listeners.
+    pub fn server_tls(&self) -> Result<ServerTls, ServiceError> {
         for authority in self.authorities().issuers() {
             if let Some((system, certificate)) = self.newest(authority, Purpose::ServerTls)? {
                 let key = self.ports.store.read(|view| Ok::<_, ServiceError>(view.key(&system.key)?))?;
@@ -285,7 +296,8 @@ impl Gateway {
         let before = before.map(|(system, _)| system);
         let names = &self.settings.server_names;
         let made =
-            OwnCertificate::make(&self.ports, authority.into(), purpose, &self.settings.system, names)?;
+            OwnCertificate::make(&self.ports, authority.into(), purpose, &self.settings.system, names)?
+                .succeeding(before.as_ref());
         let act = Act { actor: Actor::System, request: self.new_request(), at: now };
         self.ports.store.write(|tx| {
             // Whoever else renewed it meanwhile has done the work.

@@ -79,9 +79,8 @@ fn mint(ports: &Ports, new: &NewToken, now: Timestamp) -> Result<(ApiToken, Secr
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err(ServiceError::invalid("name", "must be 1 to 100 printable characters"));
     }
-    let secret = Secret::new(
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(ports.random.bytes::<32>())).into_bytes(),
-    );
+    let secret =
+        Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(ports.random.bytes::<32>())).into_bytes());
     let token = ApiToken {
         id: TokenId::from_random(ports.random.bytes()),
         name: name.to_owned(),
@@ -123,11 +122,7 @@ impl Gateway {
     }
 
     /// Revokes a token; its bearer is refused from the next request on. Doing it twice changes nothing.
-    pub fn revoke_token(
-        &self,
-        authed: &Authed<Administer>,
-        id: &TokenId,
-    ) -> Result<TokenView, ServiceError> {
+    pub fn revoke_token(&self, authed: &Authed<Administer>, id: &TokenId) -> Result<TokenView, ServiceError> {
         let act = Act::of(authed, self.now());
         self.ports.store.write(|tx| {
             let known = tx.tokens()?.into_iter().find(|token| token.id == *id);
@@ -142,16 +137,12 @@ impl Gateway {
     }
 
     /// Who bears this secret. None: nobody, or nobody any more.
-    pub fn authenticate(
-        &self,
-        secret: &Secret,
-        request: &RequestId,
-    ) -> Result<Option<Caller>, ServiceError> {
+    pub fn authenticate(&self, secret: &Secret, request: &RequestId) -> Result<Option<Caller>, ServiceError> {
         let mac = self.ports.keyring.mac(MacPurpose::ApiToken, secret.expose());
         let now = self.now();
         let known = self.ports.store.read(|view| view.token_by_mac(&mac))?;
-        let living = known
-            .filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end));
+        let living =
+            known.filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end));
         Ok(living.map(|token| Caller {
             actor: Actor::Token { id: token.id, name: token.name },
             role: token.role,

@@ -45,6 +45,16 @@ impl KeyAlgorithm {
         matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
     }
 
+    /// The digest that this key signs with where `preferred` is asked for: RSA takes any, each curve has the one of its own strength
+    /// (FIPS 186-5; other pairs are not signed).
+    pub const fn digest(self, preferred: DigestAlgorithm) -> DigestAlgorithm {
+        match self {
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => preferred,
+            Self::P256 => DigestAlgorithm::Sha256,
+            Self::P384 => DigestAlgorithm::Sha384,
+        }
+    }
+
     /// The signature algorithm of this key with `digest`.
     pub const fn signature(self, digest: DigestAlgorithm) -> SignatureAlgorithm {
         if self.is_rsa() { SignatureAlgorithm::RsaPkcs1(digest) } else { SignatureAlgorithm::Ecdsa(digest) }

@@ -3,13 +3,15 @@
 use const_oid::db::rfc5280;
 
 use super::{
-    EncodeError, Unsigned,
+    EncodeError, Unsigned, algorithm,
+    der::{
+        BerError,
+        reader::{ENUMERATED, Element, GENERALIZED_TIME, INTEGER, Reader, SEQUENCE, UTC_TIME, context},
+        writer,
+    },
     x509::{
-        BadSignature, Certificate, DecodeError, Extension, KeyUsage, Name, Signed, algorithm,
-        authority_key_identifier, extension, key_identifier,
-        tlv::{
-            self, Cursor, ENUMERATED, Element, GENERALIZED_TIME, INTEGER, Reason, SEQUENCE, UTC_TIME, context,
-        },
+        BadSignature, Certificate, DecodeError, Extension, KeyUsage, Name, Signed, authority_key_identifier,
+        extension, key_identifier,
     },
 };
 use crate::types::{RevocationReason, SerialNumber, SignatureAlgorithm, Timestamp};
@@ -35,27 +37,27 @@ impl CrlEntry {
     pub fn to_der(&self) -> Vec<u8> {
         let mut extensions = Vec::new();
         if self.reason != RevocationReason::Unspecified {
-            let code = tlv::element(ENUMERATED, &[&[self.reason.code()]]);
+            let code = writer::element(ENUMERATED, &[&[self.reason.code()]]);
             extensions.extend(extension(rfc5280::ID_CE_CRL_REASONS, false, &code));
         }
         if let Some(time) = self.invalidity_date {
-            let time = tlv::generalized_time(time);
+            let time = writer::generalized_time(time);
             extensions.extend(extension(rfc5280::ID_CE_INVALIDITY_DATE, false, &time));
         }
-        let extensions = if extensions.is_empty() { extensions } else { tlv::sequence(&[&extensions]) };
-        tlv::sequence(&[
-            &tlv::element(INTEGER, &[&self.serial.to_der_integer()]),
-            &tlv::time(self.revoked_at),
+        let extensions = if extensions.is_empty() { extensions } else { writer::sequence(&[&extensions]) };
+        writer::sequence(&[
+            &writer::element(INTEGER, &[&self.serial.to_der_integer()]),
+            &writer::time(self.revoked_at),
             &extensions,
         ])
     }
 
-    fn read(element: &Element<'_>) -> Result<Self, Reason> {
-        let mut fields = element.tagged(SEQUENCE)?.inside();
-        let serial = fields.expect(INTEGER)?;
+    fn read(element: &Element<'_>) -> Result<Self, BerError> {
+        let mut fields = element.tagged(SEQUENCE)?.open();
+        let serial = fields.expect(INTEGER, "userCertificate")?;
         let mut entry = Self {
             serial: SerialNumber::from_der_integer(serial.content).map_err(|_| "unusable serial number")?,
-            revoked_at: fields.next()?.time()?,
+            revoked_at: fields.any()?.time()?,
             reason: RevocationReason::Unspecified,
             invalidity_date: None,
         };
@@ -64,27 +66,27 @@ impl CrlEntry {
                 entry.take(&extension)?;
             }
         }
-        fields.finish()?;
+        fields.end()?;
         Ok(entry)
     }
 
-    fn take(&mut self, extension: &Extension<'_>) -> Result<(), Reason> {
+    fn take(&mut self, extension: &Extension<'_>) -> Result<(), BerError> {
         if extension.is(rfc5280::ID_CE_CRL_REASONS) {
             self.reason = read_reason(&Element::only_tagged(extension.value, ENUMERATED)?)?;
         } else if extension.is(rfc5280::ID_CE_INVALIDITY_DATE) {
             self.invalidity_date = Some(Element::only_tagged(extension.value, GENERALIZED_TIME)?.time()?);
         } else if extension.critical {
             // RFC 5280 §5.3: such an entry could be another issuer's (certificateIssuer).
-            return Err("a critical entry extension that is not understood");
+            return Err("a critical entry extension that is not understood".into());
         }
         Ok(())
     }
 }
 
 /// CRLReason (RFC 5280 §5.3.1) in a CRL entry or RevokedInfo.
-pub(super) fn read_reason(code: &Element<'_>) -> Result<RevocationReason, Reason> {
+pub(super) fn read_reason(code: &Element<'_>) -> Result<RevocationReason, BerError> {
     let code = u8::try_from(code.unsigned()?).map_err(|_| "unknown CRLReason")?;
-    RevocationReason::from_code(code).ok_or("unknown CRLReason")
+    RevocationReason::from_code(code).ok_or(BerError::Value("unknown CRLReason"))
 }
 
 /// A full CRL to be signed. `entries` are the DER of [`CrlEntry::to_der`], in ascending order of the serial.
@@ -110,23 +112,23 @@ impl CrlSpec<'_> {
     /// The entries are copied once, into a buffer that also has room for the signature.
     pub fn unsigned(&self, algorithm: SignatureAlgorithm) -> Result<Unsigned, EncodeError> {
         let before = [
-            &tlv::unsigned(1),
+            &writer::unsigned(1),
             algorithm::signature_identifier(algorithm).as_slice(),
             self.issuer.as_der(),
-            &tlv::time(self.this_update),
-            &tlv::time(self.next_update),
+            &writer::time(self.this_update),
+            &writer::time(self.next_update),
         ]
         .concat();
-        let after = tlv::element(context(0), &[&tlv::sequence(&[&self.extensions()])]);
+        let after = writer::element(context(0), &[&writer::sequence(&[&self.extensions()])]);
         let entries_len: usize = self.entries.iter().map(|entry| entry.len()).sum();
-        let list_len = if entries_len == 0 { 0 } else { tlv::header_len(entries_len) + entries_len };
+        let list_len = if entries_len == 0 { 0 } else { writer::header_len(entries_len) + entries_len };
         let content_len = before.len() + list_len + after.len();
 
         let mut to_be_signed = Vec::with_capacity(content_len + ROOM_FOR_SIGNATURE);
-        tlv::push_header(&mut to_be_signed, SEQUENCE, content_len);
+        writer::push_header(&mut to_be_signed, SEQUENCE, content_len);
         to_be_signed.extend_from_slice(&before);
         if entries_len > 0 {
-            tlv::push_header(&mut to_be_signed, SEQUENCE, entries_len);
+            writer::push_header(&mut to_be_signed, SEQUENCE, entries_len);
             for entry in self.entries {
                 to_be_signed.extend_from_slice(entry);
             }
@@ -138,7 +140,7 @@ impl CrlSpec<'_> {
     fn extensions(&self) -> Vec<u8> {
         let key = authority_key_identifier(self.authority_key_identifier);
         let mut all = extension(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, false, &key);
-        all.extend(extension(rfc5280::ID_CE_CRL_NUMBER, false, &tlv::unsigned(self.number)));
+        all.extend(extension(rfc5280::ID_CE_CRL_NUMBER, false, &writer::unsigned(self.number)));
         all
     }
 }
@@ -158,26 +160,26 @@ impl CrlHead {
     /// Reads a CRL as [`Crl::from_der`] does, but hands each entry to `visit` and keeps neither entries nor DER: a list
     /// with a million entries is checked in constant memory.
     pub fn scan(der: &[u8], visit: impl FnMut(CrlEntry)) -> Result<Self, DecodeError> {
-        Self::parse(der, visit).map_err(tlv::malformed("CertificateList"))
+        Self::parse(der, visit).map_err(DecodeError::of("CertificateList"))
     }
 
-    fn parse(der: &[u8], visit: impl FnMut(CrlEntry)) -> Result<Self, Reason> {
+    fn parse(der: &[u8], visit: impl FnMut(CrlEntry)) -> Result<Self, BerError> {
         let (signed, mut fields) = Signed::read(der)?;
         let _version = fields.optional(INTEGER)?;
-        let inner_algorithm = fields.expect(SEQUENCE)?;
+        let inner_algorithm = fields.expect(SEQUENCE, "signature")?;
         // RFC 5280 §5.1.1.2: both AlgorithmIdentifiers must be the same.
         if !signed.declares(der, &inner_algorithm) {
-            return Err("signatureAlgorithm differs from signature");
+            return Err("signatureAlgorithm differs from signature".into());
         }
-        let issuer = fields.expect(SEQUENCE)?;
-        let this_update = fields.next()?.time()?;
+        let issuer = fields.expect(SEQUENCE, "issuer")?;
+        let this_update = fields.any()?.time()?;
         let next_update = match fields.optional(UTC_TIME)? {
             Some(time) => Some(time),
             None => fields.optional(GENERALIZED_TIME)?,
         };
         let entries = fields.optional(SEQUENCE)?;
         let extensions = fields.optional(context(0))?;
-        fields.finish()?;
+        fields.end()?;
         let mut head = Self {
             issuer: Name::parse(issuer.encoding)?,
             number: None,
@@ -192,19 +194,19 @@ impl CrlHead {
             }
         }
         if let Some(list) = entries {
-            visit_entries(list.inside(), visit)?;
+            visit_entries(list.open(), visit)?;
         }
         Ok(head)
     }
 
-    fn take(&mut self, extension: &Extension<'_>) -> Result<(), Reason> {
+    fn take(&mut self, extension: &Extension<'_>) -> Result<(), BerError> {
         if extension.is(rfc5280::ID_CE_CRL_NUMBER) {
             // Numbers have up to 20 octets (RFC 5280 §5.2.3); what does not fit is somebody else's and not compared.
             self.number = Element::only_tagged(extension.value, INTEGER)?.unsigned().ok();
         } else if extension.is(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER) {
             self.authority_key_identifier = key_identifier(extension.value)?;
         } else if extension.critical {
-            return Err("a critical extension that is not understood");
+            return Err("a critical extension that is not understood".into());
         }
         Ok(())
     }
@@ -244,9 +246,9 @@ impl CrlHead {
     }
 }
 
-fn visit_entries(mut list: Cursor<'_>, mut visit: impl FnMut(CrlEntry)) -> Result<(), Reason> {
-    while !list.is_finished() {
-        visit(CrlEntry::read(&list.next()?)?);
+fn visit_entries(mut list: Reader<'_>, mut visit: impl FnMut(CrlEntry)) -> Result<(), BerError> {
+    while !list.is_empty() {
+        visit(CrlEntry::read(&list.any()?)?);
     }
     Ok(())
 }
@@ -447,13 +449,13 @@ mod tests {
     #[test]
     fn refuses_lists_whose_scope_is_not_understood() {
         let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
-        let partition = extension(rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT, true, &tlv::sequence(&[]));
-        let to_be_signed = tlv::sequence(&[
-            &tlv::unsigned(1),
+        let partition = extension(rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT, true, &writer::sequence(&[]));
+        let to_be_signed = writer::sequence(&[
+            &writer::unsigned(1),
             &algorithm::signature_identifier(ca.key.algorithm()),
             ca.certificate.subject().as_der(),
-            &tlv::time(at("2026-11-21T00:00:00Z")),
-            &tlv::element(context(0), &[&tlv::sequence(&[&partition])]),
+            &writer::time(at("2026-11-21T00:00:00Z")),
+            &writer::element(context(0), &[&writer::sequence(&[&partition])]),
         ]);
         let der = ca.key.finish(Unsigned::signed(to_be_signed, ca.key.algorithm()));
         assert!(Crl::from_der(&der).unwrap_err().reason.contains("critical"));
@@ -473,7 +475,7 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = Crl::from_der(&bytes);
-            let _ = Crl::from_der(&tlv::sequence(&[&bytes]));
+            let _ = Crl::from_der(&writer::sequence(&[&bytes]));
         }
     }
 }

@@ -6,10 +6,16 @@ use const_oid::{ObjectIdentifier, db::rfc2985};
 
 use super::{
     EncodeError, Unsigned,
+    der::{
+        BerError,
+        reader::{
+            Element, INTEGER, OBJECT_IDENTIFIER, PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, context,
+        },
+        writer,
+    },
     x509::{
         DecodeError, Extension, Extensions, GeneralName, KeyUsage, Name, PublicKey, Signed, first_pem_block,
         subject_alt_name,
-        tlv::{self, Element, INTEGER, Reason, SEQUENCE, SET, context},
     },
 };
 use crate::types::{Fingerprint, Secret, SignatureAlgorithm};
@@ -53,24 +59,24 @@ impl Csr {
     /// Tolerates any version, no attributes at all, and attributes that are not DER-sorted (strongSwan 5.9): the signature
     /// is checked over the bytes as they came.
     pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
-        Self::parse(der).map_err(tlv::malformed("CertificationRequest"))
+        Self::parse(der).map_err(DecodeError::of("CertificationRequest"))
     }
 
     /// Reads the first request of a PEM text; text around it is ignored.
     pub fn from_pem(pem: &str) -> Result<Self, DecodeError> {
-        Self::from_der(&first_pem_block(pem, &PEM_LABELS).map_err(tlv::malformed("CertificationRequest"))?)
+        Self::from_der(&first_pem_block(pem, &PEM_LABELS).map_err(DecodeError::of("CertificationRequest"))?)
     }
 
-    fn parse(der: &[u8]) -> Result<Self, Reason> {
+    fn parse(der: &[u8]) -> Result<Self, BerError> {
         if der.len() > MAX_LEN {
-            return Err("larger than 64 KiB");
+            return Err("larger than 64 KiB".into());
         }
         let (signed, mut fields) = Signed::read(der)?;
-        let _version = fields.expect(INTEGER)?;
-        let subject = fields.expect(SEQUENCE)?;
-        let public_key = fields.expect(SEQUENCE)?;
+        let _version = fields.expect(INTEGER, "version")?;
+        let subject = fields.expect(SEQUENCE, "subject")?;
+        let public_key = fields.expect(SEQUENCE, "subjectPKInfo")?;
         let attributes = fields.optional(context(0))?;
-        fields.finish()?;
+        fields.end()?;
         let attributes = attributes.map(|set| Attributes::read(&set)).transpose()?.unwrap_or_default();
         Ok(Self {
             subject: Name::parse(subject.encoding)?,
@@ -114,21 +120,21 @@ struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    fn read(set: &Element<'a>) -> Result<Self, Reason> {
-        let mut list = set.inside();
+    fn read(set: &Element<'a>) -> Result<Self, BerError> {
+        let mut list = set.open();
         let mut all = Self::default();
-        while !list.is_finished() {
-            let mut fields = list.expect(SEQUENCE)?.inside();
-            let oid = fields.expect(tlv::OID)?.content;
-            let mut values = fields.expect(SET)?.inside();
-            fields.finish()?;
+        while !list.is_empty() {
+            let mut fields = list.expect(SEQUENCE, "Attribute")?.open();
+            let oid = fields.expect(OBJECT_IDENTIFIER, "type")?.content;
+            let mut values = fields.expect(SET, "values")?.open();
+            fields.end()?;
             if oid == rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD.as_bytes() {
-                let password = values.next()?.text().ok_or("challengePassword is no string")?;
+                let password = values.any()?.text().ok_or("challengePassword is no string")?;
                 all.challenge_password = Some(Secret::new(password.into_bytes()));
             } else if oid == rfc2985::PKCS_9_AT_EXTENSION_REQUEST.as_bytes()
                 || oid == MICROSOFT_CERT_EXTENSIONS.as_bytes()
             {
-                all.extensions.extend(Extension::read_all(&values.next()?)?);
+                all.extensions.extend(Extension::read_all(&values.any()?)?);
             }
         }
         Ok(all)
@@ -211,31 +217,31 @@ impl CsrSpec {
             attributes.push(attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &value));
         }
         if !self.subject_alt_names.is_empty() {
-            let extensions = tlv::sequence(&[&subject_alt_name(&self.subject_alt_names, false)?]);
+            let extensions = writer::sequence(&[&subject_alt_name(&self.subject_alt_names, false)?]);
             attributes.push(attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &extensions));
         }
         // DER: the elements of a SET OF are sorted (X.690 §11.6).
         attributes.sort();
-        let to_be_signed = tlv::sequence(&[
-            &tlv::unsigned(0),
+        let to_be_signed = writer::sequence(&[
+            &writer::unsigned(0),
             self.subject.as_der(),
             self.public_key.as_spki(),
-            &tlv::element(context(0), &[&attributes.concat()]),
+            &writer::element(context(0), &[&attributes.concat()]),
         ]);
         Ok(Unsigned::signed(to_be_signed, algorithm))
     }
 }
 
 fn attribute(oid: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
-    tlv::sequence(&[&tlv::oid(oid), &tlv::element(SET, &[value])])
+    writer::sequence(&[&writer::oid(oid), &writer::element(SET, &[value])])
 }
 
 /// RFC 2985 §5.4.1: PrintableString where its alphabet suffices, else UTF8String.
 fn challenge_password(password: &Secret) -> Result<Vec<u8>, EncodeError> {
     let text = std::str::from_utf8(password.expose()).map_err(EncodeError::of("challengePassword"))?;
     let printable = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte));
-    let tag = if printable { tlv::PRINTABLE_STRING } else { tlv::UTF8_STRING };
-    Ok(tlv::element(tag, &[text.as_bytes()]))
+    let tag = if printable { PRINTABLE_STRING } else { UTF8_STRING };
+    Ok(writer::element(tag, &[text.as_bytes()]))
 }
 
 #[cfg(test)]
@@ -245,9 +251,13 @@ mod tests {
     use super::*;
     use crate::{
         types::{DigestAlgorithm, KeyAlgorithm},
-        wire::x509::{
-            KeyKind, algorithm,
-            testing::{TestKey, mutations},
+        wire::{
+            algorithm,
+            der::reader::IA5_STRING,
+            x509::{
+                KeyKind,
+                testing::{TestKey, mutations},
+            },
         },
     };
 
@@ -257,8 +267,12 @@ mod tests {
 
     fn signed(key: &TestKey, attributes: &[u8]) -> Vec<u8> {
         let subject: Name = "CN=dev1".parse().unwrap();
-        let to_be_signed =
-            tlv::sequence(&[&tlv::unsigned(0), subject.as_der(), key.public_key().as_spki(), attributes]);
+        let to_be_signed = writer::sequence(&[
+            &writer::unsigned(0),
+            subject.as_der(),
+            key.public_key().as_spki(),
+            attributes,
+        ]);
         key.finish(Unsigned::signed(to_be_signed, key.algorithm()))
     }
 
@@ -307,11 +321,11 @@ mod tests {
     fn takes_unsorted_attributes_of_strongswan() {
         let key = TestKey::generate(KeyAlgorithm::P256);
         let dns = subject_alt_name(&[GeneralName::Dns("a.example".into())], false).unwrap();
-        let extensions = attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &tlv::sequence(&[&dns]));
+        let extensions = attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &writer::sequence(&[&dns]));
         let challenge =
-            attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &tlv::element(tlv::PRINTABLE_STRING, &[b"x"]));
+            attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &writer::element(PRINTABLE_STRING, &[b"x"]));
         for order in [[&extensions, &challenge], [&challenge, &extensions]] {
-            let attributes = tlv::element(context(0), &[order[0], order[1]]);
+            let attributes = writer::element(context(0), &[order[0], order[1]]);
             let csr = Csr::from_der(&signed(&key, &attributes)).unwrap().prove().unwrap();
             assert_eq!(csr.subject_alt_names(), [GeneralName::Dns("a.example".into())]);
             assert_eq!(csr.challenge_password().unwrap().expose(), b"x");
@@ -322,15 +336,15 @@ mod tests {
     fn takes_a_challenge_of_any_string_type() {
         let key = TestKey::generate(KeyAlgorithm::P256);
         for (tag, content) in [
-            (tlv::PRINTABLE_STRING, b"pass_1@".as_slice()),
-            (tlv::UTF8_STRING, b"pass_1@"),
-            (tlv::IA5_STRING, b"pass_1@"),
+            (PRINTABLE_STRING, b"pass_1@".as_slice()),
+            (UTF8_STRING, b"pass_1@"),
+            (IA5_STRING, b"pass_1@"),
             (0x14, b"pass_1@"),
             (0x1e, b"\0p\0a\0s\0s\0_\x001\0@"),
         ] {
-            let value = tlv::element(tag, &[content]);
+            let value = writer::element(tag, &[content]);
             let attribute = attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &value);
-            let csr = Csr::from_der(&signed(&key, &tlv::element(context(0), &[&attribute]))).unwrap();
+            let csr = Csr::from_der(&signed(&key, &writer::element(context(0), &[&attribute]))).unwrap();
             assert_eq!(password(csr), b"pass_1@", "{tag:#x}");
         }
     }
@@ -343,8 +357,8 @@ mod tests {
             assert!(csr.challenge_password().is_none() && csr.subject_alt_names().is_empty());
         }
         let dns = subject_alt_name(&[GeneralName::Dns("a.example".into())], false).unwrap();
-        let attribute = attribute(MICROSOFT_CERT_EXTENSIONS, &tlv::sequence(&[&dns]));
-        let csr = Csr::from_der(&signed(&key, &tlv::element(context(0), &[&attribute]))).unwrap();
+        let attribute = attribute(MICROSOFT_CERT_EXTENSIONS, &writer::sequence(&[&dns]));
+        let csr = Csr::from_der(&signed(&key, &writer::element(context(0), &[&attribute]))).unwrap();
         assert_eq!(csr.prove().unwrap().subject_alt_names().len(), 1);
     }
 
@@ -385,14 +399,16 @@ mod tests {
         let at = der.windows(known.len()).position(|window| window == known).unwrap();
         der[at + known.len() - 1] = 0x7f;
         assert_eq!(Csr::from_der(&der).unwrap().prove().unwrap_err(), NotProven);
-        assert!(Csr::from_der(&tlv::sequence(&[&vec![0; 65 * 1024]])).unwrap_err().reason.contains("64 KiB"));
+        assert!(
+            Csr::from_der(&writer::sequence(&[&vec![0; 65 * 1024]])).unwrap_err().reason.contains("64 KiB")
+        );
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = Csr::from_der(&bytes);
-            let _ = Csr::from_der(&tlv::sequence(&[&bytes]));
+            let _ = Csr::from_der(&writer::sequence(&[&bytes]));
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Readers are tolerant where real clients need it (each tolerance names the client), bounded always; writers are strict
 //! DER. Signing happens elsewhere: a builder gives the bytes to be signed and takes the signature ([`Unsigned`]).
 
+mod algorithm;
+pub(crate) mod base64;
 pub mod cms;
 pub mod crl;
 pub mod csr;

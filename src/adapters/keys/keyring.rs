@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::key::{KeyPurpose, SealedKey},
-    ports::{Decrypter, KeyError, Keyring, MacPurpose, Signer},
+    ports::{Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer},
     types::{KeyAlgorithm, KeyId, Secret, Timestamp},
 };
 
@@ -31,7 +31,7 @@ impl SoftwareKeyring {
     }
 
     fn open(&self, key: &SealedKey) -> Result<Secret, KeyError> {
-        self.sealer.open(&Label::from(key), &key.sealed).inspect_err(|_| {
+        self.sealer.open_key(&Label::from(key), &key.sealed).inspect_err(|_| {
             tracing::error!(
                 key = %key.id, purpose = ?key.purpose, kek = %self.source,
                 "a sealed key does not open: another key-encryption key, or damaged data"
@@ -58,7 +58,7 @@ impl Keyring for SoftwareKeyring {
         let id = KeyId::from_random(id);
         let pkcs8 = generate_pkcs8(algorithm)?;
         let public_key = SoftwareSigner::from_pkcs8(pkcs8.expose())?.public_key().as_spki().to_vec();
-        let sealed = self.sealer.seal(&Label { id: &id, purpose, algorithm }, &pkcs8)?;
+        let sealed = self.sealer.seal_key(&Label { id: &id, purpose, algorithm }, &pkcs8)?;
         Ok(SealedKey { id, purpose, algorithm, public_key, sealed, created_at: now })
     }
 
@@ -83,6 +83,14 @@ impl Keyring for SoftwareKeyring {
     fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
         self.sealer.mac(purpose, data)
     }
+
+    fn seal(&self, purpose: SealPurpose, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.sealer.seal_data(purpose, context, plain)
+    }
+
+    fn unseal(&self, purpose: SealPurpose, context: &[u8], sealed: &[u8]) -> Result<Secret, KeyError> {
+        self.sealer.open_data(purpose, context, sealed)
+    }
 }
 
 /// The record's public key is not part of the sealing, so it is compared with the private key's own.
@@ -103,10 +111,6 @@ mod tests {
         keyring(7).generate(algorithm, purpose, Timestamp::EPOCH).unwrap()
     }
 
-    fn digest_of(algorithm: KeyAlgorithm) -> DigestAlgorithm {
-        if algorithm == KeyAlgorithm::P384 { DigestAlgorithm::Sha384 } else { DigestAlgorithm::Sha256 }
-    }
-
     #[test]
     fn every_algorithm_signs_what_its_public_key_verifies() {
         for algorithm in KeyAlgorithm::ALL {
@@ -115,7 +119,7 @@ mod tests {
             assert_eq!(signer.algorithm(), algorithm);
             assert_eq!(signer.public_key().as_spki(), key.public_key);
             assert_eq!(signer.public_key().kind().algorithm(), Some(algorithm));
-            let signature_algorithm = algorithm.signature(digest_of(algorithm));
+            let signature_algorithm = algorithm.signature(algorithm.digest(DigestAlgorithm::Sha256));
             let signature = signer.sign(signature_algorithm, b"message").unwrap();
             assert!(signer.public_key().verify(signature_algorithm, b"message", &signature).is_ok());
             assert!(signer.public_key().verify(signature_algorithm, b"massage", &signature).is_err());
@@ -223,9 +227,30 @@ mod tests {
             algorithm: KeyAlgorithm::P256,
         };
         let secret = Secret::new(vec![0x42; 64]);
-        let (one, two) = (sealed(7).seal(&label, &secret).unwrap(), sealed(7).seal(&label, &secret).unwrap());
+        let (one, two) =
+            (sealed(7).seal_key(&label, &secret).unwrap(), sealed(7).seal_key(&label, &secret).unwrap());
         assert!(!one.windows(8).any(|window| window == [0x42; 8]));
         assert_ne!(one, two, "the nonce is random");
+    }
+
+    #[test]
+    fn sealed_data_opens_in_its_context_alone_and_only_whole() {
+        const PURPOSE: SealPurpose = SealPurpose::CertificationRequest;
+        let sealed = keyring(7).seal(PURPOSE, b"one", b"challenge").unwrap();
+        assert!(!sealed.windows(9).any(|window| window == b"challenge"));
+        assert_ne!(keyring(7).seal(PURPOSE, b"one", b"challenge").unwrap(), sealed, "the nonce is random");
+        let opened = |keyring: SoftwareKeyring, context: &[u8], sealed: &[u8]| {
+            keyring.unseal(PURPOSE, context, sealed).map(|plain| plain.expose().to_vec())
+        };
+        assert_eq!(opened(keyring(7), b"one", &sealed), Ok(b"challenge".to_vec()));
+        assert_eq!(opened(keyring(7), b"two", &sealed), Err(KeyError::CannotUnseal));
+        assert_eq!(opened(keyring(8), b"one", &sealed), Err(KeyError::CannotUnseal));
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1 << (at % 8);
+            assert_eq!(opened(keyring(7), b"one", &flipped), Err(KeyError::CannotUnseal), "byte {at}");
+            assert_eq!(opened(keyring(7), b"one", &sealed[..at]), Err(KeyError::CannotUnseal), "length {at}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is derived from the key-encryption key: the sealing of private keys and the keys of the MACs.
+//! What is derived from the key-encryption key: the sealing of private keys and of data, and the keys of the MACs.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::KeyEncryptionKey;
 use crate::{
     domain::key::{KeyPurpose, SealedKey},
-    ports::{KeyError, MacPurpose},
+    ports::{KeyError, MacPurpose, SealPurpose},
     types::{KeyAlgorithm, KeyId, Secret},
 };
 
@@ -46,9 +46,18 @@ impl Label<'_> {
     }
 }
 
+/// What the sealing of data authenticates beside it. The purposes hold no slash, so no two give the same bytes.
+fn data_label(purpose: SealPurpose, context: &[u8]) -> Vec<u8> {
+    let purpose = match purpose {
+        SealPurpose::CertificationRequest => "certification-request",
+    };
+    [format!("certgate/{VERSION}/{purpose}/").as_bytes(), context].concat()
+}
+
 /// The derived keys. The key-encryption key itself is not kept.
 pub(super) struct Sealer {
-    sealing: RandomizedNonceKey,
+    private_keys: RandomizedNonceKey,
+    data: RandomizedNonceKey,
     ticket: hmac::Key,
     static_challenge: hmac::Key,
     api_token: hmac::Key,
@@ -59,7 +68,8 @@ impl Sealer {
         let root = root(kek.expose());
         let mac = |label| hmac::Key::new(hmac::HMAC_SHA256, derive(&root, label).as_slice());
         Self {
-            sealing: gcm(&derive(&root, b"seal private keys")),
+            private_keys: gcm(&derive(&root, b"seal private keys")),
+            data: gcm(&derive(&root, b"seal data")),
             ticket: mac(b"mac tickets"),
             static_challenge: mac(b"mac static challenges"),
             api_token: mac(b"mac api tokens"),
@@ -77,30 +87,55 @@ impl Sealer {
         mac
     }
 
-    pub(super) fn seal(&self, label: &Label<'_>, pkcs8: &Secret) -> Result<Vec<u8>, KeyError> {
-        let failed = |_| KeyError::Unavailable("sealing failed".to_owned());
-        // Room for the tag from the start: growing would leave a copy of the plain key behind.
-        let mut content = Vec::with_capacity(pkcs8.expose().len() + TAG_LEN);
-        content.extend_from_slice(pkcs8.expose());
-        let aad = Aad::from(label.associated_data());
-        let nonce = self.sealing.seal_in_place_append_tag(aad, &mut content).map_err(failed)?;
-        Ok([&[VERSION], nonce.as_ref().as_slice(), &content].concat())
+    pub(super) fn seal_key(&self, label: &Label<'_>, pkcs8: &Secret) -> Result<Vec<u8>, KeyError> {
+        seal(&self.private_keys, &label.associated_data(), pkcs8.expose())
     }
 
-    /// Errors: [`KeyError::CannotUnseal`] for every cause.
-    pub(super) fn open(&self, label: &Label<'_>, sealed: &[u8]) -> Result<Secret, KeyError> {
-        let (version, rest) = sealed.split_first().ok_or(KeyError::CannotUnseal)?;
-        let (nonce, content) = rest.split_at_checked(NONCE_LEN).ok_or(KeyError::CannotUnseal)?;
-        if *version != VERSION {
-            return Err(KeyError::CannotUnseal);
-        }
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::CannotUnseal)?;
-        let mut content = Zeroizing::new(content.to_vec());
-        let aad = Aad::from(label.associated_data());
-        let plain =
-            self.sealing.open_in_place(nonce, aad, &mut content).map_err(|_| KeyError::CannotUnseal)?;
-        Ok(Secret::new(plain.to_vec()))
+    pub(super) fn open_key(&self, label: &Label<'_>, sealed: &[u8]) -> Result<Secret, KeyError> {
+        open(&self.private_keys, &label.associated_data(), sealed)
     }
+
+    pub(super) fn seal_data(
+        &self,
+        purpose: SealPurpose,
+        context: &[u8],
+        plain: &[u8],
+    ) -> Result<Vec<u8>, KeyError> {
+        seal(&self.data, &data_label(purpose, context), plain)
+    }
+
+    pub(super) fn open_data(
+        &self,
+        purpose: SealPurpose,
+        context: &[u8],
+        sealed: &[u8],
+    ) -> Result<Secret, KeyError> {
+        open(&self.data, &data_label(purpose, context), sealed)
+    }
+}
+
+fn seal(key: &RandomizedNonceKey, associated_data: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let failed = |_| KeyError::Unavailable("sealing failed".to_owned());
+    // Room for the tag from the start: growing would leave a copy of what is plain behind.
+    let mut content = Vec::with_capacity(plain.len() + TAG_LEN);
+    content.extend_from_slice(plain);
+    let nonce = key.seal_in_place_append_tag(Aad::from(associated_data), &mut content).map_err(failed)?;
+    Ok([&[VERSION], nonce.as_ref().as_slice(), &content].concat())
+}
+
+/// Errors: [`KeyError::CannotUnseal`] for every cause.
+fn open(key: &RandomizedNonceKey, associated_data: &[u8], sealed: &[u8]) -> Result<Secret, KeyError> {
+    let (version, rest) = sealed.split_first().ok_or(KeyError::CannotUnseal)?;
+    let (nonce, content) = rest.split_at_checked(NONCE_LEN).ok_or(KeyError::CannotUnseal)?;
+    if *version != VERSION {
+        return Err(KeyError::CannotUnseal);
+    }
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::CannotUnseal)?;
+    let mut content = Zeroizing::new(content.to_vec());
+    let plain = key
+        .open_in_place(nonce, Aad::from(associated_data), &mut content)
+        .map_err(|_| KeyError::CannotUnseal)?;
+    Ok(Secret::new(plain.to_vec()))
 }
 
 /// What tells this key-encryption key from others without giving it away: stored beside the data.

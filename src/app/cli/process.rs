@@ -54,7 +54,7 @@ pub(super) struct QuickstartArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   certgate init --data /var/lib/certgate --name \"Example Lab\" --url http://pki.lab.example
-  certgate init --data ./ec --key p-384 --issuing-key p-256 --digest sha384 --years 20
+  certgate init --data ./ec --key p-384 --years 20
   certgate init --config /etc/certgate/certgate.toml     fills the data directory that the file names
 
 Keys are sealed under a key-encryption key. It is made in the data directory unless you say where it is; keep a copy of it
@@ -81,8 +81,8 @@ pub(super) struct InitArgs {
     /// The issuing CA's key [default: that of --key]
     #[arg(long, value_name = "KIND")]
     issuing_key: Option<KeyAlgorithm>,
-    /// Digest of the CAs' signatures: sha256, sha384 or sha512
-    #[arg(long, value_name = "DIGEST", default_value = "sha256", value_parser = digest)]
+    /// Digest of the CAs' RSA signatures: sha256, sha384 or sha512 (p-256 signs with sha256, p-384 with sha384)
+    #[arg(long, value_name = "DIGEST", value_parser = digest, default_value = "sha256")]
     digest: DigestAlgorithm,
     /// Life of the CAs in years, 1 to 30
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=30))]

@@ -72,8 +72,9 @@ pub struct Enrolment {
     pub signer_key: Fingerprint,
     /// What makes a repeated request the same request: see [`request_key`].
     pub request_key: Fingerprint,
-    /// The certification request.
-    pub csr: Vec<u8>,
+    /// The certification request, sealed by the keyring: it holds the challengePassword, which a copy of the store must not
+    /// give away.
+    pub sealed_csr: Vec<u8>,
     /// What the evidence was.
     pub evidence: Evidence,
     /// What the certificate will be bound to.

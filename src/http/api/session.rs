@@ -102,15 +102,11 @@ fn recognise(
 ) -> Result<Caller, Failure> {
     match credential {
         // Whoever is root or the server's own user can read the server's keys anyway.
-        Credential::Local(uid) if *uid == 0 || Some(*uid) == own_uid => Ok(Caller {
-            actor: Actor::Local { uid: *uid },
-            role: Role::Owner,
-            request: request.clone(),
-        }),
-        Credential::Local(uid) => Err(Failure::StrangeUid(*uid)),
-        Credential::Bearer(secret) => {
-            gateway.authenticate(secret, request)?.ok_or(Failure::Unauthenticated)
+        Credential::Local(uid) if *uid == 0 || Some(*uid) == own_uid => {
+            Ok(Caller { actor: Actor::Local { uid: *uid }, role: Role::Owner, request: request.clone() })
         }
+        Credential::Local(uid) => Err(Failure::StrangeUid(*uid)),
+        Credential::Bearer(secret) => gateway.authenticate(secret, request)?.ok_or(Failure::Unauthenticated),
         Credential::Nothing => Err(Failure::Unauthenticated),
     }
 }
@@ -119,7 +115,8 @@ fn recognise(
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response<Body> {
     let id = api.gateway.new_request();
     request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("api", request = %id, method = %request.method(), path = request.uri().path());
+    let span =
+        tracing::info_span!("api", request = %id, method = %request.method(), path = request.uri().path());
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = span.in_scope(|| finish(response, &id));
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

@@ -28,12 +28,13 @@ const MAX_VARIANTS: usize = 8;
 #[derive(Debug)]
 pub struct AnswerCache {
     hasher: RandomState,
-    by_request: Vec<RwLock<HashMap<Box<[u8]>, Arc<Entry>>>>,
-    by_serial: Vec<RwLock<HashMap<Serial, Vec<Arc<Entry>>>>>,
+    by_request: Shards<Box<[u8]>, Arc<Entry>>,
+    by_serial: Shards<Serial, Vec<Arc<Entry>>>,
     signing: Vec<Mutex<()>>,
     per_shard: usize,
 }
 
+type Shards<K, V> = Vec<RwLock<HashMap<K, V>>>;
 type Serial = (IssuerId, SerialNumber);
 
 /// An answer in the cache.
@@ -129,8 +130,11 @@ impl AnswerCache {
             return false;
         }
         if shard.len() >= self.per_shard && !shard.contains_key(&key) {
-            make_room(&mut shard, self.per_shard, |entries| entries.iter().any(|e| e.valid(now).is_some()), |entries| {
-                entries.iter().for_each(|entry| entry.kill());
+            let useful = |entries: &Vec<Arc<Entry>>| entries.iter().any(|entry| entry.valid(now).is_some());
+            make_room(&mut shard, self.per_shard, useful, |entries| {
+                for entry in entries {
+                    entry.kill();
+                }
             });
         }
         let variants = shard.entry(key).or_default();
@@ -147,8 +151,7 @@ impl AnswerCache {
         if request.len() > MAX_REQUEST {
             return;
         }
-        let mut shard =
-            self.by_request[self.shard(request)].write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.by_request[self.shard(request)].write().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= self.per_shard && !shard.contains_key(request) {
             make_room(&mut shard, self.per_shard, |entry| entry.fresh(now).is_some(), |_| ());
         }
@@ -175,7 +178,7 @@ impl AnswerCache {
     }
 }
 
-fn shards<K, V>() -> Vec<RwLock<HashMap<K, V>>> {
+fn shards<K, V>() -> Shards<K, V> {
     (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
 }
 

@@ -23,7 +23,6 @@ use super::{
     status::{Epoch, Standing},
 };
 use crate::{
-    ports::StoreError,
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp},
     wire::ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, ResponseSpec, SingleResponse},
 };
@@ -154,11 +153,11 @@ impl Gateway {
         let (issuer, serial) = (&question.authority.issuer.id, question.serial());
         let _turn = self.ocsp.signing_turn(issuer, serial);
         let cached = self.ocsp.of_cert_id(issuer, serial, question.cert_id.as_der());
-        if let Some(entry) = &cached {
-            if let Some(answer) = entry.fresh(self.now()) {
-                self.ocsp.remember_request(bytes, entry, self.now());
-                return Ok(answer);
-            }
+        if let Some(entry) = &cached
+            && let Some(answer) = entry.fresh(self.now())
+        {
+            self.ocsp.remember_request(bytes, entry, self.now());
+            return Ok(answer);
         }
         match self.signed_and_remembered(bytes, question) {
             Err(Refusal::TryLater(reason)) => {
@@ -217,8 +216,9 @@ impl Gateway {
         cert_ids: &[CertId],
         nonce: Option<&[u8]>,
     ) -> Result<OcspAnswer, Refusal> {
-        let epochs =
-            || cert_ids.iter().map(|id| self.status.epoch(&authority.issuer.id, id.serial())).collect::<Vec<_>>();
+        let epochs = || {
+            cert_ids.iter().map(|id| self.status.epoch(&authority.issuer.id, id.serial())).collect::<Vec<_>>()
+        };
         for _ in 0..ATTEMPTS {
             let before = epochs();
             let now = self.now();
@@ -244,7 +244,8 @@ impl Gateway {
         cert_id: &CertId,
         now: Timestamp,
     ) -> Result<SingleResponse, Refusal> {
-        let ours = issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == authority.issuer.id);
+        let ours =
+            issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == authority.issuer.id);
         if ours {
             return self.single_response(&Question { authority, cert_id }, responder, now);
         }
@@ -272,31 +273,22 @@ impl Gateway {
             }
             Standing::NotListed => {
                 let id = CertificateId { issuer: issuer.clone(), serial: question.serial().clone() };
-                let issued = self.ports.store.read(|view| view.is_issued(&id)).map_err(store_down)?;
-                Ok(if issued { CertStatus::Good } else { CertStatus::Unknown })
+                let known = self.ports.store.read(|view| view.is_issued(&id)).map_err(ServiceError::from)?;
+                Ok(if known { CertStatus::Good } else { CertStatus::Unknown })
             }
         }
     }
 }
 
-fn store_down(error: StoreError) -> Refusal {
-    Refusal::TryLater(error.to_string())
-}
-
 fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<&'a Arc<Authority>> {
-    authorities.issuer_by_cert_id(
-        cert_id.algorithm()?,
-        cert_id.issuer_name_hash(),
-        cert_id.issuer_key_hash(),
-    )
+    authorities.issuer_by_cert_id(cert_id.algorithm()?, cert_id.issuer_name_hash(), cert_id.issuer_key_hash())
 }
 
 /// The delegated responder, if its certificate is valid now.
 fn responder_of(authority: &Authority, now: Timestamp) -> Result<&Responder, Refusal> {
     let responder = authority.ocsp.as_ref().filter(|it| it.certificate.validity().contains(now));
-    responder.ok_or_else(|| {
-        Refusal::TryLater(format!("issuer {} has no valid OCSP signer", authority.issuer.id))
-    })
+    responder
+        .ok_or_else(|| Refusal::TryLater(format!("issuer {} has no valid OCSP signer", authority.issuer.id)))
 }
 
 fn response_of(
@@ -327,18 +319,20 @@ fn sign(
 ) -> Result<Vec<u8>, Refusal> {
     // producedAt == thisUpdate: then RFC 9919 §6 and §7.2 agree on Last-Modified.
     let spec = ResponseSpec { responder: &responder.certificate, produced_at: now, responses, nonce };
-    let algorithm = responder.signer.algorithm().signature(authority.issuer.digest);
+    // The responder's key may be of another kind than its issuer's: a P-384 issuer has a P-256 responder.
+    let key = responder.signer.algorithm();
+    let algorithm = key.signature(key.digest(authority.issuer.digest));
     let unsigned = spec.unsigned(algorithm).map_err(ServiceError::from)?;
-    let signature =
-        responder.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
+    let signature = responder.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
     Ok(unsigned.finish(&signature).map_err(ServiceError::from)?)
 }
 
 fn answer_of(body: Vec<u8>, response: &SingleResponse) -> OcspAnswer {
-    let caching = response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
-        let etag = Fingerprint::of(&body).to_string();
-        Arc::new(OcspCaching { this_update: response.this_update, next_update, etag })
-    });
+    let caching =
+        response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
+            let etag = Fingerprint::of(&body).to_string();
+            Arc::new(OcspCaching { this_update: response.this_update, next_update, etag })
+        });
     OcspAnswer { body: body.into(), caching, result: word(&response.status) }
 }
 

@@ -28,7 +28,10 @@ use super::{
 use crate::{
     domain::profile::CheckedProfile,
     types::{ProfileName, RequestId},
-    wire::scep::{Degenerate, FailInfo},
+    wire::{
+        scep::{Degenerate, FailInfo},
+        x509::Certificate,
+    },
 };
 
 /// The longest pkiMessage that is read. Real ones have 2 to 6 kB; the longest known (RSA-8192 with attestation) stay below
@@ -127,7 +130,7 @@ impl Gateway {
             "SHA-384",
             "SHA-512",
         ]);
-        Ok(keywords.iter().map(|keyword| format!("{keyword}\n")).collect())
+        Ok(keywords.join("\n") + "\n")
     }
 
     /// GetCACert (RFC 8894 §4.2): the message certificate first, then the issuing CA, then what is above it, the root
@@ -137,8 +140,9 @@ impl Gateway {
         let authority = self.endpoint(profile)?.authority;
         let message = authority.message_keys.first().ok_or(ScepError::Unavailable)?;
         let mut certificates = vec![message.certificate.as_der(), authority.certificate.as_der()];
-        certificates.extend(authority.chain.iter().map(|above| above.as_der()));
-        let body = Degenerate::to_der(&certificates, &[]).map_err(|error| unavailable(&error.into()))?;
+        certificates.extend(authority.chain.iter().map(Certificate::as_der));
+        let body = Degenerate::to_der(&certificates, &[])
+            .map_err(|error| unavailable(&self.new_request(), &error.into()))?;
         Ok(CaCertificates { content_type: "application/x-x509-ca-ra-cert", body })
     }
 
@@ -165,7 +169,7 @@ impl Gateway {
 }
 
 /// A fault of ours: logged with its cause, which the client is not told.
-fn unavailable(error: &super::ServiceError) -> ScepError {
-    tracing::error!(%error, "SCEP request not answered");
+fn unavailable(request: &RequestId, error: &super::ServiceError) -> ScepError {
+    tracing::error!(%request, %error, "SCEP request not answered");
     ScepError::Unavailable
 }

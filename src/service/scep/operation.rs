@@ -92,8 +92,11 @@ impl Gateway {
         let answer = match self.process(&endpoint, origin, message, &mut reply) {
             Ok(answer) => answer,
             Err(Stop::Refused(refusal)) => Answer::Refused(refusal),
-            Err(Stop::Fault(error)) => return Err(unavailable(&error)),
-            Err(Stop::Full) => return Err(ScepError::Unavailable),
+            Err(Stop::Fault(error)) => return Err(unavailable(&origin.request, &error)),
+            Err(Stop::Full) => {
+                tracing::warn!(request = %origin.request, peer = origin.peer, %profile, "too many requests wait for approval");
+                return Err(ScepError::Unavailable);
+            }
         };
         let result = result_name(&answer);
         let reason = if let Answer::Refused(refusal) = &answer { refusal.reason.as_str() } else { "" };
@@ -101,7 +104,7 @@ impl Gateway {
             request = %origin.request, peer = origin.peer, %profile, operation, %transaction, result, reason,
             "SCEP transaction"
         );
-        let body = self.sign_reply(&reply, answer).map_err(|error| unavailable(&error))?;
+        let body = self.sign_reply(&reply, answer).map_err(|error| unavailable(&origin.request, &error))?;
         Ok(CertRep { body, operation, result })
     }
 
@@ -113,7 +116,7 @@ impl Gateway {
         reply: &mut Reply,
     ) -> Result<Answer, Stop> {
         let kind = message_type(&message)?;
-        let message = message.verify().map_err(message_check)?;
+        let message = message.verify().map_err(|error| message_check(&error))?;
         endpoint.check_digest(message.digest(), origin)?;
         check_reply_key(&message)?;
         // From here on the digest is one that the profile allows and the key one that an answer can be encrypted to.
@@ -236,8 +239,8 @@ fn unknown_message_type(text: &str) -> Stop {
     Stop::refuse(FailInfo::BadRequest, "unknown messageType", format!("messageType {shown:?}"))
 }
 
-fn message_check(error: MessageCheckError) -> Stop {
-    match error {
+fn message_check(error: &MessageCheckError) -> Stop {
+    match *error {
         MessageCheckError::BadMessageCheck(why) => {
             Stop::refuse(FailInfo::BadMessageCheck, "the signature does not verify", why)
         }

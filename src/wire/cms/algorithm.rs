@@ -1,13 +1,16 @@
-//! AlgorithmIdentifier (RFC 5280 §4.1.1.2) to and from the closed sets of [`crate::types`].
+//! The algorithms that only CMS has: content encryption, key transport, and the ways to name a signature in a SignerInfo.
 
 use const_oid::{ObjectIdentifier, db::rfc5912 as oid};
 
 use crate::{
     types::{ContentCipher, DigestAlgorithm, KeyTransport, SignatureAlgorithm},
-    wire::der::{
-        BerError,
-        reader::{Element, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, context},
-        writer,
+    wire::{
+        algorithm::{self, AlgorithmIdentifier, digest},
+        der::{
+            BerError,
+            reader::{Element, OCTET_STRING, SEQUENCE, context},
+            writer,
+        },
     },
 };
 
@@ -18,77 +21,14 @@ const DES_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.7");
 const AES128_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.2");
 const AES192_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.22");
 const AES256_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42");
-const ECDSA_WITH_SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.1");
 
-const DIGESTS: [(DigestAlgorithm, ObjectIdentifier); 4] = [
-    (DigestAlgorithm::Sha1, oid::ID_SHA_1),
-    (DigestAlgorithm::Sha256, oid::ID_SHA_256),
-    (DigestAlgorithm::Sha384, oid::ID_SHA_384),
-    (DigestAlgorithm::Sha512, oid::ID_SHA_512),
+const CIPHERS: [ContentCipher; 5] = [
+    ContentCipher::Aes128Cbc,
+    ContentCipher::Aes192Cbc,
+    ContentCipher::Aes256Cbc,
+    ContentCipher::TripleDesCbc,
+    ContentCipher::DesCbc,
 ];
-const RSA_SIGNATURES: [(DigestAlgorithm, ObjectIdentifier); 4] = [
-    (DigestAlgorithm::Sha1, oid::SHA_1_WITH_RSA_ENCRYPTION),
-    (DigestAlgorithm::Sha256, oid::SHA_256_WITH_RSA_ENCRYPTION),
-    (DigestAlgorithm::Sha384, oid::SHA_384_WITH_RSA_ENCRYPTION),
-    (DigestAlgorithm::Sha512, oid::SHA_512_WITH_RSA_ENCRYPTION),
-];
-const ECDSA_SIGNATURES: [(DigestAlgorithm, ObjectIdentifier); 4] = [
-    (DigestAlgorithm::Sha1, ECDSA_WITH_SHA1),
-    (DigestAlgorithm::Sha256, oid::ECDSA_WITH_SHA_256),
-    (DigestAlgorithm::Sha384, oid::ECDSA_WITH_SHA_384),
-    (DigestAlgorithm::Sha512, oid::ECDSA_WITH_SHA_512),
-];
-const CIPHERS: [(ContentCipher, ObjectIdentifier); 5] = [
-    (ContentCipher::Aes128Cbc, AES128_CBC),
-    (ContentCipher::Aes192Cbc, AES192_CBC),
-    (ContentCipher::Aes256Cbc, AES256_CBC),
-    (ContentCipher::TripleDesCbc, DES_EDE3_CBC),
-    (ContentCipher::DesCbc, DES_CBC),
-];
-
-/// The value that `oid` (content octets) stands for in `table`.
-fn value<T: Copy>(table: &[(T, ObjectIdentifier)], oid: &[u8]) -> Option<T> {
-    table.iter().find(|(_, known)| known.as_bytes() == oid).map(|(value, _)| *value)
-}
-
-/// The object identifier of `value` in `table`.
-fn name<T: Copy + PartialEq>(table: &[(T, ObjectIdentifier)], value: T) -> Option<ObjectIdentifier> {
-    table.iter().find(|(known, _)| *known == value).map(|(_, oid)| *oid)
-}
-
-/// `AlgorithmIdentifier ::= SEQUENCE { algorithm OBJECT IDENTIFIER, parameters ANY OPTIONAL }`
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AlgorithmIdentifier<'a> {
-    /// Content octets of the object identifier.
-    pub(crate) oid: &'a [u8],
-    /// The parameters, if any.
-    pub(crate) parameters: Option<Element<'a>>,
-}
-
-impl<'a> AlgorithmIdentifier<'a> {
-    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, BerError> {
-        let mut inner = reader.expect(SEQUENCE, "AlgorithmIdentifier")?.open();
-        let oid = inner.expect(OBJECT_IDENTIFIER, "algorithm")?.content;
-        let parameters = if inner.is_empty() { None } else { Some(inner.any()?) };
-        inner.end()?;
-        Ok(Self { oid, parameters })
-    }
-
-    /// For error texts: dotted decimal.
-    pub(crate) fn text(&self) -> String {
-        ObjectIdentifier::from_bytes(self.oid).map_or_else(|_| "unreadable".to_owned(), |oid| oid.to_string())
-    }
-}
-
-/// The digest that `oid` names.
-pub(crate) fn digest(oid: &[u8]) -> Option<DigestAlgorithm> {
-    value(&DIGESTS, oid)
-}
-
-/// The object identifier of a digest.
-pub(crate) fn digest_oid(digest: DigestAlgorithm) -> ObjectIdentifier {
-    name(&DIGESTS, digest).unwrap_or(oid::ID_SHA_256)
-}
 
 /// The signature algorithm that `oid` names in a SignerInfo whose digestAlgorithm is `digest`. `rsaEncryption` says nothing
 /// of the digest (RFC 3370 §3.2).
@@ -96,8 +36,7 @@ pub(crate) fn signature(oid: &[u8], digest: DigestAlgorithm) -> Option<Signature
     if oid == self::oid::RSA_ENCRYPTION.as_bytes() {
         return Some(SignatureAlgorithm::RsaPkcs1(digest));
     }
-    let rsa = value(&RSA_SIGNATURES, oid).map(SignatureAlgorithm::RsaPkcs1);
-    rsa.or_else(|| value(&ECDSA_SIGNATURES, oid).map(SignatureAlgorithm::Ecdsa))
+    algorithm::signature(oid)
 }
 
 /// The AlgorithmIdentifier that a SignerInfo declares.
@@ -105,29 +44,36 @@ pub(crate) fn signature(oid: &[u8], digest: DigestAlgorithm) -> Option<Signature
 /// For RSA it is `rsaEncryption`: strongSwan 5.9.8 refuses `shaXXXWithRSA` there, and every other client takes both.
 pub(crate) fn signer_info_signature(algorithm: SignatureAlgorithm) -> Vec<u8> {
     match algorithm {
-        SignatureAlgorithm::RsaPkcs1(_) => writer::algorithm_null(oid::RSA_ENCRYPTION),
-        SignatureAlgorithm::Ecdsa(digest) => {
-            writer::algorithm(name(&ECDSA_SIGNATURES, digest).unwrap_or(oid::ECDSA_WITH_SHA_256))
-        }
+        SignatureAlgorithm::RsaPkcs1(_) => algorithm::with_null(oid::RSA_ENCRYPTION),
+        SignatureAlgorithm::Ecdsa(_) => algorithm::signature_identifier(algorithm),
     }
 }
 
 /// The cipher that `oid` names.
 pub(crate) fn cipher(oid: &[u8]) -> Option<ContentCipher> {
-    value(&CIPHERS, oid)
+    CIPHERS.into_iter().find(|cipher| cipher_oid(*cipher).as_bytes() == oid)
 }
 
 /// The AlgorithmIdentifier of `cipher` with its initialisation vector.
 pub(crate) fn cipher_identifier(cipher: ContentCipher, iv: &[u8]) -> Vec<u8> {
-    let oid = name(&CIPHERS, cipher).unwrap_or(AES128_CBC);
-    writer::sequence(&[&writer::oid(oid), &writer::octets(iv)])
+    writer::sequence(&[&writer::oid(cipher_oid(cipher)), &writer::octets(iv)])
+}
+
+const fn cipher_oid(cipher: ContentCipher) -> ObjectIdentifier {
+    match cipher {
+        ContentCipher::Aes128Cbc => AES128_CBC,
+        ContentCipher::Aes192Cbc => AES192_CBC,
+        ContentCipher::Aes256Cbc => AES256_CBC,
+        ContentCipher::TripleDesCbc => DES_EDE3_CBC,
+        ContentCipher::DesCbc => DES_CBC,
+    }
 }
 
 /// The key transport that an AlgorithmIdentifier names, if it is one that certgate speaks.
 pub(crate) fn key_transport(algorithm: &AlgorithmIdentifier<'_>) -> Result<Option<KeyTransport>, BerError> {
-    if algorithm.oid == oid::RSA_ENCRYPTION.as_bytes() {
+    if algorithm.is(oid::RSA_ENCRYPTION) {
         Ok(Some(KeyTransport::Pkcs1))
-    } else if algorithm.oid == oid::ID_RSAES_OAEP.as_bytes() {
+    } else if algorithm.is(oid::ID_RSAES_OAEP) {
         oaep(algorithm.parameters)
     } else {
         Ok(None)
@@ -165,28 +111,26 @@ fn oaep(parameters: Option<Element<'_>>) -> Result<Option<KeyTransport>, BerErro
 
 fn mask_digest(mask: AlgorithmIdentifier<'_>) -> Result<Option<DigestAlgorithm>, BerError> {
     match mask.parameters {
-        Some(hash) if mask.oid == oid::ID_MGF_1.as_bytes() => {
-            Ok(digest(AlgorithmIdentifier::read(&mut Reader::new(hash.raw))?.oid))
-        }
+        Some(hash) if mask.is(oid::ID_MGF_1) => Ok(digest(AlgorithmIdentifier::of(&hash)?.oid)),
         _ => Ok(None),
     }
 }
 
 fn is_empty_label(source: AlgorithmIdentifier<'_>) -> bool {
-    source.oid == oid::ID_P_SPECIFIED.as_bytes()
+    source.is(oid::ID_P_SPECIFIED)
         && source.parameters.is_some_and(|label| label.tag == OCTET_STRING && label.content.is_empty())
 }
 
 /// The AlgorithmIdentifier of `transport`.
 pub(crate) fn key_transport_identifier(transport: KeyTransport) -> Vec<u8> {
     match transport {
-        KeyTransport::Pkcs1 => writer::algorithm_null(oid::RSA_ENCRYPTION),
+        KeyTransport::Pkcs1 => algorithm::with_null(oid::RSA_ENCRYPTION),
         // Every field has its default value, so DER leaves all of them out.
         KeyTransport::OaepSha1 => {
             writer::sequence(&[&writer::oid(oid::ID_RSAES_OAEP), &writer::sequence(&[])])
         }
         KeyTransport::OaepSha256 => {
-            let hash = writer::algorithm_null(oid::ID_SHA_256);
+            let hash = algorithm::with_null(oid::ID_SHA_256);
             let mask = writer::sequence(&[&writer::oid(oid::ID_MGF_1), &hash]);
             let parameters = writer::sequence(&[
                 &writer::element(context(0), &[&hash]),
@@ -202,7 +146,7 @@ mod tests {
     use super::*;
 
     fn read_transport(der: &[u8]) -> Option<KeyTransport> {
-        key_transport(&AlgorithmIdentifier::read(&mut Reader::new(der)).unwrap()).unwrap()
+        key_transport(&AlgorithmIdentifier::of(&Element::only(der).unwrap()).unwrap()).unwrap()
     }
 
     #[test]
@@ -214,13 +158,16 @@ mod tests {
 
     #[test]
     fn oaep_without_parameters_means_sha1() {
-        assert_eq!(read_transport(&writer::algorithm(oid::ID_RSAES_OAEP)), Some(KeyTransport::OaepSha1));
+        assert_eq!(
+            read_transport(&algorithm::without_parameters(oid::ID_RSAES_OAEP)),
+            Some(KeyTransport::OaepSha1)
+        );
     }
 
     #[test]
     fn refuses_oaep_with_two_digests_or_a_label() {
         let oaep = |parameters: &[u8]| writer::sequence(&[&writer::oid(oid::ID_RSAES_OAEP), parameters]);
-        let hash = writer::element(context(0), &[&writer::algorithm(oid::ID_SHA_256)]);
+        let hash = writer::element(context(0), &[&algorithm::without_parameters(oid::ID_SHA_256)]);
         assert_eq!(read_transport(&oaep(&writer::sequence(&[&hash]))), None);
         let label = writer::sequence(&[&writer::oid(oid::ID_P_SPECIFIED), &writer::octets(b"label")]);
         let label = writer::element(context(2), &[&label]);

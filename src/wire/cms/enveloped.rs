@@ -12,13 +12,14 @@ use des::{Des, TdesEde3};
 use zeroize::Zeroizing;
 
 use super::{
-    algorithm::{self, AlgorithmIdentifier},
+    algorithm,
     signed::{content_info, has_key_identifier, in_content_info, issuer_and_serial_number},
 };
 use crate::{
     types::{ContentCipher, KeyTransport, Secret, SerialNumber},
     wire::{
         EncodeError,
+        algorithm::AlgorithmIdentifier,
         der::{
             BerError, normalise,
             reader::{
@@ -201,7 +202,7 @@ fn recipient(info: Element<'_>) -> Result<Recipient, EnvelopeError> {
 fn recipient_issuer_and_serial(element: Element<'_>) -> Result<RecipientId, EnvelopeError> {
     let malformed = |error: &dyn fmt::Display| EnvelopeError::Malformed(error.to_string());
     let mut fields = element.open();
-    let issuer = fields.expect(SEQUENCE, "issuer")?.raw;
+    let issuer = fields.expect(SEQUENCE, "issuer")?.encoding;
     let serial = fields.expect(INTEGER, "serialNumber")?.content;
     fields.end()?;
     Ok(RecipientId::IssuerAndSerial {
@@ -274,7 +275,7 @@ pub fn seal(
     let ciphertext = encrypt(payload, cipher, random.content_key.expose(), iv)?;
     let encrypted_key = recipient.public_key().encrypt(transport, random.content_key.expose())?;
     let recipient_info = writer::sequence(&[
-        &writer::small_integer(0),
+        &writer::unsigned(0),
         &issuer_and_serial_number(recipient.issuer(), recipient.serial()),
         &algorithm::key_transport_identifier(transport),
         &writer::octets(&encrypted_key),
@@ -285,7 +286,7 @@ pub fn seal(
         &writer::element(context_primitive(0), &[&ciphertext]),
     ]);
     let enveloped =
-        writer::sequence(&[&writer::small_integer(0), &writer::element(SET, &[&recipient_info]), &content]);
+        writer::sequence(&[&writer::unsigned(0), &writer::element(SET, &[&recipient_info]), &content]);
     Ok(in_content_info(rfc5911::ID_ENVELOPED_DATA, &enveloped))
 }
 

@@ -1,21 +1,18 @@
 //! SignedData (RFC 5652 §5).
 
 use const_oid::{ObjectIdentifier, db::rfc5911};
-use der::{
-    DateTime, Decode,
-    asn1::{GeneralizedTime, UtcTime},
-};
 
-use super::algorithm::{self, AlgorithmIdentifier};
+use super::algorithm::{signature, signer_info_signature};
 use crate::{
     types::{DigestAlgorithm, SerialNumber, SignatureAlgorithm, Timestamp},
     wire::{
         EncodeError, Unsigned,
+        algorithm::{self, AlgorithmIdentifier},
         der::{
             BerError,
             reader::{
-                Element, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET,
-                UTC_TIME, context, context_primitive,
+                Element, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET, context,
+                context_primitive,
             },
             writer,
         },
@@ -29,7 +26,7 @@ pub(crate) fn content_info<'a>(
     content_type: ObjectIdentifier,
     wanted: &'static str,
 ) -> Result<Element<'a>, BerError> {
-    let mut fields = Reader::single(der, SEQUENCE, "ContentInfo")?.open();
+    let mut fields = Element::only_tagged(der, SEQUENCE)?.open();
     let oid = fields.expect(OBJECT_IDENTIFIER, "contentType")?;
     if oid.content != content_type.as_bytes() {
         return Err(BerError::Unexpected { wanted });
@@ -99,7 +96,7 @@ fn encapsulated(info: Element<'_>) -> Result<(&[u8], Option<&[u8]>), BerError> {
 fn members(set: Option<Element<'_>>) -> Result<Vec<&[u8]>, BerError> {
     let Some(set) = set else { return Ok(Vec::new()) };
     let members = set.open().filter(|member| member.as_ref().map_or(true, |member| member.tag == SEQUENCE));
-    members.map(|member| member.map(|member| member.raw)).collect()
+    members.map(|member| member.map(|member| member.encoding)).collect()
 }
 
 /// SignerInfo (RFC 5652 §5.3).
@@ -149,7 +146,7 @@ impl<'a> SignerInfo<'a> {
 
 fn issuer_and_serial(element: Element<'_>) -> Result<SignerId<'_>, BerError> {
     let mut fields = element.open();
-    let issuer = fields.expect(SEQUENCE, "issuer")?.raw;
+    let issuer = fields.expect(SEQUENCE, "issuer")?.encoding;
     let serial = fields.expect(INTEGER, "serialNumber")?.content;
     fields.end()?;
     Ok(SignerId::IssuerAndSerialNumber { issuer, serial })
@@ -259,7 +256,7 @@ impl Signature {
     pub(crate) fn algorithms(&self) -> Result<(DigestAlgorithm, SignatureAlgorithm), SignatureError> {
         let digest = algorithm::digest(&self.digest)
             .ok_or(SignatureError::Algorithm("the digest algorithm is not spoken"))?;
-        let signature = algorithm::signature(&self.algorithm, digest)
+        let signature = signature(&self.algorithm, digest)
             .ok_or(SignatureError::Algorithm("the signature algorithm is not spoken"))?;
         if signature.digest() == digest {
             Ok((digest, signature))
@@ -317,7 +314,7 @@ impl Signature {
     /// The attributes as DER would order them; `None` when they are in that order.
     fn sorted_attributes(&self) -> Option<Vec<u8>> {
         let members: Vec<_> = Reader::new(&self.attributes)
-            .map(|member| member.map(|member| member.raw.to_vec()))
+            .map(|member| member.map(|member| member.encoding.to_vec()))
             .collect::<Result<_, _>>()
             .ok()?;
         (!members.is_sorted()).then(|| writer::set_of(members))
@@ -326,12 +323,7 @@ impl Signature {
     /// The signingTime attribute (RFC 5652 §11.3). Nothing rests on it but a policy, so an unreadable one counts as absent.
     pub(crate) fn signing_time(&self) -> Option<Timestamp> {
         let value = self.attributes().value(rfc5911::ID_SIGNING_TIME).ok()??;
-        let time: DateTime = match value.tag {
-            UTC_TIME => UtcTime::from_der(value.raw).ok()?.to_date_time(),
-            GENERALIZED_TIME => GeneralizedTime::from_der(value.raw).ok()?.to_date_time(),
-            _ => return None,
-        };
-        Some(Timestamp::from(time))
+        value.time().ok()
     }
 }
 
@@ -341,15 +333,8 @@ pub(crate) fn attribute(oid: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
 }
 
 /// The signingTime attribute: UTCTime until 2049, then GeneralizedTime (RFC 5652 §11.3).
-pub(crate) fn signing_time(time: Timestamp) -> Result<Vec<u8>, EncodeError> {
-    let what = "signingTime";
-    let time = time.to_date_time();
-    let value = if time.year() < 2050 {
-        UtcTime::from_date_time(time).and_then(|time| der::Encode::to_der(&time))
-    } else {
-        der::Encode::to_der(&GeneralizedTime::from_date_time(time))
-    };
-    Ok(attribute(rfc5911::ID_SIGNING_TIME, &value.map_err(EncodeError::of(what))?))
+pub(crate) fn signing_time(time: Timestamp) -> Vec<u8> {
+    attribute(rfc5911::ID_SIGNING_TIME, &writer::time(time))
 }
 
 /// A SignedData to be signed by one signer, whose certificate it carries.
@@ -379,7 +364,7 @@ impl SignedDataSpec<'_> {
         attributes.push(attribute(rfc5911::ID_MESSAGE_DIGEST, &writer::octets(&message_digest)));
         let to_be_signed = writer::set_of(attributes);
         let before = [
-            writer::small_integer(1),
+            writer::unsigned(1),
             writer::element(SET, &[&self.digest_algorithm()]),
             encap_content_info(self.content),
             writer::element(context(0), &[self.signer.as_der()]),
@@ -395,7 +380,7 @@ impl SignedDataSpec<'_> {
 
     /// RFC 5754 §2: without parameters.
     fn digest_algorithm(&self) -> Vec<u8> {
-        writer::algorithm(algorithm::digest_oid(self.digest))
+        algorithm::without_parameters(algorithm::digest_oid(self.digest))
     }
 
     /// Everything of the SignerInfo that comes before the signature.
@@ -406,11 +391,11 @@ impl SignedDataSpec<'_> {
             *tag = context(0);
         }
         [
-            writer::small_integer(1),
+            writer::unsigned(1),
             issuer_and_serial_number(self.signer.issuer(), self.signer.serial()),
             self.digest_algorithm(),
             implicit,
-            algorithm::signer_info_signature(algorithm),
+            signer_info_signature(algorithm),
         ]
         .concat()
     }

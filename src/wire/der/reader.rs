@@ -1,15 +1,24 @@
-//! A cursor over the elements of normalised DER.
+//! A cursor over the elements of DER.
+//!
+//! It takes what X.690 §10.1 calls DER and nothing else: definite lengths in their shortest form. What comes in BER goes
+//! through [`super::normalise`] first.
 
 use super::BerError;
 
+/// BOOLEAN.
+pub(crate) const BOOLEAN: u8 = 0x01;
 /// INTEGER.
 pub(crate) const INTEGER: u8 = 0x02;
+/// BIT STRING.
+pub(crate) const BIT_STRING: u8 = 0x03;
 /// OCTET STRING.
 pub(crate) const OCTET_STRING: u8 = 0x04;
 /// NULL.
 pub(crate) const NULL: u8 = 0x05;
 /// OBJECT IDENTIFIER.
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+/// ENUMERATED.
+pub(crate) const ENUMERATED: u8 = 0x0a;
 /// UTF8String.
 pub(crate) const UTF8_STRING: u8 = 0x0c;
 /// PrintableString.
@@ -99,47 +108,88 @@ fn tag_len(bytes: &[u8], tag: u8) -> Result<usize, BerError> {
     }
 }
 
-/// One element of DER.
+/// One element as it lies in the input. What its content means is read by the methods of `value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Element<'a> {
-    /// First identifier octet.
+    /// The identifier octet.
     pub(crate) tag: u8,
     /// The content octets.
     pub(crate) content: &'a [u8],
     /// Identifier, length and content.
-    pub(crate) raw: &'a [u8],
+    pub(crate) encoding: &'a [u8],
 }
 
 impl<'a> Element<'a> {
+    /// The one element that `bytes` are.
+    pub(crate) fn only(bytes: &'a [u8]) -> Result<Self, BerError> {
+        let mut reader = Reader::new(bytes);
+        let element = reader.any()?;
+        reader.end()?;
+        Ok(element)
+    }
+
+    /// The one element that `bytes` are, which must have the identifier octet `tag`.
+    pub(crate) fn only_tagged(bytes: &'a [u8], tag: u8) -> Result<Self, BerError> {
+        Self::only(bytes)?.tagged(tag)
+    }
+
+    /// This element, if it has the identifier octet `tag`.
+    pub(crate) fn tagged(self, tag: u8) -> Result<Self, BerError> {
+        if self.tag == tag { Ok(self) } else { Err(BerError::Unexpected { wanted: name(tag) }) }
+    }
+
     /// A reader of the elements in the content.
     pub(crate) fn open(&self) -> Reader<'a> {
         Reader::new(self.content)
     }
+
+    /// The one element in the content (EXPLICIT tagging).
+    pub(crate) fn explicit(&self) -> Result<Element<'a>, BerError> {
+        Element::only(self.content)
+    }
 }
 
-/// Reads one element after the other from definite-length DER.
+/// A type by its identifier octet, for error texts.
+fn name(tag: u8) -> &'static str {
+    match tag {
+        INTEGER => "INTEGER",
+        OCTET_STRING => "OCTET STRING",
+        OBJECT_IDENTIFIER => "OBJECT IDENTIFIER",
+        ENUMERATED => "ENUMERATED",
+        GENERALIZED_TIME => "GeneralizedTime",
+        SEQUENCE => "SEQUENCE",
+        SET => "SET",
+        _ => "another tag",
+    }
+}
+
+/// Reads one element after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is left.
+    pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The next element, whatever it is.
+    /// The next element, whatever it is. Tag numbers above 30, which nothing here has, are refused.
     pub(crate) fn any(&mut self) -> Result<Element<'a>, BerError> {
         let header = Header::read(self.rest)?;
-        let content_len = header.content_len.ok_or(BerError::Length)?;
+        if header.tag_len != 1 {
+            return Err(BerError::Tag);
+        }
+        let content_len = header.content_len.filter(|_| header.minimal).ok_or(BerError::Length)?;
         let end = header.len.checked_add(content_len).ok_or(BerError::Truncated)?;
-        let (raw, rest) = self.rest.split_at_checked(end).ok_or(BerError::Truncated)?;
+        let (encoding, rest) = self.rest.split_at_checked(end).ok_or(BerError::Truncated)?;
         self.rest = rest;
-        Ok(Element { tag: header.tag, content: raw.get(header.len..).unwrap_or_default(), raw })
+        Ok(Element { tag: header.tag, content: encoding.get(header.len..).unwrap_or_default(), encoding })
     }
 
     /// The next element, which must have the identifier octet `tag`; `wanted` says in an error what belongs here.
@@ -153,16 +203,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Nothing may be left.
-    pub(crate) fn end(&self) -> Result<(), BerError> {
+    pub(crate) const fn end(&self) -> Result<(), BerError> {
         if self.is_empty() { Ok(()) } else { Err(BerError::TrailingBytes) }
-    }
-
-    /// The one element that `bytes` are.
-    pub(crate) fn single(bytes: &'a [u8], tag: u8, wanted: &'static str) -> Result<Element<'a>, BerError> {
-        let mut reader = Self::new(bytes);
-        let element = reader.expect(tag, wanted)?;
-        reader.end()?;
-        Ok(element)
     }
 }
 
@@ -192,7 +234,7 @@ mod tests {
         let sequence = reader.expect(SEQUENCE, "SEQUENCE").unwrap();
         assert_eq!(sequence.open().expect(INTEGER, "INTEGER").unwrap().content, [5]);
         assert_eq!(reader.optional(INTEGER), Ok(None));
-        assert_eq!(reader.any().unwrap().raw, [4, 0]);
+        assert_eq!(reader.any().unwrap().encoding, [4, 0]);
         assert_eq!(reader.end(), Ok(()));
         assert_eq!(reader.any(), Err(BerError::Truncated));
     }
@@ -205,7 +247,28 @@ mod tests {
             Err(BerError::Truncated)
         );
         assert_eq!(Reader::new(&[4, 0x89, 1, 0, 0, 0, 0, 0, 0, 0, 0]).any(), Err(BerError::Truncated));
-        assert_eq!(Reader::new(&[0x30, 0x80, 0, 0]).any(), Err(BerError::Length));
+    }
+
+    #[test]
+    fn rejects_what_der_forbids() {
+        for (bad, error) in [
+            (&[0x30][..], BerError::Truncated),
+            (&[0x30, 0x80, 0, 0], BerError::Length),
+            (&[0x30, 0x81, 0x01, 0x00], BerError::Length),
+            (&[0x30, 0x82, 0x00, 0x81], BerError::Length),
+            (&[0x30, 0x85, 1, 1, 1, 1, 1], BerError::Truncated),
+            (&[0x3f, 0x1f, 0x00], BerError::Tag),
+            (&[0x1f, 0x01, 0x00], BerError::Tag),
+            (&[0x04, 0x01, 0x00, 0x00], BerError::TrailingBytes),
+        ] {
+            assert_eq!(Element::only(bad), Err(error), "{bad:02x?}");
+        }
+    }
+
+    #[test]
+    fn an_unexpected_tag_is_named() {
+        let wanted = "SEQUENCE";
+        assert_eq!(Element::only_tagged(&[5, 0], SEQUENCE), Err(BerError::Unexpected { wanted }));
     }
 
     #[test]

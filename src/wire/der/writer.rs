@@ -2,14 +2,16 @@
 
 use const_oid::ObjectIdentifier;
 
-use super::reader::{INTEGER, NULL, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET};
+use super::reader::{
+    BIT_STRING, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, UTC_TIME,
+};
+use crate::types::Timestamp;
 
 /// An element with the identifier octet `tag` whose content are `parts`, one after the other.
 pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content_len = parts.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(content_len + 6);
-    out.push(tag);
-    push_length(&mut out, content_len);
+    let mut out = Vec::with_capacity(header_len(content_len) + content_len);
+    push_header(&mut out, tag, content_len);
     for part in parts {
         out.extend_from_slice(part);
     }
@@ -37,20 +39,50 @@ pub(crate) fn octets(content: &[u8]) -> Vec<u8> {
     element(OCTET_STRING, &[content])
 }
 
-/// INTEGER of one octet below 128: versions.
-pub(crate) fn small_integer(value: u8) -> Vec<u8> {
-    debug_assert!(value < 0x80, "needs a sign octet");
-    element(INTEGER, &[&[value]])
+/// A BIT STRING of whole octets.
+pub(crate) fn bit_string(bits: &[u8]) -> Vec<u8> {
+    element(BIT_STRING, &[&[0], bits])
 }
 
-/// AlgorithmIdentifier without parameters.
-pub(crate) fn algorithm(algorithm: ObjectIdentifier) -> Vec<u8> {
-    sequence(&[&oid(algorithm)])
+/// A non-negative INTEGER.
+pub(crate) fn unsigned(value: u64) -> Vec<u8> {
+    let octets = value.to_be_bytes();
+    let start = octets.iter().position(|byte| *byte != 0).unwrap_or(octets.len() - 1);
+    let magnitude = octets.get(start..).unwrap_or_default();
+    let sign: &[u8] = if magnitude.first().is_some_and(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
+    element(INTEGER, &[sign, magnitude])
 }
 
-/// AlgorithmIdentifier with NULL for parameters.
-pub(crate) fn algorithm_null(algorithm: ObjectIdentifier) -> Vec<u8> {
-    sequence(&[&oid(algorithm), &[NULL, 0]])
+/// UTCTime to the end of 2049, GeneralizedTime after (RFC 5280 §4.1.2.5).
+pub(crate) fn time(time: Timestamp) -> Vec<u8> {
+    let year = time.to_date_time().year();
+    if (1950..2050).contains(&year) {
+        element(UTC_TIME, &[time_digits(time, year % 100, 2).as_bytes()])
+    } else {
+        generalized_time(time)
+    }
+}
+
+/// GeneralizedTime without fractions (RFC 5280 §4.1.2.5.2).
+pub(crate) fn generalized_time(time: Timestamp) -> Vec<u8> {
+    element(GENERALIZED_TIME, &[time_digits(time, time.to_date_time().year(), 4).as_bytes()])
+}
+
+fn time_digits(time: Timestamp, year: u16, width: usize) -> String {
+    let at = time.to_date_time();
+    let (month, day, hour, minute, second) = (at.month(), at.day(), at.hour(), at.minutes(), at.seconds());
+    format!("{year:0width$}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
+}
+
+/// Appends the identifier octet `tag` and the length of the content.
+pub(crate) fn push_header(out: &mut Vec<u8>, tag: u8, content_len: usize) {
+    out.push(tag);
+    push_length(out, content_len);
+}
+
+/// How many octets [`push_header`] appends.
+pub(crate) fn header_len(content_len: usize) -> usize {
+    1 + length_len(content_len)
 }
 
 /// Appends the octets of a definite length in its shortest form (X.690 §10.1).
@@ -90,6 +122,7 @@ mod tests {
             push_length(&mut out, len);
             assert_eq!(out, expected);
             assert_eq!(length_len(len), expected.len());
+            assert_eq!(element(4, &[&vec![0; len]]).len(), header_len(len) + len);
         }
     }
 

@@ -5,11 +5,13 @@ use std::ops::Range;
 use crate::{
     types::{DigestAlgorithm, SerialNumber},
     wire::{
-        EncodeError,
-        x509::{
-            Certificate, algorithm,
-            tlv::{self, Element, INTEGER, OCTET_STRING, Reason, SEQUENCE},
+        EncodeError, algorithm,
+        der::{
+            BerError,
+            reader::{Element, INTEGER, OCTET_STRING, SEQUENCE},
+            writer,
         },
+        x509::Certificate,
     },
 };
 
@@ -32,22 +34,22 @@ impl CertId {
     ) -> Result<Self, EncodeError> {
         let name_hash = algorithm.digest(issuer.subject().as_der());
         let key_hash = algorithm.digest(issuer.public_key().key_bits());
-        let der = tlv::sequence(&[
+        let der = writer::sequence(&[
             &algorithm::digest_identifier(algorithm),
-            &tlv::element(OCTET_STRING, &[&name_hash]),
-            &tlv::element(OCTET_STRING, &[&key_hash]),
-            &tlv::element(INTEGER, &[&serial.to_der_integer()]),
+            &writer::element(OCTET_STRING, &[&name_hash]),
+            &writer::element(OCTET_STRING, &[&key_hash]),
+            &writer::element(INTEGER, &[&serial.to_der_integer()]),
         ]);
         Element::only(&der).and_then(|element| Self::read(&element)).map_err(EncodeError::of("CertID"))
     }
 
-    pub(super) fn read(element: &Element<'_>) -> Result<Self, Reason> {
-        let mut fields = element.tagged(SEQUENCE)?.inside();
-        let identifier = fields.expect(SEQUENCE)?;
-        let name_hash = fields.expect(OCTET_STRING)?;
-        let key_hash = fields.expect(OCTET_STRING)?;
-        let serial = fields.expect(INTEGER)?;
-        fields.finish()?;
+    pub(super) fn read(element: &Element<'_>) -> Result<Self, BerError> {
+        let mut fields = element.tagged(SEQUENCE)?.open();
+        let identifier = fields.expect(SEQUENCE, "hashAlgorithm")?;
+        let name_hash = fields.expect(OCTET_STRING, "issuerNameHash")?;
+        let key_hash = fields.expect(OCTET_STRING, "issuerKeyHash")?;
+        let serial = fields.expect(INTEGER, "serialNumber")?;
+        fields.end()?;
         // The four fields fill the element to its end.
         let key_hash_end = element.encoding.len() - serial.encoding.len();
         let name_hash_end = key_hash_end - key_hash.encoding.len();

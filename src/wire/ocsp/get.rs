@@ -1,15 +1,7 @@
 //! The request in the path of a GET (RFC 6960 A.1.1), and what proxies make of it.
 
-use std::borrow::Cow;
-
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-use percent_encoding::percent_decode_str;
-
 use super::request::{MAX_LEN, OcspRequest};
-use crate::wire::x509::tlv::Reason;
+use crate::wire::{base64, der::BerError};
 
 /// Longest path: every character of the base64 form of the largest request percent-encoded.
 const MAX_PATH_LEN: usize = MAX_LEN * 4;
@@ -22,54 +14,31 @@ const MAX_MERGED: usize = 2;
 const MAX_REPAIRED_LEN: usize = 1024;
 const MAX_REPAIRED_SLASHES: usize = 32;
 
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-pub(super) fn decode(path: &str) -> Result<Vec<u8>, Reason> {
+pub(super) fn decode(path: &str) -> Result<Vec<u8>, BerError> {
     if path.len() > MAX_PATH_LEN {
-        return Err("GET path too long");
+        return Err("GET path too long".into());
     }
-    let text = standard_alphabet(&percent_decoded(path));
-    let expected = expected_len(&text).ok_or("GET path is not base64 of DER")?;
+    let digits = base64::digits(path);
+    // DER never starts with `/`.
+    let text = digits.trim_start_matches('/');
+    let expected = expected_len(text).ok_or("GET path is not base64 of DER")?;
     if text.len() == expected {
-        return BASE64.decode(&text).map_err(|_| "GET path is not base64");
+        return base64::decode_digits(text).ok_or("GET path is not base64".into());
     }
     if text.len() > MAX_REPAIRED_LEN || text.matches('/').count() > MAX_REPAIRED_SLASHES {
-        return Err("GET path is not base64 of DER");
+        return Err("GET path is not base64 of DER".into());
     }
     let repaired = if text.len() < expected {
-        restore_slashes(&text, expected - text.len())
+        restore_slashes(text, expected - text.len())
     } else {
-        drop_slashes(&text, expected)
+        drop_slashes(text, expected)
     };
-    repaired.ok_or("GET path is not base64 of an OCSPRequest")
-}
-
-/// Percent-decoded, twice where an intermediary encoded the encoding: base64 itself has no `%`.
-fn percent_decoded(path: &str) -> Cow<'_, str> {
-    let once = percent_decode_str(path).decode_utf8_lossy();
-    if once.contains('%') { percent_decode_str(&once).decode_utf8_lossy().into_owned().into() } else { once }
-}
-
-/// The base64 characters alone, in the standard alphabet, without padding. DER never starts with `/`.
-fn standard_alphabet(text: &str) -> String {
-    let standard = |character| match character {
-        // Form decoding turns `+` into a space.
-        '-' | ' ' => '+',
-        '_' => '/',
-        other => other,
-    };
-    let without_ends = text.trim_matches(['\r', '\n']).trim_start_matches('/').trim_end_matches('=');
-    without_ends.chars().filter(|character| !matches!(character, '\r' | '\n')).map(standard).collect()
+    repaired.ok_or("GET path is not base64 of an OCSPRequest".into())
 }
 
 /// How many characters the request has without padding, from the length in its DER header.
 fn expected_len(text: &str) -> Option<usize> {
-    let head = BASE64.decode(text.get(..8)?).ok()?;
+    let head = base64::decode_digits(text.get(..8)?)?;
     let len = match *head.as_slice() {
         [0x30, short, ..] if short < 0x80 => 2 + usize::from(short),
         [0x30, 0x81, length, ..] => 3 + usize::from(length),
@@ -82,7 +51,7 @@ fn expected_len(text: &str) -> Option<usize> {
 /// Some proxies write `//` as `/`: puts `missing` slashes back beside others.
 fn restore_slashes(text: &str, missing: usize) -> Option<Vec<u8>> {
     if missing == 0 {
-        return BASE64.decode(text).ok().filter(|der| OcspRequest::from_der(der).is_ok());
+        return base64::decode_digits(text).filter(|der| OcspRequest::from_der(der).is_ok());
     }
     if missing > MAX_MERGED {
         return None;
@@ -105,6 +74,6 @@ fn drop_slashes(text: &str, expected: usize) -> Option<Vec<u8>> {
     std::iter::once(all)
         .chain(candidates)
         .filter(|candidate| candidate.len() == expected)
-        .filter_map(|candidate| BASE64.decode(candidate).ok())
+        .filter_map(|candidate| base64::decode_digits(&candidate))
         .find(|der| OcspRequest::from_der(der).is_ok())
 }

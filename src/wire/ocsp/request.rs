@@ -5,10 +5,12 @@ use const_oid::db::rfc6960;
 use super::{CertId, get};
 use crate::wire::{
     EncodeError,
-    x509::{
-        DecodeError, Extension, extension,
-        tlv::{self, Cursor, Element, INTEGER, OCTET_STRING, Reason, SEQUENCE, context},
+    der::{
+        BerError,
+        reader::{Element, INTEGER, OCTET_STRING, Reader, SEQUENCE, context},
+        writer,
     },
+    x509::{DecodeError, Extension, extension},
 };
 
 /// Most CertIDs in one request.
@@ -37,9 +39,9 @@ pub enum OcspRequestError {
     CriticalExtension,
 }
 
-impl From<Reason> for OcspRequestError {
-    fn from(reason: Reason) -> Self {
-        Self::Malformed(tlv::malformed("OCSPRequest")(reason))
+impl From<BerError> for OcspRequestError {
+    fn from(error: BerError) -> Self {
+        Self::Malformed(DecodeError::of("OCSPRequest")(error))
     }
 }
 
@@ -55,27 +57,27 @@ pub struct OcspRequest {
 impl OcspRequest {
     /// For a client: asks for `cert_ids` with a nonce of 1 to 128 bytes, if any.
     pub fn new(cert_ids: Vec<CertId>, nonce: Option<&[u8]>) -> Self {
-        Self { cert_ids, nonce: nonce.map(|nonce| tlv::element(OCTET_STRING, &[nonce])) }
+        Self { cert_ids, nonce: nonce.map(|nonce| writer::element(OCTET_STRING, &[nonce])) }
     }
 
     /// Reads one DER request of at most 8 KiB.
     pub fn from_der(der: &[u8]) -> Result<Self, OcspRequestError> {
         if der.len() > MAX_LEN {
-            return Err("larger than 8 KiB".into());
+            return Err(BerError::Value("larger than 8 KiB").into());
         }
-        let mut outer = Element::only_tagged(der, SEQUENCE)?.inside();
-        let mut fields = outer.expect(SEQUENCE)?.inside();
+        let mut outer = Element::only_tagged(der, SEQUENCE)?.open();
+        let mut fields = outer.expect(SEQUENCE, "tbsRequest")?.open();
         let _signature = outer.optional(context(0))?;
-        outer.finish()?;
+        outer.end()?;
         if let Some(version) = fields.optional(context(0))?
             && version.explicit()?.tagged(INTEGER)?.unsigned()? != 0
         {
-            return Err("unknown version".into());
+            return Err(BerError::Value("unknown version").into());
         }
         let _requestor_name = fields.optional(context(1))?;
-        let cert_ids = read_requests(fields.expect(SEQUENCE)?.inside())?;
+        let cert_ids = read_requests(fields.expect(SEQUENCE, "requestList")?.open())?;
         let extensions = fields.optional(context(2))?;
-        fields.finish()?;
+        fields.end()?;
         let nonce = extensions.map(|wrapped| read_nonce(&wrapped)).transpose()?.flatten();
         Ok(Self { cert_ids, nonce })
     }
@@ -86,11 +88,13 @@ impl OcspRequest {
             let reason = format!("{} CertIDs", self.cert_ids.len());
             return Err(EncodeError { what: "OCSPRequest", reason });
         }
-        let requests: Vec<u8> = self.cert_ids.iter().flat_map(|id| tlv::sequence(&[id.as_der()])).collect();
+        let requests: Vec<u8> =
+            self.cert_ids.iter().flat_map(|id| writer::sequence(&[id.as_der()])).collect();
         let extensions =
-            self.nonce.as_deref().map(|nonce| tlv::element(context(2), &[&nonce_extensions(nonce)]));
-        let to_be_signed = tlv::sequence(&[&tlv::sequence(&[&requests]), &extensions.unwrap_or_default()]);
-        Ok(tlv::sequence(&[&to_be_signed]))
+            self.nonce.as_deref().map(|nonce| writer::element(context(2), &[&nonce_extensions(nonce)]));
+        let to_be_signed =
+            writer::sequence(&[&writer::sequence(&[&requests]), &extensions.unwrap_or_default()]);
+        Ok(writer::sequence(&[&to_be_signed]))
     }
 
     /// Decodes what comes after the responder's URL in a GET (RFC 6960 A.1.1).
@@ -104,22 +108,22 @@ impl OcspRequest {
     }
 }
 
-fn read_requests(mut list: Cursor<'_>) -> Result<Vec<CertId>, OcspRequestError> {
+fn read_requests(mut list: Reader<'_>) -> Result<Vec<CertId>, OcspRequestError> {
     let mut cert_ids = Vec::with_capacity(1);
-    while !list.is_finished() {
+    while !list.is_empty() {
         if cert_ids.len() == MAX_REQUESTS {
             return Err(OcspRequestError::TooMany(MAX_REQUESTS));
         }
-        let mut fields = list.expect(SEQUENCE)?.inside();
-        cert_ids.push(CertId::read(&fields.next()?)?);
+        let mut fields = list.expect(SEQUENCE, "Request")?.open();
+        cert_ids.push(CertId::read(&fields.any()?)?);
         if let Some(extensions) = fields.optional(context(0))?
             && Extension::read_all(&extensions.explicit()?)?.iter().any(|extension| extension.critical)
         {
             return Err(OcspRequestError::CriticalExtension);
         }
-        fields.finish()?;
+        fields.end()?;
     }
-    if cert_ids.is_empty() { Err("no CertID".into()) } else { Ok(cert_ids) }
+    if cert_ids.is_empty() { Err(BerError::Value("no CertID").into()) } else { Ok(cert_ids) }
 }
 
 /// The nonce among the requestExtensions, within the lengths of RFC 9654 §2.1.
@@ -145,5 +149,5 @@ fn nonce_len(value: &[u8]) -> usize {
 
 /// Extensions with a nonce whose extnValue is `raw`.
 pub(super) fn nonce_extensions(raw: &[u8]) -> Vec<u8> {
-    tlv::sequence(&[&extension(rfc6960::ID_PKIX_OCSP_NONCE, false, raw)])
+    writer::sequence(&[&extension(rfc6960::ID_PKIX_OCSP_NONCE, false, raw)])
 }

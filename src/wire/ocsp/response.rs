@@ -6,14 +6,16 @@ use super::{CertId, request::nonce_extensions};
 use crate::{
     types::{RevocationReason, SignatureAlgorithm, Timestamp},
     wire::{
-        EncodeError, Unsigned, crl,
-        x509::{
-            BadSignature, Certificate, DecodeError, Extension, Name, PublicKey, Signed, algorithm,
-            tlv::{
-                self, Cursor, ENUMERATED, Element, GENERALIZED_TIME, OCTET_STRING, Reason, SEQUENCE, context,
-                context_primitive,
+        EncodeError, Unsigned, algorithm, crl,
+        der::{
+            BerError,
+            reader::{
+                ENUMERATED, Element, GENERALIZED_TIME, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE,
+                context, context_primitive,
             },
+            writer,
         },
+        x509::{BadSignature, Certificate, DecodeError, Extension, Name, PublicKey, Signed},
     },
 };
 
@@ -52,31 +54,31 @@ pub struct SingleResponse {
 impl SingleResponse {
     fn to_der(&self) -> Vec<u8> {
         let status = match self.status {
-            CertStatus::Good => tlv::element(context_primitive(0), &[]),
+            CertStatus::Good => writer::element(context_primitive(0), &[]),
             CertStatus::Revoked { at, reason } => revoked_info(at, reason),
-            CertStatus::Unknown => tlv::element(context_primitive(2), &[]),
+            CertStatus::Unknown => writer::element(context_primitive(2), &[]),
         };
         let next_update =
-            self.next_update.map(|time| tlv::element(context(0), &[&tlv::generalized_time(time)]));
-        tlv::sequence(&[
+            self.next_update.map(|time| writer::element(context(0), &[&writer::generalized_time(time)]));
+        writer::sequence(&[
             self.cert_id.as_der(),
             &status,
-            &tlv::generalized_time(self.this_update),
+            &writer::generalized_time(self.this_update),
             &next_update.unwrap_or_default(),
         ])
     }
 
-    fn read(element: &Element<'_>) -> Result<Self, Reason> {
-        let mut fields = element.tagged(SEQUENCE)?.inside();
-        let cert_id = CertId::read(&fields.next()?)?;
-        let status = read_status(&fields.next()?)?;
-        let this_update = fields.expect(GENERALIZED_TIME)?.time()?;
+    fn read(element: &Element<'_>) -> Result<Self, BerError> {
+        let mut fields = element.tagged(SEQUENCE)?.open();
+        let cert_id = CertId::read(&fields.any()?)?;
+        let status = read_status(&fields.any()?)?;
+        let this_update = fields.expect(GENERALIZED_TIME, "thisUpdate")?.time()?;
         let next_update = match fields.optional(context(0))? {
             Some(wrapped) => Some(wrapped.explicit()?.tagged(GENERALIZED_TIME)?.time()?),
             None => None,
         };
         let _extensions = fields.optional(context(1))?;
-        fields.finish()?;
+        fields.end()?;
         Ok(Self { cert_id, status, this_update, next_update })
     }
 }
@@ -85,12 +87,12 @@ impl SingleResponse {
 fn revoked_info(at: Timestamp, reason: RevocationReason) -> Vec<u8> {
     let code = match reason {
         RevocationReason::Unspecified => Vec::new(),
-        other => tlv::element(context(0), &[&tlv::element(ENUMERATED, &[&[other.code()]])]),
+        other => writer::element(context(0), &[&writer::element(ENUMERATED, &[&[other.code()]])]),
     };
-    tlv::element(context(1), &[&tlv::generalized_time(at), &code])
+    writer::element(context(1), &[&writer::generalized_time(at), &code])
 }
 
-fn read_status(element: &Element<'_>) -> Result<CertStatus, Reason> {
+fn read_status(element: &Element<'_>) -> Result<CertStatus, BerError> {
     const GOOD: u8 = context_primitive(0);
     const REVOKED: u8 = context(1);
     const UNKNOWN: u8 = context_primitive(2);
@@ -98,16 +100,16 @@ fn read_status(element: &Element<'_>) -> Result<CertStatus, Reason> {
         GOOD => Ok(CertStatus::Good),
         UNKNOWN => Ok(CertStatus::Unknown),
         REVOKED => {
-            let mut fields = element.inside();
-            let at = fields.expect(GENERALIZED_TIME)?.time()?;
+            let mut fields = element.open();
+            let at = fields.expect(GENERALIZED_TIME, "revocationTime")?.time()?;
             let reason = match fields.optional(context(0))? {
                 Some(wrapped) => crl::read_reason(&wrapped.explicit()?.tagged(ENUMERATED)?)?,
                 None => RevocationReason::Unspecified,
             };
-            fields.finish()?;
+            fields.end()?;
             Ok(CertStatus::Revoked { at, reason })
         }
-        _ => Err("unknown certStatus"),
+        _ => Err("unknown certStatus".into()),
     }
 }
 
@@ -130,29 +132,29 @@ impl ResponseSpec<'_> {
         if self.responses.is_empty() {
             return Err(EncodeError { what: "ResponseData", reason: "no responses".to_owned() });
         }
-        let key_hash = tlv::element(OCTET_STRING, &[&self.responder.public_key().key_identifier()]);
+        let key_hash = writer::element(OCTET_STRING, &[&self.responder.public_key().key_identifier()]);
         let responses: Vec<u8> = self.responses.iter().flat_map(SingleResponse::to_der).collect();
-        let extensions = self.nonce.map(|nonce| tlv::element(context(1), &[&nonce_extensions(nonce)]));
-        let to_be_signed = tlv::sequence(&[
-            &tlv::element(context(2), &[&key_hash]),
-            &tlv::generalized_time(self.produced_at),
-            &tlv::sequence(&[&responses]),
+        let extensions = self.nonce.map(|nonce| writer::element(context(1), &[&nonce_extensions(nonce)]));
+        let to_be_signed = writer::sequence(&[
+            &writer::element(context(2), &[&key_hash]),
+            &writer::generalized_time(self.produced_at),
+            &writer::sequence(&[&responses]),
             &extensions.unwrap_or_default(),
         ]);
-        let certificates = tlv::element(context(0), &[&tlv::sequence(&[self.responder.as_der()])]);
+        let certificates = writer::element(context(0), &[&writer::sequence(&[self.responder.as_der()])]);
         Ok(Unsigned::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
             let identifier = algorithm::signature_identifier(algorithm);
-            let parts = [&to_be_signed, &identifier, &tlv::bit_string(signature), &certificates];
-            Ok(successful(&tlv::sequence(&parts.map(Vec::as_slice))))
+            let parts = [&to_be_signed, &identifier, &writer::bit_string(signature), &certificates];
+            Ok(successful(&writer::sequence(&parts.map(Vec::as_slice))))
         }))
     }
 }
 
 /// OCSPResponse with responseStatus successful around a BasicOCSPResponse.
 fn successful(basic: &[u8]) -> Vec<u8> {
-    let kind = tlv::oid(rfc6960::ID_PKIX_OCSP_BASIC);
-    let bytes = tlv::sequence(&[&kind, &tlv::element(OCTET_STRING, &[basic])]);
-    tlv::sequence(&[&[ENUMERATED, 1, 0], &tlv::element(context(0), &[&bytes])])
+    let kind = writer::oid(rfc6960::ID_PKIX_OCSP_BASIC);
+    let bytes = writer::sequence(&[&kind, &writer::element(OCTET_STRING, &[basic])]);
+    writer::sequence(&[&[ENUMERATED, 1, 0], &writer::element(context(0), &[&bytes])])
 }
 
 /// OCSPResponseStatus other than successful: unsigned, without responseBytes (RFC 6960 §2.3).
@@ -211,48 +213,49 @@ pub struct BasicResponse {
 impl OcspResponse {
     /// Reads one DER response of at most 256 KiB.
     pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
-        Self::parse(der).map_err(tlv::malformed("OCSPResponse"))
+        Self::parse(der).map_err(DecodeError::of("OCSPResponse"))
     }
 
-    fn parse(der: &[u8]) -> Result<Self, Reason> {
+    fn parse(der: &[u8]) -> Result<Self, BerError> {
         if der.len() > MAX_LEN {
-            return Err("larger than 256 KiB");
+            return Err("larger than 256 KiB".into());
         }
-        let mut fields = Element::only_tagged(der, SEQUENCE)?.inside();
-        let status = fields.expect(ENUMERATED)?.unsigned()?;
+        let mut fields = Element::only_tagged(der, SEQUENCE)?.open();
+        let status = fields.expect(ENUMERATED, "responseStatus")?.unsigned()?;
         let bytes = fields.optional(context(0))?;
-        fields.finish()?;
+        fields.end()?;
         if status != 0 {
             let known = ErrorStatus::ALL.into_iter().find(|known| *known as u64 == status);
-            return known.map(Self::Error).ok_or("unknown responseStatus");
+            return known.map(Self::Error).ok_or(BerError::Value("unknown responseStatus"));
         }
-        let mut fields = bytes.ok_or("no responseBytes")?.explicit()?.tagged(SEQUENCE)?.inside();
-        if fields.expect(tlv::OID)?.content != rfc6960::ID_PKIX_OCSP_BASIC.as_bytes() {
-            return Err("not a basic response");
+        let mut fields = bytes.ok_or("no responseBytes")?.explicit()?.tagged(SEQUENCE)?.open();
+        if fields.expect(OBJECT_IDENTIFIER, "responseType")?.content != rfc6960::ID_PKIX_OCSP_BASIC.as_bytes()
+        {
+            return Err("not a basic response".into());
         }
-        let basic = fields.expect(OCTET_STRING)?;
-        fields.finish()?;
+        let basic = fields.expect(OCTET_STRING, "response")?;
+        fields.end()?;
         BasicResponse::read(basic.content).map(Self::Successful)
     }
 }
 
 impl BasicResponse {
-    fn read(der: &[u8]) -> Result<Self, Reason> {
-        let mut fields = Element::only_tagged(der, SEQUENCE)?.inside();
-        let parts = [fields.next()?.encoding, fields.next()?.encoding, fields.next()?.encoding];
+    fn read(der: &[u8]) -> Result<Self, BerError> {
+        let mut fields = Element::only_tagged(der, SEQUENCE)?.open();
+        let parts = [fields.any()?.encoding, fields.any()?.encoding, fields.any()?.encoding];
         let certificates = fields.optional(context(0))?;
-        fields.finish()?;
-        let signed_der = tlv::sequence(&parts);
+        fields.end()?;
+        let signed_der = writer::sequence(&parts);
         let (signed, mut data) = Signed::read(&signed_der)?;
         let _version = data.optional(context(0))?;
-        let (responder_name, responder_key_hash) = read_responder_id(&data.next()?)?;
-        let produced_at = data.expect(GENERALIZED_TIME)?.time()?;
-        let responses = read_responses(data.expect(SEQUENCE)?.inside())?;
+        let (responder_name, responder_key_hash) = read_responder_id(&data.any()?)?;
+        let produced_at = data.expect(GENERALIZED_TIME, "producedAt")?.time()?;
+        let responses = read_responses(data.expect(SEQUENCE, "responses")?.open())?;
         let nonce = match data.optional(context(1))? {
             Some(extensions) => read_nonce(&extensions)?,
             None => None,
         };
-        data.finish()?;
+        data.end()?;
         Ok(Self {
             produced_at,
             responses,
@@ -291,35 +294,35 @@ impl BasicResponse {
 }
 
 /// byName or byKey (RFC 6960 §4.2.1).
-fn read_responder_id(element: &Element<'_>) -> Result<(Option<Name>, Option<Vec<u8>>), Reason> {
+fn read_responder_id(element: &Element<'_>) -> Result<(Option<Name>, Option<Vec<u8>>), BerError> {
     const BY_NAME: u8 = context(1);
     const BY_KEY: u8 = context(2);
     match element.tag {
         BY_NAME => Ok((Some(Name::parse(element.content)?), None)),
         BY_KEY => Ok((None, Some(element.explicit()?.tagged(OCTET_STRING)?.content.to_vec()))),
-        _ => Err("unknown ResponderID"),
+        _ => Err("unknown ResponderID".into()),
     }
 }
 
-fn read_responses(mut list: Cursor<'_>) -> Result<Vec<SingleResponse>, Reason> {
+fn read_responses(mut list: Reader<'_>) -> Result<Vec<SingleResponse>, BerError> {
     let mut all = Vec::new();
-    while !list.is_finished() {
-        all.push(SingleResponse::read(&list.next()?)?);
+    while !list.is_empty() {
+        all.push(SingleResponse::read(&list.any()?)?);
     }
     Ok(all)
 }
 
-fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, Reason> {
+fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, BerError> {
     let extensions = Extension::read_all(&extensions.explicit()?)?;
     let nonce = extensions.iter().find(|extension| extension.is(rfc6960::ID_PKIX_OCSP_NONCE));
     Ok(nonce.map(|extension| extension.value.to_vec()))
 }
 
-fn read_certificates(wrapped: &Element<'_>) -> Result<Vec<Certificate>, Reason> {
-    let mut list = wrapped.explicit()?.tagged(SEQUENCE)?.inside();
+fn read_certificates(wrapped: &Element<'_>) -> Result<Vec<Certificate>, BerError> {
+    let mut list = wrapped.explicit()?.tagged(SEQUENCE)?.open();
     let mut all = Vec::new();
-    while !list.is_finished() {
-        all.push(Certificate::parse(list.next()?.encoding)?);
+    while !list.is_empty() {
+        all.push(Certificate::parse(list.any()?.encoding)?);
     }
     Ok(all)
 }

@@ -8,10 +8,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, Timestamp},
-    wire::x509::{
-        BadSignature, Certificate, CertificateSpec, KeyUsage, extension,
-        testing::{Authority, TestKey, mutations},
-        tlv::{self, OCTET_STRING, context},
+    wire::{
+        der::{
+            reader::{OCTET_STRING, context},
+            writer,
+        },
+        x509::{
+            BadSignature, Certificate, CertificateSpec, KeyUsage, extension,
+            testing::{Authority, TestKey, mutations},
+        },
     },
 };
 
@@ -41,9 +46,9 @@ fn request(requests: &[Vec<u8>], extensions: &[u8]) -> Vec<u8> {
     let extensions = if extensions.is_empty() {
         Vec::new()
     } else {
-        tlv::element(context(2), &[&tlv::sequence(&[extensions])])
+        writer::element(context(2), &[&writer::sequence(&[extensions])])
     };
-    tlv::sequence(&[&tlv::sequence(&[&tlv::sequence(&[&requests.concat()]), &extensions])])
+    writer::sequence(&[&writer::sequence(&[&writer::sequence(&[&requests.concat()]), &extensions])])
 }
 
 fn some_id() -> CertId {
@@ -75,7 +80,7 @@ fn reads_openssls_requests() {
 
 #[test]
 fn takes_one_to_sixteen_cert_ids() {
-    let one = tlv::sequence(&[some_id().as_der()]);
+    let one = writer::sequence(&[some_id().as_der()]);
     assert_eq!(OcspRequest::from_der(&request(&vec![one.clone(); 16], &[])).unwrap().cert_ids.len(), 16);
     assert_eq!(OcspRequest::from_der(&request(&vec![one; 17], &[])), Err(OcspRequestError::TooMany(16)));
     assert!(matches!(OcspRequest::from_der(&request(&[], &[])), Err(OcspRequestError::Malformed(_))));
@@ -84,18 +89,18 @@ fn takes_one_to_sixteen_cert_ids() {
 
 #[test]
 fn nonces_keep_to_rfc_9654() {
-    let one = [tlv::sequence(&[some_id().as_der()])];
+    let one = [writer::sequence(&[some_id().as_der()])];
     let with = |raw: &[u8]| {
         OcspRequest::from_der(&request(&one, &extension(rfc6960::ID_PKIX_OCSP_NONCE, false, raw)))
     };
     for length in [1, 16, 32, 128] {
-        let nested = tlv::element(OCTET_STRING, &[&vec![7; length]]);
+        let nested = writer::element(OCTET_STRING, &[&vec![7; length]]);
         assert_eq!(with(&nested).unwrap().nonce, Some(nested));
         let bare = vec![7; length];
         assert_eq!(with(&bare).unwrap().nonce, Some(bare));
     }
     for length in [0, 129] {
-        let nested = tlv::element(OCTET_STRING, &[&vec![7; length]]);
+        let nested = writer::element(OCTET_STRING, &[&vec![7; length]]);
         assert_eq!(with(&nested), Err(OcspRequestError::NonceLength(length)));
         assert_eq!(with(&vec![7; length]), Err(OcspRequestError::NonceLength(length)));
     }
@@ -103,19 +108,19 @@ fn nonces_keep_to_rfc_9654() {
 
 #[test]
 fn refuses_only_critical_unknown_extensions() {
-    let one = [tlv::sequence(&[some_id().as_der()])];
+    let one = [writer::sequence(&[some_id().as_der()])];
     for (critical, expected) in [(false, None), (true, Some(OcspRequestError::CriticalExtension))] {
         let unknown = extension(rfc6960::ID_PKIX_OCSP_SERVICE_LOCATOR, critical, &[5, 0]);
         assert_eq!(OcspRequest::from_der(&request(&one, &unknown)).err(), expected);
-        let single = tlv::element(context(0), &[&tlv::sequence(&[&unknown])]);
-        let single = [tlv::sequence(&[some_id().as_der(), &single])];
+        let single = writer::element(context(0), &[&writer::sequence(&[&unknown])]);
+        let single = [writer::sequence(&[some_id().as_der(), &single])];
         assert_eq!(OcspRequest::from_der(&request(&single, &[])).err(), expected);
     }
 }
 
 #[test]
 fn refuses_more_than_8_kib() {
-    let large = tlv::sequence(&[&vec![0; 8 * 1024]]);
+    let large = writer::sequence(&[&vec![0; 8 * 1024]]);
     assert!(matches!(OcspRequest::from_der(&large), Err(OcspRequestError::Malformed(_))));
 }
 
@@ -252,7 +257,7 @@ fn without_a_nonce_there_are_no_response_extensions() {
     let responder = Responder::new(KeyAlgorithm::P256, vec![rfc5280::ID_KP_OCSP_SIGNING]);
     let der = responder.answer(&[single(CertStatus::Good)], None);
     assert_eq!(successful(&der).nonce, None);
-    let nonce = tlv::oid(rfc6960::ID_PKIX_OCSP_NONCE);
+    let nonce = writer::oid(rfc6960::ID_PKIX_OCSP_NONCE);
     assert!(!der.windows(nonce.len()).any(|window| window == nonce));
 }
 
@@ -317,9 +322,9 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
         let _ = OcspRequest::from_der(&bytes);
-        let _ = OcspRequest::from_der(&tlv::sequence(&[&tlv::sequence(&[&bytes])]));
+        let _ = OcspRequest::from_der(&writer::sequence(&[&writer::sequence(&[&bytes])]));
         let _ = OcspResponse::from_der(&bytes);
-        let _ = OcspResponse::from_der(&tlv::sequence(&[&bytes]));
+        let _ = OcspResponse::from_der(&writer::sequence(&[&bytes]));
     }
 
     #[test]

@@ -9,17 +9,13 @@ use crate::{
         cms::signed::{SignedData, encap_content_info, in_content_info, issuer_and_serial_number},
         crl::Crl,
         der::{
-            BerError, normalise,
-            reader::{INTEGER, Reader, SEQUENCE, SET, context},
+            normalise,
+            reader::{Element, INTEGER, SEQUENCE, SET, context},
             writer,
         },
         x509::{Certificate, DecodeError, Name},
     },
 };
-
-fn malformed(what: &'static str) -> impl Fn(BerError) -> DecodeError {
-    move |error| DecodeError { what, reason: error.to_string() }
-}
 
 /// IssuerAndSubject: the payload of CertPoll (RFC 8894 §3.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +29,11 @@ pub struct IssuerAndSubject {
 impl IssuerAndSubject {
     /// BER or DER.
     pub fn from_ber(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let malformed = malformed("IssuerAndSubject");
+        let malformed = DecodeError::of("IssuerAndSubject");
         let der = normalise(bytes).map_err(&malformed)?;
-        let mut fields = Reader::single(&der, SEQUENCE, "IssuerAndSubject").map_err(&malformed)?.open();
-        let issuer = Name::from_der(fields.expect(SEQUENCE, "issuer").map_err(&malformed)?.raw)?;
-        let subject = Name::from_der(fields.expect(SEQUENCE, "subject").map_err(&malformed)?.raw)?;
+        let mut fields = Element::only_tagged(&der, SEQUENCE).map_err(&malformed)?.open();
+        let issuer = Name::from_der(fields.expect(SEQUENCE, "issuer").map_err(&malformed)?.encoding)?;
+        let subject = Name::from_der(fields.expect(SEQUENCE, "subject").map_err(&malformed)?.encoding)?;
         fields.end().map_err(&malformed)?;
         Ok(Self { issuer, subject })
     }
@@ -61,10 +57,10 @@ impl IssuerAndSerialNumber {
     /// BER or DER.
     pub fn from_ber(bytes: &[u8]) -> Result<Self, DecodeError> {
         let what = "IssuerAndSerialNumber";
-        let malformed = malformed(what);
+        let malformed = DecodeError::of(what);
         let der = normalise(bytes).map_err(&malformed)?;
-        let mut fields = Reader::single(&der, SEQUENCE, what).map_err(&malformed)?.open();
-        let issuer = Name::from_der(fields.expect(SEQUENCE, "issuer").map_err(&malformed)?.raw)?;
+        let mut fields = Element::only_tagged(&der, SEQUENCE).map_err(&malformed)?.open();
+        let issuer = Name::from_der(fields.expect(SEQUENCE, "issuer").map_err(&malformed)?.encoding)?;
         let serial = fields.expect(INTEGER, "serialNumber").map_err(&malformed)?.content;
         fields.end().map_err(&malformed)?;
         let serial = SerialNumber::from_der_integer(serial);
@@ -96,7 +92,7 @@ impl Degenerate {
             members => writer::element(context(number), members),
         };
         let signed_data = writer::sequence(&[
-            &writer::small_integer(1),
+            &writer::unsigned(1),
             &writer::element(SET, &[]),
             &encap_content_info(None),
             &set(0, certificates),
@@ -108,7 +104,7 @@ impl Degenerate {
 
     /// BER or DER. Content and signatures, which a degenerate SignedData does not have, are not looked at.
     pub fn from_ber(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let malformed = malformed("degenerate SignedData");
+        let malformed = DecodeError::of("degenerate SignedData");
         let der = normalise(bytes).map_err(&malformed)?;
         let data = SignedData::read(&der).map_err(&malformed)?;
         Ok(Self {

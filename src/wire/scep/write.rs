@@ -85,7 +85,7 @@ impl CertRepSpec<'_> {
             let text = text.iter().map(|text| writer::element(UTF8_STRING, &[text.as_bytes()]));
             attributes.extend(text.map(|text| attribute(FAIL_INFO_TEXT, &text)));
         }
-        attributes.extend(self.signing_time.map(signing_time).transpose()?);
+        attributes.extend(self.signing_time.map(signing_time));
         SignedDataSpec { content: self.outcome.content(), signer: self.signer, digest: self.digest }
             .unsigned(attributes, algorithm)
     }

@@ -2,9 +2,10 @@
 
 use const_oid::ObjectIdentifier;
 
-use super::{
-    NameError,
-    tlv::{self, IA5_STRING, PRINTABLE_STRING, UTF8_STRING},
+use super::NameError;
+use crate::wire::der::{
+    reader::{IA5_STRING, PRINTABLE_STRING, UTF8_STRING},
+    writer,
 };
 
 /// commonName.
@@ -84,7 +85,7 @@ pub(super) fn encode(oid: ObjectIdentifier, value: &str) -> Result<Vec<u8>, Name
         Charset::Ia5 => IA5_STRING,
         Charset::Utf8 => UTF8_STRING,
     };
-    Ok(tlv::sequence(&[&tlv::oid(oid), &tlv::element(tag, &[value.as_bytes()])]))
+    Ok(writer::sequence(&[&writer::oid(oid), &writer::element(tag, &[value.as_bytes()])]))
 }
 
 fn check(value: &str, charset: Charset, max: usize) -> Result<(), String> {

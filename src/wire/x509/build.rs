@@ -6,14 +6,19 @@ use const_oid::{
 };
 
 use super::{
-    CaConstraint, GeneralName, KeyUsage, Name, PublicKey, algorithm,
+    CaConstraint, GeneralName, KeyUsage, Name, PublicKey,
     extension::{MICROSOFT_OBJECT_SID, MICROSOFT_SID},
     general_name,
-    tlv::{self, BOOLEAN, INTEGER, NULL, OCTET_STRING, context, context_primitive},
 };
 use crate::{
     types::{SerialNumber, SignatureAlgorithm, Validity},
-    wire::{EncodeError, Unsigned},
+    wire::{
+        EncodeError, Unsigned, algorithm,
+        der::{
+            reader::{BOOLEAN, INTEGER, NULL, OCTET_STRING, SEQUENCE, context, context_primitive},
+            writer,
+        },
+    },
 };
 
 /// Longest serialNumber that is written, in octets of its INTEGER (RFC 5280 §4.1.2.2).
@@ -67,16 +72,16 @@ impl CertificateSpec {
         if self.subject.is_empty() && self.subject_alt_names.is_empty() {
             return Err(error("neither a subject nor a subjectAltName"));
         }
-        let validity = [tlv::time(self.validity.not_before), tlv::time(self.validity.not_after)];
-        let to_be_signed = tlv::sequence(&[
-            &tlv::element(context(0), &[&tlv::unsigned(2)]),
-            &tlv::element(INTEGER, &[&serial]),
+        let validity = [writer::time(self.validity.not_before), writer::time(self.validity.not_after)];
+        let to_be_signed = writer::sequence(&[
+            &writer::element(context(0), &[&writer::unsigned(2)]),
+            &writer::element(INTEGER, &[&serial]),
             &algorithm::signature_identifier(algorithm),
             self.issuer.as_der(),
-            &tlv::sequence(&[&validity.concat()]),
+            &writer::sequence(&[&validity.concat()]),
             self.subject.as_der(),
             self.public_key.as_spki(),
-            &tlv::element(context(3), &[&tlv::sequence(&[&self.extensions()?])]),
+            &writer::element(context(3), &[&writer::sequence(&[&self.extensions()?])]),
         ]);
         Ok(Unsigned::signed(to_be_signed, algorithm))
     }
@@ -87,7 +92,7 @@ impl CertificateSpec {
             let value = authority_key_identifier(identifier);
             all.extend(extension(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, false, &value));
         }
-        let identifier = tlv::element(OCTET_STRING, &[&self.public_key.key_identifier()]);
+        let identifier = writer::element(OCTET_STRING, &[&self.public_key.key_identifier()]);
         all.extend(extension(rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER, false, &identifier));
         if !self.key_usage.is_empty() {
             all.extend(extension(rfc5280::ID_CE_KEY_USAGE, true, &self.key_usage.to_der()));
@@ -104,7 +109,7 @@ impl CertificateSpec {
         if !(self.ocsp_urls.is_empty() && self.ca_issuers_urls.is_empty()) {
             let ocsp = access_descriptions(rfc5280::ID_AD_OCSP, &self.ocsp_urls)?;
             let ca_issuers = access_descriptions(rfc5280::ID_AD_CA_ISSUERS, &self.ca_issuers_urls)?;
-            let value = tlv::sequence(&[&ocsp, &ca_issuers]);
+            let value = writer::sequence(&[&ocsp, &ca_issuers]);
             all.extend(extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &value));
         }
         if self.ocsp_no_check {
@@ -120,12 +125,12 @@ impl CertificateSpec {
 /// Extension; critical FALSE is the default and not written.
 pub(in crate::wire) fn extension(oid: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
     let critical: &[u8] = if critical { &[BOOLEAN, 1, 0xff] } else { &[] };
-    tlv::sequence(&[&tlv::oid(oid), critical, &tlv::element(OCTET_STRING, &[value])])
+    writer::sequence(&[&writer::oid(oid), critical, &writer::element(OCTET_STRING, &[value])])
 }
 
 /// AuthorityKeyIdentifier with keyIdentifier alone (RFC 5280 §4.2.1.1).
 pub(in crate::wire) fn authority_key_identifier(identifier: &[u8]) -> Vec<u8> {
-    tlv::sequence(&[&tlv::element(context_primitive(0), &[identifier])])
+    writer::sequence(&[&writer::element(context_primitive(0), &[identifier])])
 }
 
 /// The extKeyUsage extension, or nothing (RFC 5280 §4.2.1.12).
@@ -133,8 +138,8 @@ fn extended_key_usage(purposes: &[ObjectIdentifier]) -> Vec<u8> {
     if purposes.is_empty() {
         return Vec::new();
     }
-    let purposes: Vec<u8> = purposes.iter().flat_map(|purpose| tlv::oid(*purpose)).collect();
-    extension(rfc5280::ID_CE_EXT_KEY_USAGE, false, &tlv::sequence(&[&purposes]))
+    let purposes: Vec<u8> = purposes.iter().flat_map(|purpose| writer::oid(*purpose)).collect();
+    extension(rfc5280::ID_CE_EXT_KEY_USAGE, false, &writer::sequence(&[&purposes]))
 }
 
 /// The subjectAltName extension, or nothing.
@@ -145,25 +150,25 @@ pub(in crate::wire) fn subject_alt_name(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let value = tlv::sequence(&[&general_name::write_all(names)?]);
+    let value = writer::sequence(&[&general_name::write_all(names)?]);
     Ok(extension(rfc5280::ID_CE_SUBJECT_ALT_NAME, critical, &value))
 }
 
 fn basic_constraints(ca: CaConstraint) -> Vec<u8> {
-    let path_len = ca.path_len.map(|length| tlv::unsigned(length.into())).unwrap_or_default();
-    tlv::sequence(&[&[BOOLEAN, 1, 0xff], &path_len])
+    let path_len = ca.path_len.map(|length| writer::unsigned(length.into())).unwrap_or_default();
+    writer::sequence(&[&[BOOLEAN, 1, 0xff], &path_len])
 }
 
 /// One DistributionPoint with every URL in its fullName: several locations of one CRL. Two DistributionPoints would be
 /// two CRLs, and some readers look only at the first (RUSTSEC-2026-0049).
 fn distribution_point(urls: &[String]) -> Result<Vec<u8>, EncodeError> {
-    let full_name = tlv::element(context(0), &[&uris(urls)?.concat()]);
-    Ok(tlv::sequence(&[&tlv::sequence(&[&tlv::element(context(0), &[&full_name])])]))
+    let full_name = writer::element(context(0), &[&uris(urls)?.concat()]);
+    Ok(writer::sequence(&[&writer::sequence(&[&writer::element(context(0), &[&full_name])])]))
 }
 
 fn access_descriptions(method: ObjectIdentifier, urls: &[String]) -> Result<Vec<u8>, EncodeError> {
-    let method = tlv::oid(method);
-    Ok(uris(urls)?.iter().flat_map(|uri| tlv::sequence(&[&method, uri])).collect())
+    let method = writer::oid(method);
+    Ok(uris(urls)?.iter().flat_map(|uri| writer::sequence(&[&method, uri])).collect())
 }
 
 fn uris(urls: &[String]) -> Result<Vec<Vec<u8>>, EncodeError> {
@@ -171,9 +176,9 @@ fn uris(urls: &[String]) -> Result<Vec<Vec<u8>>, EncodeError> {
 }
 
 fn microsoft_sid(sid: &str) -> Vec<u8> {
-    let value = tlv::element(context(0), &[&tlv::element(OCTET_STRING, &[sid.as_bytes()])]);
-    let other_name = tlv::element(context(0), &[&tlv::oid(MICROSOFT_OBJECT_SID), &value]);
-    tlv::sequence(&[&other_name])
+    let value = writer::element(context(0), &[&writer::element(OCTET_STRING, &[sid.as_bytes()])]);
+    let other_name = writer::element(context(0), &[&writer::oid(MICROSOFT_OBJECT_SID), &value]);
+    writer::sequence(&[&other_name])
 }
 
 /// SIGNED{}: puts algorithm and signature behind `to_be_signed` and all into a SEQUENCE, in the same buffer.
@@ -182,11 +187,11 @@ pub(in crate::wire) fn sign(
     algorithm: SignatureAlgorithm,
     signature: &[u8],
 ) -> Vec<u8> {
-    let signature = tlv::bit_string(signature);
+    let signature = writer::bit_string(signature);
     let identifier = algorithm::signature_identifier(algorithm);
     let content_len = to_be_signed.len() + identifier.len() + signature.len();
     let mut header = Vec::new();
-    tlv::push_header(&mut header, tlv::SEQUENCE, content_len);
+    writer::push_header(&mut header, SEQUENCE, content_len);
     to_be_signed.reserve_exact(header.len() + identifier.len() + signature.len());
     to_be_signed.splice(..0, header);
     to_be_signed.extend_from_slice(&identifier);

@@ -6,11 +6,19 @@ use const_oid::ObjectIdentifier;
 use der::pem::{self, LineEnding};
 
 use super::{
-    BadSignature, CaConstraint, DecodeError, GeneralName, KeyUsage, Name, PublicKey, algorithm,
+    BadSignature, CaConstraint, DecodeError, GeneralName, KeyUsage, Name, PublicKey,
     extension::{Extension, Extensions},
-    tlv::{self, Cursor, Element, INTEGER, Reason, SEQUENCE, context},
 };
-use crate::types::{Fingerprint, SerialNumber, SignatureAlgorithm, Validity};
+use crate::{
+    types::{Fingerprint, SerialNumber, SignatureAlgorithm, Validity},
+    wire::{
+        algorithm,
+        der::{
+            BerError,
+            reader::{Element, INTEGER, Reader, SEQUENCE, context, context_primitive},
+        },
+    },
+};
 
 /// Largest certificate that is read, in bytes.
 const MAX_LEN: usize = 64 * 1024;
@@ -43,13 +51,13 @@ pub(in crate::wire) struct Signed {
 
 impl Signed {
     /// Splits a signed structure; gives the contents of the part that is signed.
-    pub(in crate::wire) fn read(der: &[u8]) -> Result<(Self, Cursor<'_>), Reason> {
+    pub(in crate::wire) fn read(der: &[u8]) -> Result<(Self, Reader<'_>), BerError> {
         let outer = Element::only_tagged(der, SEQUENCE)?;
-        let mut fields = outer.inside();
-        let to_be_signed = fields.expect(SEQUENCE)?;
-        let identifier = fields.expect(SEQUENCE)?;
-        let signature = fields.next()?;
-        fields.finish()?;
+        let mut fields = outer.open();
+        let to_be_signed = fields.expect(SEQUENCE, "the signed part")?;
+        let identifier = fields.expect(SEQUENCE, "signatureAlgorithm")?;
+        let signature = fields.any()?;
+        fields.end()?;
         // The three parts fill the outer element to its end.
         let start = der.len() - outer.content.len();
         let after_tbs = start + to_be_signed.encoding.len();
@@ -59,7 +67,7 @@ impl Signed {
             algorithm: algorithm::signature_algorithm(&identifier),
             identifier: after_tbs..after_tbs + identifier.encoding.len(),
         };
-        Ok((signed, to_be_signed.inside()))
+        Ok((signed, to_be_signed.open()))
     }
 
     /// Whether the AlgorithmIdentifier outside has the same bytes as the one inside (RFC 5280 §4.1.1.2, §5.1.1.2).
@@ -80,25 +88,25 @@ impl Certificate {
     ///
     /// Serial numbers have up to 32 bytes (micromdm scepclient 2.1 signs with such); zero and negative ones are refused.
     pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
-        Self::parse(der).map_err(tlv::malformed("Certificate"))
+        Self::parse(der).map_err(DecodeError::of("Certificate"))
     }
 
-    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, Reason> {
+    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, BerError> {
         if der.len() > MAX_LEN {
-            return Err("larger than 64 KiB");
+            return Err("larger than 64 KiB".into());
         }
         let (signed, mut fields) = Signed::read(der)?;
         let _version = fields.optional(context(0))?;
-        let serial = fields.expect(INTEGER)?;
-        let inner_algorithm = fields.expect(SEQUENCE)?;
+        let serial = fields.expect(INTEGER, "serialNumber")?;
+        let inner_algorithm = fields.expect(SEQUENCE, "signature")?;
         // RFC 5280 §4.1.1.2: both AlgorithmIdentifiers must be the same.
         if !signed.declares(der, &inner_algorithm) {
-            return Err("signatureAlgorithm differs from signature");
+            return Err("signatureAlgorithm differs from signature".into());
         }
-        let issuer = fields.expect(SEQUENCE)?;
-        let validity = fields.expect(SEQUENCE)?;
-        let subject = fields.expect(SEQUENCE)?;
-        let public_key = fields.expect(SEQUENCE)?;
+        let issuer = fields.expect(SEQUENCE, "issuer")?;
+        let validity = fields.expect(SEQUENCE, "validity")?;
+        let subject = fields.expect(SEQUENCE, "subject")?;
+        let public_key = fields.expect(SEQUENCE, "subjectPublicKeyInfo")?;
         Ok(Self {
             serial: SerialNumber::from_der_integer(serial.content).map_err(|_| "unusable serial number")?,
             issuer: Name::parse(issuer.encoding)?,
@@ -113,7 +121,7 @@ impl Certificate {
 
     /// Reads the first certificate of a PEM text; text around it is ignored.
     pub fn from_pem(pem: &str) -> Result<Self, DecodeError> {
-        Self::from_der(&first_pem_block(pem, &[PEM_LABEL]).map_err(tlv::malformed("Certificate"))?)
+        Self::from_der(&first_pem_block(pem, &[PEM_LABEL]).map_err(DecodeError::of("Certificate"))?)
     }
 
     /// The PEM text, with a line feed at the end.
@@ -236,18 +244,18 @@ impl Certificate {
     }
 }
 
-fn read_validity(validity: &Element<'_>) -> Result<Validity, Reason> {
-    let mut times = validity.inside();
-    let validity = Validity { not_before: times.next()?.time()?, not_after: times.next()?.time()? };
-    times.finish()?;
+fn read_validity(validity: &Element<'_>) -> Result<Validity, BerError> {
+    let mut times = validity.open();
+    let validity = Validity { not_before: times.any()?.time()?, not_after: times.any()?.time()? };
+    times.end()?;
     Ok(validity)
 }
 
-fn read_extensions(mut fields: Cursor<'_>) -> Result<Extensions, Reason> {
-    let _issuer_unique_id = fields.optional(tlv::context_primitive(1))?;
-    let _subject_unique_id = fields.optional(tlv::context_primitive(2))?;
+fn read_extensions(mut fields: Reader<'_>) -> Result<Extensions, BerError> {
+    let _issuer_unique_id = fields.optional(context_primitive(1))?;
+    let _subject_unique_id = fields.optional(context_primitive(2))?;
     let extensions = fields.optional(context(3))?;
-    fields.finish()?;
+    fields.end()?;
     match extensions {
         Some(wrapped) => Extensions::read(&Extension::read_all(&wrapped.explicit()?)?),
         None => Ok(Extensions::default()),
@@ -255,7 +263,7 @@ fn read_extensions(mut fields: Cursor<'_>) -> Result<Extensions, Reason> {
 }
 
 /// The DER in the first PEM block with one of `labels` (RFC 7468).
-pub(in crate::wire) fn first_pem_block(text: &str, labels: &[&str]) -> Result<Vec<u8>, Reason> {
+pub(in crate::wire) fn first_pem_block(text: &str, labels: &[&str]) -> Result<Vec<u8>, BerError> {
     let block = labels.iter().find_map(|label| {
         let end_line = format!("-----END {label}-----");
         let start = text.find(&format!("-----BEGIN {label}-----"))?;

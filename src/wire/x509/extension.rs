@@ -2,9 +2,12 @@
 
 use const_oid::{ObjectIdentifier, db::rfc5280, db::rfc6960};
 
-use super::{
-    CaConstraint, GeneralName, KeyUsage, general_name,
-    tlv::{BOOLEAN, Element, INTEGER, OCTET_STRING, OID, Reason, SEQUENCE, context, context_primitive},
+use super::{CaConstraint, GeneralName, KeyUsage, general_name};
+use crate::wire::der::{
+    BerError,
+    reader::{
+        BOOLEAN, Element, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, context, context_primitive,
+    },
 };
 
 /// szOID_NTDS_CA_SECURITY_EXT and the otherName in it.
@@ -25,29 +28,29 @@ pub(in crate::wire) struct Extension<'a> {
 }
 
 impl<'a> Extension<'a> {
-    fn read(element: &Element<'a>) -> Result<Self, Reason> {
-        let mut fields = element.tagged(SEQUENCE)?.inside();
-        let oid = fields.expect(OID)?.content;
+    fn read(element: &Element<'a>) -> Result<Self, BerError> {
+        let mut fields = element.tagged(SEQUENCE)?.open();
+        let oid = fields.expect(OBJECT_IDENTIFIER, "extnID")?.content;
         let critical = match fields.optional(BOOLEAN)? {
             Some(critical) => critical.boolean()?,
             None => false,
         };
-        let value = fields.expect(OCTET_STRING)?.content;
-        fields.finish()?;
+        let value = fields.expect(OCTET_STRING, "extnValue")?.content;
+        fields.end()?;
         Ok(Self { oid, critical, value })
     }
 
     /// Reads Extensions, without repetitions (RFC 5280 §4.2).
-    pub(in crate::wire) fn read_all(extensions: &Element<'a>) -> Result<Vec<Self>, Reason> {
-        let mut list = extensions.tagged(SEQUENCE)?.inside();
+    pub(in crate::wire) fn read_all(extensions: &Element<'a>) -> Result<Vec<Self>, BerError> {
+        let mut list = extensions.tagged(SEQUENCE)?.open();
         let mut all = Vec::<Self>::new();
-        while !list.is_finished() {
-            let extension = Self::read(&list.next()?)?;
+        while !list.is_empty() {
+            let extension = Self::read(&list.any()?)?;
             if all.len() == MAX_EXTENSIONS {
-                return Err("too many extensions");
+                return Err("too many extensions".into());
             }
             if all.iter().any(|known| known.oid == extension.oid) {
-                return Err("an extension comes twice");
+                return Err("an extension comes twice".into());
             }
             all.push(extension);
         }
@@ -82,7 +85,7 @@ pub(in crate::wire) struct Extensions {
 
 impl Extensions {
     /// Unknown extensions are read over, critical or not: whether a critical one matters is the relying party's concern.
-    pub(in crate::wire) fn read(extensions: &[Extension<'_>]) -> Result<Self, Reason> {
+    pub(in crate::wire) fn read(extensions: &[Extension<'_>]) -> Result<Self, BerError> {
         let mut all = Self::default();
         for extension in extensions {
             all.take(extension)?;
@@ -90,7 +93,7 @@ impl Extensions {
         Ok(all)
     }
 
-    fn take(&mut self, extension: &Extension<'_>) -> Result<(), Reason> {
+    fn take(&mut self, extension: &Extension<'_>) -> Result<(), BerError> {
         if extension.is(rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER) {
             let identifier = Element::only_tagged(extension.value, OCTET_STRING)?;
             self.subject_key_identifier = Some(identifier.content.to_vec());
@@ -104,7 +107,7 @@ impl Extensions {
             self.extended_key_usage = object_identifiers(extension.value)?;
         } else if extension.is(rfc5280::ID_CE_SUBJECT_ALT_NAME) {
             let names = Element::only_tagged(extension.value, SEQUENCE)?;
-            self.subject_alt_names = general_name::read_all(names.inside())?;
+            self.subject_alt_names = general_name::read_all(names.open())?;
         } else if extension.is(rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS) {
             self.crl_urls = distribution_points(extension.value)?;
         } else if extension.is(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS) {
@@ -120,50 +123,50 @@ impl Extensions {
 }
 
 /// keyIdentifier of an AuthorityKeyIdentifier (RFC 5280 §4.2.1.1).
-pub(in crate::wire) fn key_identifier(value: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
-    let mut fields = Element::only_tagged(value, SEQUENCE)?.inside();
+pub(in crate::wire) fn key_identifier(value: &[u8]) -> Result<Option<Vec<u8>>, BerError> {
+    let mut fields = Element::only_tagged(value, SEQUENCE)?.open();
     Ok(fields.optional(context_primitive(0))?.map(|identifier| identifier.content.to_vec()))
 }
 
-fn basic_constraints(value: &[u8]) -> Result<Option<CaConstraint>, Reason> {
-    let mut fields = Element::only_tagged(value, SEQUENCE)?.inside();
+fn basic_constraints(value: &[u8]) -> Result<Option<CaConstraint>, BerError> {
+    let mut fields = Element::only_tagged(value, SEQUENCE)?.open();
     let is_ca = fields.optional(BOOLEAN)?.map_or(Ok(false), |flag| flag.boolean())?;
     let path_len = fields.optional(INTEGER)?.map(|length| length.unsigned()).transpose()?;
-    fields.finish()?;
+    fields.end()?;
     let path_len = path_len.map(|length| u8::try_from(length).unwrap_or(u8::MAX));
     Ok(is_ca.then_some(CaConstraint { path_len }))
 }
 
-fn object_identifiers(value: &[u8]) -> Result<Vec<ObjectIdentifier>, Reason> {
-    let mut list = Element::only_tagged(value, SEQUENCE)?.inside();
+fn object_identifiers(value: &[u8]) -> Result<Vec<ObjectIdentifier>, BerError> {
+    let mut list = Element::only_tagged(value, SEQUENCE)?.open();
     let mut all = Vec::new();
-    while !list.is_finished() {
-        all.push(list.next()?.oid()?);
+    while !list.is_empty() {
+        all.push(list.any()?.oid()?);
     }
     Ok(all)
 }
 
 /// The URIs in the fullName of each distribution point (RFC 5280 §4.2.1.13).
-fn distribution_points(value: &[u8]) -> Result<Vec<String>, Reason> {
-    let mut points = Element::only_tagged(value, SEQUENCE)?.inside();
+fn distribution_points(value: &[u8]) -> Result<Vec<String>, BerError> {
+    let mut points = Element::only_tagged(value, SEQUENCE)?.open();
     let mut urls = Vec::new();
-    while !points.is_finished() {
-        let point = points.expect(SEQUENCE)?.inside().optional(context(0))?;
-        let full_name = point.map(|name| name.inside().optional(context(0))).transpose()?.flatten();
+    while !points.is_empty() {
+        let point = points.expect(SEQUENCE, "DistributionPoint")?.open().optional(context(0))?;
+        let full_name = point.map(|name| name.open().optional(context(0))).transpose()?.flatten();
         if let Some(names) = full_name {
-            urls.extend(uris(general_name::read_all(names.inside())?));
+            urls.extend(uris(general_name::read_all(names.open())?));
         }
     }
     Ok(urls)
 }
 
 /// The URIs of one access method (RFC 5280 §4.2.2.1).
-fn access_locations(value: &[u8], method: ObjectIdentifier) -> Result<Vec<String>, Reason> {
-    let mut descriptions = Element::only_tagged(value, SEQUENCE)?.inside();
+fn access_locations(value: &[u8], method: ObjectIdentifier) -> Result<Vec<String>, BerError> {
+    let mut descriptions = Element::only_tagged(value, SEQUENCE)?.open();
     let mut urls = Vec::new();
-    while !descriptions.is_finished() {
-        let mut fields = descriptions.expect(SEQUENCE)?.inside();
-        if fields.expect(OID)?.content == method.as_bytes() {
+    while !descriptions.is_empty() {
+        let mut fields = descriptions.expect(SEQUENCE, "AccessDescription")?.open();
+        if fields.expect(OBJECT_IDENTIFIER, "accessMethod")?.content == method.as_bytes() {
             urls.extend(uris(general_name::read_all(fields)?));
         }
     }
@@ -175,12 +178,12 @@ fn uris(names: Vec<GeneralName>) -> impl Iterator<Item = String> {
 }
 
 /// `SEQUENCE { [0] { OID, [0] OCTET STRING } }`: an otherName in GeneralNames, with the SID as text.
-fn microsoft_sid(value: &[u8]) -> Result<Option<String>, Reason> {
-    let mut names = Element::only_tagged(value, SEQUENCE)?.inside();
-    while !names.is_finished() {
-        let mut fields = names.expect(context(0))?.inside();
-        if fields.expect(OID)?.content == MICROSOFT_OBJECT_SID.as_bytes() {
-            let sid = fields.expect(context(0))?.explicit()?.tagged(OCTET_STRING)?;
+fn microsoft_sid(value: &[u8]) -> Result<Option<String>, BerError> {
+    let mut names = Element::only_tagged(value, SEQUENCE)?.open();
+    while !names.is_empty() {
+        let mut fields = names.expect(context(0), "otherName")?.open();
+        if fields.expect(OBJECT_IDENTIFIER, "type-id")?.content == MICROSOFT_OBJECT_SID.as_bytes() {
+            let sid = fields.expect(context(0), "value")?.explicit()?.tagged(OCTET_STRING)?;
             return Ok(String::from_utf8(sid.content.to_vec()).ok());
         }
     }

@@ -7,11 +7,15 @@ use std::{
 
 use const_oid::ObjectIdentifier;
 
-use super::{
-    Name,
-    tlv::{self, Cursor, Element, Reason, context, context_primitive},
+use super::Name;
+use crate::wire::{
+    EncodeError,
+    der::{
+        BerError,
+        reader::{Element, OBJECT_IDENTIFIER, Reader, UTF8_STRING, context, context_primitive},
+        writer,
+    },
 };
-use crate::wire::EncodeError;
 
 /// userPrincipalName, an otherName of Microsoft.
 const UPN: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.3");
@@ -41,14 +45,16 @@ impl GeneralName {
     /// The DER; values that their string type cannot carry are refused.
     pub(in crate::wire) fn to_der(&self) -> Result<Vec<u8>, EncodeError> {
         Ok(match self {
-            Self::Email(text) => tlv::element(context_primitive(1), &[ia5("rfc822Name", text)?]),
-            Self::Dns(text) => tlv::element(context_primitive(2), &[ia5("dNSName", text)?]),
-            Self::Uri(text) => tlv::element(context_primitive(6), &[ia5("uniformResourceIdentifier", text)?]),
-            Self::Ip(IpAddr::V4(address)) => tlv::element(context_primitive(7), &[&address.octets()]),
-            Self::Ip(IpAddr::V6(address)) => tlv::element(context_primitive(7), &[&address.octets()]),
+            Self::Email(text) => writer::element(context_primitive(1), &[ia5("rfc822Name", text)?]),
+            Self::Dns(text) => writer::element(context_primitive(2), &[ia5("dNSName", text)?]),
+            Self::Uri(text) => {
+                writer::element(context_primitive(6), &[ia5("uniformResourceIdentifier", text)?])
+            }
+            Self::Ip(IpAddr::V4(address)) => writer::element(context_primitive(7), &[&address.octets()]),
+            Self::Ip(IpAddr::V6(address)) => writer::element(context_primitive(7), &[&address.octets()]),
             Self::Upn(text) => upn(text)?,
             // Name is a CHOICE, so its tag is always explicit.
-            Self::DirName(name) => tlv::element(context(4), &[name.as_der()]),
+            Self::DirName(name) => writer::element(context(4), &[name.as_der()]),
             Self::Other(der) => der.clone(),
         })
     }
@@ -91,10 +97,10 @@ impl fmt::Display for GeneralName {
 }
 
 /// The content of GeneralNames.
-pub(in crate::wire) fn read_all(mut names: Cursor<'_>) -> Result<Vec<GeneralName>, Reason> {
+pub(in crate::wire) fn read_all(mut names: Reader<'_>) -> Result<Vec<GeneralName>, BerError> {
     let mut all = Vec::new();
-    while !names.is_finished() {
-        all.push(GeneralName::read(&names.next()?));
+    while !names.is_empty() {
+        all.push(GeneralName::read(&names.any()?));
     }
     Ok(all)
 }
@@ -128,16 +134,16 @@ fn upn(text: &str) -> Result<Vec<u8>, EncodeError> {
         let reason = format!("{text:?} is empty or has control characters");
         return Err(EncodeError { what: "userPrincipalName", reason });
     }
-    let value = tlv::element(context(0), &[&tlv::element(tlv::UTF8_STRING, &[text.as_bytes()])]);
-    Ok(tlv::element(context(0), &[&tlv::oid(UPN), &value]))
+    let value = writer::element(context(0), &[&writer::element(UTF8_STRING, &[text.as_bytes()])]);
+    Ok(writer::element(context(0), &[&writer::oid(UPN), &value]))
 }
 
 fn read_upn(other_name: &Element<'_>) -> Option<String> {
-    let mut fields = other_name.inside();
-    let oid = fields.expect(tlv::OID).ok()?;
-    let value = fields.expect(context(0)).ok()?.explicit().ok()?;
+    let mut fields = other_name.open();
+    let oid = fields.expect(OBJECT_IDENTIFIER, "type-id").ok()?;
+    let value = fields.expect(context(0), "value").ok()?.explicit().ok()?;
     let text = value.text().filter(|text| !text.is_empty() && !text.chars().any(char::is_control))?;
-    (oid.content == UPN.as_bytes() && fields.is_finished()).then_some(text)
+    (oid.content == UPN.as_bytes() && fields.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -145,7 +151,7 @@ mod tests {
     use super::*;
 
     fn read_one(der: &[u8]) -> GeneralName {
-        read_all(Cursor::new(der)).unwrap().remove(0)
+        read_all(Reader::new(der)).unwrap().remove(0)
     }
 
     #[test]

@@ -9,11 +9,17 @@ use aws_lc_rs::{
 };
 use const_oid::db::rfc5912;
 
-use super::{
-    DecodeError, algorithm,
-    tlv::{self, Element, Reason, SEQUENCE},
+use super::DecodeError;
+use crate::{
+    types::{DigestAlgorithm, Fingerprint, KeyAlgorithm, KeyTransport, SignatureAlgorithm, sha1},
+    wire::{
+        algorithm::AlgorithmIdentifier,
+        der::{
+            BerError,
+            reader::{Element, INTEGER, SEQUENCE},
+        },
+    },
 };
-use crate::types::{DigestAlgorithm, Fingerprint, KeyAlgorithm, KeyTransport, SignatureAlgorithm, sha1};
 
 /// A public key: SubjectPublicKeyInfo, kept as DER.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,14 +73,14 @@ impl KeyKind {
 impl PublicKey {
     /// Reads a SubjectPublicKeyInfo. Keys of unknown algorithms are taken as [`KeyKind::Other`].
     pub fn from_spki(der: &[u8]) -> Result<Self, DecodeError> {
-        Self::parse(der).map_err(tlv::malformed("SubjectPublicKeyInfo"))
+        Self::parse(der).map_err(DecodeError::of("SubjectPublicKeyInfo"))
     }
 
-    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, Reason> {
-        let mut fields = Element::only_tagged(der, SEQUENCE)?.inside();
-        let identifier = fields.next()?;
-        let key = fields.next()?.bits()?;
-        fields.finish()?;
+    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, BerError> {
+        let mut fields = Element::only_tagged(der, SEQUENCE)?.open();
+        let identifier = fields.any()?;
+        let key = fields.any()?.bits()?;
+        fields.end()?;
         Ok(Self { spki: der.to_vec(), kind: kind(&identifier, key)?, key_start: der.len() - key.len() })
     }
 
@@ -133,15 +139,15 @@ impl PublicKey {
     }
 }
 
-fn kind(identifier: &Element<'_>, key: &[u8]) -> Result<KeyKind, Reason> {
-    let (oid, parameters) = algorithm::split(identifier)?;
-    if oid == rfc5912::RSA_ENCRYPTION.as_bytes() {
+fn kind(identifier: &Element<'_>, key: &[u8]) -> Result<KeyKind, BerError> {
+    let identifier = AlgorithmIdentifier::of(identifier)?;
+    if identifier.is(rfc5912::RSA_ENCRYPTION) {
         return Ok(KeyKind::Rsa { bits: modulus_bits(key)? });
     }
-    if oid != rfc5912::ID_EC_PUBLIC_KEY.as_bytes() {
+    if !identifier.is(rfc5912::ID_EC_PUBLIC_KEY) {
         return Ok(KeyKind::Other);
     }
-    let curve = Element::only(parameters.ok_or("EC key without a curve")?)?;
+    let curve = identifier.parameters.ok_or("EC key without a curve")?;
     Ok(match curve.content {
         content if content == rfc5912::SECP_256_R_1.as_bytes() => KeyKind::P256,
         content if content == rfc5912::SECP_384_R_1.as_bytes() => KeyKind::P384,
@@ -150,11 +156,11 @@ fn kind(identifier: &Element<'_>, key: &[u8]) -> Result<KeyKind, Reason> {
 }
 
 /// Length of the modulus of an RSAPublicKey (RFC 8017 A.1.1).
-fn modulus_bits(key: &[u8]) -> Result<u32, Reason> {
-    let mut fields = Element::only_tagged(key, SEQUENCE)?.inside();
-    let modulus = fields.expect(tlv::INTEGER)?.content;
-    fields.expect(tlv::INTEGER)?;
-    fields.finish()?;
+fn modulus_bits(key: &[u8]) -> Result<u32, BerError> {
+    let mut fields = Element::only_tagged(key, SEQUENCE)?.open();
+    let modulus = fields.expect(INTEGER, "modulus")?.content;
+    fields.expect(INTEGER, "publicExponent")?;
+    fields.end()?;
     let start = modulus.iter().position(|byte| *byte != 0).ok_or("RSA modulus is zero")?;
     let magnitude = modulus.get(start..).unwrap_or_default();
     let zeros = magnitude.first().map_or(0, |byte| byte.leading_zeros());

@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use super::tlv::{self, BIT_STRING, Element, Reason};
+use crate::wire::der::{
+    BerError,
+    reader::{BIT_STRING, Element},
+    writer,
+};
 
 /// The purposes of a key. Text: the names of RFC 5280, joined by commas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -74,17 +78,17 @@ impl KeyUsage {
         let [_, low] = self.0.to_be_bytes();
         let octet = low.reverse_bits();
         let unused = u8::try_from(octet.trailing_zeros()).map_or(7, |zeros| zeros.min(7));
-        tlv::element(BIT_STRING, &[&[unused, octet]])
+        writer::element(BIT_STRING, &[&[unused, octet]])
     }
 
     /// encipherOnly and decipherOnly are read over: they mean something only beside keyAgreement.
-    pub(in crate::wire) fn read(element: &Element<'_>) -> Result<Self, Reason> {
+    pub(in crate::wire) fn read(element: &Element<'_>) -> Result<Self, BerError> {
         match (element.tag, element.content) {
             (BIT_STRING, [_unused]) => Ok(Self::default()),
             (BIT_STRING, [unused, octet, ..]) if *unused < 8 => {
                 Ok(Self(u16::from(octet.reverse_bits() & 0x7f)))
             }
-            _ => Err("unreadable keyUsage"),
+            _ => Err("unreadable keyUsage".into()),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Readers walk the DER once and keep fields; everything that must be repeated byte for byte (names, keys, the whole
 //! certificate) is kept as it came.
 
-pub(in crate::wire) mod algorithm;
 mod attribute;
 mod build;
 mod certificate;
@@ -17,7 +16,6 @@ mod name_text;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-pub(in crate::wire) mod tlv;
 
 pub use attribute::{COMMON_NAME, DEVICE_SERIAL_NUMBER, EMAIL_ADDRESS};
 pub use build::CertificateSpec;
@@ -30,6 +28,8 @@ pub use key::{BadSignature, CannotEncrypt, KeyKind, PublicKey};
 pub use key_usage::{KeyUsage, UnknownKeyUsage};
 pub use name::{Name, NameError};
 
+use super::der::BerError;
+
 /// Bytes that are not what they should be. Carries the structure and the parser's words, for logs only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {what}: {reason}")]
@@ -38,6 +38,13 @@ pub struct DecodeError {
     pub what: &'static str,
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl DecodeError {
+    /// For use with `map_err`.
+    pub(in crate::wire) fn of(what: &'static str) -> impl Fn(BerError) -> Self {
+        move |error| Self { what, reason: error.to_string() }
+    }
 }
 
 /// basicConstraints with cA TRUE (RFC 5280 §4.2.1.9).

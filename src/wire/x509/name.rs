@@ -9,7 +9,11 @@ use std::{
 use super::{
     DecodeError, attribute,
     name_text::{self, Value},
-    tlv::{self, Cursor, Element, Reason, SEQUENCE, SET},
+};
+use crate::wire::der::{
+    BerError,
+    reader::{Element, OBJECT_IDENTIFIER, Reader, SEQUENCE, SET},
+    writer,
 };
 
 /// A distinguished name: DER kept as it came, compared as RFC 5280 §7.1 says.
@@ -42,16 +46,16 @@ impl Default for Name {
 impl Name {
     /// Reads the DER of an RDNSequence.
     pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
-        Self::parse(der).map_err(tlv::malformed("Name"))
+        Self::parse(der).map_err(DecodeError::of("Name"))
     }
 
-    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, Reason> {
-        let mut rdns = Element::only_tagged(der, SEQUENCE)?.inside();
-        while !rdns.is_finished() {
-            let mut attributes = rdns.expect(SET)?.inside();
+    pub(in crate::wire) fn parse(der: &[u8]) -> Result<Self, BerError> {
+        let mut rdns = Element::only_tagged(der, SEQUENCE)?.open();
+        while !rdns.is_empty() {
+            let mut attributes = rdns.expect(SET, "RelativeDistinguishedName")?.open();
             while {
-                split_attribute(&attributes.next()?)?;
-                !attributes.is_finished()
+                split_attribute(&attributes.any()?)?;
+                !attributes.is_empty()
             } {}
         }
         Ok(Self { der: der.to_vec() })
@@ -61,10 +65,10 @@ impl Name {
     /// Values are checked as in text.
     pub fn from_attributes(attributes: &[(ObjectIdentifier, &str)]) -> Result<Self, NameError> {
         let encode = |(oid, value): &(ObjectIdentifier, &str)| {
-            attribute::encode(*oid, value).map(|encoded| tlv::element(SET, &[&encoded]))
+            attribute::encode(*oid, value).map(|encoded| writer::element(SET, &[&encoded]))
         };
         let rdns = attributes.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { der: tlv::sequence(&rdns.iter().map(Vec::as_slice).collect::<Vec<_>>()) })
+        Ok(Self { der: writer::sequence(&rdns.iter().map(Vec::as_slice).collect::<Vec<_>>()) })
     }
 
     /// The DER of the RDNSequence, byte for byte as read.
@@ -74,7 +78,7 @@ impl Name {
 
     /// Whether there is no RDN.
     pub fn is_empty(&self) -> bool {
-        self.rdns().is_finished()
+        self.rdns().is_empty()
     }
 
     /// Values of the attribute type as text, in order (e.g. all OU). Values that are no strings are left out.
@@ -94,14 +98,14 @@ impl Name {
         self.der == other.der || self.folded() == other.folded()
     }
 
-    fn rdns(&self) -> Cursor<'_> {
-        Element::only(&self.der).map_or(Cursor::new(&[]), |sequence| sequence.inside())
+    fn rdns(&self) -> Reader<'_> {
+        Element::only(&self.der).map_or(Reader::new(&[]), |sequence| sequence.open())
     }
 
     /// The attributes of each RDN: type and value. The DER was checked when the name was made.
     fn each_rdn(&self) -> Vec<Vec<Attribute<'_>>> {
         elements(self.rdns())
-            .map(|rdn| elements(rdn.inside()).filter_map(|pair| split_attribute(&pair).ok()).collect())
+            .map(|rdn| elements(rdn.open()).filter_map(|pair| split_attribute(&pair).ok()).collect())
             .collect()
     }
 
@@ -139,15 +143,15 @@ impl<'a> Folded<'a> {
     }
 }
 
-fn elements(mut cursor: Cursor<'_>) -> impl Iterator<Item = Element<'_>> {
-    std::iter::from_fn(move || cursor.next().ok())
+fn elements(reader: Reader<'_>) -> impl Iterator<Item = Element<'_>> {
+    reader.map_while(Result::ok)
 }
 
-fn split_attribute<'a>(pair: &Element<'a>) -> Result<Attribute<'a>, Reason> {
-    let mut fields = pair.tagged(SEQUENCE)?.inside();
-    let oid = fields.expect(tlv::OID)?.content;
-    let value = fields.next()?;
-    fields.finish()?;
+fn split_attribute<'a>(pair: &Element<'a>) -> Result<Attribute<'a>, BerError> {
+    let mut fields = pair.tagged(SEQUENCE)?.open();
+    let oid = fields.expect(OBJECT_IDENTIFIER, "type")?.content;
+    let value = fields.any()?;
+    fields.end()?;
     Ok((oid, value))
 }
 
@@ -194,19 +198,19 @@ impl FromStr for Name {
         let mut rdns = name_text::parse(s)?;
         rdns.reverse();
         let rdns = rdns.iter().map(|rdn| encode_rdn(rdn)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { der: tlv::sequence(&rdns.iter().map(Vec::as_slice).collect::<Vec<_>>()) })
+        Ok(Self { der: writer::sequence(&rdns.iter().map(Vec::as_slice).collect::<Vec<_>>()) })
     }
 }
 
 fn encode_rdn(attributes: &[(ObjectIdentifier, Value)]) -> Result<Vec<u8>, NameError> {
     let encode = |(oid, value): &(ObjectIdentifier, Value)| match value {
         Value::Text(text) => attribute::encode(*oid, text),
-        Value::Der(der) => Ok(tlv::sequence(&[&tlv::oid(*oid), der])),
+        Value::Der(der) => Ok(writer::sequence(&[&writer::oid(*oid), der])),
     };
     let mut encoded = attributes.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     // DER: the elements of a SET OF are sorted (X.690 §11.6).
     encoded.sort();
-    Ok(tlv::element(SET, &encoded.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    Ok(writer::element(SET, &encoded.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
@@ -285,11 +289,14 @@ mod tests {
     #[test]
     fn matching_folds_case_space_and_string_type() {
         let utf8 = name("CN=Issuing  ca,O=Lab");
-        let printable = tlv::sequence(&[
-            &tlv::element(SET, &[&tlv::sequence(&[&[6, 3, 0x55, 4, 10], &tlv::element(0x13, &[b"LAB"])])]),
-            &tlv::element(
+        let printable = writer::sequence(&[
+            &writer::element(
                 SET,
-                &[&tlv::sequence(&[&[6, 3, 0x55, 4, 3], &tlv::element(0x13, &[b" Issuing CA "])])],
+                &[&writer::sequence(&[&[6, 3, 0x55, 4, 10], &writer::element(0x13, &[b"LAB"])])],
+            ),
+            &writer::element(
+                SET,
+                &[&writer::sequence(&[&[6, 3, 0x55, 4, 3], &writer::element(0x13, &[b" Issuing CA "])])],
             ),
         ]);
         let printable = Name::from_der(&printable).unwrap();

@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 
 use const_oid::ObjectIdentifier;
 
-use super::{NameError, attribute, tlv::Element};
+use super::{NameError, attribute};
+use crate::wire::der::reader::Element;
 
 /// Longest text that is read.
 const MAX_TEXT: usize = 8192;

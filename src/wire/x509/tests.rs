@@ -10,7 +10,10 @@ use super::{
     testing::{Authority, TestKey, bare_spec, mutations},
     *,
 };
-use crate::types::{DigestAlgorithm, KeyAlgorithm, KeyTransport, SignatureAlgorithm};
+use crate::{
+    types::{DigestAlgorithm, KeyAlgorithm, KeyTransport, SignatureAlgorithm},
+    wire::der::{reader::Element, writer},
+};
 
 const CA: &[u8] = include_bytes!("../../../fixtures/x509/ca.der");
 const DEVICE: &str = include_str!("../../../fixtures/x509/device.pem");
@@ -105,26 +108,26 @@ fn rejects_a_changed_certificate() {
 fn rejects_repeated_extensions_and_differing_algorithms() {
     let key = TestKey::generate(KeyAlgorithm::P256);
     let der = key.issue(&bare_spec("CN=x", "CN=x", key.public_key())).as_der().to_vec();
-    let sha256 = tlv::oid(rfc5912::ECDSA_WITH_SHA_256);
+    let sha256 = writer::oid(rfc5912::ECDSA_WITH_SHA_256);
     let at = der.windows(sha256.len()).rposition(|window| window == sha256).unwrap();
     let mut differing = der;
-    differing[at..at + sha256.len()].copy_from_slice(&tlv::oid(rfc5912::ECDSA_WITH_SHA_384));
+    differing[at..at + sha256.len()].copy_from_slice(&writer::oid(rfc5912::ECDSA_WITH_SHA_384));
     assert!(Certificate::from_der(&differing).unwrap_err().reason.contains("differs"));
 
     let extension = build::extension(rfc5280::ID_CE_KEY_USAGE, true, &KeyUsage::CRL_SIGN.to_der());
-    let list = tlv::sequence(&[&extension, &extension]);
-    let read = extension::Extension::read_all(&tlv::Element::only(&list).unwrap());
-    assert_eq!(read.err(), Some("an extension comes twice"));
+    let list = writer::sequence(&[&extension, &extension]);
+    let read = extension::Extension::read_all(&Element::only(&list).unwrap());
+    assert_eq!(read.err(), Some(BerError::Value("an extension comes twice")));
 
-    let many: Vec<u8> = (0..65).flat_map(|arc| tlv::sequence(&[&[6, 1, arc], &[4, 0]])).collect();
+    let many: Vec<u8> = (0..65).flat_map(|arc| writer::sequence(&[&[6, 1, arc], &[4, 0]])).collect();
     let read =
-        extension::Extension::read_all(&tlv::Element::only(&tlv::sequence(&[&many])).unwrap()).map(|_| ());
-    assert_eq!(read, Err("too many extensions"));
+        extension::Extension::read_all(&Element::only(&writer::sequence(&[&many])).unwrap()).map(|_| ());
+    assert_eq!(read, Err(BerError::Value("too many extensions")));
 }
 
 #[test]
 fn rejects_more_than_64_kib() {
-    let large = tlv::sequence(&[&vec![0; 65 * 1024]]);
+    let large = writer::sequence(&[&vec![0; 65 * 1024]]);
     assert!(Certificate::from_der(&large).unwrap_err().reason.contains("64 KiB"));
 }
 
@@ -185,7 +188,7 @@ fn san_is_critical_only_without_a_subject() {
             ..bare_spec("CN=CA", subject, key.public_key())
         };
         let der = key.issue(&spec).as_der().to_vec();
-        let flagged = [&tlv::oid(rfc5280::ID_CE_SUBJECT_ALT_NAME)[..], &[1, 1, 0xff]].concat();
+        let flagged = [&writer::oid(rfc5280::ID_CE_SUBJECT_ALT_NAME)[..], &[1, 1, 0xff]].concat();
         assert_eq!(der.windows(flagged.len()).any(|window| window == flagged), critical);
     }
 }
@@ -250,7 +253,7 @@ proptest! {
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
         let _ = Certificate::from_der(&bytes);
         let _ = PublicKey::from_spki(&bytes);
-        let inside = tlv::sequence(&[&bytes]);
+        let inside = writer::sequence(&[&bytes]);
         let _ = Certificate::from_der(&inside);
     }
 }

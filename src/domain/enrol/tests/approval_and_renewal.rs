@@ -20,7 +20,7 @@ fn manual_approval_stands_between_the_challenge_and_the_certificate() {
         transaction: "1".parse().unwrap(),
         signer_key: Fingerprint::of(b"signer"),
         request_key: Fingerprint::of(b"request"),
-        csr: request.as_der().to_vec(),
+        sealed_csr: request.as_der().to_vec(),
         evidence: deferral.evidence().clone(),
         binding: deferral.bound().cloned(),
         renews: None,

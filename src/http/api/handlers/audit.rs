@@ -7,7 +7,7 @@ use super::{
 use crate::{
     domain::access::Read,
     service::{
-        Listing, ServiceError,
+        Gateway, Listing, ServiceError,
         audit::{AuditView, ChainReport},
     },
 };
@@ -27,5 +27,5 @@ pub(in super::super) async fn list(session: Session, params: Params) -> Answer<L
 }
 
 pub(in super::super) async fn verify(session: Session) -> Answer<ChainReport> {
-    session.run::<Read, _>(|gateway, authed| gateway.verify_audit(authed)).await
+    session.run::<Read, _>(Gateway::verify_audit).await
 }

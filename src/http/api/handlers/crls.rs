@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{
     domain::access::{Operate, Read},
-    service::{Listing, crl::CrlView},
+    service::{Gateway, Listing, crl::CrlView},
     types::IssuerId,
 };
 
 pub(in super::super) async fn list(session: Session) -> Answer<Listing<CrlView>> {
-    session.run::<Read, _>(|gateway, authed| gateway.crls(authed)).await
+    session.run::<Read, _>(Gateway::crls).await
 }
 
 pub(in super::super) async fn show(session: Session, Path(issuer): Path<String>) -> Answer<CrlView> {

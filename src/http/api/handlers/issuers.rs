@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::access::Read,
     service::{
-        Listing,
+        Gateway, Listing,
         issuer::{IssuerView, ProfileView},
     },
     types::{IssuerId, ProfileName},
@@ -25,7 +25,7 @@ pub(in super::super) async fn show(session: Session, Path(issuer): Path<String>)
 }
 
 pub(in super::super) async fn profiles(session: Session) -> Answer<Listing<ProfileView>> {
-    session.run::<Read, _>(|gateway, authed| gateway.profiles(authed)).await
+    session.run::<Read, _>(Gateway::profiles).await
 }
 
 pub(in super::super) async fn profile(session: Session, Path(name): Path<String>) -> Answer<ProfileView> {

@@ -7,14 +7,14 @@ use super::{
 use crate::{
     domain::access::Read,
     service::{
-        Listing,
+        Gateway, Listing,
         health::{GatewayStatus, HealthReport},
         maintain::JobView,
     },
 };
 
 pub(in super::super) async fn status(session: Session) -> Answer<GatewayStatus> {
-    session.run::<Read, _>(|gateway, authed| gateway.overview(authed)).await
+    session.run::<Read, _>(Gateway::overview).await
 }
 
 pub(in super::super) async fn health(session: Session) -> Answer<HealthReport> {

@@ -9,14 +9,14 @@ use super::{
 use crate::{
     domain::access::Administer,
     service::{
-        Listing,
+        Gateway, Listing,
         token::{CreatedToken, NewToken, TokenView},
     },
     types::TokenId,
 };
 
 pub(in super::super) async fn list(session: Session) -> Answer<Listing<TokenView>> {
-    session.run::<Administer, _>(|gateway, authed| gateway.tokens(authed)).await
+    session.run::<Administer, _>(Gateway::tokens).await
 }
 
 pub(in super::super) async fn create(session: Session, bytes: Bytes) -> Created<CreatedToken> {

@@ -38,15 +38,27 @@ pub(in super::super) async fn put(
     session.run::<Operate, _>(move |gateway, authed| gateway.put_user(authed, &id, &attributes)).await
 }
 
-pub(in super::super) async fn enable(session: Session, id: Path<String>, bytes: Bytes) -> Answer<UserOutcome> {
+pub(in super::super) async fn enable(
+    session: Session,
+    id: Path<String>,
+    bytes: Bytes,
+) -> Answer<UserOutcome> {
     happen(session, id, &bytes, UserEvent::Enable).await
 }
 
-pub(in super::super) async fn disable(session: Session, id: Path<String>, bytes: Bytes) -> Answer<UserOutcome> {
+pub(in super::super) async fn disable(
+    session: Session,
+    id: Path<String>,
+    bytes: Bytes,
+) -> Answer<UserOutcome> {
     happen(session, id, &bytes, UserEvent::Disable).await
 }
 
-pub(in super::super) async fn delete(session: Session, id: Path<String>, bytes: Bytes) -> Answer<UserOutcome> {
+pub(in super::super) async fn delete(
+    session: Session,
+    id: Path<String>,
+    bytes: Bytes,
+) -> Answer<UserOutcome> {
     happen(session, id, &bytes, UserEvent::Delete).await
 }
 

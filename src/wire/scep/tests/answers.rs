@@ -5,7 +5,7 @@ use crate::{
     types::{SerialNumber, Timestamp},
     wire::{
         cms::signed::SignedData,
-        der::reader::{Element, Reader},
+        der::reader::Element,
         x509::{CannotEncrypt, CertificateSpec, KeyUsage, Name, PublicKey},
     },
 };
@@ -32,7 +32,7 @@ fn verified(message: &[u8]) -> VerifiedPki {
 
 /// The (object identifier, value) of each signed attribute, in the order of the message.
 fn attributes(message: &[u8]) -> Vec<(const_oid::ObjectIdentifier, Element<'_>)> {
-    let mut signed_data = Reader::single(message, 0x30, "ContentInfo").unwrap().open();
+    let mut signed_data = Element::only_tagged(message, 0x30).unwrap().open();
     signed_data.any().unwrap();
     let signed_data = signed_data.any().unwrap().open().any().unwrap();
     let signer_infos = signed_data.open().last().unwrap().unwrap();
@@ -104,8 +104,10 @@ fn attributes_have_the_types_of_the_rfc_in_the_order_of_der() {
     assert_eq!(value(&message, SENDER_NONCE), Some((0x04, &[9; 16][..])));
     assert_eq!(value(&message, RECIPIENT_NONCE), Some((0x04, RECIPIENT_NONCE_SENT)));
     assert_eq!(value(&message, const_oid::db::rfc5911::ID_SIGNING_TIME), Some((0x17, &b"261121020454Z"[..])));
-    let raw: Vec<_> =
-        attributes(&message).iter().map(|(oid, value)| super::forged::attribute(*oid, value.raw)).collect();
+    let raw: Vec<_> = attributes(&message)
+        .iter()
+        .map(|(oid, value)| super::forged::attribute(*oid, value.encoding))
+        .collect();
     assert!(raw.is_sorted());
     assert_eq!(raw.len(), 10);
 }
@@ -120,7 +122,7 @@ fn a_transaction_id_that_is_no_printable_string_goes_out_as_utf8() {
 #[test]
 fn the_signer_info_declares_rsa_encryption() {
     let message = certrep(Outcome::Pending, "00FF");
-    let rsa_encryption = writer::algorithm_null(const_oid::db::rfc5912::RSA_ENCRYPTION);
+    let rsa_encryption = algorithm::with_null(const_oid::db::rfc5912::RSA_ENCRYPTION);
     let signature = [&rsa_encryption[..], &[0x04, 0x82, 1, 0]].concat();
     assert!(message.windows(signature.len()).any(|window| window == signature));
 }
@@ -143,7 +145,7 @@ fn a_digest_that_is_not_the_signatures_is_an_error() {
 #[test]
 fn a_signing_time_after_2049_is_generalized() {
     let late: Timestamp = "2050-01-01T00:00:00Z".parse().unwrap();
-    let attribute = crate::wire::cms::signed::signing_time(late).unwrap();
+    let attribute = crate::wire::cms::signed::signing_time(late);
     assert!(attribute.ends_with(b"\x18\x0f20500101000000Z"));
 }
 

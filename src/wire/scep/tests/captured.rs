@@ -84,8 +84,7 @@ fn reads_verifies_and_opens_every_captured_request() {
         assert_eq!(envelope.cipher, captured.cipher, "{file}");
         assert!(envelope.recipients[0].is(&message_ca()), "{file}");
         let payload = open(&envelope);
-        let pkcs10 =
-            crate::wire::der::reader::Reader::single(&payload, 0x30, "CertificationRequest").unwrap();
+        let pkcs10 = crate::wire::der::reader::Element::only_tagged(&payload, 0x30).unwrap();
         assert_eq!(pkcs10.open().count(), 3, "{file}");
     }
 }

@@ -89,9 +89,9 @@ impl Parts {
             serial: message_ca().serial().clone(),
         };
         let recipient = writer::sequence(&[
-            &writer::small_integer(0),
+            &writer::unsigned(0),
             &issuer_and_serial.to_der().unwrap(),
-            &writer::algorithm_null(const_oid::db::rfc5912::RSA_ENCRYPTION),
+            &algorithm::with_null(const_oid::db::rfc5912::RSA_ENCRYPTION),
             &writer::octets(&[1; 256]),
         ]);
         Self { recipients: vec![recipient], iv: vec![2; 16], content: writer::element(0x80, &[&[3; 32]]) }
@@ -103,7 +103,7 @@ impl Parts {
         let algorithm = writer::sequence(&[&writer::oid(aes128), &writer::octets(&self.iv)]);
         let content = writer::sequence(&[&writer::oid(rfc5911::ID_DATA), &algorithm, &self.content]);
         let recipients = writer::element(0x31, &[&self.recipients.concat()]);
-        let enveloped = writer::sequence(&[&writer::small_integer(0), &recipients, &content]);
+        let enveloped = writer::sequence(&[&writer::unsigned(0), &recipients, &content]);
         let explicit = writer::element(0xa0, &[&enveloped]);
         Envelope::from_ber(&writer::sequence(&[&writer::oid(rfc5911::ID_ENVELOPED_DATA), &explicit]))
     }
@@ -116,7 +116,7 @@ fn a_constructed_content_is_joined() {
     let whole = parts.read().unwrap().open(&key);
     parts.content = writer::element(0xa0, &[&writer::octets(&[3; 5]), &writer::octets(&[3; 27])]);
     assert_eq!(parts.read().unwrap().open(&key), whole);
-    parts.content = writer::element(0xa0, &[&writer::small_integer(5)]);
+    parts.content = writer::element(0xa0, &[&writer::unsigned(5)]);
     assert!(matches!(parts.read(), Err(EnvelopeError::Malformed(_))));
 }
 

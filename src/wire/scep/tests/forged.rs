@@ -56,8 +56,8 @@ impl Forge {
                 attribute(SENDER_NONCE, &writer::octets(&[7; 16])),
             ],
             sign_sorted: false,
-            digest_algorithm: writer::algorithm(rfc5912::ID_SHA_256),
-            signature_algorithm: writer::algorithm_null(rfc5912::SHA_256_WITH_RSA_ENCRYPTION),
+            digest_algorithm: algorithm::without_parameters(rfc5912::ID_SHA_256),
+            signature_algorithm: algorithm::with_null(rfc5912::SHA_256_WITH_RSA_ENCRYPTION),
             signer_id: issuer_and_serial_number(message_ca().issuer(), message_ca().serial()),
             certificates: vec![message_ca().as_der().to_vec()],
             signer_infos: 1,
@@ -90,7 +90,7 @@ impl Forge {
         };
         let attributes = if self.signed_attributes { writer::element(0xa0, &[&sent]) } else { Vec::new() };
         let signer_info = writer::sequence(&[
-            &writer::small_integer(1),
+            &writer::unsigned(1),
             &self.signer_id,
             &self.digest_algorithm,
             &attributes,
@@ -104,7 +104,7 @@ impl Forge {
         let mut content = self.content.clone();
         content.as_mut().map(self.after);
         let signed_data = writer::sequence(&[
-            &writer::small_integer(1),
+            &writer::unsigned(1),
             &writer::element(0x31, &[&self.digest_algorithm]),
             &encap_content_info(content.as_deref()),
             &certificates,
@@ -182,7 +182,7 @@ fn transaction_ids_are_read_in_every_string_type_in_use() {
 
 #[test]
 fn rejects_transaction_ids_that_cannot_be_echoed() {
-    let wrong_type = writer::small_integer(5);
+    let wrong_type = writer::unsigned(5);
     let octets = writer::octets(b"00FF");
     let constructed = writer::sequence(&[&printable("00FF")]);
     let long = printable(&"x".repeat(257));
@@ -216,7 +216,7 @@ fn message_types_outside_the_closed_set_are_none() {
 
 #[test]
 fn a_message_type_may_be_an_integer_but_nothing_else() {
-    let message = Forge::with(MESSAGE_TYPE, &[&writer::small_integer(19)]).read().unwrap();
+    let message = Forge::with(MESSAGE_TYPE, &[&writer::unsigned(19)]).read().unwrap();
     assert_eq!(
         (message.message_type(), message.message_type_text()),
         (Some(MessageType::PkcsReq), Some("19"))
@@ -327,17 +327,16 @@ fn a_signer_may_be_named_by_its_key_identifier() {
 
 #[test]
 fn rsa_encryption_names_the_signature_too() {
-    let forge =
-        Forge { signature_algorithm: writer::algorithm_null(rfc5912::RSA_ENCRYPTION), ..Forge::new() };
+    let forge = Forge { signature_algorithm: algorithm::with_null(rfc5912::RSA_ENCRYPTION), ..Forge::new() };
     assert!(forge.verify().is_ok());
 }
 
 #[test]
 fn algorithms_that_are_not_spoken_are_bad_alg() {
-    let md5 = || writer::algorithm_null(MD5);
+    let md5 = || algorithm::with_null(MD5);
     assert!(is_bad_alg(&Forge { digest_algorithm: md5(), ..Forge::new() }.verify()));
     for algorithm in [rfc5912::MD_5_WITH_RSA_ENCRYPTION, rfc5912::ID_RSASSA_PSS, MD5] {
-        let signature_algorithm = writer::algorithm_null(algorithm);
+        let signature_algorithm = algorithm::with_null(algorithm);
         assert!(is_bad_alg(&Forge { signature_algorithm, ..Forge::new() }.verify()), "{algorithm}");
     }
     let nobody = Forge { digest_algorithm: md5(), certificates: Vec::new(), ..Forge::new() };
@@ -346,13 +345,13 @@ fn algorithms_that_are_not_spoken_are_bad_alg() {
 
 #[test]
 fn two_digests_in_one_signature_are_bad_alg() {
-    let signature_algorithm = writer::algorithm_null(rfc5912::SHA_1_WITH_RSA_ENCRYPTION);
+    let signature_algorithm = algorithm::with_null(rfc5912::SHA_1_WITH_RSA_ENCRYPTION);
     assert!(is_bad_alg(&Forge { signature_algorithm, ..Forge::new() }.verify()));
 }
 
 #[test]
 fn a_signature_of_another_kind_of_key_is_bad_message_check() {
-    let signature_algorithm = writer::algorithm(rfc5912::ECDSA_WITH_SHA_256);
+    let signature_algorithm = algorithm::without_parameters(rfc5912::ECDSA_WITH_SHA_256);
     assert!(is_bad_message_check(&Forge { signature_algorithm, ..Forge::new() }.verify()));
 }
 
@@ -386,7 +385,7 @@ fn a_reply_needs_its_required_attributes() {
     let nonce = writer::octets(&[7; 16]);
     assert_eq!(reply(&printable("3"), &nonce).unwrap().status, PkiStatus::Pending);
     assert_eq!(reply(&printable("1"), &nonce), None);
-    assert_eq!(reply(&writer::small_integer(3), &nonce), None);
+    assert_eq!(reply(&writer::unsigned(3), &nonce), None);
     assert_eq!(reply(&printable("3"), &printable("nonce")), None);
     assert_eq!(Forge::with(MESSAGE_TYPE, &[&printable("3")]).verify().unwrap().reply(), None);
 }

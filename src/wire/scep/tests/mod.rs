@@ -18,7 +18,7 @@ use aws_lc_rs::{
 use super::*;
 use crate::{
     types::{ContentCipher, DigestAlgorithm, KeyTransport, Secret, SignatureAlgorithm, TransactionId},
-    wire::{Unsigned, der::writer, x509::Certificate},
+    wire::{Unsigned, algorithm, der::writer, x509::Certificate},
 };
 
 const RSA_SHA256: SignatureAlgorithm = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha256);
@@ -105,7 +105,7 @@ fn as_ber(der: &[u8]) -> Vec<u8> {
                 out.extend([&[0x24, 0x80], &*writer::octets(head), &writer::octets(tail), &[0, 0]].concat());
             }
             tag if tag & 0x20 != 0 => out.extend([&[tag, 0x80], &*as_ber(element.content), &[0, 0]].concat()),
-            _ => out.extend_from_slice(element.raw),
+            _ => out.extend_from_slice(element.encoding),
         }
     }
     out

@@ -14,13 +14,28 @@
 //! challenge, a certificate that we issued; and at most [`REFUSALS_PER_MINUTE`] of them. Everything else is a line in the log:
 //! whoever knows nothing but the URL cannot fill the disk. For the same reason at most [`MAX_PENDING`] requests wait for
 //! operators; the rest is told to come back.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` (here) | the way of a request: course, outcome, answer |
+//! | `standing` | who authorises it |
+//! | `concerned` | the records that it concerns |
+//! | `refused` | what becomes of a refusal |
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod concerned;
+mod refused;
+mod standing;
 
+pub(super) use concerned::{Concerned, concerned, facts};
+pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
+
+use self::{
+    refused::refuse_challenge,
+    standing::{Standing, ticket_of, usable_ticket},
+};
 use super::{
     Gateway, ServiceError,
     audit::Act,
-    authority::Authority,
     issue::{Issuance, NotIssued, RequestOrigin, is_good, trace_step},
     scep::{Answer, Endpoint, Request, Stop},
 };
@@ -29,21 +44,14 @@ use crate::{
         access::Actor,
         binding::{Assurance, BoundObject, Evidence},
         certificate::CertificateRecord,
-        challenge::{
-            Authorisation, AwaitingApproval, ChallengeRefused, Means, RENEWAL_REFUSED, RenewalFacts, Ticket,
-            awaiting_approval, check_renewal, check_static, check_ticket,
-        },
-        device::{Device, IdentityKind},
+        challenge::{Authorisation, RENEWAL_REFUSED},
         enrol::{
             Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms,
-            Refusal, Renewed, TraceStep, authorise, defer, request_key,
+            Refusal, TraceStep, authorise, defer, request_key,
         },
-        profile::{Approval, CheckedProfile, Scope, VariableFacts, Variables, variables},
-        status,
-        user::User,
     },
-    ports::{MacPurpose, View, store::StoreResult},
-    types::{CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, ProfileName, TicketId, Timestamp},
+    ports::{SealPurpose, View},
+    types::{CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
     wire::{
         csr::{Csr, ProvenCsr},
         scep::{Degenerate, FailInfo, MessageType},
@@ -51,47 +59,11 @@ use crate::{
     },
 };
 
-/// At most this many refusals are recorded in one minute; the rest is logged only.
-pub const REFUSALS_PER_MINUTE: u64 = 120;
 /// At most this many requests wait for operators.
 pub const MAX_PENDING: u64 = 1000;
 
 /// failInfoText of an enrolment that was decided against.
 pub(super) const REFUSED: &str = "The request is refused.";
-
-/// Counts recorded refusals by the minute.
-#[derive(Debug, Default)]
-pub struct RefusalMeter {
-    /// The minute in the upper 32 bits, the count in the lower.
-    state: AtomicU64,
-}
-
-impl RefusalMeter {
-    /// Whether one more may be recorded in this minute.
-    fn admits(&self, now: Timestamp) -> bool {
-        let minute = (now.unix() / 60) << 32;
-        let counted = |state: u64| if state & !0xffff_ffff == minute { state + 1 } else { minute + 1 };
-        let full = |state: u64| state & !0xffff_ffff == minute && state & 0xffff_ffff >= REFUSALS_PER_MINUTE;
-        let update = |state: u64| (!full(state)).then(|| counted(state));
-        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok()
-    }
-}
-
-/// What authorises a request.
-enum Standing {
-    /// A challenge or a certificate.
-    Authorised(Authorisation),
-    /// An operator may.
-    Waits(AwaitingApproval),
-}
-
-/// The records that a request concerns.
-#[derive(Default)]
-pub(super) struct Concerned {
-    pub(super) device: Option<Device>,
-    pub(super) user: Option<User>,
-    pub(super) renews: Option<(CertificateRecord, Certificate)>,
-}
 
 /// What is to be done with a request.
 enum Course {
@@ -115,6 +87,13 @@ struct Candidate<'a> {
     now: Timestamp,
 }
 
+/// Who signed, as far as repeats are concerned: a throw-away certificate counts by its key, for a client may make a new one for
+/// each try; an issued one by itself, for a renewal with the same key, transactionID and CSR (micromdm's scepclient) is no
+/// repeat of the first enrolment.
+fn signer_of(signer: &Certificate) -> Fingerprint {
+    if signer.is_self_issued() { signer.public_key().fingerprint() } else { signer.fingerprint() }
+}
+
 impl Gateway {
     /// PKCSReq and RenewalReq.
     pub(super) fn enrol(&self, request: &Request<'_>) -> Result<Answer, Stop> {
@@ -126,18 +105,18 @@ impl Gateway {
                 let evidence = order.evidence().clone();
                 let bound = order.bound().cloned();
                 let renews = order.renews().cloned();
-                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace);
+                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
                 self.issue_or_refuse(&candidate, order, ticket.as_ref(), &concerned, enrolment)
             }
             Course::Defer { deferral, ticket, concerned, trace } => {
                 let renews = concerned.renews.as_ref().map(|(record, _)| record.id.clone());
                 let (evidence, bound) = (deferral.evidence().clone(), deferral.bound().cloned());
-                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace);
-                self.put_before_operator(&candidate, ticket.as_ref(), enrolment)
+                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
+                self.put_before_operator(&candidate, ticket.as_ref(), &enrolment)
             }
             Course::Refuse { refusal, evidence, trace } => {
                 if let Some(evidence) = evidence {
-                    let enrolment = self.enrolment(&candidate, evidence, None, None, trace);
+                    let enrolment = self.enrolment(&candidate, evidence, None, None, trace)?;
                     self.record_refusal(&candidate, enrolment, &refusal)?;
                 }
                 Err(stop(&refusal))
@@ -162,7 +141,7 @@ impl Gateway {
         let key = request_key(
             request.endpoint.profile.name(),
             request.message.message().transaction_id(),
-            request.message.signer().public_key().fingerprint(),
+            signer_of(request.message.signer()),
             csr.fingerprint(),
         );
         Ok(Candidate { request, csr, key, now: self.now() })
@@ -251,79 +230,6 @@ impl Gateway {
         now.minus(self.settings.repeat_window)
     }
 
-    /// Finds what authorises the request. `signer` is the record of the certificate that signed the message.
-    fn standing(
-        &self,
-        view: &dyn View,
-        candidate: &Candidate<'_>,
-        signer: Option<&CertificateRecord>,
-    ) -> Result<Result<Standing, ChallengeRefused>, ServiceError> {
-        let profile = &candidate.request.endpoint.profile;
-        if candidate.request.kind != MessageType::RenewalReq {
-            let challenge = self.check_challenge(view, candidate)?;
-            let waits = profile.spec().approval == Approval::Manual;
-            match (challenge, signer) {
-                (Ok(first), _) if waits => {
-                    return Ok(awaiting_approval(profile, Some(first)).map(Standing::Waits));
-                }
-                (Ok(authorisation), _) => return Ok(Ok(Standing::Authorised(authorisation))),
-                (Err(_), Some(_)) => {}
-                (Err(_), None) if waits && profile.spec().challenge.is_empty() => {
-                    return Ok(awaiting_approval(profile, None).map(Standing::Waits));
-                }
-                (Err(refused), None) => return Ok(Err(refused)),
-            }
-        }
-        let Some(record) = signer else { return Ok(Err(ChallengeRefused::Missing)) };
-        let causes = view.causes(&record.id)?;
-        let bindings = view.bindings(&record.id)?;
-        let status = status::effective(&causes, &record.validity, candidate.now);
-        let facts = RenewalFacts { record, status, bindings: &bindings, profile, now: candidate.now };
-        Ok(check_renewal(&facts).map(Standing::Authorised))
-    }
-
-    /// RFC 8894 §2.4. Both kinds are looked for whatever the profile takes: whether it takes what was found is a rule like
-    /// the others ([`authorise`]).
-    fn check_challenge(
-        &self,
-        view: &dyn View,
-        candidate: &Candidate<'_>,
-    ) -> Result<Result<Authorisation, ChallengeRefused>, ServiceError> {
-        let profile = candidate.request.endpoint.profile.name();
-        let presented = candidate.csr.challenge_password().filter(|presented| !presented.expose().is_empty());
-        let Some(presented) = presented else { return Ok(Err(ChallengeRefused::Missing)) };
-        let mac = self.ports.keyring.mac(MacPurpose::Ticket, presented.expose());
-        if let Some(ticket) = view.ticket_by_mac(&mac)? {
-            return Ok(check_ticket(&ticket, profile, candidate.now));
-        }
-        let mac = |secret: &[u8]| self.ports.keyring.mac(MacPurpose::StaticChallenge, secret);
-        let configured = self.settings.static_challenges.get(profile).map(Vec::as_slice).unwrap_or_default();
-        // An empty secret in the configuration is no open door.
-        let valid: Vec<_> = configured
-            .iter()
-            .filter(|secret| !secret.expose().is_empty())
-            .map(|secret| mac(secret.expose()))
-            .collect();
-        Ok(check_static(&mac(presented.expose()), &valid, profile))
-    }
-
-    /// The template variables, with fresh random values.
-    pub(super) fn variables(
-        &self,
-        profile: &CheckedProfile,
-        concerned: &Concerned,
-        now: Timestamp,
-    ) -> Variables {
-        variables(&VariableFacts {
-            device: concerned.device.as_ref(),
-            user: concerned.user.as_ref(),
-            realm: &self.settings.realm,
-            config_uuid: &profile.uuid(),
-            random: &self.ports.random.bytes(),
-            now,
-        })
-    }
-
     /// The record of this request, waiting for its outcome.
     fn enrolment(
         &self,
@@ -332,17 +238,20 @@ impl Gateway {
         binding: Option<(BoundObject, Assurance)>,
         renews: Option<CertificateId>,
         trace: Vec<TraceStep>,
-    ) -> Enrolment {
+    ) -> Result<Enrolment, ServiceError> {
         let message = candidate.request.message;
         let profile = &candidate.request.endpoint.profile;
-        Enrolment {
-            id: EnrolmentId::from_random(self.ports.random.bytes()),
+        let id = EnrolmentId::from_random(self.ports.random.bytes());
+        let (purpose, csr) = (SealPurpose::CertificationRequest, candidate.csr.as_der());
+        let sealed_csr = self.ports.keyring.seal(purpose, id.as_str().as_bytes(), csr)?;
+        Ok(Enrolment {
+            id,
             profile: profile.name().clone(),
             profile_version: profile.version(),
             transaction: message.message().transaction_id().clone(),
             signer_key: message.signer().public_key().fingerprint(),
             request_key: candidate.key,
-            csr: candidate.csr.as_der().to_vec(),
+            sealed_csr,
             evidence,
             binding,
             renews,
@@ -350,7 +259,7 @@ impl Gateway {
             state: EnrolmentState::Pending,
             decided_at: None,
             trace,
-        }
+        })
     }
 
     fn issue_or_refuse(
@@ -373,7 +282,7 @@ impl Gateway {
             act: candidate.act(),
         };
         match self.issue(&issuance) {
-            Ok(record) => self.granted_record(endpoint, &record),
+            Ok(record) => granted(endpoint, &record),
             Err(NotIssued::Refused(refusal)) => {
                 let mut enrolment = issuance.enrolment;
                 enrolment.trace.push(trace_step("still holds when recorded", false, &refusal.reason));
@@ -395,7 +304,7 @@ impl Gateway {
         &self,
         candidate: &Candidate<'_>,
         ticket: Option<&TicketId>,
-        enrolment: Enrolment,
+        enrolment: &Enrolment,
     ) -> Result<Answer, Stop> {
         let profile = enrolment.profile.clone();
         let fact =
@@ -415,40 +324,10 @@ impl Gateway {
                     Err(refused) => return Err(stop(&refused.into())),
                 }
             }
-            tx.put_enrolment(&enrolment)?;
+            tx.put_enrolment(enrolment)?;
             Ok(tx.append_audit(&fact)?)
         })?;
         Ok(Answer::Pending)
-    }
-
-    fn record_refusal(
-        &self,
-        candidate: &Candidate<'_>,
-        enrolment: Enrolment,
-        refusal: &Refusal,
-    ) -> Result<(), Stop> {
-        if !self.refusals.admits(candidate.now) {
-            tracing::warn!(request = %candidate.request.origin.request, "too many refusals: this one is not recorded");
-            return Ok(());
-        }
-        let reason = refusal.reason.to_string();
-        let fact = candidate.act().fact("enrolment.refused", &enrolment.id, &[("reason", reason.clone())]);
-        let enrolment = Enrolment {
-            state: EnrolmentState::Refused { info: refusal.info, reason },
-            decided_at: Some(candidate.now),
-            ..enrolment
-        };
-        self.ports.store.write(|tx| {
-            // What was issued or waits under the same key is not to be hidden by a refusal.
-            let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
-            let stands = |state: &EnrolmentState| {
-                matches!(state, EnrolmentState::Pending | EnrolmentState::Issued { .. })
-            };
-            if !earlier.is_some_and(|earlier| stands(&earlier.state)) {
-                tx.put_enrolment(&enrolment)?;
-            }
-            Ok::<_, Stop>(tx.append_audit(&fact)?)
-        })
     }
 
     fn repeat(&self, candidate: &Candidate<'_>, state: EnrolmentState) -> Result<Answer, Stop> {
@@ -464,20 +343,7 @@ impl Gateway {
     pub(super) fn granted(&self, endpoint: &Endpoint, id: &CertificateId) -> Result<Answer, Stop> {
         let record = self.ports.store.read(|view| Ok::<_, ServiceError>(view.certificate(id)?))?;
         let record = record.ok_or_else(|| ServiceError::not_found("certificate", id))?;
-        self.granted_record(endpoint, &record)
-    }
-
-    /// RFC 8894 §3.3.2.1: the issued certificate is the first; alone unless the profile says otherwise (Apple and Juniper
-    /// refuse company, Cisco VPN clients want it).
-    fn granted_record(&self, endpoint: &Endpoint, record: &CertificateRecord) -> Result<Answer, Stop> {
-        let mut certificates = vec![record.der.as_slice()];
-        if let Some(authority) = endpoint.authorities.issuer(&record.id.issuer)
-            && endpoint.profile.spec().include_ca
-        {
-            certificates.push(authority.certificate.as_der());
-            certificates.extend(authority.chain.iter().map(Certificate::as_der));
-        }
-        Ok(Answer::Granted(Degenerate::to_der(&certificates, &[])?))
+        granted(endpoint, &record)
     }
 }
 
@@ -492,140 +358,19 @@ impl Candidate<'_> {
     }
 }
 
-/// What [`authorise`] decides from, but for the message.
-pub(super) fn facts<'a>(
-    authority: &Authority,
-    profile: &'a CheckedProfile,
-    csr: &'a ProvenCsr,
-    concerned: &'a Concerned,
-    variables: &'a Variables,
-    now: Timestamp,
-) -> EnrolRequest<'a> {
-    EnrolRequest {
-        profile,
-        csr,
-        message: None,
-        device: concerned.device.as_ref(),
-        user: concerned.user.as_ref(),
-        renews: concerned.renews.as_ref().map(|(record, certificate)| Renewed { record, certificate }),
-        issuer_validity: authority.certificate.validity(),
-        variables,
-        now,
-    }
-}
-
-/// Reads the records that a request concerns: those that its authorisation names, else those that the request itself names.
-/// What is not found is left out; whether that is allowed is for [`authorise`] to say.
-pub(super) fn concerned(
-    view: &dyn View,
-    profile: &CheckedProfile,
-    csr: &ProvenCsr,
-    authorisation: Option<&Authorisation>,
-) -> Result<Concerned, ServiceError> {
-    let mut concerned = Concerned::default();
-    match authorisation.map(Authorisation::means) {
-        Some(Means::Ticket { device, user, .. }) => {
-            concerned.device = device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
-            concerned.user = user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
-        }
-        Some(Means::Renewal { certificate, bound }) => {
-            let record = view.certificate(certificate)?;
-            let record = record.ok_or_else(|| ServiceError::not_found("certificate", certificate))?;
-            let renewed = Certificate::from_der(&record.der)?;
-            concerned.renews = Some((record, renewed));
-            concerned.fill(view, bound.as_ref())?;
-        }
-        // What was approved is what is issued: somebody who was registered since then asks again.
-        Some(Means::Approval { bound, .. }) => concerned.fill(view, bound.as_ref())?,
-        Some(Means::Static) | None => {
-            if let Some(claimed) = profile.claimed_identity(csr) {
-                concerned.look_up(view, profile.spec().scope, &claimed)?;
-            }
-        }
-    }
-    if let (Some(device), None) = (&concerned.device, &concerned.user) {
-        concerned.user = device.user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
-    }
-    Ok(concerned)
-}
-
-impl Concerned {
-    fn fill(&mut self, view: &dyn View, bound: Option<&(BoundObject, Assurance)>) -> StoreResult<()> {
-        match bound.map(|(object, _)| object) {
-            Some(BoundObject::Device { id, .. }) => self.device = view.device(id)?,
-            Some(BoundObject::User { id }) => self.user = view.user(id)?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Looks a claimed name up among ids, then, for devices, among identities.
-    fn look_up(&mut self, view: &dyn View, scope: Scope, claimed: &str) -> StoreResult<()> {
-        match scope {
-            Scope::Device => self.device = device_named(view, claimed)?,
-            Scope::User => {
-                self.user = claimed.parse().ok().map(|id| view.user(&id)).transpose()?.flatten();
-            }
-        }
-        Ok(())
-    }
-}
-
-fn device_named(view: &dyn View, claimed: &str) -> StoreResult<Option<Device>> {
-    if let Some(device) = claimed.parse().ok().map(|id| view.device(&id)).transpose()?.flatten() {
-        return Ok(Some(device));
-    }
-    for kind in IdentityKind::ALL {
-        if let Some(device) = view.device_by_identity(kind, claimed)? {
-            return Ok(Some(device));
-        }
-    }
-    Ok(None)
-}
-
-fn usable_ticket(
-    view: &dyn View,
-    id: &TicketId,
-    profile: &ProfileName,
-    now: Timestamp,
-) -> StoreResult<Result<Ticket, ChallengeRefused>> {
-    let Some(ticket) = view.ticket(id)? else { return Ok(Err(ChallengeRefused::Unknown)) };
-    Ok(check_ticket(&ticket, profile, now).map(|_| ticket))
-}
-
-fn ticket_of(authorisation: &Authorisation) -> Option<TicketId> {
-    match authorisation.means() {
-        Means::Ticket { id, .. } => Some(id.clone()),
-        Means::Static | Means::Renewal { .. } | Means::Approval { .. } => None,
-    }
-}
-
-fn refuse_challenge(refused: ChallengeRefused) -> Course {
-    // RFC 8894 §7.3: a used one-time challenge that is presented again may be a stolen one.
-    if let ChallengeRefused::UsedUp { ticket } = &refused {
-        tracing::warn!(%ticket, "a ticket that is used up was presented again");
-    }
-    let evidence = evidence_of(&refused);
-    let trace = vec![trace_step("authorisation", false, &refused)];
-    Course::Refuse { refusal: refused.into(), evidence, trace }
-}
-
-/// What a refused challenge proves nevertheless: that we minted the ticket, or issued the certificate.
-fn evidence_of(refused: &ChallengeRefused) -> Option<Evidence> {
-    match refused {
-        ChallengeRefused::Missing | ChallengeRefused::Unknown => None,
-        ChallengeRefused::Expired { ticket, .. }
-        | ChallengeRefused::UsedUp { ticket }
-        | ChallengeRefused::Cancelled { ticket }
-        | ChallengeRefused::OtherProfile { ticket, .. } => Some(Evidence::Ticket { id: ticket.clone() }),
-        ChallengeRefused::NotGood { certificate, .. }
-        | ChallengeRefused::OtherProfilesCertificate { certificate }
-        | ChallengeRefused::TooEarly { certificate, .. } => {
-            Some(Evidence::Renewal { certificate: certificate.clone() })
-        }
-    }
-}
-
 fn stop(refusal: &Refusal) -> Stop {
     Stop::refuse(refusal.info, refusal.text, refusal.reason.to_string())
+}
+
+/// RFC 8894 §3.3.2.1: the issued certificate is the first; alone unless the profile says otherwise (Apple and Juniper
+/// refuse company, Cisco VPN clients want it).
+fn granted(endpoint: &Endpoint, record: &CertificateRecord) -> Result<Answer, Stop> {
+    let mut certificates = vec![record.der.as_slice()];
+    if let Some(authority) = endpoint.authorities.issuer(&record.id.issuer)
+        && endpoint.profile.spec().include_ca
+    {
+        certificates.push(authority.certificate.as_der());
+        certificates.extend(authority.chain.iter().map(Certificate::as_der));
+    }
+    Ok(Answer::Granted(Degenerate::to_der(&certificates, &[])?))
 }

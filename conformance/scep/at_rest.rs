@@ -1,0 +1,95 @@
+//! What a copy of the store and the logs give away of challenges: nothing.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use certgate::{adapters::store::RedbStore, domain::access::Operate, types::Secret, wire::scep::PkiStatus};
+
+use crate::common::{Client, World, WorldOptions};
+
+const STATIC: &str = "static challenge of everybody";
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn challenges_are_neither_in_the_store_nor_in_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let mut options =
+        WorldOptions { store: Arc::new(RedbStore::open(&path).unwrap()), ..WorldOptions::default() };
+    options.settings.static_challenges.insert("shared".parse().unwrap(), vec![Secret::from(STATIC)]);
+    let shared = "subject = \"CN=$DEVICE_ID$\"\nchallenge = [\"static\"]\n";
+    let manual = "subject = \"CN=$DEVICE_ID$\"\napproval = \"manual\"\n";
+    let world = World::with(options, &[("shared", shared), ("manual", manual)]);
+    let device = world.register("SN1");
+    let ticket = world.ticket("manual", &device);
+
+    tracing::subscriber::with_default(subscriber, || {
+        let client = Client::new();
+        let csr = client.csr("CN=SN1", Some(&Secret::from(STATIC)));
+        client.enrol(&world, "shared", &csr).certificate();
+        let waiting = Client::new();
+        let csr = waiting.csr("CN=SN1", Some(&ticket));
+        assert_eq!(waiting.enrol(&world, "manual", &csr).status, PkiStatus::Pending);
+        tracing::info!("the log is kept");
+    });
+
+    let ticket = std::str::from_utf8(ticket.expose()).unwrap();
+    let store = std::fs::read(&path).unwrap();
+    assert!(holds(&store, "enrolment.pending") && holds(&store, "SN1"), "what is no secret is readable");
+    let log = log.0.lock().unwrap().clone();
+    assert!(holds(&log, "the log is kept"));
+    for secret in [STATIC, ticket] {
+        assert!(!holds(&store, secret) && !holds(&log, secret));
+    }
+    let [view] = world.gateway.pending_enrolments(&world.authed(), 10).unwrap().items.try_into().unwrap();
+    let view_text = serde_json::to_vec(&view).unwrap();
+    assert!(!holds(&view_text, ticket));
+    // What was sealed still serves its purpose.
+    assert_eq!(view.requested_subject, "CN=SN1");
+    world.gateway.approve_enrolment(&world.authed::<Operate>(), &view.id).unwrap();
+    assert!(!holds(&std::fs::read(&path).unwrap(), ticket));
+}
+
+#[test]
+fn a_sealed_request_opens_for_its_own_enrolment_alone() {
+    let world =
+        World::new(&[("manual", "subject = \"CN=$DEVICE_ID$\"\napproval = \"manual\"\nchallenge = []\n")]);
+    let [one, two] = ["SN1", "SN2"].map(|id| {
+        world.register(id);
+        let client = Client::new();
+        client.enrol(&world, "manual", &client.csr(&format!("CN={id}"), None));
+        let pending = world.gateway.pending_enrolments(&world.authed(), 10).unwrap().items;
+        let id = pending.last().unwrap().id.clone();
+        world.read(|view| view.enrolment(&id)).unwrap()
+    });
+    let moved = certgate::domain::enrol::Enrolment { sealed_csr: one.sealed_csr.clone(), ..two.clone() };
+    world.write(|tx| tx.put_enrolment(&moved));
+    assert!(world.gateway.approve_enrolment(&world.authed::<Operate>(), &two.id).is_err());
+    world.gateway.approve_enrolment(&world.authed::<Operate>(), &one.id).unwrap();
+}

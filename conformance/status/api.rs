@@ -1,0 +1,183 @@
+//! The API's own duties: who may, what errors look like, request ids. The router is called directly; sockets are the listeners' subject.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, Response},
+};
+use certgate::{
+    domain::access::Role,
+    http::{api, bridge::Bridge, serve::Peer},
+    service::token::NewToken,
+};
+use serde_json::{Value, json};
+use tower_service::Service;
+
+use super::{common::World, enrolled, world};
+
+const NETWORK: &str = "192.0.2.7:4711";
+
+fn router(world: &World) -> axum::Router {
+    api::router(Arc::clone(&world.gateway), Arc::new(Bridge::start("test", 1, 8).unwrap()))
+}
+
+fn call(
+    router: &axum::Router,
+    peer: Option<Peer>,
+    request: &str,
+    token: Option<&str>,
+    body: &str,
+) -> (Response<()>, Value) {
+    let (method, path) = request.split_once(' ').unwrap();
+    let mut builder = Request::builder().method(method).uri(format!("/api/v1{path}"));
+    if let Some(token) = token {
+        builder = builder.header("authorization", format!("Bearer {token}"));
+    }
+    let mut request = builder.body(Body::from(body.to_owned())).unwrap();
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let response = router.clone().call(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        (Response::from_parts(parts, ()), serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    })
+}
+
+fn as_root(router: &axum::Router, request: &str, body: &str) -> (u16, Value) {
+    let (response, body) = call(router, Some(Peer::Local { uid: 0 }), request, None, body);
+    (response.status().as_u16(), body)
+}
+
+fn problem(answer: &(u16, Value)) -> (u16, &str) {
+    let kind = answer.1["type"].as_str().unwrap_or_default();
+    (answer.0, kind.strip_prefix("urn:certgate:problem:").unwrap_or_default())
+}
+
+#[test]
+fn only_root_and_the_own_user_are_served_without_a_token() {
+    let world = world();
+    let router = router(&world);
+    let status = |peer, token| {
+        let (response, body) = call(&router, peer, "GET /status", token, "");
+        (response.status().as_u16(), body)
+    };
+    assert_eq!(status(Some(Peer::Local { uid: 0 }), None).0, 200);
+    assert_eq!(problem(&status(Some(Peer::Local { uid: 4_000_000 }), None)), (403, "forbidden"));
+    assert_eq!(
+        problem(&status(Some(Peer::Network(NETWORK.parse().unwrap())), None)),
+        (401, "unauthenticated")
+    );
+    assert_eq!(
+        problem(&status(Some(Peer::Network(NETWORK.parse().unwrap())), Some("cg_guess"))),
+        (401, "unauthenticated")
+    );
+    assert_eq!(problem(&status(None, None)), (401, "unauthenticated"));
+}
+
+#[test]
+fn a_role_opens_what_it_should_and_nothing_more() {
+    let world = world();
+    let router = router(&world);
+    let token = |role| {
+        let new = NewToken { name: "t".to_owned(), role, lifetime_seconds: None };
+        world.gateway.create_token(&world.authed(), &new).unwrap().secret
+    };
+    let status = |role, request, body| {
+        let peer = Peer::Network(NETWORK.parse().unwrap());
+        call(&router, Some(peer), request, Some(&token(role)), body).0.status().as_u16()
+    };
+    assert_eq!(status(Role::Auditor, "GET /devices", ""), 200);
+    assert_eq!(status(Role::Auditor, "POST /devices", r#"{"id": "a"}"#), 403);
+    assert_eq!(status(Role::Operator, "POST /devices", r#"{"id": "b"}"#), 201);
+    assert_eq!(status(Role::Operator, "GET /tokens", ""), 403);
+    assert_eq!(status(Role::Owner, "GET /tokens", ""), 200);
+}
+
+#[test]
+fn errors_are_problems_with_the_request_id() {
+    let world = world();
+    let router = router(&world);
+    let (response, body) = call(&router, Some(Peer::Local { uid: 0 }), "GET /devices/nobody", None, "");
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(response.headers()["x-request-id"], body["request_id"].as_str().unwrap());
+    assert_eq!(body["detail"], "no device \"nobody\"");
+
+    let cases = [
+        ("GET /devices/nobody", "", (404, "not-found")),
+        ("GET /nowhere", "", (404, "not-found")),
+        ("DELETE /devices", "", (405, "method-not-allowed")),
+        ("GET /devices?limit=0", "", (400, "invalid")),
+        ("GET /devices?lifecycle=sleeping", "", (400, "invalid")),
+        ("POST /devices", "{", (400, "invalid")),
+        ("POST /devices", r#"{"id": "../x"}"#, (400, "invalid")),
+        ("GET /certificates/issuing/zz", "", (400, "invalid")),
+    ];
+    for (request, body, expected) in cases {
+        assert_eq!(problem(&as_root(&router, request, body)), expected, "{request}");
+    }
+    let large = "x".repeat(1024 * 1024 + 1);
+    assert_eq!(problem(&as_root(&router, "POST /devices", &large)), (413, "too-large"));
+}
+
+#[test]
+fn a_device_is_registered_wiped_and_shown_revoked() {
+    let world = world();
+    let router = router(&world);
+    let certificate = enrolled(&world, "SN1");
+    let (status, outcome) =
+        as_root(&router, "POST /devices/SN1/events", r#"{"event": "wipe", "note": "lost in a taxi"}"#);
+    assert_eq!(status, 200, "{outcome}");
+    assert_eq!(outcome["device"]["lifecycle"], "wipe-pending");
+    assert_eq!(outcome["certificates"][0]["after"], "hold");
+    let (_, shown) = as_root(&router, &format!("GET /certificates/issuing/{}", certificate.serial()), "");
+    assert_eq!(shown["status"], "hold");
+    assert_eq!(shown["causes"][0]["reason"], "certificateHold");
+    assert_eq!(shown["causes"][0]["note"], "lost in a taxi");
+    assert!(shown["pem"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+}
+
+#[test]
+fn everything_that_can_be_read_is_read() {
+    let world = world();
+    let router = router(&world);
+    world.gateway.run_due().unwrap();
+    let created = as_root(&router, "PUT /users/ada@lab.example", r#"{"display_name": "Ada"}"#);
+    assert_eq!((created.0, &created.1["display_name"]), (200, &json!("Ada")));
+    enrolled(&world, "SN1");
+    let paths = [
+        "/status",
+        "/health",
+        "/issuers",
+        "/issuers/issuing",
+        "/profiles",
+        "/profiles/device",
+        "/devices",
+        "/devices/SN1",
+        "/users",
+        "/users/ada@lab.example",
+        "/certificates",
+        "/certificates?device=SN1",
+        "/crls",
+        "/crls/issuing",
+        "/tickets",
+        "/queue",
+        "/jobs",
+        "/audit?tail=5",
+        "/audit?after=1&limit=2",
+        "/audit/verify",
+        "/tokens",
+    ];
+    for path in paths {
+        let (status, body) = as_root(&router, &format!("GET {path}"), "");
+        assert_eq!(status, 200, "{path}: {body}");
+    }
+    assert_eq!(
+        as_root(&router, "GET /issuers/issuing", "").1["fingerprint"],
+        world.issuer("issuing").fingerprint().to_string()
+    );
+    assert_eq!(as_root(&router, "GET /certificates?device=SN1", "").1["items"].as_array().unwrap().len(), 1);
+}

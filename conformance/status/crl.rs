@@ -1,0 +1,102 @@
+//! CRLs (RFC 5280 §5) and the worker that makes them.
+
+use std::time::Duration;
+
+use certgate::{
+    types::RevocationReason,
+    wire::{crl::Crl, ocsp::CertStatus},
+};
+
+use super::{
+    common::{DAY, World},
+    crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
+};
+
+fn number(world: &World) -> u64 {
+    world.gateway.crl(&issuing()).unwrap().number
+}
+
+#[test]
+fn a_revocation_is_on_the_crl_within_the_debounce() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let before = number(&world);
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    let wait = world.gateway.run_due().unwrap();
+    assert_eq!(number(&world), before);
+    assert!(wait <= Duration::from_secs(5), "{wait:?}");
+
+    world.clock.advance(wait);
+    world.gateway.run_due().unwrap();
+
+    let published = world.gateway.crl(&issuing()).unwrap();
+    assert_eq!(published.number, before + 1);
+    let crl = Crl::from_der(&published.der).unwrap();
+    assert_eq!(crl.number(), Some(published.number));
+    assert_eq!(crl.entries()[0].serial, *certificate.serial());
+    assert_eq!(crl.entries()[0].reason, RevocationReason::KeyCompromise);
+    assert_eq!(crl.authority_key_identifier(), world.issuer("issuing").subject_key_identifier());
+}
+
+#[test]
+fn a_released_hold_leaves_the_crl_and_a_revocation_stays() {
+    let world = world();
+    let (held, revoked) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    world.gateway.hold_certificate(&world.authed(), &id_of(&held), "").unwrap();
+    revoke(&world, &revoked, RevocationReason::CessationOfOperation);
+    assert_eq!(crl_entry(&world, held.serial()).unwrap().reason, RevocationReason::CertificateHold);
+    world.gateway.release_certificate(&world.authed(), &id_of(&held), "").unwrap();
+    assert_eq!(crl_entry(&world, held.serial()), None);
+    assert!(crl_entry(&world, revoked.serial()).is_some());
+}
+
+#[test]
+fn an_expired_certificate_leaves_the_crl_but_never_becomes_good() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::CessationOfOperation);
+    world.clock.advance(certificate.validity().not_after.since(world.now()));
+    world.gateway.run_due().unwrap();
+    assert!(crl_entry(&world, certificate.serial()).is_some(), "it must be on a CRL issued after it expired");
+    world.clock.advance(8 * DAY);
+    world.gateway.run_due().unwrap();
+    assert_eq!(crl_entry(&world, certificate.serial()), None);
+    assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+}
+
+#[test]
+fn a_new_crl_comes_with_its_schedule_and_never_outlives_its_issuer() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let before = number(&world);
+    world.clock.advance(DAY);
+    world.gateway.run_due().unwrap();
+    assert_eq!(number(&world), before + 1);
+
+    let end = world.issuer("issuing").validity().not_after;
+    world.clock.advance(end.since(world.now()) - DAY);
+    let published = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    assert_eq!(published.next_update, end);
+}
+
+#[test]
+fn the_number_grows_over_a_restart() {
+    let world = world();
+    world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    let before = number(&world);
+    let world = world.restarted(certgate::service::GatewaySettings::default());
+    assert_eq!(number(&world), before);
+    world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    assert_eq!(number(&world), before + 1);
+}
+
+#[test]
+fn a_reason_that_was_raised_to_key_compromise_reaches_the_crl() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::Superseded);
+    assert_eq!(crl_entry(&world, certificate.serial()).unwrap().reason, RevocationReason::Superseded);
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    assert_eq!(crl_entry(&world, certificate.serial()).unwrap().reason, RevocationReason::KeyCompromise);
+}

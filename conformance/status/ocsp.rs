@@ -1,0 +1,273 @@
+//! The OCSP responder (RFC 6960, RFC 9654, RFC 9919).
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use certgate::{
+    ports::{
+        Store, StoreError, Tx, View,
+        store::{StoreResult, Verdict},
+    },
+    service::{GatewaySettings, Ports, ServiceError},
+    types::{DigestAlgorithm, RevocationReason, SerialNumber},
+    wire::ocsp::{CertId, CertStatus, OcspRequest},
+};
+
+use super::{
+    answered, because, common::World, crl_entry, enrolled, id_of, ocsp_status, plain_request, request,
+    revoke, world,
+};
+
+const TRY_LATER: [u8; 5] = [0x30, 3, 0x0a, 1, 3];
+const UNAUTHORIZED: [u8; 5] = [0x30, 3, 0x0a, 1, 6];
+const MALFORMED: [u8; 5] = [0x30, 3, 0x0a, 1, 1];
+
+/// A store that can be out of order.
+struct FaultyStore {
+    inner: Arc<dyn Store>,
+    reads_fail: AtomicBool,
+}
+
+impl FaultyStore {
+    fn break_reads(&self, broken: bool) {
+        self.reads_fail.store(broken, Ordering::SeqCst);
+    }
+}
+
+impl Store for FaultyStore {
+    fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
+        if self.reads_fail.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("on purpose".to_owned()));
+        }
+        self.inner.with_view(work)
+    }
+
+    fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
+        self.inner.with_tx(work)
+    }
+}
+
+fn on_faulty_store(world: World) -> (World, Arc<FaultyStore>) {
+    let store =
+        Arc::new(FaultyStore { inner: world.ports.store.clone(), reads_fail: AtomicBool::new(false) });
+    let ports = Ports { store: store.clone(), ..world.ports.clone() };
+    (world.restarted_on(ports, GatewaySettings::default()), store)
+}
+
+#[test]
+fn no_old_answer_leaves_after_the_revoking_call_returned() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let request = plain_request(&world, certificate.serial());
+    assert_eq!(ocsp_status(&world, certificate.serial()), CertStatus::Good);
+    assert!(world.gateway.ocsp_cached(&request).is_some());
+
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+
+    assert!(world.gateway.ocsp_cached(&request).is_none());
+    let revoked = CertStatus::Revoked { at: world.now(), reason: RevocationReason::KeyCompromise };
+    assert_eq!(ocsp_status(&world, certificate.serial()), revoked);
+    assert_eq!(world.gateway.ocsp_cached(&request).unwrap().result, "revoked");
+}
+
+#[test]
+fn no_old_answer_leaves_while_many_ask_and_the_status_moves() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let id = id_of(&certificate);
+    let request = plain_request(&world, certificate.serial());
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    world.gateway.ocsp(&request);
+                }
+            });
+        }
+        let says = |wanted: &str| {
+            for _ in 0..3 {
+                assert_eq!(world.gateway.ocsp(&request).result, wanted);
+                assert!(world.gateway.ocsp_cached(&request).is_none_or(|cached| cached.result == wanted));
+            }
+        };
+        for _ in 0..100 {
+            world.gateway.hold_certificate(&world.authed(), &id, "").unwrap();
+            says("revoked");
+            world.gateway.release_certificate(&world.authed(), &id, "").unwrap();
+            says("good");
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn ocsp_crl_and_api_agree_on_status_reason_and_time() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::Superseded);
+    world.clock.advance(Duration::from_secs(60));
+    let CertStatus::Revoked { at, reason } = ocsp_status(&world, certificate.serial()) else {
+        panic!("not revoked")
+    };
+    let entry = crl_entry(&world, certificate.serial()).unwrap();
+    let shown = world.gateway.certificate(&world.authed(), &id_of(&certificate)).unwrap().revocation.unwrap();
+    assert_eq!((at, reason), (entry.revoked_at, entry.reason));
+    assert_eq!((at, reason), (shown.at, shown.reason));
+}
+
+#[test]
+fn a_serial_that_was_never_issued_is_unknown_and_not_cached() {
+    let world = world();
+    let serial: SerialNumber = "4fabcdef".parse().unwrap();
+    let request = plain_request(&world, &serial);
+    assert_eq!(ocsp_status(&world, &serial), CertStatus::Unknown);
+    assert!(world.gateway.ocsp(&request).caching.is_none());
+    assert!(world.gateway.ocsp_cached(&request).is_none());
+}
+
+#[test]
+fn a_foreign_issuer_is_answered_with_unauthorized() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    // The device's certificate is no issuer.
+    let cert_id = CertId::new(DigestAlgorithm::Sha256, &certificate, certificate.serial()).unwrap();
+    let request = OcspRequest::new(vec![cert_id], None).to_der().unwrap();
+    assert_eq!(world.gateway.ocsp(&request).body, UNAUTHORIZED.as_slice());
+}
+
+#[test]
+fn what_is_no_request_is_answered_with_malformed_request() {
+    let world = world();
+    for bytes in [b"".as_slice(), b"GET / HTTP/1.0", &[0x30, 0x80], &[0x30, 0x00]] {
+        assert_eq!(world.gateway.ocsp(bytes).body, MALFORMED.as_slice(), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn a_delegate_speaks_for_its_own_issuer_only() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let issuing = world.issuer("issuing");
+    let ours = CertId::new(DigestAlgorithm::Sha256, &issuing, certificate.serial()).unwrap();
+    let roots = CertId::new(DigestAlgorithm::Sha256, &world.issuer("root"), issuing.serial()).unwrap();
+    let request = OcspRequest::new(vec![ours.clone(), roots.clone()], None).to_der().unwrap();
+    let responses = answered(&world, &request).responses;
+    assert_eq!(responses.iter().map(|it| &it.cert_id).collect::<Vec<_>>(), [&ours, &roots]);
+    assert_eq!(responses[0].status, CertStatus::Good);
+    assert_eq!(responses[1].status, CertStatus::Unknown);
+}
+
+#[test]
+fn every_digest_is_answered_in_kind() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    for digest in
+        [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512]
+    {
+        let response = answered(&world, &request(&world, certificate.serial(), digest, None));
+        assert_eq!(response.responses[0].cert_id.algorithm(), Some(digest));
+        assert_eq!(response.responses[0].status, CertStatus::Good);
+    }
+}
+
+#[test]
+fn a_nonce_is_echoed_and_its_answer_not_cached() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let nonce = [9; 32];
+    let request = request(&world, certificate.serial(), DigestAlgorithm::Sha1, Some(&nonce));
+    let asked = OcspRequest::from_der(&request).unwrap();
+    assert_eq!(answered(&world, &request).nonce, asked.nonce);
+    assert!(world.gateway.ocsp(&request).caching.is_none());
+    assert!(world.gateway.ocsp_cached(&request).is_none());
+}
+
+#[test]
+fn windows_are_those_of_the_settings_and_end_with_the_responder() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let window = |world: &World| {
+        let response = answered(world, &plain_request(world, certificate.serial()));
+        assert_eq!(response.produced_at, response.responses[0].this_update);
+        response.responses[0].next_update.unwrap().since(response.produced_at)
+    };
+    let settings = GatewaySettings::default().ocsp;
+    assert_eq!(window(&world), settings.good);
+    world.gateway.hold_certificate(&world.authed(), &id_of(&certificate), "").unwrap();
+    assert_eq!(window(&world), settings.hold);
+    revoke(&world, &certificate, RevocationReason::CessationOfOperation);
+    assert_eq!(window(&world), settings.revoked);
+
+    let authorities = world.gateway.authorities();
+    let signer = authorities.issuer(&super::issuing()).unwrap().ocsp.clone().unwrap();
+    let end = signer.certificate.validity().not_after;
+    world.clock.advance(end.since(world.now()) - Duration::from_secs(100));
+    assert_eq!(window(&world), Duration::from_secs(100));
+}
+
+#[test]
+fn a_cached_answer_is_signed_anew_after_half_of_its_window() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let request = plain_request(&world, certificate.serial());
+    let first = world.gateway.ocsp(&request).body;
+    world.clock.advance(Duration::from_secs(299));
+    assert_eq!(world.gateway.ocsp_cached(&request).unwrap().body, first);
+    world.clock.advance(Duration::from_secs(1));
+    assert!(world.gateway.ocsp_cached(&request).is_none());
+    assert_ne!(world.gateway.ocsp(&request).body, first);
+}
+
+#[test]
+fn without_the_store_a_cached_answer_serves_until_its_next_update_then_try_later() {
+    let (world, store) = on_faulty_store(world());
+    let (known, other) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    let request = plain_request(&world, known.serial());
+    let first = world.gateway.ocsp(&request).body;
+    store.break_reads(true);
+    assert_eq!(world.gateway.ocsp(&plain_request(&world, other.serial())).body, TRY_LATER.as_slice());
+    world.clock.advance(Duration::from_secs(599));
+    assert_eq!(world.gateway.ocsp(&request).body, first);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.gateway.ocsp(&request).body, TRY_LATER.as_slice());
+}
+
+#[test]
+fn a_change_that_cannot_be_read_is_never_answered_with_the_old_status() {
+    let (world, store) = on_faulty_store(world());
+    let certificate = enrolled(&world, "SN1");
+    assert_eq!(ocsp_status(&world, certificate.serial()), CertStatus::Good);
+    store.break_reads(true);
+    let authed = world.authed();
+    let outcome = world.gateway.revoke_certificate(
+        &authed,
+        &id_of(&certificate),
+        &because(RevocationReason::Superseded),
+    );
+    assert!(matches!(outcome, Err(ServiceError::Store(_))), "{outcome:?}");
+    let request = plain_request(&world, certificate.serial());
+    assert_eq!(world.gateway.ocsp(&request).body, TRY_LATER.as_slice());
+
+    store.break_reads(false);
+    assert_eq!(world.gateway.ocsp(&request).body, TRY_LATER.as_slice());
+    assert!(!world.gateway.health().ready);
+    world.gateway.run_due().unwrap();
+    assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+}
+
+#[test]
+fn a_restart_keeps_every_status() {
+    let world = world();
+    let (revoked, held, good) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"), enrolled(&world, "SN3"));
+    revoke(&world, &revoked, RevocationReason::KeyCompromise);
+    world.gateway.hold_certificate(&world.authed(), &id_of(&held), "").unwrap();
+    let before = [&revoked, &held, &good].map(|it| ocsp_status(&world, it.serial()));
+    let world = world.restarted(GatewaySettings::default());
+    assert_eq!([&revoked, &held, &good].map(|it| ocsp_status(&world, it.serial())), before);
+}

@@ -1,0 +1,135 @@
+//! The records that a request concerns, and the facts that the decision is made from.
+
+use crate::{
+    domain::{
+        binding::{Assurance, BoundObject},
+        certificate::CertificateRecord,
+        challenge::{Authorisation, Means},
+        device::{Device, IdentityKind},
+        enrol::{EnrolRequest, Renewed},
+        profile::{CheckedProfile, Scope, VariableFacts, Variables, variables},
+        user::User,
+    },
+    ports::{View, store::StoreResult},
+    service::{Gateway, ServiceError, authority::Authority},
+    types::Timestamp,
+    wire::{csr::ProvenCsr, x509::Certificate},
+};
+
+/// The records that a request concerns.
+#[derive(Default)]
+pub(in crate::service) struct Concerned {
+    pub(in crate::service) device: Option<Device>,
+    pub(in crate::service) user: Option<User>,
+    pub(in crate::service) renews: Option<(CertificateRecord, Certificate)>,
+}
+
+impl Gateway {
+    /// The template variables, with fresh random values.
+    pub(in crate::service) fn variables(
+        &self,
+        profile: &CheckedProfile,
+        concerned: &Concerned,
+        now: Timestamp,
+    ) -> Variables {
+        variables(&VariableFacts {
+            device: concerned.device.as_ref(),
+            user: concerned.user.as_ref(),
+            realm: &self.settings.realm,
+            config_uuid: &profile.uuid(),
+            random: &self.ports.random.bytes(),
+            now,
+        })
+    }
+}
+
+/// What [`authorise`] decides from, but for the message.
+pub(in crate::service) fn facts<'a>(
+    authority: &Authority,
+    profile: &'a CheckedProfile,
+    csr: &'a ProvenCsr,
+    concerned: &'a Concerned,
+    variables: &'a Variables,
+    now: Timestamp,
+) -> EnrolRequest<'a> {
+    EnrolRequest {
+        profile,
+        csr,
+        message: None,
+        device: concerned.device.as_ref(),
+        user: concerned.user.as_ref(),
+        renews: concerned.renews.as_ref().map(|(record, certificate)| Renewed { record, certificate }),
+        issuer_validity: authority.certificate.validity(),
+        variables,
+        now,
+    }
+}
+
+/// Reads the records that a request concerns: those that its authorisation names, else those that the request itself names.
+/// What is not found is left out; whether that is allowed is for [`authorise`] to say.
+pub(in crate::service) fn concerned(
+    view: &dyn View,
+    profile: &CheckedProfile,
+    csr: &ProvenCsr,
+    authorisation: Option<&Authorisation>,
+) -> Result<Concerned, ServiceError> {
+    let mut concerned = Concerned::default();
+    match authorisation.map(Authorisation::means) {
+        Some(Means::Ticket { device, user, .. }) => {
+            concerned.device = device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
+            concerned.user = user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
+        }
+        Some(Means::Renewal { certificate, bound }) => {
+            let record = view.certificate(certificate)?;
+            let record = record.ok_or_else(|| ServiceError::not_found("certificate", certificate))?;
+            let renewed = Certificate::from_der(&record.der)?;
+            concerned.renews = Some((record, renewed));
+            concerned.fill(view, bound.as_ref())?;
+        }
+        // What was approved is what is issued: somebody who was registered since then asks again.
+        Some(Means::Approval { bound, .. }) => concerned.fill(view, bound.as_ref())?,
+        Some(Means::Static) | None => {
+            if let Some(claimed) = profile.claimed_identity(csr) {
+                concerned.look_up(view, profile.spec().scope, &claimed)?;
+            }
+        }
+    }
+    if let (Some(device), None) = (&concerned.device, &concerned.user) {
+        concerned.user = device.user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
+    }
+    Ok(concerned)
+}
+
+impl Concerned {
+    fn fill(&mut self, view: &dyn View, bound: Option<&(BoundObject, Assurance)>) -> StoreResult<()> {
+        match bound.map(|(object, _)| object) {
+            Some(BoundObject::Device { id, .. }) => self.device = view.device(id)?,
+            Some(BoundObject::User { id }) => self.user = view.user(id)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Looks a claimed name up among ids, then, for devices, among identities.
+    fn look_up(&mut self, view: &dyn View, scope: Scope, claimed: &str) -> StoreResult<()> {
+        match scope {
+            Scope::Device => self.device = device_named(view, claimed)?,
+            Scope::User => {
+                self.user = claimed.parse().ok().map(|id| view.user(&id)).transpose()?.flatten();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn device_named(view: &dyn View, claimed: &str) -> StoreResult<Option<Device>> {
+    if let Some(device) = claimed.parse().ok().map(|id| view.device(&id)).transpose()?.flatten() {
+        return Ok(Some(device));
+    }
+    for kind in IdentityKind::ALL {
+        if let Some(device) = view.device_by_identity(kind, claimed)? {
+            return Ok(Some(device));
+        }
+    }
+    Ok(None)
+}

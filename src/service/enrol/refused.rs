@@ -1,0 +1,93 @@
+//! What becomes of a refusal: recorded where the request once was trusted, and not too often.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Candidate, Course};
+use crate::{
+    domain::{
+        binding::Evidence,
+        challenge::ChallengeRefused,
+        enrol::{Enrolment, EnrolmentState, Refusal},
+    },
+    service::{Gateway, issue::trace_step, scep::Stop},
+    types::Timestamp,
+};
+
+/// At most this many refusals are recorded in one minute; the rest is logged only.
+pub const REFUSALS_PER_MINUTE: u64 = 120;
+
+/// Counts recorded refusals by the minute.
+#[derive(Debug, Default)]
+pub struct RefusalMeter {
+    /// The minute in the upper 32 bits, the count in the lower.
+    state: AtomicU64,
+}
+
+impl RefusalMeter {
+    /// Whether one more may be recorded in this minute.
+    fn admits(&self, now: Timestamp) -> bool {
+        let minute = (now.unix() / 60) << 32;
+        let counted = |state: u64| if state & !0xffff_ffff == minute { state + 1 } else { minute + 1 };
+        let full = |state: u64| state & !0xffff_ffff == minute && state & 0xffff_ffff >= REFUSALS_PER_MINUTE;
+        let update = |state: u64| (!full(state)).then(|| counted(state));
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok()
+    }
+}
+
+impl Gateway {
+    pub(super) fn record_refusal(
+        &self,
+        candidate: &Candidate<'_>,
+        enrolment: Enrolment,
+        refusal: &Refusal,
+    ) -> Result<(), Stop> {
+        if !self.refusals.admits(candidate.now) {
+            tracing::warn!(request = %candidate.request.origin.request, "too many refusals: this one is not recorded");
+            return Ok(());
+        }
+        let reason = refusal.reason.to_string();
+        let fact = candidate.act().fact("enrolment.refused", &enrolment.id, &[("reason", reason.clone())]);
+        let enrolment = Enrolment {
+            state: EnrolmentState::Refused { info: refusal.info, reason },
+            decided_at: Some(candidate.now),
+            ..enrolment
+        };
+        self.ports.store.write(|tx| {
+            // What was issued or waits under the same key is not to be hidden by a refusal.
+            let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
+            let stands = |state: &EnrolmentState| {
+                matches!(state, EnrolmentState::Pending | EnrolmentState::Issued { .. })
+            };
+            if !earlier.is_some_and(|earlier| stands(&earlier.state)) {
+                tx.put_enrolment(&enrolment)?;
+            }
+            Ok::<_, Stop>(tx.append_audit(&fact)?)
+        })
+    }
+}
+
+pub(super) fn refuse_challenge(refused: ChallengeRefused) -> Course {
+    // RFC 8894 §7.3: a used one-time challenge that is presented again may be a stolen one.
+    if let ChallengeRefused::UsedUp { ticket } = &refused {
+        tracing::warn!(%ticket, "a ticket that is used up was presented again");
+    }
+    let evidence = evidence_of(&refused);
+    let trace = vec![trace_step("authorisation", false, &refused)];
+    Course::Refuse { refusal: refused.into(), evidence, trace }
+}
+
+/// What a refused challenge proves nevertheless: that we minted the ticket, or issued the certificate.
+fn evidence_of(refused: &ChallengeRefused) -> Option<Evidence> {
+    match refused {
+        ChallengeRefused::Missing | ChallengeRefused::Unknown => None,
+        ChallengeRefused::Expired { ticket, .. }
+        | ChallengeRefused::UsedUp { ticket }
+        | ChallengeRefused::Cancelled { ticket }
+        | ChallengeRefused::OtherProfile { ticket, .. } => Some(Evidence::Ticket { id: ticket.clone() }),
+        ChallengeRefused::NotGood { certificate, .. }
+        | ChallengeRefused::OtherProfilesCertificate { certificate }
+        | ChallengeRefused::TooEarly { certificate, .. } => {
+            Some(Evidence::Renewal { certificate: certificate.clone() })
+        }
+    }
+}

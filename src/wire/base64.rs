@@ -1,0 +1,69 @@
+//! Base64 in a URL, as clients and what lies between make it: SCEP (RFC 8894 §4.1) and OCSP (RFC 6960 A.1.1) over GET.
+
+use std::borrow::Cow;
+
+use ::base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use percent_encoding::percent_decode_str;
+
+const STANDARD: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Decodes `text`, which is as it stands in the URL. `None`: it is not base64.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    decode_digits(&digits(text))
+}
+
+/// Decodes what [`digits`] gave, or a part of it.
+pub(super) fn decode_digits(digits: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(digits).ok()
+}
+
+/// The digits alone, in the standard alphabet: percent-decoded, without padding and line ends (Cisco IOS breaks the line
+/// every 64 characters). `+` comes raw (iOS), or as the space that form decoding made of it.
+pub(super) fn digits(text: &str) -> String {
+    let standard = |character| match character {
+        '-' | ' ' => '+',
+        '_' => '/',
+        other => other,
+    };
+    let is_digit = |character: &char| !matches!(character, '\r' | '\n' | '\t' | '=');
+    percent_decoded(text).chars().filter(is_digit).map(standard).collect()
+}
+
+/// Percent-decoded, twice where an intermediary encoded the encoding (certmonger behind some proxies): base64 itself has
+/// no `%`.
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    let once = percent_decode_str(text).decode_utf8_lossy();
+    if once.contains('%') { percent_decode_str(&once).decode_utf8_lossy().into_owned().into() } else { once }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_every_client_decodes_alike() {
+        let wanted = Some(vec![0xfb, 0xef, 0xff, 0x01]);
+        for text in [
+            "++//AQ==",
+            "++//AQ",
+            "  //AQ==",
+            "--__AQ",
+            "++//\nAQ==\r\n",
+            "%2B%2B//AQ==",
+            "%2B%2b%2F%2fAQ%3D%3D%0A",
+            "%252B%252B//AQ%253D%253D",
+        ] {
+            assert_eq!(decode(text), wanted, "{text:?}");
+        }
+        assert_eq!(decode("++//A*"), None);
+        assert_eq!(decode("++//é"), None);
+    }
+}
