@@ -253,7 +253,7 @@ impl Connection {
     /// Sends the bytes of a whole request; gives the body and whether the connection stays open.
     fn exchange(&mut self, request: &[u8]) -> Option<(Vec<u8>, bool)> {
         self.reader.get_mut().write_all(request).ok()?;
-        let (mut length, mut keep) = (0, true);
+        let (mut length, mut keep, mut chunked) = (0, true, false);
         let mut line = String::new();
         loop {
             line.clear();
@@ -268,11 +268,33 @@ impl Connection {
                 length = value.trim().parse().ok()?;
             } else if header == "connection: close" {
                 keep = false;
+            } else if header == "transfer-encoding: chunked" {
+                chunked = true;
             }
         }
-        let mut body = vec![0; length];
-        self.reader.read_exact(&mut body).ok()?;
+        let body = if chunked { self.chunks()? } else { self.bytes(length)? };
         Some((body, keep))
+    }
+
+    fn bytes(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// A body in chunks (RFC 9112 §7.1): what Go's servers send.
+    fn chunks(&mut self) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut size = String::new();
+            self.reader.read_line(&mut size).ok()?;
+            let size = usize::from_str_radix(size.trim_end(), 16).ok()?;
+            body.extend(self.bytes(size)?);
+            self.bytes(2)?;
+            if size == 0 {
+                return Some(body);
+            }
+        }
     }
 }
 
