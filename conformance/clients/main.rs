@@ -3,6 +3,9 @@
 //! Run by `conformance/run`, which installs them (`cargo test` alone leaves this target out: `test = false`). A program that is
 //! missing fails its test; nothing is skipped.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![allow(clippy::disallowed_methods, reason = "a test of a real process measures real time")]
+
 #[path = "../process/mod.rs"]
 mod process;
 

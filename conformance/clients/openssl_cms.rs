@@ -69,7 +69,7 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
     let printable = |text: &str| tlv(0x13, text.as_bytes());
     let verisign = |last: u8| [0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x45, 0x01, 0x09, last];
     let attribute = |oid: &[u8], value: Vec<u8>| tlv(0x30, &[tlv(0x06, oid), tlv(0x31, &value)].concat());
-    let mut attributes = vec![
+    let mut attributes = [
         attribute(&PKCS9_CONTENT_TYPE, tlv(0x06, &PKCS7_DATA)),
         attribute(&PKCS9_MESSAGE_DIGEST, tlv(0x04, &digest(content))),
         attribute(&verisign(2), printable("19")),
@@ -125,14 +125,13 @@ const SHA256: [u8; 9] = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut out = vec![tag];
-    match length {
-        0..=0x7f => out.push(u8::try_from(length).unwrap()),
-        _ => {
-            let bytes = length.to_be_bytes();
-            let significant = &bytes[bytes.iter().position(|byte| *byte != 0).unwrap()..];
-            out.push(0x80 | u8::try_from(significant.len()).unwrap());
-            out.extend_from_slice(significant);
-        }
+    if length < 0x80 {
+        out.push(u8::try_from(length).unwrap());
+    } else {
+        let bytes = length.to_be_bytes();
+        let significant = &bytes[bytes.iter().position(|byte| *byte != 0).unwrap()..];
+        out.push(0x80 | u8::try_from(significant.len()).unwrap());
+        out.extend_from_slice(significant);
     }
     out.extend_from_slice(content);
     out

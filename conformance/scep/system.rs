@@ -165,7 +165,7 @@ fn nothing_is_renewed_that_would_not_outlive_what_there_is() {
         [Purpose::ScepMessage, Purpose::OcspSigner, Purpose::ServerTls].map(of)
     };
     let end = world.issuer("issuing").validity().not_after;
-    world.clock.advance(end.since(world.now()) - Duration::from_secs(600));
+    world.clock.advance(end.minus(Duration::from_secs(600)).since(world.now()));
     world.gateway.run_due().unwrap();
     let last = made();
     for wait in [60, 120, 1200] {

@@ -70,7 +70,7 @@ pub(crate) fn a_user_needs_the_next_version(store: &dyn Store) {
     write(store, |tx| tx.put_user(&user("ada", 1)));
     conflicts(store, |tx| tx.put_user(&user("ada", 1)));
     let mut changed = user("ada", 2);
-    changed.details.display_name = "Countess".to_owned();
+    "Countess".clone_into(&mut changed.details.display_name);
     write(store, |tx| tx.put_user(&changed));
     assert_eq!(read(store, |view| view.user(&changed.id)), Some(changed));
 }

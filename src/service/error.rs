@@ -50,11 +50,13 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// `what` with this id does not exist.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass ids, references and text alike")]
     pub fn not_found(what: &'static str, id: impl ToString) -> Self {
         Self::NotFound { what, id: id.to_string() }
     }
 
     /// The named part of the request is wrong.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass errors, references and text alike")]
     pub fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
         Self::Invalid { field: field.into(), problem: problem.to_string() }
     }
