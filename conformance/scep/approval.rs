@@ -51,8 +51,13 @@ fn pending_until_approved_then_polled() {
     assert_eq!(view.requested_subject, "CN=SN1");
     assert_eq!(view.public_key, client.public_key().fingerprint());
     assert_eq!(view.bound_to, Some(BoundObject::Device { id: device, generation: 1 }));
-    let view = world.gateway.approve_enrolment(&world.authed::<Operate>(), &view.id).unwrap();
+    let view =
+        world.gateway.approve_enrolment(&world.authed::<Operate>(), &view.id, "seen its label").unwrap();
     assert!(matches!(view.outcome, EnrolmentOutcome::Issued { .. }));
+    let facts = world.gateway.audit_tail(&world.authed(), 10).unwrap().items;
+    let approved = facts.iter().find(|fact| fact.action == "enrolment.approved").unwrap();
+    assert_eq!((approved.object.as_str(), approved.actor.as_str()), (view.id.as_str(), "local uid 0"));
+    assert_eq!(approved.detail["note"], "seen its label");
 
     let answer = poll(&world, &client);
     assert_eq!(answer.certificate().subject().to_string(), "CN=SN1");
@@ -76,7 +81,7 @@ fn rejected_is_failure_for_poll_and_repeat() {
         assert_eq!(answer.failure(), FailInfo::BadRequest);
         assert!(!answer.fail_info_text.unwrap().contains("4711"), "the reason is for the record");
     }
-    let approved = world.gateway.approve_enrolment(&world.authed(), &id);
+    let approved = world.gateway.approve_enrolment(&world.authed(), &id, "");
     assert!(matches!(approved, Err(ServiceError::Conflict(_))));
     assert_eq!(world.leaves(), 0);
 }
@@ -103,7 +108,7 @@ fn approval_looks_at_the_device_again() {
         let lost = tx.device(&device)?.unwrap().apply(DeviceEvent::Lost, &policy, "test", "", world.now());
         tx.put_device(&lost.unwrap().device)
     });
-    let refused = world.gateway.approve_enrolment(&world.authed(), &id);
+    let refused = world.gateway.approve_enrolment(&world.authed(), &id, "");
     assert!(matches!(refused, Err(ServiceError::Refused(_))), "{refused:?}");
     assert_eq!(world.leaves(), 0);
     assert_eq!(waiting(&world).id, id, "it keeps waiting");
@@ -132,7 +137,7 @@ fn a_profile_with_challenges_bothers_no_operator_without_one() {
     let answer = other.enrol(&world, "manual", &other.csr("CN=SN1", Some(&ticket)));
     assert_eq!(answer.failure(), FailInfo::BadRequest);
 
-    let view = world.gateway.approve_enrolment(&world.authed(), &waiting(&world).id).unwrap();
+    let view = world.gateway.approve_enrolment(&world.authed(), &waiting(&world).id, "").unwrap();
     assert!(matches!(view.evidence, Evidence::Ticket { .. }));
     poll(&world, &client).certificate();
     let shown = world.gateway.enrolment_view(&world.authed::<Read>(), &view.id).unwrap();
@@ -148,7 +153,7 @@ fn eight_operators_approve_one_certificate() {
     client.enrol(&world, "manual", &client.csr("CN=SN1", None));
     let id = waiting(&world).id;
     let approved = std::thread::scope(|scope| {
-        let approve = || world.gateway.approve_enrolment(&world.authed(), &id).is_ok();
+        let approve = || world.gateway.approve_enrolment(&world.authed(), &id, "").is_ok();
         let running: Vec<_> = (0..8).map(|_| scope.spawn(approve)).collect();
         running.into_iter().map(|thread| thread.join().unwrap()).filter(|ok| *ok).count()
     });

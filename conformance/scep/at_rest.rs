@@ -72,7 +72,7 @@ fn challenges_are_neither_in_the_store_nor_in_the_log() {
     assert!(!holds(&view_text, ticket));
     // What was sealed still serves its purpose.
     assert_eq!(view.requested_subject, "CN=SN1");
-    world.gateway.approve_enrolment(&world.authed::<Operate>(), &view.id).unwrap();
+    world.gateway.approve_enrolment(&world.authed::<Operate>(), &view.id, "").unwrap();
     assert!(!holds(&std::fs::read(&path).unwrap(), ticket));
 }
 
@@ -90,6 +90,6 @@ fn a_sealed_request_opens_for_its_own_enrolment_alone() {
     });
     let moved = certgate::domain::enrol::Enrolment { sealed_csr: one.sealed_csr.clone(), ..two.clone() };
     world.write(|tx| tx.put_enrolment(&moved));
-    assert!(world.gateway.approve_enrolment(&world.authed::<Operate>(), &two.id).is_err());
-    world.gateway.approve_enrolment(&world.authed::<Operate>(), &one.id).unwrap();
+    assert!(world.gateway.approve_enrolment(&world.authed::<Operate>(), &two.id, "").is_err());
+    world.gateway.approve_enrolment(&world.authed::<Operate>(), &one.id, "").unwrap();
 }

@@ -93,7 +93,7 @@ fn two_operators_approve_one_certificate() {
     let client = Client::new();
     client.enrol(&world, "manual", &client.csr("CN=SN1", None));
     let id = world.gateway.pending_enrolments(&world.authed(), 1).unwrap().items.remove(0).id;
-    let approve = || world.gateway.approve_enrolment(&world.authed(), &id);
+    let approve = || world.gateway.approve_enrolment(&world.authed(), &id, "");
     let results = meet(&gate, approve, approve);
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(results.iter().any(|result| matches!(result, Err(ServiceError::Conflict(_)))), "{results:?}");

@@ -55,7 +55,10 @@ pub(super) enum RequestOrigin<'a> {
         repeats_since: Timestamp,
     },
     /// It waited for an operator, who approved it. Its ticket was consumed when it was put before them.
-    Approval,
+    Approval {
+        /// Why, as they put it.
+        note: &'a str,
+    },
 }
 
 /// Why nothing was issued.
@@ -152,6 +155,10 @@ impl Issuance<'_> {
             decided_at: Some(self.act.at),
             ..self.enrolment.clone()
         })?;
+        if let RequestOrigin::Approval { note } = self.origin {
+            let note = [("note", note.to_owned())];
+            tx.append_audit(&self.act.fact("enrolment.approved", &self.enrolment.id, &note))?;
+        }
         tx.append_audit(&issued_fact(&self.act, record))?;
         Ok(record.clone())
     }
@@ -171,10 +178,12 @@ impl Issuance<'_> {
                     _ => Ok(None),
                 }
             }
-            RequestOrigin::Approval => match view.enrolment(&self.enrolment.id)?.map(|now| now.state) {
-                Some(EnrolmentState::Pending) => Ok(None),
-                _ => Err(NotIssued::DecidedAlready),
-            },
+            RequestOrigin::Approval { .. } => {
+                match view.enrolment(&self.enrolment.id)?.map(|now| now.state) {
+                    Some(EnrolmentState::Pending) => Ok(None),
+                    _ => Err(NotIssued::DecidedAlready),
+                }
+            }
         }
     }
 

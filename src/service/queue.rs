@@ -132,13 +132,14 @@ impl Gateway {
     }
 
     /// Approves a waiting enrolment: every rule is applied again, to the records as they are now, and the certificate is
-    /// issued. The client gets it with its next CertPoll.
+    /// issued. The client gets it with its next CertPoll. `note` is for the record.
     ///
     /// Errors: not waiting (Conflict), a rule refuses it now (Refused; it keeps waiting).
     pub fn approve_enrolment(
         &self,
         authed: &Authed<Operate>,
         id: &EnrolmentId,
+        note: &str,
     ) -> Result<EnrolmentView, ServiceError> {
         let act = Act::of(authed, self.now());
         let enrolment = self.stored_enrolment(id)?;
@@ -164,7 +165,7 @@ impl Gateway {
             authority: &endpoint.authority,
             order,
             enrolment: record,
-            origin: RequestOrigin::Approval,
+            origin: RequestOrigin::Approval { note },
             device: device.map(|device| device.id),
             user: user.map(|user| user.id),
             act,

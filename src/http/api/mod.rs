@@ -43,7 +43,7 @@
 //! | `DELETE /tickets/{ticket}` | O | | `TicketView` |
 //! | `GET /queue?limit` | R | | listing of [`EnrolmentView`](crate::service::queue::EnrolmentView), first come first |
 //! | `GET /queue/{enrolment}` | R | | `EnrolmentView` |
-//! | `POST /queue/{enrolment}/approve` | O | nothing | `EnrolmentView` |
+//! | `POST /queue/{enrolment}/approve` | O | `{note?}` or nothing | `EnrolmentView` |
 //! | `POST /queue/{enrolment}/reject` | O | `{note}` | `EnrolmentView` |
 //! | `GET /jobs?limit` | R | | listing of [`JobView`](crate::service::maintain::JobView) |
 //! | `GET /audit?after&limit` | R | events after sequence number `after`, oldest first | listing of [`AuditView`](crate::service::audit::AuditView) |

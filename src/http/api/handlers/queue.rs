@@ -22,9 +22,14 @@ pub(in super::super) async fn show(session: Session, Path(id): Path<String>) -> 
     session.run::<Read, _>(move |gateway, authed| gateway.enrolment_view(authed, &id)).await
 }
 
-pub(in super::super) async fn approve(session: Session, Path(id): Path<String>) -> Answer<EnrolmentView> {
+pub(in super::super) async fn approve(
+    session: Session,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Answer<EnrolmentView> {
     let id: EnrolmentId = named("enrolment", &id)?;
-    session.run::<Operate, _>(move |gateway, authed| gateway.approve_enrolment(authed, &id)).await
+    let NoteRequest { note } = body(&bytes)?;
+    session.run::<Operate, _>(move |gateway, authed| gateway.approve_enrolment(authed, &id, &note)).await
 }
 
 pub(in super::super) async fn reject(
