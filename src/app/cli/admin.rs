@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::output::note;
 use crate::app::{
     client::http::{HttpClient, HttpError, Response},
+    config::Config,
     failure::{Failure, FailureKind, Outcome},
 };
 
@@ -42,11 +43,12 @@ impl ServerArgs {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
         }
-        let data = match self.data.clone().or_else(|| std::env::var_os("CERTGATE_DATA").map(PathBuf::from)) {
-            Some(data) => data,
-            None => data_of_configuration(Path::new("certgate.toml"))?.unwrap_or_else(|| DEFAULT_DATA.into()),
-        };
-        Ok(data.join(SOCKET_NAME))
+        if let Some(data) = self.data.clone().or_else(|| std::env::var_os("CERTGATE_DATA").map(PathBuf::from))
+        {
+            return Ok(data.join(SOCKET_NAME));
+        }
+        let configured = socket_of_configuration(Path::new("certgate.toml"))?;
+        Ok(configured.unwrap_or_else(|| Path::new(DEFAULT_DATA).join(SOCKET_NAME)))
     }
 
     /// A client of that server. Nothing is sent yet.
@@ -55,16 +57,21 @@ impl ServerArgs {
     }
 }
 
-/// The data directory that the configuration file names, if there is such a file here.
-fn data_of_configuration(path: &Path) -> Outcome<Option<PathBuf>> {
+/// The socket of the server that the configuration file describes, if there is such a file here. Mistakes in it are for
+/// `check-config` to tell: this looks at two keys only.
+fn socket_of_configuration(path: &Path) -> Outcome<Option<PathBuf>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::error(format_args!("{}: {error}", path.display()))),
     };
     let table: toml::Table = text.parse().map_err(Failure::while_doing(path.display()))?;
-    let named = table.get("data").and_then(toml::Value::as_str).unwrap_or(".");
-    Ok(Some(path.parent().unwrap_or(Path::new("")).join(named)))
+    let text = |value: Option<&toml::Value>| value.and_then(toml::Value::as_str).map(PathBuf::from);
+    let default = Config::default();
+    let data = text(table.get("data")).unwrap_or(default.data);
+    let socket = text(table.get("listen").and_then(|listen| listen.get("socket")));
+    let directory = path.parent().unwrap_or(Path::new(""));
+    Ok(Some(directory.join(data).join(socket.unwrap_or(default.listen.socket))))
 }
 
 /// Talks to one server's API.
@@ -277,11 +284,17 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_beside_us_names_the_data() {
+    fn the_configuration_beside_us_names_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("certgate.toml");
-        assert_eq!(data_of_configuration(&path).unwrap(), None);
-        std::fs::write(&path, "data = \"store\"\n").unwrap();
-        assert_eq!(data_of_configuration(&path).unwrap(), Some(dir.path().join("store")));
+        assert_eq!(socket_of_configuration(&path).unwrap(), None);
+        for (text, socket) in [
+            ("data = \"store\"\n", "store/certgate.sock"),
+            ("# every key has its default\n", "data/certgate.sock"),
+            ("[listen]\nsocket = \"/run/x.sock\"\n", "/run/x.sock"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(socket_of_configuration(&path).unwrap(), Some(dir.path().join(socket)), "{text}");
+        }
     }
 }

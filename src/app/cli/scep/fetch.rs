@@ -22,7 +22,7 @@ use crate::{
     wire::{scep::MessageType, x509::Certificate},
 };
 
-/// Who asks. Servers differ in whom they answer: certgate answers anybody who holds a certificate of its own.
+/// Who asks. Servers differ in whom they answer: certgate answers anybody who can name the certificate.
 #[derive(Args, Debug)]
 struct RequesterArgs {
     /// Certificate in use, to ask with [default: a self-signed one, made for this]
