@@ -85,16 +85,15 @@ pub(super) async fn answer(
     };
     let answer = match der {
         None => OcspAnswer::malformed(),
-        Some(der) => match edge.gateway.ocsp_cached(&der) {
-            Some(answer) => {
+        Some(der) => {
+            if let Some(answer) = edge.gateway.ocsp_cached(&der) {
                 edge.ocsp_counters.hit.increment(1);
                 answer
-            }
-            None => {
+            } else {
                 edge.ocsp_counters.miss.increment(1);
                 sign(edge, der, peer).await
             }
-        },
+        }
     };
     respond(edge, &answer, if_none_match.as_ref())
 }

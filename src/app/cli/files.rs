@@ -5,6 +5,9 @@ use std::{
     path::Path,
 };
 
+use serde_json::Value;
+
+use super::output::{self, Format};
 use crate::{
     adapters::keys::secret_file,
     app::failure::{Failure, Outcome},
@@ -70,6 +73,25 @@ pub fn read_challenge(path: &Path) -> Outcome<Secret> {
     Ok(challenge)
 }
 
+/// Hands over the secret in a server's answer, which is shown this once: to a new file with mode 0600, or alone on standard
+/// output. Gives the answer; without the secret where that went to a file. `lost`: what to do when the file cannot be made.
+pub(super) fn hand_over(format: Format, mut made: Value, out: Option<&Path>, lost: &str) -> Outcome<Value> {
+    let secret = made.get("secret").and_then(Value::as_str).map(str::to_owned);
+    let secret = secret.ok_or_else(|| Failure::error("the server's answer holds no secret"))?;
+    if let Some(path) = out {
+        secret_file::create(path, secret.as_bytes()).map_err(|error| Failure::error(error).hint(lost))?;
+        if let Some(made) = made.as_object_mut() {
+            made.remove("secret");
+        }
+    }
+    match format {
+        Format::Json => output::json(&made),
+        Format::Table if out.is_none() => output::line(&secret),
+        Format::Table => {}
+    }
+    Ok(made)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +113,18 @@ mod tests {
         let der = dir.path().join("two.der");
         std::fs::write(&der, second.as_der()).unwrap();
         assert_eq!(read_certificate(&der).unwrap(), second);
+    }
+
+    #[test]
+    fn a_secret_that_went_to_a_file_is_not_in_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let answer = serde_json::json!({"id": "1", "secret": "s3cret"});
+        let rest = hand_over(Format::Json, answer.clone(), Some(&path), "mint another").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"s3cret");
+        assert_eq!(rest, serde_json::json!({"id": "1"}));
+        let failure = hand_over(Format::Json, answer, Some(&path), "mint another").unwrap_err();
+        assert_eq!(failure.hint.as_deref(), Some("mint another"), "the file is there already");
     }
 
     #[test]

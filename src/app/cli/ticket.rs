@@ -1,6 +1,6 @@
 //! `certgate ticket`: one-time challenges.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 use super::{
     admin::{PageArgs, ServerArgs, for_each, segment},
     duration,
+    files::hand_over,
     output::{self, Field, Format},
 };
-use crate::{
-    adapters::keys::secret_file,
-    app::failure::{Failure, Outcome},
-};
+use crate::app::failure::Outcome;
 
 /// Mint one-time challenges for devices and users.
 #[derive(Args, Debug)]
@@ -84,8 +82,14 @@ pub(super) fn run(args: TicketArgs, format: Format) -> Outcome {
     match args.verb {
         Verb::Create(new) => {
             let request = request(&new);
-            let made = client.post("/tickets", &request)?;
-            deliver(format, made, new.out.as_deref())
+            let lost = "the ticket exists but its secret is lost: cancel it and mint another";
+            let made = hand_over(format, client.post("/tickets", &request)?, new.out.as_deref(), lost)?;
+            if format == Format::Table {
+                let told =
+                    ["/ticket/expires_at", "/expires_at"].iter().find_map(|at| made.pointer(at)?.as_str());
+                output::note(&format!("valid until {}", told.unwrap_or("it is used")));
+            }
+            Ok(())
         }
         Verb::List(page) => {
             output::listing(format, &client.get(&format!("/tickets{}", page.query(&[])))?, COLUMNS);
@@ -116,29 +120,4 @@ fn request(new: &CreateArgs) -> Value {
         }
     }
     request
-}
-
-/// The secret to the file or alone on standard output; what else there is to say goes to standard error.
-fn deliver(format: Format, mut made: Value, out: Option<&Path>) -> Outcome {
-    let secret = made.get("secret").and_then(Value::as_str).map(str::to_owned);
-    let secret = secret.ok_or_else(|| Failure::error("the server's answer holds no secret"))?;
-    if let Some(path) = out {
-        secret_file::create(path, secret.as_bytes()).map_err(|error| {
-            Failure::error(error).hint("the ticket exists but its secret is lost: cancel it and mint another")
-        })?;
-        if let Some(made) = made.as_object_mut() {
-            made.remove("secret");
-        }
-    }
-    match format {
-        Format::Json => output::json(&made),
-        Format::Table => {
-            if out.is_none() {
-                output::line(&secret);
-            }
-            let told = ["/ticket/expires_at", "/expires_at"].iter().find_map(|at| made.pointer(at)?.as_str());
-            output::note(&format!("valid until {}", told.unwrap_or("it is used")));
-        }
-    }
-    Ok(())
 }

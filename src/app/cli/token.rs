@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     admin::{ServerArgs, YesArgs, for_each, segment},
     duration,
+    files::hand_over,
     output::{self, Field, Format},
 };
-use crate::{
-    adapters::keys::secret_file,
-    app::failure::{Failure, Outcome},
-};
+use crate::app::failure::Outcome;
 
 /// Make and revoke API tokens.
 #[derive(Args, Debug)]
@@ -91,7 +89,12 @@ pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
             if let (Some(duration::Seconds(seconds)), Some(request)) = (new.valid, request.as_object_mut()) {
                 request.insert("lifetime_seconds".to_owned(), seconds.into());
             }
-            deliver(format, client.post("/tokens", &request)?, new.out)
+            let lost = "the token exists but is lost: revoke it and make another";
+            hand_over(format, client.post("/tokens", &request)?, new.out.as_deref(), lost)?;
+            if let (Format::Table, Some(path)) = (format, &new.out) {
+                output::note(&format!("written to {}", path.display()));
+            }
+            Ok(())
         }
         Verb::List => {
             output::listing(format, &client.get("/tokens")?, COLUMNS);
@@ -109,24 +112,4 @@ pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
             })
         }
     }
-}
-
-/// The token to the file, or alone on standard output.
-fn deliver(format: Format, mut made: Value, out: Option<PathBuf>) -> Outcome {
-    let secret = made.get("secret").and_then(Value::as_str).map(str::to_owned);
-    let secret = secret.ok_or_else(|| Failure::error("the server's answer holds no token"))?;
-    if let Some(path) = &out {
-        secret_file::create(path, secret.as_bytes()).map_err(|error| {
-            Failure::error(error).hint("the token exists but is lost: revoke it and make another")
-        })?;
-        if let Some(made) = made.as_object_mut() {
-            made.remove("secret");
-        }
-    }
-    match (format, out) {
-        (Format::Json, _) => output::json(&made),
-        (Format::Table, None) => output::line(&secret),
-        (Format::Table, Some(path)) => output::note(&format!("written to {}", path.display())),
-    }
-    Ok(())
 }
