@@ -38,7 +38,7 @@ const EPOCHS: usize = 1024;
 
 /// Per issuer, the revoked and held serials with their pre-encoded CRL entries, as of the last commit.
 #[derive(Debug)]
-pub struct StatusBoard {
+pub(crate) struct StatusBoard {
     issuers: RwLock<BTreeMap<IssuerId, Arc<IssuerBoard>>>,
     epochs: Vec<AtomicU64>,
 }
@@ -108,11 +108,6 @@ impl StatusBoard {
             Ok::<_, ServiceError>(())
         })?;
         Ok(Self { issuers: RwLock::new(boards), epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect() })
-    }
-
-    /// What the snapshot says of a serial.
-    pub fn revocation(&self, issuer: &IssuerId, serial: &SerialNumber) -> Option<Revocation> {
-        self.board(issuer).read().listed.get(serial).map(|listed| listed.revocation)
     }
 
     /// What the snapshot says of a serial, and whether it can be relied on.
@@ -355,10 +350,5 @@ impl Gateway {
     /// Reads again what could not be read after its commit.
     pub(crate) fn settle_status(&self) -> Result<(), ServiceError> {
         self.status_moved(&self.status.unsettled())
-    }
-
-    /// The revocation snapshot.
-    pub fn status_board(&self) -> &StatusBoard {
-        &self.status
     }
 }

@@ -54,11 +54,6 @@ impl SecretFileError {
     fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
     }
-
-    /// Whether the file does not exist.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
-    }
 }
 
 /// Reads a secret and the permission bits of its file; whether those are good enough is the caller's policy.

@@ -1,6 +1,6 @@
 //! keyUsage (RFC 5280 §4.2.1.3).
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use crate::wire::der::{
     BerError,
@@ -9,15 +9,8 @@ use crate::wire::der::{
 };
 
 /// The purposes of a key. Text: the names of RFC 5280, joined by commas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyUsage(u16);
-
-/// A name that is no key usage that certgate knows.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" is not a key usage: use digitalSignature, nonRepudiation, keyEncipherment, dataEncipherment, keyAgreement, keyCertSign or cRLSign"
-)]
-pub struct UnknownKeyUsage(String);
 
 impl KeyUsage {
     /// digitalSignature.
@@ -99,27 +92,15 @@ impl fmt::Display for KeyUsage {
     }
 }
 
-impl FromStr for KeyUsage {
-    type Err = UnknownKeyUsage;
-
-    /// One name, in any case.
-    fn from_str(s: &str) -> Result<Self, UnknownKeyUsage> {
-        let known = Self::NAMED.into_iter().find(|(_, name)| name.eq_ignore_ascii_case(s));
-        known.map(|(usage, _)| usage).ok_or_else(|| UnknownKeyUsage(s.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_usage_reads_back() {
-        for (usage, name) in KeyUsage::NAMED {
-            assert_eq!(name.parse::<KeyUsage>().unwrap(), usage);
+        for (usage, _) in KeyUsage::NAMED {
             assert_eq!(KeyUsage::read(&Element::only(&usage.to_der()).unwrap()), Ok(usage));
         }
-        assert!("anything".parse::<KeyUsage>().is_err());
     }
 
     #[test]

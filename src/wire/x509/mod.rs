@@ -25,7 +25,7 @@ pub(in crate::wire) use certificate::{Signed, first_pem_block};
 pub(in crate::wire) use extension::{Extension, Extensions, key_identifier};
 pub use general_name::GeneralName;
 pub use key::{BadSignature, CannotEncrypt, KeyKind, PublicKey};
-pub use key_usage::{KeyUsage, UnknownKeyUsage};
+pub use key_usage::KeyUsage;
 pub use name::{Name, NameError};
 
 use super::der::BerError;
