@@ -261,7 +261,7 @@ pub(crate) fn change_certificate(
 }
 
 impl ChangedCertificate {
-    fn id(&self) -> CertificateId {
+    fn certificate_id(&self) -> CertificateId {
         CertificateId { issuer: self.issuer.clone(), serial: self.serial.clone() }
     }
 }
@@ -394,7 +394,7 @@ impl Gateway {
 
     /// After the commit of what happened to a device or user: see [`Gateway::status_moved`].
     pub(super) fn certificates_moved(&self, changed: &[ChangedCertificate]) -> Result<(), ServiceError> {
-        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::id).collect();
+        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::certificate_id).collect();
         self.status_moved(&moved)
     }
 
