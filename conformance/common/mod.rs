@@ -15,6 +15,8 @@
 #![allow(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "it is used by tests alone")]
 #![allow(unreachable_pub, reason = "the targets include this file as a private module")]
 
+mod keys;
+
 use std::{
     sync::{
         Arc,
@@ -375,9 +377,9 @@ impl Answer {
 }
 
 impl Client {
-    /// A client with a fresh key, a self-signed certificate and a transactionID of its own.
+    /// A client with a key that no other client of this thread has, a self-signed certificate and a transactionID of its own.
     pub fn new() -> Self {
-        let (signer, decrypter) = rsa_key();
+        let (signer, decrypter) = keys::next();
         let identity = self_signed(signer.as_ref(), "CN=SCEP SIGNER");
         Self { transaction: transaction_of(signer.public_key()), signer, decrypter, identity }
     }
@@ -487,15 +489,6 @@ impl Client {
         }
         answer
     }
-}
-
-/// An RSA-2048 key that signs and unwraps.
-fn rsa_key() -> (Arc<dyn Signer>, Arc<dyn Decrypter>) {
-    let pkcs8 = software::generate_pkcs8(KeyAlgorithm::Rsa2048).unwrap();
-    (
-        Arc::new(software::SoftwareSigner::from_pkcs8(pkcs8.expose()).unwrap()),
-        Arc::new(software::SoftwareDecrypter::from_pkcs8(pkcs8.expose()).unwrap()),
-    )
 }
 
 /// A signer with a fresh key of this kind.

@@ -75,11 +75,9 @@ fn one_request_sent_twice_gets_one_certificate() {
 fn one_ticket_in_two_hands_gives_one_certificate() {
     let (world, gate) = gated(World::new(&[("device", DEVICE)]));
     let ticket = world.ticket("device", &world.register("SN1"));
-    let enrol = || {
-        let client = Client::new();
-        client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).status
-    };
-    let mut statuses = meet(&gate, enrol, enrol);
+    let (one, other) = (Client::new(), Client::new());
+    let enrol = |client: &Client| client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).status;
+    let mut statuses = meet(&gate, || enrol(&one), || enrol(&other));
     statuses.sort_by_key(|status| status.code());
     assert_eq!(statuses, [PkiStatus::Success, PkiStatus::Failure]);
     assert_eq!(world.leaves(), 1);
