@@ -16,6 +16,7 @@ mod renewal;
 mod s2_operation;
 mod s3_messages;
 mod s4_transactions;
+mod standing;
 mod system;
 mod ticket;
 mod user;
