@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use certgate::{
-    types::{IssuerId, RevocationReason},
+    types::{CertificateId, IssuerId, RevocationReason},
     wire::{crl::Crl, ocsp::CertStatus},
 };
 
 use super::{
+    because,
     common::{DAY, World},
     crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
 };
@@ -143,7 +144,7 @@ fn many_revocations_within_the_debounce_make_one_crl() {
 }
 
 #[test]
-fn the_root_has_a_crl_of_its_own_which_a_revoked_ca_would_be_on() {
+fn the_root_has_a_crl_of_its_own_and_a_revoked_ca_is_on_it() {
     let world = world();
     world.gateway.run_due().unwrap();
     let root: IssuerId = "root".parse().unwrap();
@@ -158,4 +159,13 @@ fn the_root_has_a_crl_of_its_own_which_a_revoked_ca_would_be_on() {
     world.clock.advance(DAY);
     world.gateway.run_due().unwrap();
     assert_eq!(world.gateway.crl(&root).unwrap().number, published.number + 1);
+
+    let ca = CertificateId { issuer: root.clone(), serial: world.issuer("issuing").serial().clone() };
+    let because = because(RevocationReason::CaCompromise);
+    world.gateway.revoke_certificate(&world.authed(), &ca, &because).unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    world.gateway.run_due().unwrap();
+    let crl = Crl::from_der(&world.gateway.crl(&root).unwrap().der).unwrap();
+    let [entry] = crl.entries() else { panic!("{:?}", crl.entries()) };
+    assert_eq!((&entry.serial, entry.reason), (&ca.serial, RevocationReason::CaCompromise));
 }
