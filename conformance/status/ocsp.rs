@@ -21,8 +21,7 @@ use certgate::{
 use super::{
     answered, because,
     common::{DAY, World},
-    crl_entry, enrolled, id_of, ocsp_status, plain_request, request,
-    revoke, world,
+    crl_entry, enrolled, id_of, ocsp_status, plain_request, request, revoke, world,
 };
 
 const TRY_LATER: [u8; 5] = [0x30, 3, 0x0a, 1, 3];
@@ -319,7 +318,9 @@ fn the_root_answers_for_the_issuing_ca() {
     let (root, issuing) = (world.issuer("root"), world.issuer("issuing"));
     let cert_id = CertId::new(DigestAlgorithm::Sha256, &root, issuing.serial()).unwrap();
     let body = world.gateway.ocsp(&OcspRequest::new(vec![cert_id], None).to_der().unwrap()).body;
-    let OcspResponse::Successful(response) = OcspResponse::from_der(&body).unwrap() else { panic!("{body:?}") };
+    let OcspResponse::Successful(response) = OcspResponse::from_der(&body).unwrap() else {
+        panic!("{body:?}")
+    };
     response.verify(&root).unwrap();
     assert_eq!(response.responses[0].status, CertStatus::Good);
 }
