@@ -84,6 +84,8 @@ impl Clock for ManualClock {
 pub struct WorldOptions {
     /// The key of root and issuing CA.
     pub ca_key: KeyAlgorithm,
+    /// The digest of their signatures, where the key leaves a choice.
+    pub digest: DigestAlgorithm,
     /// Settings of the gateway.
     pub settings: GatewaySettings,
     /// Where it keeps its records.
@@ -94,6 +96,7 @@ impl Default for WorldOptions {
     fn default() -> Self {
         Self {
             ca_key: KeyAlgorithm::P256,
+            digest: DigestAlgorithm::Sha256,
             settings: GatewaySettings::default(),
             store: Arc::new(RedbStore::in_memory().unwrap()),
         }
@@ -283,7 +286,7 @@ fn plan(options: &WorldOptions, profiles: Vec<ConfiguredProfile>) -> Plan {
         issuing_name: "CN=Test Issuing CA,O=Test".to_owned(),
         root_key: options.ca_key,
         issuing_key: options.ca_key,
-        digest: DigestAlgorithm::Sha256,
+        digest: options.digest,
         root_years: 10,
         issuing_years: 5,
         public_url: "http://pki.test.example".to_owned(),

@@ -14,13 +14,13 @@ use certgate::{
         store::{StoreResult, Verdict},
     },
     service::{GatewaySettings, Ports, ServiceError},
-    types::{DigestAlgorithm, RevocationReason, SerialNumber},
+    types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SerialNumber, SignatureAlgorithm},
     wire::ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
 };
 
 use super::{
     answered, because,
-    common::{DAY, World},
+    common::{DAY, World, WorldOptions},
     crl_entry, enrolled, id_of, ocsp_status, plain_request, request, revoke, world,
 };
 
@@ -349,4 +349,32 @@ fn a_renewed_signer_signs_what_is_new_and_old_answers_stay_good() {
     let after = answered(&world, &request);
     assert_eq!(after.certificates, new.certificates);
     assert!(matches!(after.responses[0].status, CertStatus::Revoked { .. }));
+}
+
+#[test]
+fn every_kind_of_ca_signs_certificates_crls_and_its_responder() {
+    let kinds = [
+        (KeyAlgorithm::Rsa2048, DigestAlgorithm::Sha512, SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha512)),
+        (KeyAlgorithm::Rsa3072, DigestAlgorithm::Sha384, SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha384)),
+        (KeyAlgorithm::P256, DigestAlgorithm::Sha512, SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha256)),
+        (KeyAlgorithm::P384, DigestAlgorithm::Sha256, SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha384)),
+    ];
+    for (ca_key, digest, expected) in kinds {
+        let options = WorldOptions { ca_key, digest, ..WorldOptions::default() };
+        let world = World::with(options, &[("device", "subject = \"CN=$DEVICE_ID$\"\n")]);
+        let issuing = world.issuer("issuing");
+        assert_eq!(issuing.public_key().kind().algorithm(), Some(ca_key));
+        let certificate = enrolled(&world, "SN1");
+        for (issued, issuer) in [(&certificate, &issuing), (&issuing, &world.issuer("root"))] {
+            issued.is_signed_by(issuer).unwrap();
+            assert_eq!(issued.signature_algorithm(), Some(expected), "{ca_key} {digest}");
+        }
+        // RFC 6960 §4.2.2.3: by key, the responder's.
+        let response = answered(&world, &plain_request(&world, certificate.serial()));
+        let responder = response.certificates[0].public_key().key_identifier();
+        assert_eq!(response.responder_key_hash.as_deref(), Some(responder.as_slice()));
+        revoke(&world, &certificate, RevocationReason::KeyCompromise);
+        assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+        assert!(crl_entry(&world, certificate.serial()).is_some());
+    }
 }
