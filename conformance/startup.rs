@@ -1,9 +1,30 @@
-//! What the real program says when it cannot start on its data directory.
+//! The real program at its limits: a store that it cannot read, more requests than it can take, and its end.
 
+mod common;
 mod process;
 
-use process::Server;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
+
+use certgate::{
+    service::scep::CertRep,
+    types::{DigestAlgorithm, Secret},
+    wire::{
+        ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
+        scep::{Degenerate, PkiStatus},
+        x509::Certificate,
+    },
+};
+use common::{Client, MessageOptions};
+use process::{Server, http_get, http_post};
 use redb::{Database, TableDefinition};
+
+const KEYS: [&str; 4] = ["--key", "p-256", "--issuing-key", "p-256"];
+const PROFILE: &str = "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n";
 
 /// Writes the schema version as a later certgate would.
 fn put_schema(server: &Server, version: u8) {
@@ -17,10 +38,7 @@ fn put_schema(server: &Server, version: u8) {
 
 #[test]
 fn a_store_of_a_newer_certgate_is_refused_in_plain_words_and_left_alone() {
-    let mut server = Server::initialise(
-        &["--key", "p-256", "--issuing-key", "p-256"],
-        "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n",
-    );
+    let mut server = Server::initialise(&KEYS, PROFILE);
     put_schema(&server, 2);
     let config = server.data().join("certgate.toml");
     let output = server.command().args(["serve", "--config"]).arg(&config).output().unwrap();
@@ -33,4 +51,89 @@ fn a_store_of_a_newer_certgate_is_refused_in_plain_words_and_left_alone() {
     // Nothing was written: with the version put back it serves as before.
     put_schema(&server, 1);
     server.start();
+}
+
+fn bundle(server: &Server) -> Vec<Certificate> {
+    let answer = http_get(server.device_address(), "/scep/wifi?operation=GetCACert").unwrap();
+    Degenerate::from_ber(&answer.body).unwrap().certificates
+}
+
+/// An enrolment of a fresh device, ready to be sent.
+fn enrolment(server: &Server, device: &str) -> (Client, Vec<u8>) {
+    server.register_device(device);
+    let (secret, _) = server.ticket("wifi", device);
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&Secret::from(secret.as_str())));
+    let message = client.message(&bundle(server)[0], &MessageOptions::default(), &csr);
+    (client, message)
+}
+
+#[test]
+fn a_storm_of_enrolments_is_shed_with_retry_after_while_ocsp_is_answered() {
+    let limits = "[limits]\nworkers = 1\nwaiters = 1\nocsp-workers = 1\n";
+    let server = Server::started(&KEYS, &format!("{PROFILE}{limits}"));
+    let (address, certificates) = (server.device_address(), bundle(&server));
+    let (client, message) = enrolment(&server, "SN1");
+    let answers: Vec<_> = thread::scope(|scope| {
+        let post =
+            || http_post(address, "/scep/wifi?operation=PKIOperation", "application/x-pki-message", &message);
+        let storm: Vec<_> = (0..32).map(|_| scope.spawn(move || post().unwrap())).collect();
+        // A nonce in each: no answer comes from the cache.
+        for number in 0..8_u8 {
+            let cert_id =
+                CertId::new(DigestAlgorithm::Sha256, &certificates[1], certificates[0].serial()).unwrap();
+            let request = OcspRequest::new(vec![cert_id], Some(&[number; 16])).to_der().unwrap();
+            let answer = http_post(address, "/ocsp", "application/ocsp-request", &request).unwrap();
+            let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else {
+                panic!("OCSP suffers from the storm: {:02x?}", answer.body)
+            };
+            assert_eq!(response.responses[0].status, CertStatus::Good);
+        }
+        storm.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (shed, served): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 503);
+    assert!(!shed.is_empty() && !served.is_empty(), "{} shed, {} served", shed.len(), served.len());
+    for answer in shed {
+        assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
+    }
+    // They were one and the same request: all that were served got the same certificate.
+    let serials = served.into_iter().map(|answer| {
+        let rep = CertRep { body: answer.body, operation: "", result: "" };
+        client.open(&message, rep).certificate().serial().clone()
+    });
+    assert_eq!(serials.collect::<std::collections::BTreeSet<_>>().len(), 1);
+}
+
+#[test]
+fn a_request_that_is_under_way_at_sigterm_is_still_answered() {
+    let mut server = Server::started(&KEYS, PROFILE);
+    let (client, message) = enrolment(&server, "SN1");
+    let mut stream = TcpStream::connect(server.device_address()).unwrap();
+    let (first, rest) = message.split_at(message.len() / 2);
+    let head = format!(
+        "POST /scep/wifi?operation=PKIOperation HTTP/1.0\r\nContent-Length: {}\r\n\r\n",
+        message.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(first).unwrap();
+    let address = server.device_address();
+    let ended = thread::scope(|scope| {
+        let ending = scope.spawn(|| server.terminate());
+        // Until it takes no new connections, it has not noticed.
+        while TcpStream::connect(address).is_ok() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        stream.write_all(rest).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let body = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let rep = CertRep { body: answer[body..].to_vec(), operation: "", result: "" };
+        assert_eq!(client.open(&message, rep).status, PkiStatus::Success);
+        ending.join().unwrap()
+    });
+    assert_eq!(ended, Some(0));
+    // And what was answered is there after a new start.
+    server.start();
+    let shown = server.json(&["device", "show", "SN1"]);
+    assert_eq!(shown["certificates"][0]["status"], "good");
 }

@@ -19,7 +19,10 @@ use certgate::{
     },
 };
 
-use crate::common::{World, WorldOptions};
+use crate::{
+    at_rest::logged,
+    common::{World, WorldOptions},
+};
 
 const SCEPCLIENT: &[u8] = include_bytes!("../../fixtures/scep/scepclient-des.der");
 const SCEPCLIENT_RENEWAL: &[u8] = include_bytes!("../../fixtures/scep/scepclient-renewal.der");
@@ -114,7 +117,14 @@ fn issued(world: &World, device: &str) -> Certificate {
 #[test]
 fn scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_is_answered_with_better() {
     let world = world("sha1 = true, des = true");
-    let answer = send(&world, SCEPCLIENT);
+    let mut answer = None;
+    let log = logged(|| answer = Some(send(&world, SCEPCLIENT)));
+    for algorithm in ["sha1", "des"] {
+        let warned =
+            |line: &str| line.contains("WARN") && line.contains(&format!("algorithm=\"{algorithm}\""));
+        assert!(log.lines().any(warned), "{log}");
+    }
+    let answer = answer.unwrap();
     assert_eq!((answer.status, answer.fail_info), (PkiStatus::Success, None));
     // No signature with SHA-1, no envelope with single DES.
     assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha256, Some(ContentCipher::TripleDesCbc)));

@@ -354,8 +354,16 @@ fn a_renewed_signer_signs_what_is_new_and_old_answers_stay_good() {
 #[test]
 fn every_kind_of_ca_signs_certificates_crls_and_its_responder() {
     let kinds = [
-        (KeyAlgorithm::Rsa2048, DigestAlgorithm::Sha512, SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha512)),
-        (KeyAlgorithm::Rsa3072, DigestAlgorithm::Sha384, SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha384)),
+        (
+            KeyAlgorithm::Rsa2048,
+            DigestAlgorithm::Sha512,
+            SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha512),
+        ),
+        (
+            KeyAlgorithm::Rsa3072,
+            DigestAlgorithm::Sha384,
+            SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha384),
+        ),
         (KeyAlgorithm::P256, DigestAlgorithm::Sha512, SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha256)),
         (KeyAlgorithm::P384, DigestAlgorithm::Sha256, SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha384)),
     ];
