@@ -6,6 +6,12 @@
 //! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
 //! drives the same load against another SCEP server (see `benches/micromdm`).
 
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints, and stops where it cannot go on"
+)]
+
 #[path = "../conformance/process/mod.rs"]
 mod process;
 
@@ -25,7 +31,7 @@ use certgate::{
 use load::{closed_loop, cores, enrolment_requests, is_success, rate_on_all_cores};
 use process::Server;
 
-/// How many enrolments each load has.
+/// How many enrolments each load has, unless `--enrolments` says otherwise.
 const ENROLMENTS: usize = 6_000;
 
 const PROFILE: &str = r#"
@@ -40,27 +46,28 @@ static-challenge-files = ["bench.challenge"]
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+    let enrolments = option("--enrolments").map_or(ENROLMENTS, |text| text.parse().expect("a number"));
     match (option("--against"), option("--challenge-file")) {
         (Some(url), Some(file)) => {
             let challenge = std::fs::read_to_string(file).expect("the challenge file can be read");
-            against(url, &Secret::from(challenge.trim_end()));
+            against(url, &Secret::from(challenge.trim_end()), enrolments);
         }
-        _ => certgate(),
+        _ => certgate(enrolments),
     }
 }
 
 /// Drives the load against a server that somebody else started: `http://ADDRESS:PORT/PATH`.
-fn against(url: &str, challenge: &Secret) {
+fn against(url: &str, challenge: &Secret, enrolments: usize) {
     let rest = url.strip_prefix("http://").expect("an http:// URL");
     let (address, path) = rest.split_once('/').expect("a URL with a path");
     let address: SocketAddr = address.parse().expect("an address and port");
     for connections in [1, 4, 32] {
-        let report = run(address, &format!("/{path}"), challenge, connections);
+        let report = run(address, &format!("/{path}"), challenge, connections, enrolments);
         println!("{connections:3} connections: {report}");
     }
 }
 
-fn certgate() {
+fn certgate(enrolments: usize) {
     let limit = cryptographic_limit();
     println!(
         "limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)",
@@ -70,13 +77,9 @@ fn certgate() {
     let mut server = Server::initialise(&["--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILE);
     server.write_secret("bench.challenge", "bench-challenge-0123456789");
     server.start();
+    let challenge = Secret::from("bench-challenge-0123456789");
     for connections in [1, 4, 32, 64] {
-        let report = run(
-            server.device_address(),
-            "/scep/bench",
-            &Secret::from("bench-challenge-0123456789"),
-            connections,
-        );
+        let report = run(server.device_address(), "/scep/bench", &challenge, connections, enrolments);
         println!(
             "{connections:3} connections: {report}   {:3.0} % of the limit",
             report.rate() / limit * 100.0
@@ -84,8 +87,14 @@ fn certgate() {
     }
 }
 
-fn run(address: SocketAddr, path: &str, challenge: &Secret, connections: usize) -> load::Report {
-    let requests = enrolment_requests(ENROLMENTS, address, path, challenge);
+fn run(
+    address: SocketAddr,
+    path: &str,
+    challenge: &Secret,
+    connections: usize,
+    enrolments: usize,
+) -> load::Report {
+    let requests = enrolment_requests(enrolments, address, path, challenge);
     closed_loop(address, connections, &requests, is_success)
 }
 

@@ -2,6 +2,13 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its own part of this module")]
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+#![allow(clippy::expect_used, reason = "a bench stops where it cannot go on")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and percentiles are for people"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -211,12 +218,9 @@ fn drain(
     let mut connection = None;
     while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
         let start = Instant::now();
-        let mut open = match connection.take().or_else(|| Connection::open(address)) {
-            Some(open) => open,
-            None => {
-                broken += 1;
-                continue;
-            }
+        let Some(mut open) = connection.take().or_else(|| Connection::open(address)) else {
+            broken += 1;
+            continue;
         };
         match open.exchange(request) {
             Some((body, keep)) => {
@@ -249,7 +253,7 @@ impl Connection {
     /// Sends the bytes of a whole request; gives the body and whether the connection stays open.
     fn exchange(&mut self, request: &[u8]) -> Option<(Vec<u8>, bool)> {
         self.reader.get_mut().write_all(request).ok()?;
-        let (mut length, mut keep) = (0, true);
+        let (mut length, mut keep, mut chunked) = (0, true, false);
         let mut line = String::new();
         loop {
             line.clear();
@@ -264,11 +268,33 @@ impl Connection {
                 length = value.trim().parse().ok()?;
             } else if header == "connection: close" {
                 keep = false;
+            } else if header == "transfer-encoding: chunked" {
+                chunked = true;
             }
         }
-        let mut body = vec![0; length];
-        self.reader.read_exact(&mut body).ok()?;
+        let body = if chunked { self.chunks()? } else { self.bytes(length)? };
         Some((body, keep))
+    }
+
+    fn bytes(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// A body in chunks (RFC 9112 §7.1): what Go's servers send.
+    fn chunks(&mut self) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut size = String::new();
+            self.reader.read_line(&mut size).ok()?;
+            let size = usize::from_str_radix(size.trim_end(), 16).ok()?;
+            body.extend(self.bytes(size)?);
+            self.bytes(2)?;
+            if size == 0 {
+                return Some(body);
+            }
+        }
     }
 }
 

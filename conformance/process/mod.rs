@@ -2,6 +2,13 @@
 //! through its command line. For the tests that must see what an operator and a device see.
 
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its own part of this module")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a claim that does not hold panics"
+)]
+#![allow(clippy::disallowed_methods, reason = "a test of a real process measures real time")]
 
 use std::{
     fs,
@@ -173,6 +180,7 @@ impl Server {
     }
 
     /// The binary, without arguments.
+    #[expect(clippy::unused_self, reason = "whose binary it is reads better at the calls")]
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_certgate"));
         command.stdin(Stdio::null()).env_remove("CERTGATE_DATA");

@@ -3,6 +3,13 @@
 //!
 //! `PROPTEST_CASES` sets the number of histories (default 64).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a claim that does not hold panics"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod observe;

@@ -229,7 +229,9 @@ impl Oracle {
         let live = !matches!(stage, At::Retired | At::Wiped);
         let stage_after = match (event, stage) {
             (On::Retire, At::Active) => self.pending(device, "retire", At::RetirePending, now),
-            (On::Retire, At::New) => self.confirmed(device, "retire", At::Retired, now),
+            (On::Retire, At::New) | (On::Force, At::RetirePending) => {
+                self.confirmed(device, "retire", At::Retired, now)
+            }
             (On::Unretire, At::RetirePending) if !any_strict => self.withdrawn(device, "retire", At::Active),
             (On::Wipe, At::Active | At::RetirePending) => {
                 self.devices[device].retire_below_wipe = stage == At::RetirePending;
@@ -238,7 +240,6 @@ impl Oracle {
             (On::CancelWipe, At::WipePending) if !any_strict => {
                 self.withdrawn(device, "wipe", if retire_below_wipe { At::RetirePending } else { At::Active })
             }
-            (On::Force, At::RetirePending) => self.confirmed(device, "retire", At::Retired, now),
             (On::Force, At::WipePending) => self.confirmed(device, "wipe", At::Wiped, now),
             (On::Lost, _) if live && !lost => {
                 self.devices[device].lost = true;

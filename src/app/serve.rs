@@ -36,6 +36,7 @@ use crate::{
         api,
         bridge::Bridge,
         device::DeviceEdge,
+        ocsp::OcspCounters,
         ops::{OpsEdge, Readiness},
         serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
     },
@@ -250,6 +251,7 @@ impl Edges {
             status: pool("ocsp", limits.ocsp.workers.get(), limits.ocsp.waiters)?,
             max_message: settings.max_message_bytes,
             body_timeout: limits.body_timeout,
+            ocsp_counters: OcspCounters::default(),
         };
         let (metrics, health) = (metrics.clone(), Arc::clone(gateway));
         let ops = OpsEdge {

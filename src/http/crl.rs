@@ -11,7 +11,7 @@ use hyper::{
 
 use super::{
     device::{method_not_allowed, not_found, typed},
-    ocsp::{http_date, insert},
+    ocsp::insert,
 };
 use crate::{
     service::{Gateway, crl::PublishedCrl},
@@ -42,10 +42,10 @@ pub(super) fn revocation_list(
     };
     let left = crl.next_update.since(gateway.now()).as_secs().min(MAX_AGE);
     let headers = response.headers_mut();
-    insert(headers, ETAG, &etag);
-    insert(headers, LAST_MODIFIED, &http_date(crl.this_update));
-    insert(headers, EXPIRES, &http_date(crl.next_update));
-    insert(headers, CACHE_CONTROL, &format!("max-age={left}, public, no-transform, must-revalidate"));
+    insert(headers, ETAG, etag.clone());
+    insert(headers, LAST_MODIFIED, crl.this_update.to_http_date());
+    insert(headers, EXPIRES, crl.next_update.to_http_date());
+    insert(headers, CACHE_CONTROL, format!("max-age={left}, public, no-transform, must-revalidate"));
     if is_known(request, &etag, &crl) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Full::default();

@@ -30,6 +30,8 @@ pub struct DeviceEdge {
     pub max_message: usize,
     /// Time for a request's body.
     pub body_timeout: Duration,
+    /// What is counted of OCSP.
+    pub ocsp_counters: ocsp::OcspCounters,
 }
 
 impl fmt::Debug for DeviceEdge {
@@ -45,8 +47,8 @@ impl DeviceEdge {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Full<Bytes>> {
-        if let Some(answer) = ocsp::from_cache(&self, &request) {
-            return answer;
+        if below(request.uri().path(), ocsp::PREFIX).is_some() {
+            return ocsp::answer(&self, request, peer).await;
         }
         let id = self.gateway.new_request();
         // The query is left out: it can carry a whole pkiMessage with its challenge.
@@ -56,9 +58,7 @@ impl DeviceEdge {
                 return method_not_allowed("GET, HEAD, POST");
             }
             let path = request.uri().path().to_owned();
-            if let Some(below) = below(&path, "/ocsp") {
-                ocsp::answer(&self, request, below).await
-            } else if let Some(file) = path.strip_prefix("/crl/") {
+            if let Some(file) = path.strip_prefix("/crl/") {
                 crl::revocation_list(&self.gateway, &request, file)
             } else if let Some(file) = path.strip_prefix("/ca/") {
                 crl::ca_certificate(&self.gateway, &request, file)

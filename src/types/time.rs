@@ -48,6 +48,11 @@ impl Timestamp {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 
+    /// As HTTP writes it (RFC 9110 §5.6.7): `Sat, 21 Nov 2026 02:04:54 GMT`.
+    pub fn to_http_date(self) -> String {
+        httpdate::fmt_http_date(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(self.0))
+    }
+
     /// As `der` writes it.
     pub fn to_date_time(self) -> DateTime {
         // Every Timestamp is within DateTime's range (1970 to 9999) by construction.
@@ -127,6 +132,7 @@ mod tests {
         let time: Timestamp = "2026-11-21T02:04:54Z".parse().unwrap();
         assert_eq!(time.unix(), 1_795_226_694);
         assert_eq!(time.to_string(), "2026-11-21T02:04:54Z");
+        assert_eq!(time.to_http_date(), "Sat, 21 Nov 2026 02:04:54 GMT");
         assert!("yesterday".parse::<Timestamp>().is_err());
     }
 

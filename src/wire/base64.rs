@@ -27,21 +27,31 @@ pub(super) fn decode_digits(digits: &str) -> Option<Vec<u8>> {
 
 /// The digits alone, in the standard alphabet: percent-decoded, without padding and line ends (Cisco IOS breaks the line
 /// every 64 characters). `+` comes raw (iOS), or as the space that form decoding made of it.
-pub(super) fn digits(text: &str) -> String {
-    let standard = |character| match character {
-        '-' | ' ' => '+',
-        '_' => '/',
-        other => other,
-    };
-    let is_digit = |character: &char| !matches!(character, '\r' | '\n' | '\t' | '=');
-    percent_decoded(text).chars().filter(is_digit).map(standard).collect()
+///
+/// What is clean already, the usual OCSP request, is not copied.
+pub(super) fn digits(text: &str) -> Cow<'_, str> {
+    let unpadded = text.trim_end_matches('=');
+    if unpadded.bytes().all(is_digit) {
+        return Cow::Borrowed(unpadded);
+    }
+    let once = percent_decoded(text);
+    // Twice where an intermediary encoded the encoding (certmonger behind some proxies): base64 itself has no `%`.
+    Cow::Owned(if once.contains('%') { percent_decoded(&once) } else { once })
 }
 
-/// Percent-decoded, twice where an intermediary encoded the encoding (certmonger behind some proxies): base64 itself has
-/// no `%`.
-fn percent_decoded(text: &str) -> Cow<'_, str> {
-    let once = percent_decode_str(text).decode_utf8_lossy();
-    if once.contains('%') { percent_decode_str(&once).decode_utf8_lossy().into_owned().into() } else { once }
+const fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+}
+
+fn percent_decoded(text: &str) -> String {
+    let standard = |byte| match byte {
+        b'-' | b' ' => Some('+'),
+        b'_' => Some('/'),
+        b'\r' | b'\n' | b'\t' | b'=' => None,
+        // Whatever is no digit stays in, so that decoding fails.
+        other => Some(char::from(other)),
+    };
+    percent_decode_str(text).filter_map(standard).collect()
 }
 
 #[cfg(test)]

@@ -310,11 +310,12 @@ impl Checker<'_> {
     fn limits(&mut self, limits: &config::Limits) -> Limits {
         Limits {
             enrolment: Pool {
-                workers: self.workers("limits.workers", limits.workers),
+                // Most of them wait for the store's shared commit: the more wait together, the fewer commits there are.
+                workers: self.workers("limits.workers", limits.workers, |processors| 4 * processors + 8),
                 waiters: self.size("limits.waiters", limits.waiters, 0..=1_000_000),
             },
             ocsp: Pool {
-                workers: self.workers("limits.ocsp-workers", limits.ocsp_workers),
+                workers: self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors),
                 waiters: self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000),
             },
             connections: self.size("limits.connections", limits.connections, 16..=1_000_000),
@@ -333,9 +334,12 @@ impl Checker<'_> {
         }
     }
 
-    fn workers(&mut self, key: &str, written: u64) -> NonZeroUsize {
-        let processors = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        NonZeroUsize::new(self.size(key, written, 0..=1_024)).unwrap_or_else(processors)
+    /// As written, or for 0 what `default` makes of the number of processors.
+    fn workers(&mut self, key: &str, written: u64, default: fn(usize) -> usize) -> NonZeroUsize {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        NonZeroUsize::new(self.size(key, written, 0..=1_024))
+            .or_else(|| NonZeroUsize::new(default(processors)))
+            .unwrap_or(NonZeroUsize::MIN)
     }
 
     fn log(&mut self, log: &config::Log) -> Log {

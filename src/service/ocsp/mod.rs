@@ -41,15 +41,17 @@ pub struct OcspAnswer {
     pub result: &'static str,
 }
 
-/// What the cache headers say.
+/// What the cache headers say (RFC 9919 §6), as HTTP writes it: made once, when the answer is signed.
 #[derive(Clone, Debug)]
 pub struct OcspCaching {
-    /// thisUpdate, which is also producedAt.
-    pub this_update: Timestamp,
     /// nextUpdate.
     pub next_update: Timestamp,
-    /// Hex SHA-256 of the body.
-    pub etag: String,
+    /// thisUpdate, which is also producedAt.
+    pub last_modified: Bytes,
+    /// nextUpdate.
+    pub expires: Bytes,
+    /// Hex SHA-256 of the body, in quotes.
+    pub etag: Bytes,
 }
 
 /// Why there is no signed answer, by what the client is told.
@@ -330,8 +332,12 @@ fn sign(
 fn answer_of(body: Vec<u8>, response: &SingleResponse) -> OcspAnswer {
     let caching =
         response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
-            let etag = Fingerprint::of(&body).to_string();
-            Arc::new(OcspCaching { this_update: response.this_update, next_update, etag })
+            Arc::new(OcspCaching {
+                next_update,
+                last_modified: response.this_update.to_http_date().into(),
+                expires: next_update.to_http_date().into(),
+                etag: format!("\"{}\"", Fingerprint::of(&body)).into(),
+            })
         });
     OcspAnswer { body: body.into(), caching, result: word(&response.status) }
 }
