@@ -20,7 +20,7 @@ use certgate::{
     },
 };
 use common::{Client, MessageOptions};
-use process::{Server, http_get, http_post};
+use process::{Answer, Server, http_get, http_post};
 use redb::{Database, TableDefinition};
 
 const KEYS: [&str; 4] = ["--key", "p-256", "--issuing-key", "p-256"];
@@ -68,31 +68,46 @@ fn enrolment(server: &Server, device: &str) -> (Client, Vec<u8>) {
     (client, message)
 }
 
+/// Sends one message 32 times at once, and does `meanwhile` in the meantime.
+fn storm(server: &Server, message: &[u8], meanwhile: impl FnOnce()) -> Vec<Answer> {
+    let path = "/scep/wifi?operation=PKIOperation";
+    let post = || http_post(server.device_address(), path, "application/x-pki-message", message).unwrap();
+    thread::scope(|scope| {
+        let storm: Vec<_> = (0..32).map(|_| scope.spawn(post)).collect();
+        meanwhile();
+        storm.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Asks for the message certificate, with a nonce each time: no answer comes from the cache.
+fn assert_ocsp_is_answered(server: &Server, certificates: &[Certificate]) {
+    for number in 0..8_u8 {
+        let cert_id =
+            CertId::new(DigestAlgorithm::Sha256, &certificates[1], certificates[0].serial()).unwrap();
+        let request = OcspRequest::new(vec![cert_id], Some(&[number; 16])).to_der().unwrap();
+        let answer =
+            http_post(server.device_address(), "/ocsp", "application/ocsp-request", &request).unwrap();
+        let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else {
+            panic!("OCSP suffers from the storm: {:02x?}", answer.body)
+        };
+        assert_eq!(response.responses[0].status, CertStatus::Good);
+    }
+}
+
 #[test]
 fn a_storm_of_enrolments_is_shed_with_retry_after_while_ocsp_is_answered() {
     let limits = "[limits]\nworkers = 1\nwaiters = 1\nocsp-workers = 1\n";
     let server = Server::started(&KEYS, &format!("{PROFILE}{limits}"));
-    let (address, certificates) = (server.device_address(), bundle(&server));
+    let certificates = bundle(&server);
     let (client, message) = enrolment(&server, "SN1");
-    let answers: Vec<_> = thread::scope(|scope| {
-        let post =
-            || http_post(address, "/scep/wifi?operation=PKIOperation", "application/x-pki-message", &message);
-        let storm: Vec<_> = (0..32).map(|_| scope.spawn(move || post().unwrap())).collect();
-        // A nonce in each: no answer comes from the cache.
-        for number in 0..8_u8 {
-            let cert_id =
-                CertId::new(DigestAlgorithm::Sha256, &certificates[1], certificates[0].serial()).unwrap();
-            let request = OcspRequest::new(vec![cert_id], Some(&[number; 16])).to_der().unwrap();
-            let answer = http_post(address, "/ocsp", "application/ocsp-request", &request).unwrap();
-            let OcspResponse::Successful(response) = OcspResponse::from_der(&answer.body).unwrap() else {
-                panic!("OCSP suffers from the storm: {:02x?}", answer.body)
-            };
-            assert_eq!(response.responses[0].status, CertStatus::Good);
-        }
-        storm.into_iter().map(|thread| thread.join().unwrap()).collect()
+    // Whether requests meet is up to the machine: some do, in one of the rounds.
+    let rounds = (0..20).map(|_| {
+        storm(&server, &message, || assert_ocsp_is_answered(&server, &certificates))
+            .into_iter()
+            .partition::<Vec<_>, _>(|answer| answer.status == 503)
     });
-    let (shed, served): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 503);
-    assert!(!shed.is_empty() && !served.is_empty(), "{} shed, {} served", shed.len(), served.len());
+    let (shed, served) = rounds.into_iter().find(|(shed, _)| !shed.is_empty()).expect("one was shed");
+    assert!(!served.is_empty());
     for answer in shed {
         assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
     }
