@@ -174,8 +174,11 @@ fn a_long_get_enrolment_url_is_read() {
     assert_eq!(answer.status, 400, "read whole, and found to be no pkiMessage");
 }
 
+/// A name, and what becomes of base64.
+type Spelling = (&'static str, fn(&str) -> String);
+
 /// What clients and what is between make of base64 in a query.
-const SPELLINGS: [(&str, fn(&str) -> String); 6] = [
+const SPELLINGS: [Spelling; 6] = [
     ("percent-encoded", percent_encoded),
     ("as it is", str::to_owned),
     ("only the plus encoded", |base64| base64.replace('+', "%2B")),
