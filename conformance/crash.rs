@@ -113,14 +113,9 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         lost += outcome.unanswered;
     }
     println!(
-<<<<<<< HEAD
-        "{answered} answered, {lost} not; slowest start {slowest:?}; {} certificates",
-        crash.held.by_serial.len()
-=======
         "{answered} answered, {lost} not; slowest start {slowest:?}; {} certificates, {} revoked",
         crash.held.by_serial.len(),
         crash.held.revoked.len()
->>>>>>> proofs
     );
     assert!(answered > 0 && lost > 0, "the kills hit a load: {answered} answered, {lost} not");
     assert!(!crash.held.revoked.is_empty(), "something was revoked under load");
