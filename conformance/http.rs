@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
 
+mod common;
 mod process;
 
 use std::{
@@ -12,12 +13,17 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use certgate::wire::{
-    crl::Crl,
-    ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse},
-    scep::Degenerate,
-    x509::Certificate,
+use certgate::{
+    service::scep::CertRep,
+    types::Secret,
+    wire::{
+        crl::Crl,
+        ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse},
+        scep::Degenerate,
+        x509::Certificate,
+    },
 };
+use common::{Client, MessageOptions};
 use process::{Answer, Server, http_get, http_post};
 
 const PROFILES: &str = r#"
@@ -170,6 +176,48 @@ fn a_long_get_enrolment_url_is_read() {
     let message = "A".repeat(60_000);
     let answer = get(&format!("/scep/wifi?operation=PKIOperation&message={message}"));
     assert_eq!(answer.status, 400, "read whole, and found to be no pkiMessage");
+}
+
+/// A name, and what becomes of base64.
+type Spelling = (&'static str, fn(&str) -> String);
+
+/// What clients and what is between make of base64 in a query.
+const SPELLINGS: [Spelling; 6] = [
+    ("percent-encoded", percent_encoded),
+    ("as it is", str::to_owned),
+    ("only the plus encoded", |base64| base64.replace('+', "%2B")),
+    ("the plus as a space", |base64| base64.replace('+', "%20")),
+    ("in lines", |base64| in_lines(base64, "%0A")),
+    ("in lines of DOS, without padding", |base64| in_lines(base64.trim_end_matches('='), "%0D%0A")),
+];
+
+fn in_lines(base64: &str, end: &str) -> String {
+    let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8(line.to_vec()).unwrap());
+    lines.map(|line| line + end).collect()
+}
+
+#[test]
+fn an_enrolment_by_get_is_read_however_it_is_encoded() {
+    let bundle = Degenerate::from_ber(&get("/scep/wifi?operation=GetCACert").body).unwrap();
+    for (number, (spelling, encoded)) in SPELLINGS.into_iter().enumerate() {
+        let device = format!("get-{number}");
+        server().register_device(&device);
+        let (secret, _) = server().ticket("wifi", &device);
+        let client = Client::new();
+        let csr = client.csr("CN=x", Some(&Secret::from(secret.as_str())));
+        let message = client.message(&bundle.certificates[0], &MessageOptions::default(), &csr);
+        let base64 = STANDARD.encode(&message);
+        assert!(base64.contains('+') && base64.contains('/'));
+        let answer = get(&format!("/scep/wifi?operation=PKIOperation&message={}", encoded(&base64)));
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("application/x-pki-message")),
+            "{spelling}"
+        );
+        let rep = CertRep { body: answer.body, operation: "", result: "" };
+        let issued = client.open(&message, rep);
+        assert_eq!(issued.certificate().subject().to_string(), format!("CN={device}"), "{spelling}");
+    }
 }
 
 #[test]

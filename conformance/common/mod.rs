@@ -15,6 +15,8 @@
 #![allow(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "it is used by tests alone")]
 #![allow(unreachable_pub, reason = "the targets include this file as a private module")]
 
+mod keys;
+
 use std::{
     sync::{
         Arc,
@@ -82,6 +84,8 @@ impl Clock for ManualClock {
 pub struct WorldOptions {
     /// The key of root and issuing CA.
     pub ca_key: KeyAlgorithm,
+    /// The digest of their signatures, where the key leaves a choice.
+    pub digest: DigestAlgorithm,
     /// Settings of the gateway.
     pub settings: GatewaySettings,
     /// Where it keeps its records.
@@ -92,6 +96,7 @@ impl Default for WorldOptions {
     fn default() -> Self {
         Self {
             ca_key: KeyAlgorithm::P256,
+            digest: DigestAlgorithm::Sha256,
             settings: GatewaySettings::default(),
             store: Arc::new(RedbStore::in_memory().unwrap()),
         }
@@ -281,7 +286,7 @@ fn plan(options: &WorldOptions, profiles: Vec<ConfiguredProfile>) -> Plan {
         issuing_name: "CN=Test Issuing CA,O=Test".to_owned(),
         root_key: options.ca_key,
         issuing_key: options.ca_key,
-        digest: DigestAlgorithm::Sha256,
+        digest: options.digest,
         root_years: 10,
         issuing_years: 5,
         public_url: "http://pki.test.example".to_owned(),
@@ -375,9 +380,9 @@ impl Answer {
 }
 
 impl Client {
-    /// A client with a fresh key, a self-signed certificate and a transactionID of its own.
+    /// A client with a key that no other client of this thread has, a self-signed certificate and a transactionID of its own.
     pub fn new() -> Self {
-        let (signer, decrypter) = rsa_key();
+        let (signer, decrypter) = keys::next();
         let identity = self_signed(signer.as_ref(), "CN=SCEP SIGNER");
         Self { transaction: transaction_of(signer.public_key()), signer, decrypter, identity }
     }
@@ -487,15 +492,6 @@ impl Client {
         }
         answer
     }
-}
-
-/// An RSA-2048 key that signs and unwraps.
-fn rsa_key() -> (Arc<dyn Signer>, Arc<dyn Decrypter>) {
-    let pkcs8 = software::generate_pkcs8(KeyAlgorithm::Rsa2048).unwrap();
-    (
-        Arc::new(software::SoftwareSigner::from_pkcs8(pkcs8.expose()).unwrap()),
-        Arc::new(software::SoftwareDecrypter::from_pkcs8(pkcs8.expose()).unwrap()),
-    )
 }
 
 /// A signer with a fresh key of this kind.

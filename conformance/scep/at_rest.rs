@@ -25,12 +25,8 @@ impl io::Write for Log {
     }
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
-}
-
-#[test]
-fn challenges_are_neither_in_the_store_nor_in_the_log() {
+/// What is logged, at every level, while `work` is done.
+pub(crate) fn logged(work: impl FnOnce()) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -38,6 +34,17 @@ fn challenges_are_neither_in_the_store_nor_in_the_log() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = log.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn challenges_are_neither_in_the_store_nor_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let mut options =
@@ -49,7 +56,7 @@ fn challenges_are_neither_in_the_store_nor_in_the_log() {
     let device = world.register("SN1");
     let ticket = world.ticket("manual", &device);
 
-    tracing::subscriber::with_default(subscriber, || {
+    let log = logged(|| {
         let client = Client::new();
         let csr = client.csr("CN=SN1", Some(&Secret::from(STATIC)));
         client.enrol(&world, "shared", &csr).certificate();
@@ -62,10 +69,9 @@ fn challenges_are_neither_in_the_store_nor_in_the_log() {
     let ticket = std::str::from_utf8(ticket.expose()).unwrap();
     let store = std::fs::read(&path).unwrap();
     assert!(holds(&store, "enrolment.pending") && holds(&store, "SN1"), "what is no secret is readable");
-    let log = log.0.lock().unwrap().clone();
-    assert!(holds(&log, "the log is kept"));
+    assert!(log.contains("the log is kept"));
     for secret in [STATIC, ticket] {
-        assert!(!holds(&store, secret) && !holds(&log, secret));
+        assert!(!holds(&store, secret) && !log.contains(secret));
     }
     let [view] = world.gateway.pending_enrolments(&world.authed(), 10).unwrap().items.try_into().unwrap();
     let view_text = serde_json::to_vec(&view).unwrap();
@@ -92,4 +98,22 @@ fn a_sealed_request_opens_for_its_own_enrolment_alone() {
     world.write(|tx| tx.put_enrolment(&moved));
     assert!(world.gateway.approve_enrolment(&world.authed::<Operate>(), &two.id, "").is_err());
     world.gateway.approve_enrolment(&world.authed::<Operate>(), &one.id, "").unwrap();
+}
+
+#[test]
+fn log_and_audit_record_bear_the_same_request_id_from_edge_to_record() {
+    let world = World::new(&[("device", crate::DEVICE)]);
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&world.ticket("device", &world.register("SN1"))));
+    let log = logged(|| {
+        client.enrol(&world, "device", &csr).certificate();
+    });
+    let id_in = |message: &str| {
+        let line =
+            log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("{message}: {log}"));
+        line.split_once("request=").unwrap().1.split_whitespace().next().unwrap().to_owned()
+    };
+    let id = id_in("SCEP transaction");
+    assert_eq!(id_in("certificate issued"), id);
+    assert_eq!(world.read(|view| view.last_audit_event()).unwrap().fact.request.to_string(), id);
 }

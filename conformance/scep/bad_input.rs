@@ -165,6 +165,34 @@ fn table_signer_that_cannot_be_answered_is_bad_alg() {
     assert_eq!(world.leaves(), 0);
 }
 
+#[test]
+fn table_signer_with_a_short_rsa_key_is_bad_alg() {
+    let world = world();
+    let message = include_bytes!("../../fixtures/scep/rsa1024-signer.der");
+    assert_eq!(Client::new().send(&world, "device", message).failure(), FailInfo::BadAlg);
+}
+
+#[test]
+fn table_algorithms_that_are_not_spoken_are_bad_alg() {
+    let world = world();
+    let client = Client::new();
+    // The signer's rsaEncryption, behind the signed attributes, becomes md5WithRSAEncryption.
+    let rsa = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    let mut md5 = good_message(&world, &client);
+    let behind = md5.len() - 300;
+    let at = behind + find(&md5[behind..], &rsa) + rsa.len() - 1;
+    md5[at] = 0x04;
+    assert_eq!(client.send(&world, "device", &md5).failure(), FailInfo::BadAlg);
+    // aes128-CBC becomes aes128-ECB in an envelope whose message is well signed.
+    let mut envelope =
+        common::envelope(b"anything", &world.message_certificate("device"), &MessageOptions::default());
+    let cipher = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x02];
+    let at = find(&envelope, &cipher) + cipher.len() - 1;
+    envelope[at] = 0x01;
+    let ecb = client.sign_message(&MessageOptions::default(), envelope);
+    assert_eq!(client.send(&world, "device", &ecb).failure(), FailInfo::BadAlg);
+}
+
 /// The answers to whatever cannot be read.
 fn unreadable(world: &World, client: &Client) -> Vec<(&'static str, Answer)> {
     let options = MessageOptions::default();

@@ -9,13 +9,17 @@ mod common;
 mod approval;
 mod at_rest;
 mod bad_input;
+mod captured;
+mod profile;
 mod race;
 mod renewal;
 mod s2_operation;
 mod s3_messages;
 mod s4_transactions;
+mod standing;
 mod system;
 mod ticket;
+mod user;
 
 /// A device profile with one-time tickets and names from the record.
 pub(crate) const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$,O=Test""#;

@@ -6,13 +6,18 @@ use std::sync::{
 };
 
 use certgate::{
-    domain::device::{DeviceEvent, LifecyclePolicy},
+    domain::user::UserDetails,
+    domain::{
+        device::{DeviceEvent, LifecyclePolicy, Registration},
+        status::Status,
+        user::UserEvent,
+    },
     ports::{
         Store, StoreError, Tx, View,
         store::{StoreResult, Verdict},
     },
-    service::{GatewaySettings, Ports, ServiceError},
-    types::Timestamp,
+    service::{GatewaySettings, Ports, ServiceError, device::NewDevice},
+    types::{Timestamp, UserId},
     wire::scep::PkiStatus,
 };
 
@@ -75,11 +80,9 @@ fn one_request_sent_twice_gets_one_certificate() {
 fn one_ticket_in_two_hands_gives_one_certificate() {
     let (world, gate) = gated(World::new(&[("device", DEVICE)]));
     let ticket = world.ticket("device", &world.register("SN1"));
-    let enrol = || {
-        let client = Client::new();
-        client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).status
-    };
-    let mut statuses = meet(&gate, enrol, enrol);
+    let (one, other) = (Client::new(), Client::new());
+    let enrol = |client: &Client| client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).status;
+    let mut statuses = meet(&gate, || enrol(&one), || enrol(&other));
     statuses.sort_by_key(|status| status.code());
     assert_eq!(statuses, [PkiStatus::Success, PkiStatus::Failure]);
     assert_eq!(world.leaves(), 1);
@@ -122,6 +125,15 @@ impl Store for Interloper {
     }
 }
 
+/// The world over a store in which `act` is done before the next write.
+fn interrupted(world: World, act: Act) -> (World, Arc<Interloper>) {
+    let store = Arc::new(Interloper { store: world.ports.store.clone(), act: Mutex::new(None) });
+    let ports = Ports { store: store.clone(), ..world.ports.clone() };
+    let world = world.restarted_on(ports, GatewaySettings::default());
+    *store.act.lock().unwrap() = Some(act);
+    (world, store)
+}
+
 /// A device `SN1` that enrols (or renews) while `change` is written between decision and record: nothing is issued.
 fn refused_after(renewal: bool, change: fn(&mut dyn Tx, Timestamp)) {
     let world = World::new(&[("device", DEVICE)]);
@@ -141,10 +153,7 @@ fn refused_after(renewal: bool, change: fn(&mut dyn Tx, Timestamp)) {
         });
         written.unwrap();
     });
-    let store = Arc::new(Interloper { store: world.ports.store.clone(), act: Mutex::new(None) });
-    let ports = Ports { store: store.clone(), ..world.ports.clone() };
-    let world = world.restarted_on(ports, GatewaySettings::default());
-    *store.act.lock().unwrap() = Some(act);
+    let (world, store) = interrupted(world, act);
     let leaves = world.leaves();
     assert_eq!(client.enrol(&world, "device", &csr).status, PkiStatus::Failure);
     assert_eq!(world.leaves(), leaves);
@@ -183,4 +192,49 @@ fn certificate_that_is_revoked_while_it_renews_renews_nothing() {
             tx.certificates(&page).unwrap().into_iter().find(|record| record.enrolment.is_some()).unwrap();
         tx.put_cause(&leaf.id, &crate::common::cause(now)).unwrap();
     });
+}
+
+#[test]
+fn user_of_the_device_who_is_disabled_while_it_enrols_gets_nothing() {
+    let world = World::new(&[("device", DEVICE)]);
+    let user: UserId = "ada".parse().unwrap();
+    world.gateway.put_user(&world.authed(), &user, &UserDetails::default()).unwrap();
+    let registration = Registration { user: Some(user.clone()), ..Registration::default() };
+    let device = NewDevice { id: "SN1".parse().unwrap(), registration };
+    let device = world.gateway.register_device(&world.authed(), device).unwrap().id;
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&world.ticket("device", &device)));
+    let (behind, now) = (world.ports.store.clone(), world.now());
+    let act: Act = Box::new(move || {
+        let written: Result<(), StoreError> = behind.write(|tx| {
+            let ada = tx.user(&user)?.unwrap();
+            tx.put_user(&ada.apply(UserEvent::Disable, "test", "", now).unwrap().user)
+        });
+        written.unwrap();
+    });
+    let (world, store) = interrupted(world, act);
+    assert_eq!(client.enrol(&world, "device", &csr).status, PkiStatus::Failure);
+    assert_eq!(world.leaves(), 0);
+    assert!(store.act.lock().unwrap().is_none(), "the change was written");
+}
+
+#[test]
+fn certificate_that_is_recorded_just_before_its_devices_wipe_falls_with_it() {
+    let world = World::new(&[("device", DEVICE)]);
+    let device = world.register("SN1");
+    let (first, second) = (Client::new(), Client::new());
+    first.enrol(&world, "device", &first.csr("CN=x", Some(&world.ticket("device", &device)))).certificate();
+    let csr = second.csr("CN=x", Some(&world.ticket("device", &device)));
+    let (world, store) = interrupted(world, Box::new(|| {}));
+    let world = Arc::new(world);
+    // The wipe has been asked for, and before it is written the device enrols once more.
+    let enrolling = world.clone();
+    *store.act.lock().unwrap() = Some(Box::new(move || {
+        second.enrol(&enrolling, "device", &csr).certificate();
+    }));
+    let wipe = |event| world.gateway.device_event(&world.authed(), &device, event, "").unwrap();
+    assert_eq!(wipe(DeviceEvent::Wipe).certificates.len(), 2);
+    let forced = wipe(DeviceEvent::Force);
+    assert!(forced.device.certificates.iter().all(|certificate| certificate.status == Status::Revoked));
+    assert_eq!((forced.device.certificates.len(), world.leaves()), (2, 2));
 }

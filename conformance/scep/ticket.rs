@@ -134,12 +134,12 @@ fn a_flood_of_refusals_does_not_fill_the_disk() {
 }
 
 #[test]
-fn a_ticket_with_two_uses_gives_two_certificates() {
+fn a_ticket_with_three_uses_gives_three_certificates() {
     let world = World::new(&[("device", DEVICE)]);
     world.register("SN1");
-    let request = NewTicket { uses: Some(2), ..wanted("device", "SN1") };
+    let request = NewTicket { uses: Some(3), ..wanted("device", "SN1") };
     let minted = world.gateway.create_ticket(&world.authed(), &request).unwrap();
-    for left in [1, 0] {
+    for left in [2, 1, 0] {
         let client = Client::new();
         client.enrol(&world, "device", &client.csr("CN=x", Some(&minted.secret))).certificate();
         let view = world.gateway.ticket(&world.authed::<Read>(), &minted.ticket.id).unwrap();
@@ -147,6 +147,38 @@ fn a_ticket_with_two_uses_gives_two_certificates() {
     }
     let client = Client::new();
     client.enrol(&world, "device", &client.csr("CN=x", Some(&minted.secret))).failure();
+}
+
+#[test]
+fn a_ticket_ends_on_the_second() {
+    let world = World::new(&[("device", DEVICE)]);
+    world.register("SN1");
+    let request =
+        NewTicket { uses: Some(2), lifetime: Some(Duration::from_secs(60)), ..wanted("device", "SN1") };
+    let minted = world.gateway.create_ticket(&world.authed(), &request).unwrap();
+    let enrol = || {
+        let client = Client::new();
+        client.enrol(&world, "device", &client.csr("CN=x", Some(&minted.secret))).status
+    };
+    world.clock.advance(Duration::from_secs(59));
+    assert_eq!(enrol(), PkiStatus::Success);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(enrol(), PkiStatus::Failure);
+    let state = |id| world.gateway.ticket(&world.authed::<Read>(), id).unwrap().state;
+    assert_eq!(state(&minted.ticket.id), TicketState::Expired);
+}
+
+#[test]
+fn a_refusal_leaves_the_ticket_whole() {
+    let strict = "subject = \"CN=$DEVICE_ID$\"\nmatch = \"strict\"\n";
+    let world = World::new(&[("strict", strict)]);
+    world.register("SN1");
+    let minted = world.gateway.create_ticket(&world.authed(), &wanted("strict", "SN1")).unwrap();
+    let client = Client::new();
+    client.enrol(&world, "strict", &client.csr("CN=SN2", Some(&minted.secret))).failure();
+    let view = world.gateway.ticket(&world.authed::<Read>(), &minted.ticket.id).unwrap();
+    assert_eq!((view.state, view.uses_left), (TicketState::Open, 1));
+    client.enrol(&world, "strict", &client.csr("CN=SN1", Some(&minted.secret))).certificate();
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use certgate::{
-    types::RevocationReason,
+    types::{CertificateId, IssuerId, RevocationReason},
     wire::{crl::Crl, ocsp::CertStatus},
 };
 
 use super::{
+    because,
     common::{DAY, World},
     crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
 };
@@ -99,4 +100,72 @@ fn a_reason_that_was_raised_to_key_compromise_reaches_the_crl() {
     assert_eq!(crl_entry(&world, certificate.serial()).unwrap().reason, RevocationReason::Superseded);
     revoke(&world, &certificate, RevocationReason::KeyCompromise);
     assert_eq!(crl_entry(&world, certificate.serial()).unwrap().reason, RevocationReason::KeyCompromise);
+}
+
+#[test]
+fn a_hold_and_its_release_each_reach_the_crl_by_the_worker() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let certificate = enrolled(&world, "SN1");
+    let reasons = |world: &World| {
+        world.clock.advance(Duration::from_secs(5));
+        world.gateway.run_due().unwrap();
+        let crl = Crl::from_der(&world.gateway.crl(&issuing()).unwrap().der).unwrap();
+        crl.verify(&world.issuer("issuing")).unwrap();
+        crl.entries().iter().map(|entry| (entry.serial.clone(), entry.reason)).collect::<Vec<_>>()
+    };
+    let first = number(&world);
+    world.gateway.hold_certificate(&world.authed(), &id_of(&certificate), "").unwrap();
+    assert_eq!(reasons(&world), [(certificate.serial().clone(), RevocationReason::CertificateHold)]);
+    assert_eq!(number(&world), first + 1);
+    world.gateway.release_certificate(&world.authed(), &id_of(&certificate), "").unwrap();
+    assert_eq!(reasons(&world), []);
+    assert_eq!(number(&world), first + 2);
+    // Nothing changed: nothing is made before the schedule asks for it.
+    assert_eq!(reasons(&world), []);
+    assert_eq!(number(&world), first + 2);
+}
+
+#[test]
+fn many_revocations_within_the_debounce_make_one_crl() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let first = number(&world);
+    for device in ["SN1", "SN2", "SN3"] {
+        let certificate = enrolled(&world, device);
+        revoke(&world, &certificate, RevocationReason::CessationOfOperation);
+        world.clock.advance(Duration::from_secs(1));
+        world.gateway.run_due().unwrap();
+    }
+    world.clock.advance(Duration::from_secs(5));
+    world.gateway.run_due().unwrap();
+    let published = world.gateway.crl(&issuing()).unwrap();
+    assert_eq!((published.number, published.entries), (first + 1, 3));
+}
+
+#[test]
+fn the_root_has_a_crl_of_its_own_and_a_revoked_ca_is_on_it() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let root: IssuerId = "root".parse().unwrap();
+    let certificate = world.issuer("root");
+    let published = world.gateway.crl(&root).unwrap();
+    let crl = Crl::from_der(&published.der).unwrap();
+    crl.verify(&certificate).unwrap();
+    assert_eq!(crl.authority_key_identifier(), certificate.subject_key_identifier());
+    assert!(crl.entries().is_empty());
+    assert!(crl.verify(&world.issuer("issuing")).is_err());
+
+    world.clock.advance(DAY);
+    world.gateway.run_due().unwrap();
+    assert_eq!(world.gateway.crl(&root).unwrap().number, published.number + 1);
+
+    let ca = CertificateId { issuer: root.clone(), serial: world.issuer("issuing").serial().clone() };
+    let because = because(RevocationReason::CaCompromise);
+    world.gateway.revoke_certificate(&world.authed(), &ca, &because).unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    world.gateway.run_due().unwrap();
+    let crl = Crl::from_der(&world.gateway.crl(&root).unwrap().der).unwrap();
+    let [entry] = crl.entries() else { panic!("{:?}", crl.entries()) };
+    assert_eq!((&entry.serial, entry.reason), (&ca.serial, RevocationReason::CaCompromise));
 }

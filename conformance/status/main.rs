@@ -16,6 +16,7 @@ mod crl;
 mod device;
 mod ocsp;
 mod operate;
+mod user;
 
 use certgate::{
     domain::access::Operate,

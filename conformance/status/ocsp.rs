@@ -14,13 +14,14 @@ use certgate::{
         store::{StoreResult, Verdict},
     },
     service::{GatewaySettings, Ports, ServiceError},
-    types::{DigestAlgorithm, RevocationReason, SerialNumber},
-    wire::ocsp::{CertId, CertStatus, OcspRequest},
+    types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SerialNumber, SignatureAlgorithm},
+    wire::ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
 };
 
 use super::{
-    answered, because, common::World, crl_entry, enrolled, id_of, ocsp_status, plain_request, request,
-    revoke, world,
+    answered, because,
+    common::{DAY, World, WorldOptions},
+    crl_entry, enrolled, id_of, ocsp_status, plain_request, request, revoke, world,
 };
 
 const TRY_LATER: [u8; 5] = [0x30, 3, 0x0a, 1, 3];
@@ -270,4 +271,118 @@ fn a_restart_keeps_every_status() {
     let before = [&revoked, &held, &good].map(|it| ocsp_status(&world, it.serial()));
     let world = world.restarted(GatewaySettings::default());
     assert_eq!([&revoked, &held, &good].map(|it| ocsp_status(&world, it.serial())), before);
+}
+
+#[test]
+fn nonces_of_1_to_128_bytes_are_echoed_and_others_malformed() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let with =
+        |length| request(&world, certificate.serial(), DigestAlgorithm::Sha256, Some(&vec![0x5a; length]));
+    for length in [1, 16, 32, 128] {
+        let asked = OcspRequest::from_der(&with(length)).unwrap();
+        assert_eq!(answered(&world, &with(length)).nonce, asked.nonce, "{length}");
+    }
+    for length in [0, 129] {
+        assert_eq!(world.gateway.ocsp(&with(length)).body, MALFORMED.as_slice(), "{length}");
+    }
+}
+
+#[test]
+fn several_certificates_are_answered_in_order_each_with_its_own_status() {
+    let world = world();
+    let issuing = world.issuer("issuing");
+    let (good, held, gone) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"), enrolled(&world, "SN3"));
+    world.gateway.hold_certificate(&world.authed(), &id_of(&held), "").unwrap();
+    revoke(&world, &gone, RevocationReason::KeyCompromise);
+    let never: SerialNumber = "4fabcdef".parse().unwrap();
+    let serials = [gone.serial(), good.serial(), &never, held.serial()];
+    let ids: Vec<_> =
+        serials.iter().map(|serial| CertId::new(DigestAlgorithm::Sha1, &issuing, serial).unwrap()).collect();
+    let response = answered(&world, &OcspRequest::new(ids.clone(), Some(&[1; 16])).to_der().unwrap());
+    assert_eq!(response.responses.iter().map(|it| it.cert_id.clone()).collect::<Vec<_>>(), ids);
+    let revoked = |reason| CertStatus::Revoked { at: world.now(), reason };
+    let statuses: Vec<_> = response.responses.iter().map(|it| it.status).collect();
+    let expected = [
+        revoked(RevocationReason::KeyCompromise),
+        CertStatus::Good,
+        CertStatus::Unknown,
+        revoked(RevocationReason::CertificateHold),
+    ];
+    assert_eq!(statuses, expected);
+}
+
+#[test]
+fn the_root_answers_for_the_issuing_ca() {
+    let world = world();
+    let (root, issuing) = (world.issuer("root"), world.issuer("issuing"));
+    let cert_id = CertId::new(DigestAlgorithm::Sha256, &root, issuing.serial()).unwrap();
+    let body = world.gateway.ocsp(&OcspRequest::new(vec![cert_id], None).to_der().unwrap()).body;
+    let OcspResponse::Successful(response) = OcspResponse::from_der(&body).unwrap() else {
+        panic!("{body:?}")
+    };
+    response.verify(&root).unwrap();
+    assert_eq!(response.responses[0].status, CertStatus::Good);
+}
+
+#[test]
+fn a_renewed_signer_signs_what_is_new_and_old_answers_stay_good() {
+    let world = world();
+    let (asked, other) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    let request = plain_request(&world, asked.serial());
+    let before = answered(&world, &request);
+    // A third of its seven days is left: the worker makes a new one. Nobody asks anew about the first certificate before its
+    // answer is old, so that the cached one still goes out.
+    world.clock.advance(5 * DAY - Duration::from_secs(60));
+    let cached = answered(&world, &request);
+    world.clock.advance(Duration::from_secs(60));
+    world.gateway.run_due().unwrap();
+    let still = answered(&world, &request);
+    assert_eq!(still.produced_at, cached.produced_at);
+    assert_eq!(still.certificates, before.certificates);
+
+    let new = answered(&world, &plain_request(&world, other.serial()));
+    assert_ne!(new.certificates, before.certificates);
+    assert_eq!(new.responses[0].status, CertStatus::Good);
+    // The old signer's last answer verifies until it expires, and a revocation is signed by the new one at once.
+    revoke(&world, &asked, RevocationReason::KeyCompromise);
+    let after = answered(&world, &request);
+    assert_eq!(after.certificates, new.certificates);
+    assert!(matches!(after.responses[0].status, CertStatus::Revoked { .. }));
+}
+
+#[test]
+fn every_kind_of_ca_signs_certificates_crls_and_its_responder() {
+    let kinds = [
+        (
+            KeyAlgorithm::Rsa2048,
+            DigestAlgorithm::Sha512,
+            SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha512),
+        ),
+        (
+            KeyAlgorithm::Rsa3072,
+            DigestAlgorithm::Sha384,
+            SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha384),
+        ),
+        (KeyAlgorithm::P256, DigestAlgorithm::Sha512, SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha256)),
+        (KeyAlgorithm::P384, DigestAlgorithm::Sha256, SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha384)),
+    ];
+    for (ca_key, digest, expected) in kinds {
+        let options = WorldOptions { ca_key, digest, ..WorldOptions::default() };
+        let world = World::with(options, &[("device", "subject = \"CN=$DEVICE_ID$\"\n")]);
+        let issuing = world.issuer("issuing");
+        assert_eq!(issuing.public_key().kind().algorithm(), Some(ca_key));
+        let certificate = enrolled(&world, "SN1");
+        for (issued, issuer) in [(&certificate, &issuing), (&issuing, &world.issuer("root"))] {
+            issued.is_signed_by(issuer).unwrap();
+            assert_eq!(issued.signature_algorithm(), Some(expected), "{ca_key} {digest}");
+        }
+        // RFC 6960 §4.2.2.3: by key, the responder's.
+        let response = answered(&world, &plain_request(&world, certificate.serial()));
+        let responder = response.certificates[0].public_key().key_identifier();
+        assert_eq!(response.responder_key_hash.as_deref(), Some(responder.as_slice()));
+        revoke(&world, &certificate, RevocationReason::KeyCompromise);
+        assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+        assert!(crl_entry(&world, certificate.serial()).is_some());
+    }
 }

@@ -11,7 +11,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
@@ -59,8 +59,7 @@ pub async fn serve_device(
     limits: ConnectionLimits,
     shutdown: Shutdown,
 ) {
-    let accept = || accept_tcp(&listener);
-    accept_loop("device", accept, limits, shutdown, move |stream, peer, connection| {
+    accept_loop("device", listener, limits, shutdown, move |stream, peer, connection| {
         let edge = Arc::clone(&edge);
         let answer = move |request| {
             let edge = Arc::clone(&edge);
@@ -78,8 +77,7 @@ pub async fn serve_ops(
     limits: ConnectionLimits,
     shutdown: Shutdown,
 ) {
-    let accept = || accept_tcp(&listener);
-    accept_loop("ops", accept, limits, shutdown, move |stream, _, connection| {
+    accept_loop("ops", listener, limits, shutdown, move |stream, _, connection| {
         let edge = Arc::clone(&edge);
         let answer = move |request| {
             let edge = Arc::clone(&edge);
@@ -98,8 +96,7 @@ pub async fn serve_api_tls(
     limits: ConnectionLimits,
     shutdown: Shutdown,
 ) {
-    let accept = || accept_tcp(&listener);
-    accept_loop("admin", accept, limits, shutdown, move |stream, peer, connection| {
+    accept_loop("admin", listener, limits, shutdown, move |stream, peer, connection| {
         let (acceptor, router) = (acceptor.clone(), router.clone());
         async move {
             match timeout(limits.head_timeout, acceptor.accept(stream)).await {
@@ -119,33 +116,54 @@ pub async fn serve_api_socket(
     limits: ConnectionLimits,
     shutdown: Shutdown,
 ) {
-    let accept = || async {
-        let (stream, _) = listener.accept().await?;
-        let uid = stream.peer_cred()?.uid();
-        Ok((stream, uid))
-    };
-    accept_loop("local", accept, limits, shutdown, move |stream, uid, connection| {
+    accept_loop("local", listener, limits, shutdown, move |stream, uid, connection| {
         connection.serve_router(stream, Peer::Local { uid }, router.clone())
     })
     .await;
 }
 
-async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = listener.accept().await?;
-    // Answers are written whole; waiting for more to send would only delay them.
-    stream.set_nodelay(true)?;
-    Ok((stream, peer))
+/// What connections come from.
+trait Listener: Send + Sync {
+    type Stream: Send;
+    type Peer: Send;
+
+    /// The next connection, and who is at its other end.
+    fn connection(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
 
-/// Accepts until shutdown, then drains.
-async fn accept_loop<S, P, A, F>(
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn connection(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.accept().await?;
+        // Answers are written whole; waiting for more to send would only delay them.
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+    /// The user id.
+    type Peer = u32;
+
+    async fn connection(&self) -> io::Result<(UnixStream, u32)> {
+        let (stream, _) = self.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        Ok((stream, uid))
+    }
+}
+
+/// Accepts until shutdown, then closes the listener and drains: who comes later is refused at once and goes to whoever listens
+/// next, instead of waiting for nobody.
+async fn accept_loop<L: Listener, F>(
     name: &'static str,
-    accept: impl Fn() -> A,
+    listener: L,
     limits: ConnectionLimits,
     mut shutdown: Shutdown,
-    mut handle: impl FnMut(S, P, Connection) -> F,
+    mut handle: impl FnMut(L::Stream, L::Peer, Connection) -> F,
 ) where
-    A: Future<Output = io::Result<(S, P)>>,
     F: Future<Output = ()> + Send + 'static,
 {
     let graceful = GracefulShutdown::new();
@@ -153,7 +171,7 @@ async fn accept_loop<S, P, A, F>(
     loop {
         let accepted = tokio::select! {
             _ = shutdown.wait_for(|ended| *ended) => break,
-            accepted = admit(&slots, &accept) => accepted,
+            accepted = admit(&slots, &listener) => accepted,
         };
         match accepted {
             Ok((stream, peer, slot)) => {
@@ -171,21 +189,19 @@ async fn accept_loop<S, P, A, F>(
             }
         }
     }
+    drop(listener);
     if timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!(listener = name, "connections were still open when the time for draining ended");
     }
 }
 
 /// Waits for a free slot, then for a connection.
-async fn admit<S, P, A>(
+async fn admit<L: Listener>(
     slots: &Arc<Semaphore>,
-    accept: &impl Fn() -> A,
-) -> io::Result<(S, P, OwnedSemaphorePermit)>
-where
-    A: Future<Output = io::Result<(S, P)>>,
-{
+    listener: &L,
+) -> io::Result<(L::Stream, L::Peer, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = accept().await?;
+    let (stream, peer) = listener.connection().await?;
     Ok((stream, peer, slot))
 }
 

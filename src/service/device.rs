@@ -8,6 +8,7 @@ use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
     certificate::{CertificateView, ChangedCertificate, change_certificate, records_of, views_bound_to},
+    ticket::withdraw,
 };
 use crate::{
     domain::{
@@ -176,7 +177,15 @@ impl Gateway {
             return Err(ServiceError::invalid("event", "happens by itself and cannot be asked for"));
         }
         let act = Act::of(authed, self.now());
-        let changed = self.ports.store.write(|tx| apply_event(tx, id, event, note, &act))?;
+        // A ticket was minted for one life of the device: whoever took it along must not enter the next with it.
+        let stale = if event == DeviceEvent::Reprovision { self.open_tickets_of(id)? } else { Vec::new() };
+        let changed = self.ports.store.write(|tx| {
+            let changed = apply_event(tx, id, event, note, &act)?;
+            for ticket in &stale {
+                withdraw(tx, ticket, &act)?;
+            }
+            Ok::<_, ServiceError>(changed)
+        })?;
         self.certificates_moved(&changed)?;
         Ok(DeviceOutcome { device: self.read_device(id)?, certificates: changed })
     }

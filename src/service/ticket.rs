@@ -14,7 +14,7 @@ use crate::{
         challenge::Ticket,
         profile::{ChallengeMode, Scope},
     },
-    ports::{MacPurpose, View, store::Page},
+    ports::{MacPurpose, Tx, View, store::Page},
     types::{DeviceId, ProfileName, Secret, TicketId, Timestamp, UserId},
 };
 
@@ -176,16 +176,25 @@ impl Gateway {
     /// Withdraws a ticket; what it was used for stays. Withdrawing twice is fine.
     pub fn cancel_ticket(&self, authed: &Authed<Operate>, id: &TicketId) -> Result<TicketView, ServiceError> {
         let act = Act::of(authed, self.now());
-        let ticket = self.ports.store.write(|tx| {
-            let mut ticket = tx.ticket(id)?.ok_or_else(|| ServiceError::not_found("ticket", id))?;
-            if ticket.cancelled_at.is_none() {
-                ticket = ticket.cancel(act.at);
-                tx.put_ticket(&ticket)?;
-                tx.append_audit(&act.fact("ticket.cancelled", id, &[]))?;
-            }
-            Ok::<_, ServiceError>(ticket)
-        })?;
+        let ticket = self.ports.store.write(|tx| withdraw(tx, id, &act))?;
         Ok(TicketView::of(ticket, act.at))
+    }
+
+    /// The tickets of a device that can be used now. Reads every ticket: for rare events only.
+    pub(super) fn open_tickets_of(&self, device: &DeviceId) -> Result<Vec<TicketId>, ServiceError> {
+        const AT_A_TIME: usize = 1000;
+        let now = self.now();
+        let open = |ticket: &Ticket| ticket.device.as_ref() == Some(device) && ticket.usable(now).is_ok();
+        self.ports.store.read(|view| {
+            let mut found = Vec::new();
+            let mut page = Page::first(AT_A_TIME);
+            loop {
+                let tickets = view.tickets(&page)?;
+                found.extend(tickets.iter().filter(|ticket| open(ticket)).map(|ticket| ticket.id.clone()));
+                let Some(last) = tickets.last() else { break Ok(found) };
+                page.after = Some(last.id.clone());
+            }
+        })
     }
 
     fn check_profile_takes(&self, wanted: &NewTicket) -> Result<(), ServiceError> {
@@ -213,6 +222,18 @@ impl Gateway {
         // 256 is a multiple of 32, so every character is equally likely.
         Secret::new(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32)).copied()).collect())
     }
+}
+
+/// Withdraws a ticket, on record; one that was withdrawn before stays as it is.
+pub(super) fn withdraw(tx: &mut dyn Tx, id: &TicketId, act: &Act) -> Result<Ticket, ServiceError> {
+    let ticket = tx.ticket(id)?.ok_or_else(|| ServiceError::not_found("ticket", id))?;
+    if ticket.cancelled_at.is_some() {
+        return Ok(ticket);
+    }
+    let ticket = ticket.cancel(act.at);
+    tx.put_ticket(&ticket)?;
+    tx.append_audit(&act.fact("ticket.cancelled", id, &[]))?;
+    Ok(ticket)
 }
 
 fn lifetime(wanted: Option<Duration>) -> Result<Duration, ServiceError> {

@@ -134,7 +134,7 @@ pub enum DeviceEvent {
     Cleared,
     /// Its ticket ran out before it enrolled.
     TicketExpired,
-    /// Set up again: a new generation in state pending.
+    /// Set up again: a new generation in state pending. The tickets of the life before are withdrawn.
     Reprovision,
 }
 

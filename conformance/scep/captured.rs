@@ -1,0 +1,174 @@
+//! Messages that real clients sent (`fixtures/scep`), through the whole gateway. They were encrypted to the fixtures' message CA, so
+//! that CA's key opens the envelopes here; nobody has the clients' keys, so of a SUCCESS the seal is looked at, and what was issued in
+//! the store.
+
+use std::sync::Arc;
+
+use certgate::{
+    adapters::keys::software::SoftwareDecrypter,
+    domain::{
+        binding::{Assurance, Evidence},
+        key::{KeyPurpose, SealedKey},
+    },
+    ports::{Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer},
+    service::Ports,
+    types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, Secret, Timestamp},
+    wire::{
+        scep::{FailInfo, PkiMessage, PkiStatus},
+        x509::Certificate,
+    },
+};
+
+use crate::{
+    at_rest::logged,
+    common::{World, WorldOptions},
+};
+
+const SCEPCLIENT: &[u8] = include_bytes!("../../fixtures/scep/scepclient-des.der");
+const SCEPCLIENT_RENEWAL: &[u8] = include_bytes!("../../fixtures/scep/scepclient-renewal.der");
+const STRONGSWAN: &[u8] = include_bytes!("../../fixtures/scep/strongswan-aes.der");
+const STRONGSWAN_3DES: &[u8] = include_bytes!("../../fixtures/scep/strongswan-3des.der");
+const CERTMONGER: &[u8] = include_bytes!("../../fixtures/scep/certmonger-aes256.der");
+
+/// A keyring whose message keys open what was encrypted to the fixtures' message CA.
+struct Captured(Arc<dyn Keyring>);
+
+impl Keyring for Captured {
+    fn generate(
+        &self,
+        algorithm: KeyAlgorithm,
+        purpose: KeyPurpose,
+        now: Timestamp,
+    ) -> Result<SealedKey, KeyError> {
+        self.0.generate(algorithm, purpose, now)
+    }
+
+    fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError> {
+        self.0.signer(key)
+    }
+
+    fn decrypter(&self, _key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
+        let pkcs8 = include_bytes!("../../fixtures/scep/message-ca.p8");
+        Ok(Arc::new(SoftwareDecrypter::from_pkcs8(pkcs8)?))
+    }
+
+    fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
+        self.0.mac(purpose, data)
+    }
+
+    fn seal(&self, purpose: SealPurpose, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.0.seal(purpose, context, plain)
+    }
+
+    fn unseal(&self, purpose: SealPurpose, context: &[u8], sealed: &[u8]) -> Result<Secret, KeyError> {
+        self.0.unseal(purpose, context, sealed)
+    }
+}
+
+/// A world with one profile, which takes the captured messages' challenge and registered devices' own names.
+fn world(legacy: &str) -> World {
+    let mut options = WorldOptions::default();
+    options.settings.static_challenges.insert("shared".parse().unwrap(), vec![Secret::from("secret123")]);
+    let settings = options.settings.clone();
+    let spec = format!("subject = \"CN=$DEVICE_ID$\"\nchallenge = [\"static\"]\nlegacy = {{ {legacy} }}\n");
+    let world = World::with(options, &[("shared", &spec)]);
+    for device in ["dev1.example", "ss1.example", "cm1.example"] {
+        world.register(device);
+    }
+    let keyring = Arc::new(Captured(world.ports.keyring.clone()));
+    let ports = Ports { keyring, ..world.ports.clone() };
+    world.restarted_on(ports, settings)
+}
+
+/// What the outside of an answer says.
+struct Outside {
+    status: PkiStatus,
+    fail_info: Option<FailInfo>,
+    digest: DigestAlgorithm,
+    cipher: Option<ContentCipher>,
+}
+
+fn send(world: &World, message: &[u8]) -> Outside {
+    let request = PkiMessage::from_ber(message).unwrap();
+    let rep = world.pki_operation("shared", message).unwrap();
+    let message = PkiMessage::from_ber(&rep.body).unwrap();
+    assert_eq!(message.transaction_id(), request.transaction_id());
+    let verified = message.verify().unwrap();
+    let reply = verified.reply().unwrap();
+    assert_eq!(reply.recipient_nonce, request.sender_nonce());
+    let cipher = verified.envelope().ok().map(|envelope| {
+        // RFC 8894 §2.3: to the certificate that signed the request.
+        assert!(envelope.recipient_for(request.verify().unwrap().signer()).is_some());
+        envelope.cipher
+    });
+    Outside { status: reply.status, fail_info: reply.fail_info, digest: verified.digest(), cipher }
+}
+
+/// The one certificate of the device.
+fn issued(world: &World, device: &str) -> Certificate {
+    let device = world.gateway.device(&world.authed(), &device.parse().unwrap()).unwrap();
+    let [certificate] = &device.certificates[..] else { panic!("{:?}", device.certificates) };
+    Certificate::from_der(
+        &world.read(|view| view.certificate_by_fingerprint(&certificate.fingerprint)).unwrap().der,
+    )
+    .unwrap()
+}
+
+#[test]
+fn scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_is_answered_with_better() {
+    let world = world("sha1 = true, des = true");
+    let mut answer = None;
+    let log = logged(|| answer = Some(send(&world, SCEPCLIENT)));
+    for algorithm in ["sha1", "des"] {
+        let warned =
+            |line: &str| line.contains("WARN") && line.contains(&format!("algorithm=\"{algorithm}\""));
+        assert!(log.lines().any(warned), "{log}");
+    }
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.fail_info), (PkiStatus::Success, None));
+    // No signature with SHA-1, no envelope with single DES.
+    assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha256, Some(ContentCipher::TripleDesCbc)));
+    let certificate = issued(&world, "dev1.example");
+    assert_eq!(certificate.subject().to_string(), "CN=dev1.example");
+    let [binding] = world.bindings(&certificate).try_into().unwrap();
+    assert_eq!((binding.evidence, binding.assurance), (Evidence::Claim, Assurance::Low));
+}
+
+#[test]
+fn each_old_algorithm_needs_its_own_leave() {
+    for legacy in
+        ["sha1 = true", "des = true", "sha1 = true, triple-des = true", "des = true, triple-des = true"]
+    {
+        let world = world(legacy);
+        assert_eq!(send(&world, SCEPCLIENT).fail_info, Some(FailInfo::BadAlg), "{legacy}");
+        assert_eq!(world.leaves(), 0);
+    }
+}
+
+#[test]
+fn strongswan_5_9_enrols_with_aes_and_with_triple_des() {
+    let modern = world("");
+    let answer = send(&modern, STRONGSWAN);
+    assert_eq!((answer.status, answer.cipher), (PkiStatus::Success, Some(ContentCipher::Aes128Cbc)));
+    assert_eq!(issued(&modern, "ss1.example").subject().to_string(), "CN=ss1.example");
+    assert_eq!(send(&modern, STRONGSWAN_3DES).fail_info, Some(FailInfo::BadAlg));
+
+    let answer = send(&world("triple-des = true"), STRONGSWAN_3DES);
+    assert_eq!((answer.status, answer.cipher), (PkiStatus::Success, Some(ContentCipher::TripleDesCbc)));
+}
+
+#[test]
+fn certmonger_0_79_enrols() {
+    let world = world("");
+    let answer = send(&world, CERTMONGER);
+    assert_eq!((answer.status, answer.cipher), (PkiStatus::Success, Some(ContentCipher::Aes256Cbc)));
+    assert_eq!(issued(&world, "cm1.example").subject().to_string(), "CN=cm1.example");
+}
+
+#[test]
+fn a_renewal_under_another_cas_certificate_is_refused() {
+    let world = world("sha1 = true, des = true");
+    let answer = send(&world, SCEPCLIENT_RENEWAL);
+    assert_eq!((answer.status, answer.fail_info), (PkiStatus::Failure, Some(FailInfo::BadRequest)));
+    assert_eq!(world.leaves(), 0);
+}
