@@ -177,7 +177,7 @@ impl Gateway {
         }
         let act = Act::of(authed, self.now());
         let changed = self.ports.store.write(|tx| apply_event(tx, id, event, note, &act))?;
-        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::id).collect();
+        let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::certificate_id).collect();
         self.status_moved(&moved)?;
         Ok(DeviceOutcome { device: self.read_device(id)?, certificates: changed })
     }
