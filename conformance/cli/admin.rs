@@ -114,7 +114,7 @@ fn one_id_leads_from_the_answer_to_the_log_and_the_audit_record() {
         assert!(crate::enrol(&server, "device", "SN2", &[]).status.success());
         let events = server.json(&["audit", "tail", "-n", "10"]);
         let issued =
-            events["items"].as_array().unwrap().iter().find(|event| event["action"] == "certificate.issued");
+            events["items"].as_array().unwrap().iter().rfind(|event| event["action"] == "certificate.issued");
         let request = issued.unwrap()["request"].as_str().unwrap().to_owned();
         let log = server.log();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(&request)).collect();

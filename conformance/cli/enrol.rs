@@ -8,6 +8,9 @@ use crate::{
     stderr, stdout,
 };
 
+/// A certificate can be renewed on its first day.
+const RENEWABLE: &str = "[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\nchallenge = [\"ticket\"]\nvalidity-days = 90\nrenewal-window-days = 90\n";
+
 fn file(server: &Server, name: &str) -> String {
     server.scratch().join(name).to_str().unwrap().to_owned()
 }
@@ -67,7 +70,7 @@ fn a_client_that_waits_gets_its_certificate() {
 
 #[test]
 fn the_built_in_clients_follow_a_certificate_through_its_life() {
-    let server = Server::started(FAST, "[profile.device]\nrenewal-window-days = 365\nvalidity-days = 365\n");
+    let server = Server::started(FAST, RENEWABLE);
     expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
     let (url, key, cert) = (server.scep_url("device"), file(&server, "SN1.key"), file(&server, "SN1.pem"));
     let renewed = file(&server, "renewed.pem");

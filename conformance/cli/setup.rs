@@ -124,7 +124,7 @@ fn a_newcomer_is_told_once_where_the_key_lies() {
     assert!(stderr(&made).contains("the key-encryption key lies in the data directory"), "{}", stderr(&made));
     let checked = certgate(&["check-config", data.join("certgate.toml").to_str().unwrap()]);
     expect_success(&checked, "check-config");
-    assert!(!stdout(&checked).contains("warning"), "{}", stdout(&checked));
+    assert!(!stdout(&checked).contains("warning:"), "{}", stdout(&checked));
 }
 
 #[test]
