@@ -29,7 +29,10 @@ fn a_certificate_is_found_by_serial_and_by_fingerprint() {
         let found = world.gateway.find_certificates(&world.authed(), &name).unwrap();
         assert_eq!(found.len(), 1, "{name}");
         assert_eq!(found[0].fingerprint, certificate.fingerprint());
-        assert_eq!(certgate::wire::x509::Certificate::from_pem(&found[0].pem).unwrap(), certificate);
+        assert_eq!(
+            certgate::wire::x509::Certificate::from_pem(found[0].pem.as_deref().unwrap()).unwrap(),
+            certificate
+        );
         assert_eq!(found[0].bindings[0].device.as_ref().unwrap().as_str(), "SN1");
     }
     let missing = world.gateway.find_certificates(&world.authed(), "4fabcdef");

@@ -119,6 +119,8 @@ pub struct Initialised {
     pub token: PathBuf,
     /// Base of the URLs in certificates.
     pub public_url: String,
+    /// The key-encryption key is in the data directory too.
+    pub key_beside_store: bool,
     /// Fingerprints.
     pub made: Made,
 }
@@ -136,6 +138,7 @@ pub fn create(request: &Request) -> Outcome<Initialised> {
         data: request.data.clone(),
         token: request.data.join(TOKEN_FILE),
         public_url: settings.public_url,
+        key_beside_store: request.kek.is_none(),
         made,
     })
 }
@@ -151,6 +154,7 @@ pub fn create_configured(config: &Path, authorities: &Authorities) -> Outcome<In
         token: settings.data.join(TOKEN_FILE),
         data: settings.data,
         public_url: settings.public_url,
+        key_beside_store: settings.gateway.key_beside_store,
         made,
     })
 }

@@ -127,7 +127,7 @@ fn finish(options: &Options, settings: &Settings, server: Server) -> Outcome {
         return Ok(());
     }
     line(&next(options, settings, &server));
-    let waited = server.wait_for_signal();
+    let waited = server.wait_for_end();
     server.stop();
     waited
 }

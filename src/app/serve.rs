@@ -3,6 +3,7 @@
 //! [`Server::start`] is the only way to a running gateway: `certgate serve` and `certgate quickstart` both go through it.
 
 mod local;
+mod watched;
 mod workers;
 
 use std::{
@@ -44,6 +45,7 @@ use crate::{
     service::{Gateway, Ports, ServiceError},
 };
 use local::LocalSocket;
+use watched::{StoreFailure, WatchedStore};
 use workers::{ServerCertificate, Worker};
 
 /// The store's file in the data directory.
@@ -76,6 +78,7 @@ pub struct Server {
     listeners: Vec<JoinHandle<()>>,
     worker: Worker,
     addresses: Addresses,
+    store_failure: StoreFailure,
 }
 
 impl std::fmt::Debug for Server {
@@ -101,22 +104,16 @@ fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
     if data.join(STORE_FILE).exists() {
         failure.hint("without this key the data cannot be used: put back the right one")
     } else {
-        failure.hint(format_args!("{} is not initialised: run `certgate init` first", plain(data).display()))
+        failure.hint(format_args!("{} is not initialised: run `certgate init` first", data.display()))
     }
-}
-
-/// Without the `.` that a configuration file in its own data directory names.
-fn plain(path: &Path) -> PathBuf {
-    path.components().collect()
 }
 
 fn cannot_open_store(data: &Path, error: &StoreError) -> Failure {
     match error {
-        StoreError::InUse => Failure::error(format_args!(
-            "{} is in use: another certgate serves from it",
-            plain(data).display()
-        ))
-        .hint("stop that one first, or talk to it with the other commands"),
+        StoreError::InUse => {
+            Failure::error(format_args!("{} is in use: another certgate serves from it", data.display()))
+                .hint("stop that one first, or talk to it with the other commands")
+        }
         other => Failure::error(other),
     }
 }
@@ -126,10 +123,12 @@ impl Server {
     pub fn start(settings: &Settings, sockets: &mut Sockets, metrics: &Metrics) -> Outcome<Self> {
         let store = settings.data.join(STORE_FILE);
         if !store.exists() {
-            return Err(Failure::error(format_args!("{} holds no gateway", plain(&settings.data).display()))
+            return Err(Failure::error(format_args!("{} holds no gateway", settings.data.display()))
                 .hint("run `certgate init` first, or `certgate quickstart` to see one at work"));
         }
-        let ports = open_ports(&settings.data, &settings.kek)?;
+        let mut ports = open_ports(&settings.data, &settings.kek)?;
+        let (store, store_failure) = WatchedStore::new(ports.store);
+        ports.store = Arc::new(store);
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
@@ -140,7 +139,7 @@ impl Server {
             .build()
             .map_err(Failure::while_doing("starting the runtime"))?;
         let certificate = ServerCertificate::load(&gateway)?;
-        let edges = Edges::new(&gateway, settings, metrics)?;
+        let edges = Edges::new(&gateway, settings, metrics, &store_failure)?;
         let (shutdown, ended) = watch::channel(false);
         let entered = runtime.enter();
         let mut binder =
@@ -154,7 +153,7 @@ impl Server {
         if let Some(interval) = systemd::watchdog_interval() {
             runtime.spawn(workers::watchdog(interval, Arc::clone(&edges.api), worker.heartbeat(), ended));
         }
-        Ok(Self { runtime, shutdown, listeners, worker, addresses })
+        Ok(Self { runtime, shutdown, listeners, worker, addresses, store_failure })
     }
 
     /// Where it listens.
@@ -162,9 +161,19 @@ impl Server {
         &self.addresses
     }
 
-    /// Blocks until SIGTERM, SIGINT or SIGHUP.
-    pub fn wait_for_signal(&self) -> Outcome {
-        self.runtime.block_on(next_signal()).map_err(Failure::while_doing("waiting for signals"))
+    /// Blocks until SIGTERM, SIGINT or SIGHUP. Errors: the store failed, and only a new process can write to it again.
+    pub fn wait_for_end(&self) -> Outcome {
+        let mut store_failure = self.store_failure.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                signal = next_signal() => signal.map_err(Failure::while_doing("waiting for signals")),
+                failure = watched::failed(&mut store_failure) => {
+                    tracing::error!(%failure, "the store takes no more writes: ending, to be started again");
+                    Err(Failure::error(failure).hint("start it again once the data directory's disk is well: space, permissions, \
+                        errors in the system log"))
+                }
+            }
+        })
     }
 
     /// Stops accepting, finishes the requests in flight within a bound, ends the worker. A second signal meanwhile ends the process at once.
@@ -237,7 +246,12 @@ struct Edges {
 }
 
 impl Edges {
-    fn new(gateway: &Arc<Gateway>, settings: &Settings, metrics: &Metrics) -> Outcome<Self> {
+    fn new(
+        gateway: &Arc<Gateway>,
+        settings: &Settings,
+        metrics: &Metrics,
+        store_failure: &StoreFailure,
+    ) -> Outcome<Self> {
         let limits = settings.limits;
         let pool = |name, workers, waiters| {
             Bridge::start(name, workers, waiters)
@@ -253,10 +267,10 @@ impl Edges {
             body_timeout: limits.body_timeout,
             ocsp_counters: OcspCounters::default(),
         };
-        let (metrics, health) = (metrics.clone(), Arc::clone(gateway));
+        let (metrics, health, store_failure) = (metrics.clone(), Arc::clone(gateway), store_failure.clone());
         let ops = OpsEdge {
             metrics: Box::new(move || metrics.render()),
-            readiness: Arc::new(move || readiness(&health)),
+            readiness: Arc::new(move || readiness(&health, &store_failure)),
             bridge: Arc::clone(&api),
         };
         Ok(Self {
@@ -268,8 +282,13 @@ impl Edges {
     }
 }
 
-fn readiness(gateway: &Gateway) -> Readiness {
-    let report = gateway.health();
+fn readiness(gateway: &Gateway, store_failure: &StoreFailure) -> Readiness {
+    let mut report = gateway.health();
+    if let Some(failure) = store_failure.borrow().as_ref() {
+        report.ready = false;
+        report.checks.retain(|check| check.name != "store");
+        report.checks.insert(0, watched::failed_check(failure));
+    }
     Readiness { ready: report.ready, report: serde_json::to_vec(&report).unwrap_or_default() }
 }
 
@@ -373,11 +392,11 @@ pub fn run(settings: &Settings) -> Outcome {
         device = list(&addresses.device),
         admin = list(&addresses.admin),
         ops = list(&addresses.ops),
-        socket = %plain(&addresses.socket).display(),
+        socket = %addresses.socket.display(),
         "serving"
     );
     systemd::ready(&format!("serving devices on {}", list(&addresses.device)));
-    let waited = server.wait_for_signal();
+    let waited = server.wait_for_end();
     server.stop();
     waited
 }

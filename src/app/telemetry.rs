@@ -101,7 +101,7 @@ fn describe() {
     describe_histogram!(
         metric::REVOCATION_PROPAGATION,
         Unit::Seconds,
-        "From the call that revokes to the OCSP answer that says so"
+        "From the call that revokes, holds or releases to its answer; OCSP says so by then"
     );
     describe_counter!(metric::LEGACY_ALGORITHM, "Uses of an old algorithm that a profile allows");
     gauge!(metric::BUILD_INFO, label::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);

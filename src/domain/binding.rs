@@ -1,5 +1,7 @@
 //! What a certificate is bound to, on what evidence, and how sure that is.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::{CertificateId, DeviceId, TicketId, Timestamp, UserId};
@@ -52,6 +54,16 @@ pub enum Assurance {
     Medium,
     /// The device was known before it asked.
     High,
+}
+
+impl fmt::Display for Assurance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        })
+    }
 }
 
 /// A certificate's binding to an object, made in the transaction that records the certificate.

@@ -52,7 +52,7 @@ impl DeviceEdge {
         }
         let id = self.gateway.new_request();
         // The query is left out: it can carry a whole pkiMessage with its challenge.
-        let span = tracing::info_span!("request", id = %id, %peer, method = %request.method(), path = request.uri().path());
+        let span = tracing::info_span!("device", request = %id, %peer, method = %request.method(), path = request.uri().path());
         async move {
             if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
                 return method_not_allowed("GET, HEAD, POST");

@@ -26,6 +26,8 @@ use crate::{
 /// A certificate as operators see it: what it is, what it is bound to, and why its status is what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateView {
+    /// Its name in commands and URLs: `ISSUER/SERIAL`.
+    pub id: String,
     /// Who issued it.
     pub issuer: IssuerId,
     /// Its serial number.
@@ -58,8 +60,9 @@ pub struct CertificateView {
     pub causes: Vec<CauseView>,
     /// What it is bound to.
     pub bindings: Vec<BindingView>,
-    /// The certificate as PEM text; empty in listings.
-    pub pem: String,
+    /// The certificate as PEM text; absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pem: Option<String>,
 }
 
 /// What OCSP and CRL say.
@@ -128,6 +131,8 @@ pub struct RevokeRequest {
 /// What a change did to one certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedCertificate {
+    /// Its name in commands and URLs: `ISSUER/SERIAL`.
+    pub id: String,
     /// Who issued it.
     pub issuer: IssuerId,
     /// Its serial number.
@@ -207,6 +212,7 @@ impl CertificateView {
         let bindings = view.bindings(&record.id)?;
         let (profile, profile_version) = record.profile.unzip();
         Ok(Self {
+            id: record.id.to_string(),
             fingerprint: record.fingerprint,
             subject: record.subject,
             not_before: record.validity.not_before,
@@ -221,7 +227,7 @@ impl CertificateView {
             revocation: revocation(&causes).map(RevocationView::from),
             causes: causes.into_iter().map(CauseView::from).collect(),
             bindings: bindings.into_iter().map(BindingView::from).collect(),
-            pem: String::new(),
+            pem: None,
             issuer: record.id.issuer,
             serial: record.id.serial,
         })
@@ -232,7 +238,7 @@ impl CertificateView {
         record: CertificateRecord,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
-        let pem = Certificate::from_der(&record.der)?.to_pem();
+        let pem = Some(Certificate::from_der(&record.der)?.to_pem());
         Ok(Self { pem, ..Self::read(view, record, now)? })
     }
 }
@@ -251,6 +257,7 @@ pub(crate) fn change_certificate(
     }
     let causes = tx.causes(id)?;
     Ok(Some(ChangedCertificate {
+        id: record.id.to_string(),
         issuer: record.id.issuer,
         serial: record.id.serial,
         subject: record.subject,
@@ -288,7 +295,7 @@ impl Gateway {
             let views = views_of(view, records, now)?;
             Ok(match filter {
                 CertificateFilter::All => {
-                    Listing::page(views, page.limit, |cert| format!("{}/{}", cert.issuer, cert.serial))
+                    Listing::page(views, page.limit, |certificate| certificate.id.clone())
                 }
                 CertificateFilter::Device(_) | CertificateFilter::User(_) => Listing::whole(views),
             })

@@ -67,8 +67,9 @@ pub struct CrlView {
     pub sha256: String,
     /// Where it is published.
     pub urls: Vec<String>,
-    /// The CRL as PEM text; empty in listings.
-    pub pem: String,
+    /// The CRL as PEM text; absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pem: Option<String>,
 }
 
 impl PublishedCrl {
@@ -292,7 +293,7 @@ impl Gateway {
     pub fn crls(&self, _authed: &Authed<Read>) -> Result<Listing<CrlView>, ServiceError> {
         let authorities = self.authorities();
         let view = |authority: &Arc<Authority>| {
-            self.crl(&authority.issuer.id).map(|crl| view_of(authority, &crl, String::new()))
+            self.crl(&authority.issuer.id).map(|crl| view_of(authority, &crl, None))
         };
         Ok(Listing::whole(authorities.issuers().filter_map(view).collect()))
     }
@@ -307,11 +308,11 @@ impl Gateway {
         let authority =
             authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
         let crl = self.crl(issuer).ok_or_else(|| ServiceError::not_found("CRL of issuer", issuer))?;
-        Ok(view_of(authority, &crl, crl.to_pem()?))
+        Ok(view_of(authority, &crl, Some(crl.to_pem()?)))
     }
 }
 
-fn view_of(authority: &Authority, crl: &PublishedCrl, pem: String) -> CrlView {
+fn view_of(authority: &Authority, crl: &PublishedCrl, pem: Option<String>) -> CrlView {
     CrlView {
         issuer: authority.issuer.id.clone(),
         number: crl.number,

@@ -28,7 +28,7 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -92,7 +92,8 @@ impl Gateway {
     pub fn health(&self) -> HealthReport {
         let now = self.now();
         let authorities = self.authorities();
-        let mut checks = vec![self.check_store(), self.check_jobs(), self.check_status()];
+        let mut checks =
+            vec![self.check_store(), self.check_jobs(), self.check_status(), self.check_key_encryption_key()];
         let enrolling: BTreeSet<IssuerId> = self
             .ports
             .store
@@ -160,6 +161,19 @@ impl Gateway {
                 )
             }
         }
+    }
+
+    fn check_key_encryption_key(&self) -> Check {
+        const NAME: &str = "key-encryption-key";
+        if !self.settings.key_beside_store {
+            return Check::pass(NAME, "kept apart from the store");
+        }
+        Check::not_passed(
+            NAME,
+            CheckResult::Warn,
+            "lies in the data directory: whoever copies the data has the key too",
+            "keep it elsewhere: move the file and name its place in keys.kek, or use a systemd credential",
+        )
     }
 
     fn check_status(&self) -> Check {

@@ -49,8 +49,9 @@ pub struct IssuerView {
     pub system_certificates: Vec<SystemCertificateView>,
     /// Number of its newest CRL.
     pub crl_number: Option<u64>,
-    /// Its certificate and those above it, as PEM text; empty in listings.
-    pub pem: String,
+    /// Its certificate and those above it, as PEM text; absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pem: Option<String>,
 }
 
 /// A profile, newest version.
@@ -118,7 +119,7 @@ impl Gateway {
         let authorities = self.authorities();
         let authority = authorities.issuer(id).ok_or_else(|| ServiceError::not_found("issuer", id))?;
         let chain = std::iter::once(&authority.certificate).chain(&authority.chain);
-        let pem = chain.map(Certificate::to_pem).collect();
+        let pem = Some(chain.map(Certificate::to_pem).collect());
         Ok(IssuerView { pem, ..self.issuer_view(authority) })
     }
 
@@ -163,7 +164,7 @@ impl Gateway {
             ca_issuers_urls: issuer.ca_issuers_urls.clone(),
             system_certificates: system_certificates(authority),
             crl_number: self.crl(&issuer.id).map(|crl| crl.number),
-            pem: String::new(),
+            pem: None,
         }
     }
 }

@@ -30,7 +30,7 @@ pub const BUILD_INFO: &str = "certgate_build_info";
 pub const BRIDGE_WAITERS: &str = "certgate_bridge_waiters";
 /// Counter. Requests turned away because too many waited, by `pool`.
 pub const BRIDGE_SHED: &str = "certgate_bridge_shed_total";
-/// Histogram, seconds. From the call that revokes to the answer that OCSP says so.
+/// Histogram, seconds. From the call that revokes, holds or releases to its answer; OCSP says so by then.
 pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_seconds";
 /// Counter. Uses of an old algorithm that a profile allows, by `profile` and `algorithm`.
 pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";

@@ -87,6 +87,8 @@ pub struct GatewaySettings {
     pub repeat_window: Duration,
     /// Host names and addresses in the TLS certificate.
     pub server_names: Vec<String>,
+    /// The key-encryption key lies beside the store: whoever copies the one has the other.
+    pub key_beside_store: bool,
 }
 
 /// nextUpdate minus thisUpdate of OCSP answers, and the size of the answer cache.
@@ -133,6 +135,7 @@ impl Default for GatewaySettings {
             },
             repeat_window: Duration::from_secs(DAY),
             server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            key_beside_store: false,
         }
     }
 }

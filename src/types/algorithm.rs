@@ -185,6 +185,18 @@ impl ContentCipher {
     }
 }
 
+impl fmt::Display for ContentCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aes128Cbc => "aes128-cbc",
+            Self::Aes192Cbc => "aes192-cbc",
+            Self::Aes256Cbc => "aes256-cbc",
+            Self::TripleDesCbc => "triple-des-cbc",
+            Self::DesCbc => "des-cbc",
+        })
+    }
+}
+
 /// How the content-encryption key was wrapped for the recipient's RSA key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyTransport {

@@ -43,6 +43,7 @@ const COLUMNS: &[Field] = &[
     ("WHO", "/actor"),
     ("WHAT", "/action"),
     ("ON", "/object"),
+    ("REQUEST", "/request"),
     ("DETAIL", "/detail"),
 ];
 

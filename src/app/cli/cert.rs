@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     admin::{AdminClient, PageArgs, ServerArgs, YesArgs, for_each, segment},
     output::{self, Field, Format},
+    sentences,
 };
 use crate::{
     app::failure::{Failure, Outcome},
@@ -88,8 +89,7 @@ struct NoteArgs {
 }
 
 const COLUMNS: &[Field] = &[
-    ("ISSUER", "/issuer"),
-    ("SERIAL", "/serial"),
+    ("CERTIFICATE", "/id"),
     ("STATUS", "/status"),
     ("REASON", "/revocation/reason"),
     ("PROFILE", "/profile"),
@@ -98,11 +98,10 @@ const COLUMNS: &[Field] = &[
 ];
 
 const FIELDS: &[Field] = &[
-    ("Issuer", "/issuer"),
-    ("Serial", "/serial"),
+    ("Certificate", "/id"),
     ("Subject", "/subject"),
     ("Status", "/status"),
-    ("Revoked", "/revocation"),
+    ("OCSP and CRL", "/revocation"),
     ("Causes", "/causes"),
     ("Not before", "/not_before"),
     ("Not after", "/not_after"),
@@ -136,7 +135,7 @@ pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
                 (Format::Json, several) => output::json(&several.to_vec().into()),
                 (Format::Table, several) => {
                     for one in several {
-                        output::object(format, one, FIELDS);
+                        output::object(format, &told(one), FIELDS);
                     }
                 }
             }
@@ -158,6 +157,13 @@ pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
         Verb::Hold(hold) => act(&client, format, &hold.certificates, "hold", &note(hold.note)),
         Verb::Release(release) => act(&client, format, &release.certificates, "release", &note(release.note)),
     }
+}
+
+/// The certificate with what explains its status in words.
+fn told(certificate: &Value) -> Value {
+    let told = sentences::with(certificate, "causes", sentences::cause);
+    let told = sentences::with(&told, "bindings", sentences::binding);
+    sentences::with(&told, "revocation", sentences::revocation)
 }
 
 fn note(note: Option<String>) -> Value {
@@ -197,15 +203,10 @@ fn identify(client: &AdminClient, name: &str) -> Outcome<CertificateId> {
         return Ok(id);
     }
     let found = find(client, name)?;
-    let ids: Vec<String> = found.iter().filter_map(id_of).collect();
+    let ids: Vec<&str> = found.iter().filter_map(|one| one.get("id")?.as_str()).collect();
     match ids.as_slice() {
         [only] => only.parse().map_err(Failure::error),
         _ => Err(Failure::usage(format_args!("{name} could be any of {}", ids.join(", ")))
             .hint("name it as ISSUER/SERIAL")),
     }
-}
-
-fn id_of(certificate: &Value) -> Option<String> {
-    let text = |key| certificate.get(key).and_then(Value::as_str);
-    Some(format!("{}/{}", text("issuer")?, text("serial")?))
 }

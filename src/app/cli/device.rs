@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     admin::{AdminClient, PageArgs, ServerArgs, YesArgs, for_each, segment},
     output::{self, Field, Format},
+    sentences,
 };
 use crate::app::failure::{Failure, Outcome};
 
@@ -50,6 +51,8 @@ enum Verb {
     Found(EventArgs),
     /// The device is in other hands: certificates are revoked for good (keyCompromise)
     Compromised(RiskyEventArgs),
+    /// The suspicion was unfounded: the device may enrol again; what was revoked stays revoked
+    Cleared(EventArgs),
     /// Begin a new life after a wipe or retirement: the device may enrol again
     Reprovision(EventArgs),
 }
@@ -150,8 +153,7 @@ const FIELDS: &[Field] = &[
 ];
 
 const CERTIFICATES: &[Field] = &[
-    ("ISSUER", "/issuer"),
-    ("SERIAL", "/serial"),
+    ("CERTIFICATE", "/id"),
     ("STATUS", "/status"),
     ("REASON", "/revocation/reason"),
     ("NOT AFTER", "/not_after"),
@@ -186,13 +188,15 @@ pub(super) fn run(args: DeviceArgs, format: Format) -> Outcome {
         Verb::CancelWipe(event) => happen(&client, format, "cancel-wipe", &event),
         Verb::Lost(event) => happen(&client, format, "lost", &event),
         Verb::Found(event) => happen(&client, format, "found", &event),
+        Verb::Cleared(event) => happen(&client, format, "cleared", &event),
         Verb::Reprovision(event) => happen(&client, format, "reprovision", &event),
     }
 }
 
 /// Shows a device or user, with its certificates below.
 pub(super) fn show(format: Format, owner: &Value, fields: &[Field]) {
-    output::object(format, owner, fields);
+    let told = sentences::with(owner, "conditions", sentences::condition);
+    output::object(format, if format == Format::Table { &told } else { owner }, fields);
     let none = Vec::new();
     let certificates = owner.get("certificates").and_then(Value::as_array).unwrap_or(&none);
     if format == Format::Table && !certificates.is_empty() {

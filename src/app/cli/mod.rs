@@ -14,6 +14,7 @@ mod process;
 mod profile;
 mod queue;
 mod scep;
+mod sentences;
 mod shell;
 mod ticket;
 mod token;

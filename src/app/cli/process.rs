@@ -203,6 +203,12 @@ fn tell(made: &Initialised, format: Format) {
             "warning: every certificate will point at this machine only; for use by others, start again with --url http://NAME",
         );
     }
+    if made.key_beside_store {
+        output::note(
+            "note: the key-encryption key lies in the data directory: whoever copies the data has the key too. For more than a \
+             trial, start again with --kek-file FILE or --kek-passphrase-file FILE elsewhere, or move it and set keys.kek",
+        );
+    }
     if format == Format::Table {
         output::line(&format!(
             "\nNext:\n  certgate serve --config {}\n  keep a copy of the key-encryption key apart from the data: \

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     admin::{AdminClient, ServerArgs, for_each, segment},
     output::{self, Field, Format},
+    sentences,
 };
 use crate::app::failure::Outcome;
 
@@ -17,7 +18,9 @@ certificate, or the refusal, at its next poll.
 
 Examples:
   certgate queue list
-  certgate queue approve 0f5c... --note \"seen the serial number on the case\""
+  certgate queue show 0f5c...           compare the key with the one that the device shows
+  certgate queue approve 0f5c...
+  certgate queue reject 0f5c... --note \"not one of ours\""
 )]
 pub(super) struct QueueArgs {
     #[command(flatten)]
@@ -44,9 +47,6 @@ enum Verb {
         /// One or more enrolments
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Why; kept in the audit record
-        #[arg(long, value_name = "TEXT")]
-        note: Option<String>,
     },
     /// Refuse
     Reject {
@@ -72,6 +72,7 @@ const FIELDS: &[Field] = &[
     ("State", "/state"),
     ("Profile", "/profile"),
     ("Subject", "/requested_subject"),
+    ("Key SHA-256", "/public_key"),
     ("Alternative names", "/requested_names"),
     ("Transaction", "/transaction"),
     ("Received", "/received_at"),
@@ -90,21 +91,41 @@ pub(super) fn run(args: QueueArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::List { limit } => {
-            output::listing(format, &client.get(&format!("/queue?limit={limit}"))?, COLUMNS);
+            let waiting = client.get(&format!("/queue?limit={limit}"))?;
+            output::listing(format, &waiting, COLUMNS);
+            // The queue is shown from its head: what was decided makes room for what comes after.
+            if waiting
+                .get("items")
+                .and_then(Value::as_array)
+                .is_some_and(|items| items.len() == limit as usize)
+            {
+                output::note("there may be more: decide on these first, or ask for more with --limit");
+            }
             Ok(())
         }
         Verb::Show { id } => {
-            output::object(format, &client.get(&format!("/queue/{}", segment(&id)))?, FIELDS);
+            let enrolment = client.get(&format!("/queue/{}", segment(&id)))?;
+            match format {
+                Format::Json => output::json(&enrolment),
+                Format::Table => output::object(format, &told(&enrolment), FIELDS),
+            }
             Ok(())
         }
-        Verb::Approve { ids, note } => decide(&client, format, &ids, "approve", &note.unwrap_or_default()),
-        Verb::Reject { ids, note } => decide(&client, format, &ids, "reject", &note),
+        Verb::Approve { ids } => decide(&client, format, &ids, "approve", &json!({})),
+        Verb::Reject { ids, note } => decide(&client, format, &ids, "reject", &json!({ "note": note })),
     }
 }
 
-fn decide(client: &AdminClient, format: Format, ids: &[String], verb: &str, note: &str) -> Outcome {
+/// The enrolment with its evidence, binding and checks in words.
+fn told(enrolment: &Value) -> Value {
+    let told = sentences::with(enrolment, "trace", sentences::check);
+    let told = sentences::with(&told, "evidence", sentences::evidence);
+    sentences::with(&told, "bound_to", sentences::object)
+}
+
+fn decide(client: &AdminClient, format: Format, ids: &[String], verb: &str, request: &Value) -> Outcome {
     for_each(ids, |id| {
-        let enrolment = client.post(&format!("/queue/{}/{verb}", segment(id)), &json!({ "note": note }))?;
+        let enrolment = client.post(&format!("/queue/{}/{verb}", segment(id)), request)?;
         match format {
             Format::Json => output::json(&enrolment),
             Format::Table => {

@@ -33,6 +33,11 @@ const DAY: u64 = 24 * HOUR;
 /// Current and previous.
 const MAX_STATIC_CHALLENGES: usize = 2;
 
+/// `path` without the `.` that a configuration file in its own data directory names.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
 /// Collects what it finds while it reads on.
 pub(super) struct Checker<'a> {
     path: &'a Path,
@@ -48,10 +53,10 @@ impl<'a> Checker<'a> {
 
     /// The settings (if they can be made up at all), the mistakes and the warnings.
     pub(super) fn settings(mut self, config: &Config) -> (Option<Settings>, Vec<Finding>, Vec<Finding>) {
-        let data = self.directory().join(&config.data);
+        let data = plain(&self.directory().join(&config.data));
         let listen = self.listen(&config.listen, &data);
         let public_url = self.public_url(config, &listen);
-        let kek = self.kek(&config.keys.kek, &data);
+        let kek = self.kek(&config.keys.kek);
         let ocsp = self.ocsp(&config.ocsp);
         let crl = self.crl(&config.crl);
         let profiles = self.profiles(config);
@@ -68,6 +73,7 @@ impl<'a> Checker<'a> {
                 HOUR,
             ),
             server_names: self.server_names(&config.tls),
+            key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
             path: self.path.to_owned(),
@@ -132,7 +138,7 @@ impl Checker<'_> {
             device: self.endpoints("listen.device", &listen.device),
             admin: self.endpoints("listen.admin", &listen.admin),
             ops: self.endpoints("listen.ops", &listen.ops),
-            socket: data.join(&listen.socket),
+            socket: plain(&data.join(&listen.socket)),
         };
         if checked.device.is_empty() && !self.is_wrong("listen.device") {
             self.mistake("listen.device", "cannot be off: nothing could enrol");
@@ -246,15 +252,9 @@ impl Checker<'_> {
 
 /// Keys, lifetimes, limits.
 impl Checker<'_> {
-    fn kek(&mut self, kek: &Kek, data: &Path) -> KekSource {
-        let directory = self.directory();
-        let mut file = |path: &PathBuf| {
-            let path = directory.join(path);
-            if path.starts_with(data) {
-                self.warn("keys.kek", "lies in the data directory: whoever copies the data has the key too");
-            }
-            path
-        };
+    /// Where it lies is for `init` and `doctor` to speak of: it is the default, and a warning at each start would be read by nobody.
+    fn kek(&self, kek: &Kek) -> KekSource {
+        let file = |path: &PathBuf| plain(&self.directory().join(path));
         match kek {
             Kek::File(path) => KekSource::File(file(path)),
             Kek::PassphraseFile(path) => KekSource::PassphraseFile(file(path)),

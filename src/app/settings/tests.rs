@@ -159,12 +159,23 @@ fn endpoints_are_lists_inherited_sockets_or_off() {
 }
 
 #[test]
-fn open_metrics_and_a_key_beside_the_data_are_warned_of() {
+fn open_metrics_are_warned_of_and_a_key_beside_the_data_is_noticed() {
     let text =
         format!("data = \".\"\npublic-url = \"http://x\"\n[listen]\nops = \"0.0.0.0:9090\"\n{PROFILE}");
-    let (_, warnings) = parse(&text).unwrap();
+    let (settings, warnings) = parse(&text).unwrap();
     let keys: Vec<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(keys, ["listen.ops", "keys.kek"]);
+    assert_eq!(keys, ["listen.ops"]);
+    assert!(settings.gateway.key_beside_store);
+    let elsewhere = format!("{text}\n[keys]\nkek = {{ credential = \"kek\" }}\n");
+    assert!(!parse(&elsewhere).unwrap().0.gateway.key_beside_store);
+}
+
+#[test]
+fn a_data_directory_that_holds_its_own_configuration_has_a_plain_name() {
+    let text = format!("data = \".\"\npublic-url = \"http://x\"\n{PROFILE}");
+    let (settings, _) = Settings::parse(Path::new("/srv/certgate/certgate.toml"), &text).unwrap();
+    assert_eq!(settings.data.as_os_str(), "/srv/certgate");
+    assert_eq!(settings.listen.socket.as_os_str(), "/srv/certgate/certgate.sock");
 }
 
 #[test]

@@ -248,10 +248,7 @@ fn check_algorithms(request: &EnrolRequest<'_>) -> Result<String, RefusalReason>
         return Err(RefusalReason::Cipher(message.cipher));
     }
     let MessageAlgorithms { digest, cipher } = message;
-    Ok(format!(
-        "request signed with {}, message with {digest}, encrypted with {cipher:?}",
-        signature.digest()
-    ))
+    Ok(format!("request signed with {}, message with {digest}, encrypted with {cipher}", signature.digest()))
 }
 
 fn check_key(request: &EnrolRequest<'_>) -> Result<String, RefusalReason> {
@@ -264,7 +261,7 @@ fn check_key(request: &EnrolRequest<'_>) -> Result<String, RefusalReason> {
             KeyKind::Other => false,
         };
     if taken {
-        return Ok(format!("{kind:?}"));
+        return Ok(kind.to_string());
     }
     let wanted: Vec<String> = spec
         .key_types

@@ -40,11 +40,11 @@ pub enum RefusalReason {
     },
     /// A cipher that the profile does not take.
     #[error(
-        "the envelope is encrypted with {0:?}: `legacy.triple-des` or `legacy.des` in the profile would allow it"
+        "the envelope is encrypted with {0}: `legacy.triple-des` or `legacy.des` in the profile would allow it"
     )]
     Cipher(ContentCipher),
     /// A kind or size of key that the profile does not take.
-    #[error("the key is {found:?}: the profile takes {wanted}")]
+    #[error("the key is {found}: the profile takes {wanted}")]
     Key {
         /// What it is.
         found: KeyKind,

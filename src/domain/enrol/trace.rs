@@ -62,9 +62,9 @@ impl Finding for Option<(BoundObject, Assurance)> {
         match self {
             None => "not bound: nothing is registered under this name".to_owned(),
             Some((BoundObject::Device { id, generation }, assurance)) => {
-                format!("device {id}, generation {generation}, assurance {assurance:?}")
+                format!("device {id}, generation {generation}, assurance {assurance}")
             }
-            Some((BoundObject::User { id }, assurance)) => format!("user {id}, assurance {assurance:?}"),
+            Some((BoundObject::User { id }, assurance)) => format!("user {id}, assurance {assurance}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who asks, and how a use case is run for them.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -17,7 +17,7 @@ use crate::{
     domain::access::{Actor, Authed, Caller, Permission, Role},
     http::{bridge::Bridge, serve::Peer},
     ports::store::Page,
-    service::{Gateway, ServiceError},
+    service::{Gateway, ServiceError, metric},
     types::{RequestId, Secret},
 };
 
@@ -94,6 +94,24 @@ impl Session {
     }
 }
 
+impl Session {
+    /// [`Session::run`], measured where the answer says that a certificate's status `moved`. When it returns, OCSP no longer gives the old
+    /// answer.
+    #[expect(clippy::disallowed_methods, reason = "the duration of a request is measured at its edge")]
+    pub(super) async fn run_measured<P: Permission, T: Serialize + Send + 'static>(
+        self,
+        moved: impl FnOnce(&T) -> bool,
+        work: impl FnOnce(&Gateway, &Authed<P>) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<Json<T>, Failure> {
+        let start = Instant::now();
+        let answer = self.run(work).await?;
+        if moved(&answer.0) {
+            metrics::histogram!(metric::REVOCATION_PROPAGATION).record(start.elapsed());
+        }
+        Ok(answer)
+    }
+}
+
 fn recognise(
     gateway: &Gateway,
     own_uid: Option<u32>,
@@ -115,10 +133,16 @@ fn recognise(
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response<Body> {
     let id = api.gateway.new_request();
     request.extensions_mut().insert(id.clone());
+    let reads = request.method().is_safe();
     let span =
         tracing::info_span!("api", request = %id, method = %request.method(), path = request.uri().path());
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = span.in_scope(|| finish(response, &id));
+    // Reading is too frequent to be told of; every act has its audit record under the same id.
+    let (status, acts) = (response.status().as_u16(), !reads);
+    span.in_scope(|| {
+        if acts { tracing::info!(status, "API request") } else { tracing::debug!(status, "API request") }
+    });
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("x-request-id", value);
     }

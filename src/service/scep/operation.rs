@@ -256,7 +256,7 @@ fn check_reply_key(message: &VerifiedPki) -> Result<(), Stop> {
         kind => Err(Stop::refuse(
             FailInfo::BadAlg,
             "the signer's key must be RSA with at least 2048 bits",
-            format!("the signer's key is {kind:?}"),
+            format!("the signer's key is {kind}"),
         )),
     }
 }

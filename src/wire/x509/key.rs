@@ -1,5 +1,7 @@
 //! Public keys: SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), verification and key transport.
 
+use std::fmt;
+
 use aws_lc_rs::{
     rsa::{
         OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey,
@@ -44,6 +46,17 @@ pub enum KeyKind {
     P384,
     /// A key that certgate can carry but not use.
     Other,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa { bits } => write!(f, "rsa-{bits}"),
+            Self::P256 => f.write_str("p-256"),
+            Self::P384 => f.write_str("p-384"),
+            Self::Other => f.write_str("of an unknown kind"),
+        }
+    }
 }
 
 /// A signature that does not verify, or an algorithm or key that cannot be used.

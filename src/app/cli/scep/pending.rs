@@ -60,7 +60,7 @@ pub(super) struct PendingEnrolment {
 }
 
 impl PendingEnrolment {
-    /// Writes the file and says so. That the request waits is no failure.
+    /// Writes the file and says so. Errors: always, as partial: a script must not go on without a certificate.
     pub(super) fn remember(&self, path: &Path, format: Format) -> Outcome {
         let text = serde_json::to_string_pretty(self).map_err(Failure::error)?;
         files::replace(path, text.as_bytes())?;
@@ -71,7 +71,7 @@ impl PendingEnrolment {
             "next": format!("certgate scep poll --transaction {}", path.display()),
         });
         output::object(format, &result, ISSUED);
-        Ok(())
+        Err(Failure::partial("no certificate yet: the request waits for an operator's approval"))
     }
 
     fn load(path: &Path) -> Outcome<Self> {

@@ -50,7 +50,12 @@ pub(in super::super) async fn revoke(
     bytes: Bytes,
 ) -> Answer<CertificateView> {
     let (id, request) = (certificate_id(&id)?, body::<RevokeRequest>(&bytes)?);
-    session.run::<Operate, _>(move |gateway, authed| gateway.revoke_certificate(authed, &id, &request)).await
+    session
+        .run_measured::<Operate, _>(
+            |_| true,
+            move |gateway, authed| gateway.revoke_certificate(authed, &id, &request),
+        )
+        .await
 }
 
 pub(in super::super) async fn hold(
@@ -59,7 +64,12 @@ pub(in super::super) async fn hold(
     bytes: Bytes,
 ) -> Answer<CertificateView> {
     let (id, NoteRequest { note }) = (certificate_id(&id)?, body(&bytes)?);
-    session.run::<Operate, _>(move |gateway, authed| gateway.hold_certificate(authed, &id, &note)).await
+    session
+        .run_measured::<Operate, _>(
+            |_| true,
+            move |gateway, authed| gateway.hold_certificate(authed, &id, &note),
+        )
+        .await
 }
 
 pub(in super::super) async fn release(
@@ -68,7 +78,12 @@ pub(in super::super) async fn release(
     bytes: Bytes,
 ) -> Answer<CertificateView> {
     let (id, NoteRequest { note }) = (certificate_id(&id)?, body(&bytes)?);
-    session.run::<Operate, _>(move |gateway, authed| gateway.release_certificate(authed, &id, &note)).await
+    session
+        .run_measured::<Operate, _>(
+            |_| true,
+            move |gateway, authed| gateway.release_certificate(authed, &id, &note),
+        )
+        .await
 }
 
 fn certificate_id((issuer, serial): &(String, String)) -> Result<CertificateId, Failure> {

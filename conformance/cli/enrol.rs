@@ -1,0 +1,141 @@
+//! The built-in SCEP and OCSP clients, and the approval queue.
+
+use std::{fs, process::Stdio, thread, time::Duration};
+
+use crate::{
+    FAST, MANUAL, code, enrol,
+    process::{Server, expect_success, http_get},
+    stderr, stdout,
+};
+
+/// A certificate can be renewed on its first day.
+const RENEWABLE: &str = "[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\nchallenge = [\"ticket\"]\nvalidity-days = 90\nrenewal-window-days = 90\n";
+
+fn file(server: &Server, name: &str) -> String {
+    server.scratch().join(name).to_str().unwrap().to_owned()
+}
+
+fn waiting(server: &Server) -> String {
+    server.json(&["queue", "list"])["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_request_waits_until_an_operator_decides() {
+    let server = Server::started(FAST, MANUAL);
+    let asked = enrol(&server, "manual", "SN1", &[]);
+    assert_eq!(code(&asked), 5, "a script must not go on: {}", stderr(&asked));
+    let poll = ["scep", "poll", "--transaction", &file(&server, "SN1.pem.pending")];
+    assert_eq!(code(&server.run(&poll)), 5);
+    assert!(!server.scratch().join("SN1.pem").exists());
+
+    let shown = stdout(&server.run(&["queue", "show", &waiting(&server)]));
+    for words in
+        ["Subject:", "CN=SN1", "Key SHA-256:", "ticket ", "device SN1, generation 1", "passed  key: rsa-2048"]
+    {
+        assert!(shown.contains(words), "{words} in\n{shown}");
+    }
+    expect_success(&server.run(&["queue", "approve", &waiting(&server)]), "approve");
+    expect_success(&server.run(&poll), "poll");
+    assert!(fs::read_to_string(server.scratch().join("SN1.pem")).unwrap().contains("BEGIN CERTIFICATE"));
+    assert!(!server.scratch().join("SN1.pem.pending").exists());
+
+    assert_eq!(code(&enrol(&server, "manual", "SN2", &[])), 5);
+    expect_success(&server.run(&["queue", "reject", &waiting(&server), "--note", "not ours"]), "reject");
+    let refused = server.run(&["scep", "poll", "--transaction", &file(&server, "SN2.pem.pending")]);
+    assert_eq!(code(&refused), 4, "{}", stderr(&refused));
+    assert!(!stderr(&refused).contains("not ours"), "the reason is for the record, not for the device");
+    assert_eq!(code(&server.run(&["queue", "approve", "00000000000000000000000000000000"])), 3);
+}
+
+#[test]
+fn a_client_that_waits_gets_its_certificate() {
+    let server = Server::started(FAST, MANUAL);
+    server.register_device("SN1");
+    let (_, ticket) = server.ticket("manual", "SN1");
+    let client = server
+        .command()
+        .args(["scep", "enrol", "--url", &server.scep_url("manual"), "--subject", "CN=SN1", "--wait", "2m"])
+        .args(["--key", &file(&server, "k"), "--cert", &file(&server, "c"), "--challenge-file"])
+        .arg(ticket)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while server.json(&["queue", "list"])["items"].as_array().unwrap().is_empty() {
+        thread::sleep(Duration::from_millis(50));
+    }
+    expect_success(&server.run(&["queue", "approve", &waiting(&server)]), "approve");
+    expect_success(&client.wait_with_output().unwrap(), "enrol --wait");
+}
+
+#[test]
+fn the_built_in_clients_follow_a_certificate_through_its_life() {
+    let server = Server::started(FAST, RENEWABLE);
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let (url, key, cert) = (server.scep_url("device"), file(&server, "SN1.key"), file(&server, "SN1.pem"));
+    let renewed = file(&server, "renewed.pem");
+    let renewal =
+        server.run(&["scep", "renew", "--url", &url, "--key", &key, "--cert", &cert, "--out", &renewed]);
+    expect_success(&renewal, "scep renew");
+    let listed = server.json(&["cert", "list", "--device", "SN1"]);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    let serial = listed["items"][0]["serial"].as_str().unwrap();
+
+    let chain = file(&server, "all.pem");
+    expect_success(&server.run(&["scep", "getca", "--url", &url, "--out", &chain]), "scep getca");
+    let own = ["--cert", &cert, "--key", &key];
+    let out = file(&server, "again.pem");
+    let fetched = server
+        .run(&[&["scep", "getcert", "--url", &url, "--serial", serial, "--out", &out], &own[..]].concat());
+    expect_success(&fetched, "scep getcert");
+    let shown = server.json(&["cert", "show", serial]);
+    assert_eq!(fs::read_to_string(&out).unwrap().trim(), shown["pem"].as_str().unwrap().trim());
+    let absent = server.run(
+        &[&["scep", "getcert", "--url", &url, "--serial", "4f00ab12", "--out", &out], &own[..]].concat(),
+    );
+    assert_eq!(code(&absent), 4, "{}", stderr(&absent));
+    let crl = file(&server, "crl.der");
+    expect_success(
+        &server.run(&[&["scep", "getcrl", "--url", &url, "--out", &crl], &own[..]].concat()),
+        "scep getcrl",
+    );
+    assert_eq!(fs::read(&crl).unwrap(), http_get(server.device_address(), "/crl/issuing.crl").unwrap().body);
+
+    let issuer = file(&server, "issuing.pem");
+    fs::write(&issuer, http_get(server.device_address(), "/ca/issuing.pem").unwrap().body).unwrap();
+    let ask = ["ocsp", "check", "--issuer", &issuer, "--cert", &renewed, "--nonce"];
+    expect_success(&server.run(&ask), "ocsp check");
+    expect_success(&server.run(&["device", "wipe", "SN1", "--yes"]), "wipe");
+    let held = server.run(&ask);
+    assert_eq!(code(&held), 4);
+    assert!(stderr(&held).contains("revoked: certificateHold"), "{}", stderr(&held));
+    let refused = server.run(&["scep", "renew", "--url", &url, "--key", &key, "--cert", &cert]);
+    assert_eq!(code(&refused), 4, "{}", stderr(&refused));
+    let responder = format!("{}/ocsp", server.url());
+    let unknown =
+        server.run(&["ocsp", "check", "--issuer", &issuer, "--serial", "4f00ab12", "--url", &responder]);
+    assert_eq!(code(&unknown), 4);
+}
+
+#[test]
+fn a_challenge_is_good_once() {
+    let server = Server::started(FAST, "");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let (ticket, url) = (file(&server, "SN1.ticket"), server.scep_url("device"));
+    let again = server.run(&[
+        "scep",
+        "enrol",
+        "--url",
+        &url,
+        "--subject",
+        "CN=SN1",
+        "--challenge-file",
+        &ticket,
+        "--key",
+        &file(&server, "other.key"),
+        "--cert",
+        &file(&server, "other.pem"),
+    ]);
+    assert_eq!(code(&again), 4, "{}", stderr(&again));
+    assert!(!server.scratch().join("other.pem").exists());
+}
