@@ -17,6 +17,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Server {
     root: TempDir,
     child: Option<Child>,
+    reaper: Option<Child>,
     device: SocketAddr,
     ops: SocketAddr,
     admin: SocketAddr,
@@ -39,8 +41,14 @@ impl Server {
     /// Initialises with `init_options` (for example `--key p-256`) and adds `profiles` (TOML) to the configuration.
     pub fn initialise(init_options: &[&str], profiles: &str) -> Self {
         let root = TempDir::new().unwrap();
-        let server =
-            Self { root, child: None, device: free_address(), ops: free_address(), admin: free_address() };
+        let server = Self {
+            root,
+            child: None,
+            reaper: None,
+            device: free_address(),
+            ops: free_address(),
+            admin: free_address(),
+        };
         let url = server.url();
         let mut command = server.command();
         command.args(["init", "--url", &url, "--data"]).arg(server.data()).args(init_options);
@@ -86,6 +94,7 @@ impl Server {
     /// Serves, and returns once it is ready.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "the server is running already");
+        self.dismiss_reaper();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let child = self
             .command()
@@ -95,8 +104,28 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap();
+        self.reaper = Some(self.reaper(child.id()));
         self.child = Some(child);
         self.wait_until_ready();
+    }
+
+    /// A process that ends the server and removes its directory when this process is gone: what a static holds is never dropped.
+    fn reaper(&self, server: u32) -> Child {
+        Command::new("sh")
+            .args(["-c", r#"cat >/dev/null; kill -KILL "$1" 2>/dev/null; rm -rf "$2""#, "reaper"])
+            .arg(server.to_string())
+            .arg(self.root.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The server is ended by somebody else: there is nothing left to reap.
+    fn dismiss_reaper(&mut self) {
+        if let Some(mut reaper) = self.reaper.take() {
+            reaper.kill().unwrap();
+            reaper.wait().unwrap();
+        }
     }
 
     fn wait_until_ready(&mut self) {
@@ -111,6 +140,7 @@ impl Server {
 
     /// Ends it with SIGKILL: no drain, no goodbye.
     pub fn kill(&mut self) {
+        self.dismiss_reaper();
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -129,6 +159,7 @@ impl Server {
 
     /// Ends it with SIGTERM and gives its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
+        self.dismiss_reaper();
         let mut child = self.child.take().expect("the server runs");
         let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         assert!(killed.success());
@@ -249,9 +280,18 @@ pub fn expect_success(output: &Output, what: &str) {
     );
 }
 
-/// A loopback address that nothing listened on a moment ago.
+/// A loopback address that nothing listened on a moment ago: below the ports that outgoing connections get, and another one each
+/// time.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let spread = u16::try_from(std::process::id() % 97).unwrap() * 100;
+    loop {
+        let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// An HTTP answer.

@@ -1,14 +1,15 @@
 //! A device that is on its way out neither enrols nor renews, until it is back.
 
 use certgate::{
-    domain::device::DeviceEvent,
+    domain::{device::DeviceEvent, status::Effect},
+    service::scep::ScepError,
     types::DeviceId,
     wire::scep::{FailInfo, PkiStatus},
 };
 
 use crate::{
     DEVICE,
-    common::{Client, World},
+    common::{Client, MessageOptions, World, cause},
 };
 
 /// A device in service, with one more ticket and a certificate to renew.
@@ -116,4 +117,22 @@ fn a_ticket_from_the_life_before_is_no_good_in_the_next() {
     scene.happens(DeviceEvent::Reprovision);
     let answer = scene.fresh.enrol(&scene.world, "device", &scene.request);
     assert_eq!(answer.failure(), FailInfo::BadRequest);
+}
+
+#[test]
+fn a_ca_whose_own_certificate_is_on_hold_issues_nothing() {
+    let scene = Scene::new();
+    let leaves = scene.world.leaves();
+    let issuing = scene.world.issuer("issuing");
+    scene.world.put_cause(&issuing, Effect::Hold);
+
+    let recipient = scene.world.message_certificate("device");
+    let message = scene.fresh.message(&recipient, &MessageOptions::default(), &scene.request);
+    // Not the client's fault: it is told to come back, and nothing of its challenge is used up.
+    assert_eq!(scene.world.pki_operation("device", &message).unwrap_err(), ScepError::Unavailable);
+    assert_eq!(scene.world.leaves(), leaves);
+
+    let id = scene.world.record(&issuing).id;
+    scene.world.write(|tx| tx.release_cause(&id, &cause(scene.world.now()).key));
+    assert_eq!(scene.fresh.enrol(&scene.world, "device", &scene.request).status, PkiStatus::Success);
 }

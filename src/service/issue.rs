@@ -131,6 +131,7 @@ impl Issuance<'_> {
         if let Some(earlier) = self.check_still_wanted(tx.as_view())? {
             return Ok(earlier);
         }
+        self.check_issuer(tx.as_view())?;
         let ticket = self.check_ticket(tx.as_view())?;
         let (device, user) = self.objects(tx.as_view())?;
         self.order.still_holds(device.as_ref(), user.as_ref())?;
@@ -183,6 +184,23 @@ impl Issuance<'_> {
                     Some(EnrolmentState::Pending) => Ok(None),
                     _ => Err(NotIssued::DecidedAlready),
                 }
+            }
+        }
+    }
+
+    /// A CA whose own certificate is revoked or on hold issues nothing: no verifier would take it. The client is told to come back, for
+    /// this is not its fault, and a hold may be released.
+    fn check_issuer(&self, view: &dyn View) -> Result<(), NotIssued> {
+        let issuer = &self.authority.issuer;
+        let own = CertificateId {
+            issuer: issuer.parent.clone().unwrap_or_else(|| issuer.id.clone()),
+            serial: self.authority.certificate.serial().clone(),
+        };
+        match status::revocation(&view.causes(&own)?) {
+            None => Ok(()),
+            Some(_) => {
+                let reason = format!("the certificate of the issuer {} is revoked or on hold", issuer.id);
+                Err(NotIssued::Fault(ServiceError::Refused(reason)))
             }
         }
     }

@@ -49,11 +49,11 @@ enum Verb {
     Lost(EventArgs),
     /// The device was found: the hold for the loss is released
     Found(EventArgs),
-    /// The device is in other hands: certificates are revoked for good (keyCompromise)
+    /// The device is in other hands: certificates go on hold; a wipe then revokes them as keyCompromise
     Compromised(RiskyEventArgs),
-    /// The suspicion was unfounded: the device may enrol again; what was revoked stays revoked
+    /// The suspicion was unfounded: the hold for it is released
     Cleared(EventArgs),
-    /// Begin a new life after a wipe or retirement: the device may enrol again
+    /// Begin a new life after a wipe or retirement: the device may enrol again, with a new ticket (open ones are withdrawn)
     Reprovision(EventArgs),
 }
 
@@ -182,7 +182,7 @@ pub(super) fn run(args: DeviceArgs, format: Format) -> Outcome {
         Verb::Wipe(risky) => risk(&client, format, "wipe", "Wipe", &risky),
         Verb::Force(risky) => risk(&client, format, "force", "Revoke for good the certificates of", &risky),
         Verb::Compromised(risky) => {
-            risk(&client, format, "compromised", "Revoke as compromised the certificates of", &risky)
+            risk(&client, format, "compromised", "Put on hold, as compromised, the certificates of", &risky)
         }
         Verb::Unretire(event) => happen(&client, format, "unretire", &event),
         Verb::CancelWipe(event) => happen(&client, format, "cancel-wipe", &event),

@@ -47,6 +47,9 @@ enum Verb {
         /// One or more enrolments
         #[arg(required = true)]
         ids: Vec<String>,
+        /// Why; kept in the audit record
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        note: String,
     },
     /// Refuse
     Reject {
@@ -111,7 +114,7 @@ pub(super) fn run(args: QueueArgs, format: Format) -> Outcome {
             }
             Ok(())
         }
-        Verb::Approve { ids } => decide(&client, format, &ids, "approve", &json!({})),
+        Verb::Approve { ids, note } => decide(&client, format, &ids, "approve", &json!({ "note": note })),
         Verb::Reject { ids, note } => decide(&client, format, &ids, "reject", &json!({ "note": note })),
     }
 }
