@@ -9,21 +9,23 @@
     reason = "this is a test; clippy's leave for tests does not reach its helper functions"
 )]
 
+mod process;
+
 use std::{
     collections::BTreeSet,
     env, fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use certgate::app::{
     config::Kek,
     settings::{Endpoint, Settings},
-    systemd::{SocketError, Sockets},
 };
+use process::{Server, free_address, http_get};
 
 /// What `systemd-analyze security` may give at most. 10 is an unprotected root service; below 2 it says "OK".
 const MAX_EXPOSURE: f64 = 1.5;
@@ -175,34 +177,65 @@ fn account_and_directories_are_those_of_the_service() {
     }
 }
 
-/// Starts [`started_by_a_service_manager`] as the service manager would: the socket is there before the process is.
+/// Starts the server as the service manager would: the socket is there before the process is, READY, WATCHDOG and STOPPING are told.
 #[test]
-fn passed_socket_is_taken_by_its_name() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "started_by_a_service_manager", "--ignored", "--test-threads=1"])
-        .envs([("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0"), ("LISTEN_FDNAMES", "device")])
-        .env_remove("LISTEN_PID")
-        .stdin(OwnedFd::from(listener))
-        .output()
+fn the_server_takes_the_passed_socket_and_tells_the_manager_how_it_is() {
+    let server = Server::initialise(&["--key", "p-256"], "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n");
+    listen_on(&server, "fd:device");
+    let manager = server.scratch().join("notify");
+    let notices = UnixDatagram::bind(&manager).unwrap();
+    notices.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let listener = TcpListener::bind(free_address()).unwrap();
+    let address = listener.local_addr().unwrap();
+
+    let mut child = serve_with_socket(&server, listener)
+        .env("NOTIFY_SOCKET", &manager)
+        .env("WATCHDOG_USEC", "400000")
+        .spawn()
         .unwrap();
-    assert!(child.status.success(), "{}", text(&child));
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "served");
+    await_notice(&notices, "READY=1");
+    assert_eq!(http_get(address, "/scep/wifi?operation=GetCACaps").unwrap().status, 200);
+    await_notice(&notices, "WATCHDOG=1");
+
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    await_notice(&notices, "STOPPING=1");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
-#[ignore = "runs as the child of passed_socket_is_taken_by_its_name"]
-fn started_by_a_service_manager() {
-    let mut sockets = Sockets::from_environment();
-    let error = sockets.take("admin").unwrap_err();
-    assert_eq!(error.to_string(), "systemd passed no socket named \"admin\"; it passed: device");
-    let listeners = sockets.take("device").unwrap();
-    assert!(matches!(sockets.take("device"), Err(SocketError::NotPassed { .. })), "each only once");
-    assert!(env::var_os("LISTEN_FDS").is_none(), "children do not inherit it");
-    // The client is waiting already, so a non-blocking socket has it at once.
-    listeners[0].accept().unwrap().0.write_all(b"served").unwrap();
-    assert!(listeners[0].accept().is_err(), "the socket does not block");
+fn a_socket_that_was_not_passed_is_named_with_those_that_were() {
+    let server = Server::initialise(&["--key", "p-256"], "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n");
+    listen_on(&server, "fd:radius");
+    let output = serve_with_socket(&server, TcpListener::bind(free_address()).unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("no socket named \"radius\"") && said.contains("it passed: device"), "{said}");
+}
+
+fn listen_on(server: &Server, endpoint: &str) {
+    let path = server.data().join("certgate.toml");
+    let mut config: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+    config["listen"]["device"] = endpoint.into();
+    fs::write(path, toml::to_string(&config).unwrap()).unwrap();
+}
+
+/// `certgate serve` with `socket` passed under the name `device`.
+fn serve_with_socket(server: &Server, socket: TcpListener) -> Command {
+    let mut command = server.command();
+    command.args(["serve", "--config"]).arg(server.data().join("certgate.toml"));
+    command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0"), ("LISTEN_FDNAMES", "device")]);
+    command.env_remove("LISTEN_PID").stdin(OwnedFd::from(socket)).stderr(Stdio::piped());
+    command
+}
+
+/// Reads notices until one holds `wanted`.
+fn await_notice(notices: &UnixDatagram, wanted: &str) {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = notices.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+        if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == wanted) {
+            return;
+        }
+    }
 }
