@@ -196,13 +196,11 @@ impl Issuance<'_> {
             issuer: issuer.parent.clone().unwrap_or_else(|| issuer.id.clone()),
             serial: self.authority.certificate.serial().clone(),
         };
-        match status::revocation(&view.causes(&own)?) {
-            None => Ok(()),
-            Some(_) => {
-                let reason = format!("the certificate of the issuer {} is revoked or on hold", issuer.id);
-                Err(NotIssued::Fault(ServiceError::Refused(reason)))
-            }
+        if status::revocation(&view.causes(&own)?).is_some() {
+            let reason = format!("the certificate of the issuer {} is revoked or on hold", issuer.id);
+            return Err(NotIssued::Fault(ServiceError::Refused(reason)));
         }
+        Ok(())
     }
 
     /// RFC 8894 §7.3: one-time means that this transaction is the only one that consumes it.
