@@ -181,20 +181,20 @@ impl Gateway {
         let key_identifier = authority.certificate.public_key().key_identifier();
         let authority_key_identifier =
             authority.certificate.subject_key_identifier().unwrap_or(&key_identifier);
-        let encoded = self.status.with_snapshot(issuer, |listed, changes| {
-            let entries: Vec<&[u8]> =
-                listed.values().filter(|it| policy.keeps(it.not_after, now)).map(|it| &*it.entry).collect();
-            let spec = CrlSpec {
-                issuer: authority.certificate.subject(),
-                authority_key_identifier,
-                number,
-                this_update: now,
-                next_update,
-                entries: &entries,
-            };
-            spec.unsigned(algorithm).map(|unsigned| (unsigned, entries.len(), changes))
+        let picked = self.status.with_snapshot(issuer, |listed, changes| {
+            let kept = listed.values().filter(|it| policy.keeps(it.not_after, now));
+            (kept.map(|it| Arc::clone(&it.entry)).collect::<Vec<_>>(), changes)
         });
-        let (unsigned, entries, changes) = encoded.ok_or_else(unsettled)??;
+        let (entries, changes) = picked.ok_or_else(unsettled)?;
+        let spec = CrlSpec {
+            issuer: authority.certificate.subject(),
+            authority_key_identifier,
+            number,
+            this_update: now,
+            next_update,
+            entries: &entries.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+        };
+        let unsigned = spec.unsigned(algorithm)?;
         let signature = authority.signer.sign(algorithm, unsigned.to_be_signed())?;
         let der = unsigned.finish(&signature)?;
         let record = CrlRecord {
@@ -202,7 +202,7 @@ impl Gateway {
             number,
             this_update: now,
             next_update,
-            entries: entries as u64,
+            entries: entries.len() as u64,
             der,
         };
         Ok(Draft { record, changes })
