@@ -146,8 +146,17 @@ impl Gateway {
         self.crls.newest.load().get(issuer).cloned()
     }
 
-    /// Builds and publishes now. Used by the worker and, on demand, by operators.
+    /// Builds and publishes what is due.
     pub(crate) fn build_crl(&self, issuer: &IssuerId) -> Result<Arc<PublishedCrl>, ServiceError> {
+        self.build_crl_for(None, issuer)
+    }
+
+    /// Builds and publishes now; that `operator` wanted it is recorded with the CRL.
+    fn build_crl_for(
+        &self,
+        operator: Option<&Act>,
+        issuer: &IssuerId,
+    ) -> Result<Arc<PublishedCrl>, ServiceError> {
         let turn = self.crls.turn(issuer);
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let authorities = self.authorities();
@@ -158,7 +167,12 @@ impl Gateway {
         let previous = self.ports.store.read(|view| view.latest_crl(issuer))?;
         let draft = self.draft_crl(authority, previous.as_ref(), now)?;
         self.check_draft(authority, previous.as_ref(), &draft.record, now)?;
-        self.ports.store.write(|tx| tx.put_crl(&draft.record))?;
+        let number = ("number", draft.record.number.to_string());
+        let fact = operator.map(|act| act.fact("crl.published", issuer, &[number]));
+        self.ports.store.write(|tx| {
+            tx.put_crl(&draft.record)?;
+            fact.iter().try_for_each(|fact| tx.append_audit(fact).map(drop))
+        })?;
         let published = PublishedCrl::of(draft.record);
         self.crls.publish(issuer, &published);
         self.status.published(issuer, draft.changes, now);
@@ -264,11 +278,7 @@ impl Gateway {
         authed: &Authed<Operate>,
         issuer: &IssuerId,
     ) -> Result<Arc<PublishedCrl>, ServiceError> {
-        let published = self.build_crl(issuer)?;
-        let act = Act::of(authed, self.now());
-        let fact = act.fact("crl.published", issuer, &[("number", published.number.to_string())]);
-        self.ports.store.write(|tx| tx.append_audit(&fact))?;
-        Ok(published)
+        self.build_crl_for(Some(&Act::of(authed, self.now())), issuer)
     }
 
     /// On demand, as operators see it.
