@@ -114,6 +114,10 @@ fn ndes_paths_mean_the_default_profile_whatever_their_case() {
         assert_eq!(answer.header("content-type"), Some("application/x-x509-ca-ra-cert"), "{path}");
         assert_eq!(Degenerate::from_ber(&answer.body).unwrap().certificates.len(), 3);
     }
+    for path in ["/certsrv/mscep/mscep.dllX", "/cgi-bin/pkiclient.exe.bak", "/certsrv/mscep/"] {
+        let answer = http_get(server.device_address(), &format!("{path}?operation=GetCACert")).unwrap();
+        assert_eq!(answer.status, 404, "{path}");
+    }
 }
 
 #[test]

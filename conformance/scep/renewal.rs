@@ -89,6 +89,24 @@ fn lost_answer_to_a_renewal_is_repeated() {
     assert_eq!(world.leaves(), 2);
 }
 
+#[test]
+fn recorded_renewal_issues_nothing_more_until_its_certificate_is_revoked_or_the_profile_changes() {
+    let world = World::new(&[("device", DEVICE)]);
+    let (client, old) = enrolled(&world, "device", "SN1");
+    let csr = request(&old, &Client::new());
+    let first = client.renew(&world, "device", &csr).certificate().clone();
+    world.clock.advance(DAY * 3);
+    assert_eq!(client.renew(&world, "device", &csr).certificate(), &first);
+    assert_eq!(world.leaves(), 2);
+    world.revoke(&first);
+    let second = client.renew(&world, "device", &csr).certificate().clone();
+    assert_eq!(world.leaves(), 3);
+
+    let world = world.reconfigured(&[("device", &format!("{DEVICE}\nvalidity-days = 30"))]);
+    world.clock.advance(DAY * 3);
+    assert_ne!(client.renew(&world, "device", &csr).certificate(), &second);
+}
+
 fn refused(world: &World, client: &Client, profile: &str, certificate: &Certificate) {
     let leaves = world.leaves();
     for kind in [MessageType::RenewalReq, MessageType::PkcsReq] {

@@ -82,6 +82,35 @@ fn a_new_crl_comes_with_its_schedule_and_never_outlives_its_issuer() {
 }
 
 #[test]
+fn a_revocation_after_the_issuer_expired_leaves_no_job_behind() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    world.gateway.run_due().unwrap();
+    let end = world.issuer("issuing").validity().not_after;
+    world.clock.advance(end.since(world.now()));
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    assert_eq!(world.gateway.jobs(&world.authed(), 10).unwrap().items.len(), 1);
+    world.clock.advance(Duration::from_secs(60));
+    world.gateway.run_due().unwrap();
+    assert!(world.gateway.jobs(&world.authed(), 10).unwrap().items.is_empty());
+    world.gateway.publish_crl(&world.authed(), &issuing()).unwrap_err();
+}
+
+#[test]
+fn publishing_on_demand_is_recorded_and_on_schedule_is_not() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let recorded = || {
+        let mut tail = world.gateway.audit_tail(&world.authed(), 1000).unwrap().items;
+        tail.retain(|event| event.action == "crl.published");
+        tail.iter().map(|event| event.detail["number"].clone()).collect::<Vec<_>>()
+    };
+    assert!(recorded().is_empty());
+    world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    assert_eq!(recorded(), [number(&world).to_string()]);
+}
+
+#[test]
 fn the_number_grows_over_a_restart() {
     let world = world();
     world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();

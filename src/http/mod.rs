@@ -6,6 +6,7 @@
 //! | [`api`] | administration, over HTTPS and the local socket |
 //! | [`ops`] | metrics and health |
 //! | [`serve`] | accepting, limiting and draining connections, the same for all |
+//! | [`stall`] | gives up answers that the peer does not read |
 
 pub mod api;
 pub mod bridge;
@@ -15,3 +16,4 @@ pub mod ocsp;
 pub mod ops;
 pub mod scep;
 pub mod serve;
+mod stall;

@@ -39,9 +39,13 @@ pub(super) fn profile_of_path(gateway: &Gateway, path: &str) -> Option<ProfileNa
         return named.split('/').next().and_then(|name| name.parse().ok());
     }
     let path = path.to_ascii_lowercase();
-    let default =
-        path == "/scep" || path == "/scep/" || path.starts_with(NDES_PATH) || path.starts_with(CGI_PATH);
+    let default = path == "/scep" || path == "/scep/" || is_at(&path, NDES_PATH) || is_at(&path, CGI_PATH);
     if default { gateway.default_profile() } else { None }
+}
+
+/// Whether `path` is `base` or below it.
+fn is_at(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// One operation, as RFC 8894 §4 names it.

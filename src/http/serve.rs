@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
-use super::{device::DeviceEdge, ops::OpsEdge};
+use super::{device::DeviceEdge, ops::OpsEdge, stall::StallBound};
 
 /// Largest request head: a GET enrolment has 4 to 16 kB in its URL, and NDES administrators know limits of 64 kB.
 const MAX_HEAD: usize = 128 * 1024;
@@ -31,7 +31,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ConnectionLimits {
     /// Open connections; more wait in the kernel's queue.
     pub connections: usize,
-    /// Time for the TLS handshake and for the head of a request; also how long an idle connection is kept.
+    /// Time for the TLS handshake and for the head of a request; also how long an idle connection is kept, and
+    /// one whose peer takes nothing of its answer.
     pub head_timeout: Duration,
     /// Time for the connections to finish their requests after shutdown was asked for.
     pub drain_timeout: Duration,
@@ -222,7 +223,7 @@ impl Connection {
             let answer = answer(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = self.builder().serve_connection(TokioIo::new(stream), service);
+        let connection = self.builder().serve_connection(self.io(stream), service);
         finished(self.watcher.watch(connection).await);
     }
 
@@ -234,8 +235,12 @@ impl Connection {
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request)
         });
-        let connection = self.builder().serve_connection(TokioIo::new(stream), service);
+        let connection = self.builder().serve_connection(self.io(stream), service);
         finished(self.watcher.watch(connection).await);
+    }
+
+    fn io<S>(&self, stream: S) -> TokioIo<StallBound<S>> {
+        TokioIo::new(StallBound::new(stream, self.head_timeout))
     }
 
     fn builder(&self) -> http1::Builder {
@@ -253,5 +258,57 @@ impl Connection {
 fn finished(result: hyper::Result<()>) {
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// More than the kernel's buffers of a connection hold.
+    const LARGE: usize = 64 * 1024 * 1024;
+    const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
+    /// A listener with a single slot that answers everything with `LARGE` bytes.
+    async fn listener_of_one(shutdown: Shutdown) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = ConnectionLimits {
+            connections: 1,
+            head_timeout: Duration::from_millis(500),
+            drain_timeout: Duration::ZERO,
+        };
+        tokio::spawn(async move {
+            let body = Bytes::from(vec![0; LARGE]);
+            accept_loop("test", listener, limits, shutdown, move |stream, _, connection| {
+                let body = body.clone();
+                connection.serve(stream, move |_| {
+                    let answer = Response::new(Full::new(body.clone()));
+                    async move { answer }
+                })
+            })
+            .await;
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_loses_its_slot_and_a_reading_one_gets_everything() {
+        let (_end, shutdown) = watch::channel(false);
+        let address = listener_of_one(shutdown).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(REQUEST).await.unwrap();
+
+        let mut reading = TcpStream::connect(address).await.unwrap();
+        reading.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(Duration::from_secs(60), reading.read_to_end(&mut answer)).await.unwrap().unwrap();
+
+        assert!(answer.len() > LARGE);
+        let mut rest = Vec::new();
+        let read = silent.read_to_end(&mut rest).await;
+        assert!(read.is_err() || rest.len() < LARGE, "the first answer was given up");
     }
 }

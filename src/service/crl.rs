@@ -20,7 +20,10 @@ use crate::{
         crl::{CrlRecord, next_number},
     },
     types::{Fingerprint, IssuerId, RevocationReason, SerialNumber, Timestamp},
-    wire::crl::{Crl, CrlSpec},
+    wire::{
+        crl::{CrlHead, CrlSpec},
+        x509::DecodeError,
+    },
 };
 
 /// A published CRL.
@@ -144,8 +147,17 @@ impl Gateway {
         self.crls.newest.load().get(issuer).cloned()
     }
 
-    /// Builds and publishes now. Used by the worker and, on demand, by operators.
+    /// Builds and publishes what is due.
     pub(crate) fn build_crl(&self, issuer: &IssuerId) -> Result<Arc<PublishedCrl>, ServiceError> {
+        self.build_crl_for(None, issuer)
+    }
+
+    /// Builds and publishes now; that `operator` wanted it is recorded with the CRL.
+    fn build_crl_for(
+        &self,
+        operator: Option<&Act>,
+        issuer: &IssuerId,
+    ) -> Result<Arc<PublishedCrl>, ServiceError> {
         let turn = self.crls.turn(issuer);
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let authorities = self.authorities();
@@ -156,7 +168,12 @@ impl Gateway {
         let previous = self.ports.store.read(|view| view.latest_crl(issuer))?;
         let draft = self.draft_crl(authority, previous.as_ref(), now)?;
         self.check_draft(authority, previous.as_ref(), &draft.record, now)?;
-        self.ports.store.write(|tx| tx.put_crl(&draft.record))?;
+        let number = ("number", draft.record.number.to_string());
+        let fact = operator.map(|act| act.fact("crl.published", issuer, &[number]));
+        self.ports.store.write(|tx| {
+            tx.put_crl(&draft.record)?;
+            fact.iter().try_for_each(|fact| tx.append_audit(fact).map(drop))
+        })?;
         let published = PublishedCrl::of(draft.record);
         self.crls.publish(issuer, &published);
         self.status.published(issuer, draft.changes, now);
@@ -182,20 +199,20 @@ impl Gateway {
         let key_identifier = authority.certificate.public_key().key_identifier();
         let authority_key_identifier =
             authority.certificate.subject_key_identifier().unwrap_or(&key_identifier);
-        let encoded = self.status.with_snapshot(issuer, |listed, changes| {
-            let entries: Vec<&[u8]> =
-                listed.values().filter(|it| policy.keeps(it.not_after, now)).map(|it| &*it.entry).collect();
-            let spec = CrlSpec {
-                issuer: authority.certificate.subject(),
-                authority_key_identifier,
-                number,
-                this_update: now,
-                next_update,
-                entries: &entries,
-            };
-            spec.unsigned(algorithm).map(|unsigned| (unsigned, entries.len(), changes))
+        let picked = self.status.with_snapshot(issuer, |listed, changes| {
+            let kept = listed.values().filter(|it| policy.keeps(it.not_after, now));
+            (kept.map(|it| Arc::clone(&it.entry)).collect::<Vec<_>>(), changes)
         });
-        let (unsigned, entries, changes) = encoded.ok_or_else(unsettled)??;
+        let (entries, changes) = picked.ok_or_else(unsettled)?;
+        let spec = CrlSpec {
+            issuer: authority.certificate.subject(),
+            authority_key_identifier,
+            number,
+            this_update: now,
+            next_update,
+            entries: &entries.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+        };
+        let unsigned = spec.unsigned(algorithm)?;
         let signature = authority.signer.sign(algorithm, unsigned.to_be_signed())?;
         let der = unsigned.finish(&signature)?;
         let record = CrlRecord {
@@ -203,7 +220,7 @@ impl Gateway {
             number,
             this_update: now,
             next_update,
-            entries: entries as u64,
+            entries: entries.len() as u64,
             der,
         };
         Ok(Draft { record, changes })
@@ -219,10 +236,11 @@ impl Gateway {
     ) -> Result<(), ServiceError> {
         let issuer = &record.issuer;
         let wrong = |what: String| ServiceError::Internal(format!("the new CRL of {issuer} {what}"));
-        let crl = Crl::from_der(&record.der)?;
-        crl.verify(&authority.certificate)
+        let mut serials = Vec::new();
+        let head = CrlHead::scan(&record.der, |entry| serials.push(entry.serial))?;
+        head.verify(&record.der, &authority.certificate)
             .map_err(|_| wrong("has a signature that does not verify".to_owned()))?;
-        if crl.number() != Some(record.number) || crl.entries().len() as u64 != record.entries {
+        if head.number() != Some(record.number) || serials.len() as u64 != record.entries {
             return Err(wrong("does not read back as it was written".to_owned()));
         }
         let Some(previous) = previous else { return Ok(()) };
@@ -233,36 +251,25 @@ impl Gateway {
             // Clients with the right time refuse the CRL before as not yet valid: the new one must go out.
             tracing::warn!(%issuer, before = %previous.this_update, now = %record.this_update, "the clock went back");
         }
-        let before = Crl::from_der(&previous.der)?;
-        let vanished = self.vanished(authority, &before, &crl, now).ok_or_else(unsettled)?;
-        match vanished {
+        let gone = no_longer_listed(&previous.der, &serials)?;
+        match self.vanished(authority, &gone, now).ok_or_else(unsettled)? {
             None => Ok(()),
             Some(serial) => Err(wrong(format!("would no longer list {serial}, which is revoked for good"))),
         }
     }
 
-    /// The first serial that was listed as revoked for good and is not listed any more, though it must be. Outer None: unsettled.
+    /// The first of the serials that are `gone` though they did not expire long enough ago. Outer None: unsettled.
     #[expect(clippy::option_option, reason = "the outer one is the snapshot's, the inner one the answer")]
-    fn vanished(
+    fn vanished<'a>(
         &self,
         authority: &Authority,
-        before: &Crl,
-        after: &Crl,
+        gone: &'a [SerialNumber],
         now: Timestamp,
-    ) -> Option<Option<SerialNumber>> {
+    ) -> Option<Option<&'a SerialNumber>> {
         let policy = authority.issuer.crl_policy;
-        let pruned =
-            |listed: Option<&Listed>| listed.is_some_and(|listed| !policy.keeps(listed.not_after, now));
-        let mut remaining = after.entries().iter().peekable();
+        let pruned = |listed: &Listed| !policy.keeps(listed.not_after, now);
         self.status.with_snapshot(&authority.issuer.id, |listed, _| {
-            before.entries().iter().find_map(|old| {
-                while remaining.next_if(|new| new.serial < old.serial).is_some() {}
-                let kept = remaining.peek().is_some_and(|new| new.serial == old.serial);
-                let may_go = kept
-                    || old.reason == RevocationReason::CertificateHold
-                    || pruned(listed.get(&old.serial));
-                (!may_go).then(|| old.serial.clone())
-            })
+            gone.iter().find(|serial| !listed.get(serial).is_some_and(pruned))
         })
     }
 
@@ -272,11 +279,7 @@ impl Gateway {
         authed: &Authed<Operate>,
         issuer: &IssuerId,
     ) -> Result<Arc<PublishedCrl>, ServiceError> {
-        let published = self.build_crl(issuer)?;
-        let act = Act::of(authed, self.now());
-        let fact = act.fact("crl.published", issuer, &[("number", published.number.to_string())]);
-        self.ports.store.write(|tx| tx.append_audit(&fact))?;
-        Ok(published)
+        self.build_crl_for(Some(&Act::of(authed, self.now())), issuer)
     }
 
     /// On demand, as operators see it.
@@ -312,6 +315,20 @@ impl Gateway {
     }
 }
 
+/// The serials that the CRL `before` lists as revoked for good and that are not in `after`; both in the order of serials.
+fn no_longer_listed(before: &[u8], after: &[SerialNumber]) -> Result<Vec<SerialNumber>, DecodeError> {
+    let mut remaining = after.iter().peekable();
+    let mut gone = Vec::new();
+    CrlHead::scan(before, |old| {
+        while remaining.next_if(|new| **new < old.serial).is_some() {}
+        let kept = remaining.peek().is_some_and(|new| **new == old.serial);
+        if !kept && old.reason != RevocationReason::CertificateHold {
+            gone.push(old.serial);
+        }
+    })?;
+    Ok(gone)
+}
+
 fn view_of(authority: &Authority, crl: &PublishedCrl, pem: Option<String>) -> CrlView {
     CrlView {
         issuer: authority.issuer.id.clone(),
@@ -328,4 +345,52 @@ fn view_of(authority: &Authority, crl: &PublishedCrl, pem: Option<String>) -> Cr
 
 fn unsettled() -> ServiceError {
     ServiceError::Conflict("a status changed and could not be read yet: try again".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        types::KeyAlgorithm,
+        wire::{crl::CrlEntry, x509::testing::Authority},
+    };
+
+    const NOW: Timestamp = Timestamp::from_unix(1_767_225_600);
+
+    fn crl_of(entries: &[(&str, RevocationReason)]) -> Vec<u8> {
+        let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
+        let entry = |(serial, reason): &(&str, RevocationReason)| CrlEntry {
+            serial: serial.parse().unwrap(),
+            revoked_at: NOW,
+            reason: *reason,
+            invalidity_date: None,
+        };
+        let entries: Vec<_> = entries.iter().map(|it| entry(it).to_der()).collect();
+        let spec = CrlSpec {
+            issuer: ca.certificate.subject(),
+            authority_key_identifier: &[1; 20],
+            number: 1,
+            this_update: NOW,
+            next_update: NOW,
+            entries: &entries.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+        };
+        ca.key.finish(spec.unsigned(ca.key.algorithm()).unwrap())
+    }
+
+    #[test]
+    fn what_is_revoked_for_good_is_missed_and_a_released_hold_is_not() {
+        let revoked = RevocationReason::Superseded;
+        let hold = RevocationReason::CertificateHold;
+        let before = crl_of(&[("02", revoked), ("04", hold), ("06", revoked), ("0100", revoked)]);
+        let gone = |after: &[&str]| -> Vec<String> {
+            let after: Vec<_> = after.iter().map(|serial| serial.parse().unwrap()).collect();
+            no_longer_listed(&before, &after).unwrap().iter().map(ToString::to_string).collect()
+        };
+        assert!(gone(&["01", "02", "03", "04", "06", "07", "0100", "0101"]).is_empty());
+        assert!(gone(&["02", "06", "0100"]).is_empty());
+        assert_eq!(gone(&["02", "03", "0100"]), ["06"]);
+        assert_eq!(gone(&["05"]), ["02", "06", "0100"]);
+        assert_eq!(gone(&[]), ["02", "06", "0100"]);
+        assert!(no_longer_listed(&before[1..], &[]).is_err());
+    }
 }

@@ -124,13 +124,24 @@ impl Gateway {
             return Ok(false);
         };
         let outcome = match &job.kind {
-            JobKind::BuildCrl { issuer } => self.build_crl(issuer).map(drop),
+            JobKind::BuildCrl { issuer } => self.build_crl_of_living(issuer),
         };
         match outcome {
             Ok(()) => self.ports.store.write(|tx| tx.complete_job(job.sequence, job.fence))?,
             Err(error) => self.job_failed(&job, &error)?,
         };
         Ok(true)
+    }
+
+    /// An expired issuer signs no CRL, now or later: there is nothing to try again.
+    fn build_crl_of_living(&self, issuer: &IssuerId) -> Result<(), ServiceError> {
+        let authorities = self.authorities();
+        let not_after = authorities.issuer(issuer).map(|it| it.certificate.validity().not_after);
+        if let Some(not_after) = not_after.filter(|end| *end <= self.now()) {
+            tracing::warn!(%issuer, %not_after, "the issuer expired: the change will be on no CRL");
+            return Ok(());
+        }
+        self.build_crl(issuer).map(drop)
     }
 
     fn job_failed(&self, job: &Job, error: &ServiceError) -> Result<bool, StoreError> {

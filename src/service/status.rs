@@ -68,8 +68,8 @@ pub(crate) struct Listed {
     pub(crate) revocation: Revocation,
     /// When the certificate expires.
     pub(crate) not_after: Timestamp,
-    /// DER of its CRL entry.
-    pub(crate) entry: Box<[u8]>,
+    /// DER of its CRL entry: shared, so that a CRL is encoded while the snapshot is not locked.
+    pub(crate) entry: Arc<[u8]>,
 }
 
 /// What the snapshot knows of a serial.
@@ -126,6 +126,8 @@ impl StatusBoard {
     }
 
     /// Lets `work` read the snapshot of `issuer`, with its number of changes. None while a serial is unsettled.
+    ///
+    /// Changes and OCSP wait behind it: it only picks out and clones, what takes longer is done afterwards.
     pub(crate) fn with_snapshot<R>(
         &self,
         issuer: &IssuerId,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use const_oid::{ObjectIdentifier, db::rfc2985};
+use zeroize::Zeroizing;
 
 use super::{
     EncodeError, Unsigned,
@@ -32,7 +33,8 @@ const MICROSOFT_CERT_EXTENSIONS: ObjectIdentifier = ObjectIdentifier::new_unwrap
 /// A request as read; nothing is proven yet.
 #[derive(Clone)]
 pub struct Csr {
-    der: Vec<u8>,
+    /// Wiped when it goes: it holds the challenge password.
+    der: Zeroizing<Vec<u8>>,
     subject: Name,
     public_key: PublicKey,
     challenge_password: Option<Secret>,
@@ -85,7 +87,7 @@ impl Csr {
             requested_extension_oids: attributes.extensions.iter().filter_map(Extension::oid).collect(),
             extensions: Extensions::read(&attributes.extensions)?,
             signed,
-            der: der.to_vec(),
+            der: Zeroizing::new(der.to_vec()),
         })
     }
 
@@ -149,7 +151,7 @@ impl ProvenCsr {
 
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.csr.der)
+        Fingerprint::of(self.as_der())
     }
 
     /// The name that is asked for.

@@ -14,12 +14,13 @@ const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const SMART_CARD_LOGON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2");
 /// Microsoft's certificate request agent: its holder enrols in other people's names.
 const REQUEST_AGENT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.1");
 
 const EXTENDED_KEY_USAGES: [(&str, ObjectIdentifier); 5] = [
-    ("client-auth", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2")),
+    ("client-auth", CLIENT_AUTH),
     ("server-auth", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1")),
     ("ipsec", ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.17")),
     ("smart-card-logon", SMART_CARD_LOGON),
@@ -58,6 +59,7 @@ pub(super) fn check(spec: &ProfileSpec) -> (Parts, Vec<ProfileMistake>) {
     check.key_types();
     check.key_usage();
     check.extended_key_usage();
+    check.claimed_users();
     check.periods();
     check.legacy();
     (check.parts, check.mistakes)
@@ -230,6 +232,22 @@ impl Check<'_> {
         };
         self.fatal(key, refused);
         false
+    }
+
+    /// A claim takes every name of the request, a user principal name among them, and Active Directory logs on whom it names, by
+    /// TLS as by smart card. An operator who approves sees the names; a static challenge shows nothing of who sends it.
+    fn claimed_users(&mut self) {
+        let unseen = self.takes(ChallengeMode::Static) && self.spec.approval == Approval::Auto;
+        // No extendedKeyUsage is every purpose (RFC 5280 §4.2.1.12).
+        let purposes = &self.parts.extended_key_usage;
+        let logs_on = purposes.is_empty() || purposes.contains(&CLIENT_AUTH);
+        if self.spec.match_rule == MatchRule::Claim && unseen && logs_on {
+            self.warning(
+                "match",
+                "claim with the static challenge: whoever knows the challenge can name any user (upn, email) and \
+                 log on as them where the name is trusted; use fill or strict, or approval = \"manual\"",
+            );
+        }
     }
 
     fn periods(&mut self) {

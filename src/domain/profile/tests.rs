@@ -74,6 +74,21 @@ fn an_open_door_is_refused_unless_an_operator_guards_it() {
 }
 
 #[test]
+fn a_claim_by_static_challenge_that_can_log_on_as_anybody_is_warned_of() {
+    let warned = |rest: &str| {
+        let mistakes = minimal(&format!("challenge = [\"static\"]\n{rest}")).mistakes();
+        assert!(mistakes.iter().all(|mistake| !mistake.fatal), "{rest}: {mistakes:?}");
+        mistakes.iter().any(|mistake| mistake.key == "match" && mistake.problem.contains("name any user"))
+    };
+    assert!(warned("match = \"claim\""));
+    assert!(warned("match = \"claim\"\nextended-key-usage = []"));
+    assert!(warned("match = \"claim\"\nextended-key-usage = [\"server-auth\", \"client-auth\"]"));
+    assert!(!warned("match = \"claim\"\nextended-key-usage = [\"server-auth\"]"));
+    assert!(!warned("match = \"claim\"\napproval = \"manual\""));
+    assert!(!warned("match = \"strict\""));
+}
+
+#[test]
 fn weak_but_allowed_choices_are_warnings() {
     for (rest, key) in [
         ("match = \"claim\"", "match"),
@@ -95,7 +110,8 @@ fn weak_but_allowed_choices_are_warnings() {
 
 #[test]
 fn a_claim_with_the_static_challenge_needs_no_subject() {
-    assert_eq!(spec("subject = \"\"\nmatch = \"claim\"\nchallenge = [\"static\"]").mistakes(), []);
+    let claim = "subject = \"\"\nmatch = \"claim\"\nchallenge = [\"static\"]";
+    assert!(spec(claim).mistakes().iter().all(|mistake| !mistake.fatal));
     let with_tickets =
         spec("subject = \"\"\nmatch = \"claim\"\nchallenge = [\"static\", \"ticket\"]").mistakes();
     assert!(with_tickets.iter().any(|m| m.fatal && m.key == "subject"), "{with_tickets:?}");

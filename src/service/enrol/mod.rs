@@ -7,7 +7,8 @@
 //! and names no challenge.
 //!
 //! **Repeats** (RFC 8894 §5.2). The same request, by profile, transactionID, key and CSR, gets the same answer within the
-//! repeat window, also when its ticket is used up by then. What is not good any more is decided anew. Refusals are always
+//! repeat window, also when its ticket is used up by then. A renewal gets it for as long as its profile is the same: whoever
+//! recorded the request cannot have a certificate more issued with it every day. What is not good any more is decided anew. Refusals are always
 //! decided anew, because a refusal may be cured; an operator's rejection is not.
 //!
 //! **Refusals are recorded** only where the request showed that somebody once trusted it: a ticket that we minted, a static
@@ -212,9 +213,11 @@ impl Gateway {
     ) -> Result<Option<EnrolmentState>, ServiceError> {
         let Some(earlier) = view.enrolment_by_request(&candidate.key)? else { return Ok(None) };
         let recent = earlier.received_at >= self.repeats_since(candidate.now);
+        let profile = &candidate.request.endpoint.profile;
+        let same_renewal = earlier.renews.is_some() && earlier.profile_version == profile.version();
         Ok(match earlier.state {
             EnrolmentState::Pending => Some(EnrolmentState::Pending),
-            EnrolmentState::Issued { certificate } if recent => {
+            EnrolmentState::Issued { certificate } if recent || same_renewal => {
                 let record = view.certificate(&certificate)?;
                 let good = record.map(|record| is_good(view, &record, candidate.now)).transpose()?;
                 good.unwrap_or(false).then_some(EnrolmentState::Issued { certificate })
