@@ -56,34 +56,6 @@ impl Device {
         decided.map_err(|hint| TransitionRefused { lifecycle: self.lifecycle, event, hint })
     }
 
-    /// The causes that a certificate issued now must start with (none for a device in good standing).
-    ///
-    /// They are those that a certificate issued before would have: while [`Device::may_enrol`] is asked in
-    /// the same transaction, there are none.
-    pub fn standing_causes(&self) -> Vec<Cause> {
-        let mut causes = self.lifecycle_causes();
-        for condition in &self.conditions {
-            let act = Act::replayed(&condition.note, condition.since);
-            match condition.kind {
-                ConditionKind::Lost => causes.push(act.hold(CauseKind::DeviceCondition, LOST)),
-                ConditionKind::Compromised => causes.push(act.hold(CauseKind::DeviceCondition, COMPROMISED)),
-                ConditionKind::RetireOutstanding => causes.push(act.hold(CauseKind::DeviceLifecycle, RETIRE)),
-            }
-        }
-        causes
-    }
-
-    fn lifecycle_causes(&self) -> Vec<Cause> {
-        let act = Act::replayed("", self.lifecycle_since);
-        match self.lifecycle {
-            Lifecycle::Pending | Lifecycle::Verified | Lifecycle::Active | Lifecycle::Expired => Vec::new(),
-            Lifecycle::RetirePending => vec![act.hold(CauseKind::DeviceLifecycle, RETIRE)],
-            Lifecycle::WipePending => vec![act.hold(CauseKind::DeviceLifecycle, WIPE)],
-            Lifecycle::Retired => vec![act.revoke(CauseKind::DeviceLifecycle, RETIRE, self.final_reason())],
-            Lifecycle::Wiped => vec![act.revoke(CauseKind::DeviceLifecycle, WIPE, self.final_reason())],
-        }
-    }
-
     /// The first certificate puts the device in service; further ones change nothing.
     fn enrolled(&self, act: &Act<'_>) -> Decided {
         self.may_enrol()?;
@@ -329,13 +301,45 @@ impl Device {
     }
 }
 
+/// What the tests compare the events' effects with.
+#[cfg(test)]
+impl Device {
+    /// The causes that a device's record stands for: what the events that led there must have put.
+    pub(super) fn standing_causes(&self) -> Vec<Cause> {
+        let mut causes = self.lifecycle_causes();
+        for condition in &self.conditions {
+            let act = Act::replayed(&condition.note, condition.since);
+            match condition.kind {
+                ConditionKind::Lost => causes.push(act.hold(CauseKind::DeviceCondition, LOST)),
+                ConditionKind::Compromised => causes.push(act.hold(CauseKind::DeviceCondition, COMPROMISED)),
+                ConditionKind::RetireOutstanding => causes.push(act.hold(CauseKind::DeviceLifecycle, RETIRE)),
+            }
+        }
+        causes
+    }
+
+    fn lifecycle_causes(&self) -> Vec<Cause> {
+        let act = Act::replayed("", self.lifecycle_since);
+        match self.lifecycle {
+            Lifecycle::Pending | Lifecycle::Verified | Lifecycle::Active | Lifecycle::Expired => Vec::new(),
+            Lifecycle::RetirePending => vec![act.hold(CauseKind::DeviceLifecycle, RETIRE)],
+            Lifecycle::WipePending => vec![act.hold(CauseKind::DeviceLifecycle, WIPE)],
+            Lifecycle::Retired => vec![act.revoke(CauseKind::DeviceLifecycle, RETIRE, self.final_reason())],
+            Lifecycle::Wiped => vec![act.revoke(CauseKind::DeviceLifecycle, WIPE, self.final_reason())],
+        }
+    }
+}
+
+#[cfg(test)]
 impl Act<'_> {
     /// An act read back from the record: the policy and the actor of then are not known.
     fn replayed(note: &str, since: Timestamp) -> Act<'_> {
         const DEFAULT: &LifecyclePolicy = &LifecyclePolicy::DEFAULT;
         Act { policy: DEFAULT, actor: "device record", note, now: since }
     }
+}
 
+impl Act<'_> {
     fn hold(&self, kind: CauseKind, reference: &str) -> Cause {
         self.cause(CauseKey { kind, reference: reference.to_owned() }, Effect::Hold)
     }
