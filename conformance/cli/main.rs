@@ -3,9 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::disallowed_methods,
-    clippy::unused_self,
     reason = "this is a test; clippy's leave for tests does not reach its helper functions"
 )]
 
