@@ -25,7 +25,7 @@ use certgate::app::{
     config::Kek,
     settings::{Endpoint, Settings},
 };
-use process::{Server, free_address, http_get};
+use process::{Server, free_address, http_get, send_signal};
 
 /// What `systemd-analyze security` may give at most. 10 is an unprotected root service; below 2 it says "OK".
 const MAX_EXPOSURE: f64 = 1.5;
@@ -197,8 +197,7 @@ fn the_server_takes_the_passed_socket_and_tells_the_manager_how_it_is() {
     assert_eq!(http_get(address, "/scep/wifi?operation=GetCACaps").unwrap().status, 200);
     await_notice(&notices, "WATCHDOG=1");
 
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    send_signal("TERM", child.id());
     await_notice(&notices, "STOPPING=1");
     assert!(child.wait().unwrap().success());
 }

@@ -161,8 +161,7 @@ impl Server {
     pub fn terminate(&mut self) -> Option<i32> {
         self.dismiss_reaper();
         let mut child = self.child.take().expect("the server runs");
-        let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+        send_signal("TERM", child.id());
         child.wait().unwrap().code()
     }
 
@@ -257,8 +256,7 @@ pub struct Killer(u32);
 impl Killer {
     /// Ends it.
     pub fn kill(self) {
-        let killed = Command::new("kill").args(["-KILL", &self.0.to_string()]).status().unwrap();
-        assert!(killed.success());
+        send_signal("KILL", self.0);
     }
 }
 
@@ -266,6 +264,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a signal; by the shell's own `kill`, for the program of that name is not everywhere.
+pub fn send_signal(name: &str, process: u32) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().unwrap();
+    assert!(sent.success(), "SIG{name} to {process}");
 }
 
 /// Fails with both streams if the program did not succeed.
