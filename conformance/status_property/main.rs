@@ -34,7 +34,7 @@ use certgate::{
         x509::Certificate,
     },
 };
-use common::{Client, World};
+use common::{Answer, Client, World};
 use observe::{OcspSays, QUESTIONS, Question, ReadCrl};
 use oracle::{Oracle, Owner, Policy, Shown};
 use proptest::{prelude::*, sample::Index, test_runner::Config};
@@ -259,7 +259,7 @@ impl History {
         let Some(ticket) = ticket else { return assert!(!foreseen, "{owner:?} gets no ticket") };
         let client = self.client();
         let csr = client.csr("CN=x", Some(&ticket));
-        let answer = client.enrol(&self.world, profile, &csr);
+        let Some(answer) = self.ask(&client, profile, MessageType::PkcsReq, &csr, foreseen) else { return };
         assert_eq!(answer.status == PkiStatus::Success, foreseen, "an enrolment of {owner:?}: {answer:?}");
         if foreseen {
             self.issued_to(owner, policy, answer.certificate());
@@ -274,11 +274,31 @@ impl History {
         let foreseen = self.oracle.may_renew(index, self.world.now());
         let client = self.client().with_identity(&self.issued[index]);
         let csr = client.csr("CN=x", None);
-        let answer = client.ask(&self.world, profile_of(owner, policy), MessageType::RenewalReq, &csr);
+        let profile = profile_of(owner, policy);
+        let Some(answer) = self.ask(&client, profile, MessageType::RenewalReq, &csr, foreseen) else {
+            return;
+        };
         assert_eq!(answer.status == PkiStatus::Success, foreseen, "a renewal by {owner:?}: {answer:?}");
         if foreseen {
             self.issued_to(owner, policy, answer.certificate());
         }
+    }
+
+    /// Sends a request. None: the client is told to come back, as it must be, and only then, where everything else allows a certificate
+    /// but the CA's own one (the first of all) is revoked or on hold.
+    fn ask(
+        &self,
+        client: &Client,
+        profile: &str,
+        kind: MessageType,
+        csr: &[u8],
+        foreseen: bool,
+    ) -> Option<Answer> {
+        let message = client.message(&self.world.message_certificate(profile), &kind.into(), csr);
+        let barred = foreseen && self.oracle.certificates[0].shown().is_some();
+        let answer = self.world.pki_operation(profile, &message);
+        assert_eq!(answer.is_err(), barred, "{kind:?}: {:?}", answer.err());
+        answer.ok().map(|rep| client.open(&message, rep))
     }
 
     /// A client in a transaction of its own.
