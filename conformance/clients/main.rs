@@ -37,6 +37,17 @@ subject = "CN=$DEVICE_ID$,O=Clients"
 subject-alt-names = ["dns:{{DEVICE_ID}}.clients.example"]
 challenge = ["ticket"]
 
+[profile.everything]
+subject = "CN=$DEVICE_ID$,OU=Lint,O=Clients"
+subject-alt-names = [
+    "dns:{{DEVICE_ID}}.clients.example", "email:{{DEVICE_ID}}@clients.example",
+    "uri:https://clients.example/{{DEVICE_ID}}", "ip:192.0.2.7", "ip:2001:db8::7",
+    "upn:{{DEVICE_ID}}@clients.example", "dirname:CN={{DEVICE_ID}},O=Clients",
+]
+extended-key-usage = ["client-auth", "ipsec", "smart-card-logon", "1.3.6.1.5.5.7.3.17"]
+microsoft-sid = true
+challenge = ["ticket"]
+
 [profile.old-gear]
 subject = "CN=$DEVICE_ID$,O=Clients"
 challenge = ["ticket"]

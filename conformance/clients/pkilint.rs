@@ -52,22 +52,23 @@ fn ocsp_response(
 /// One server per kind of CA key, so that every signature algorithm is linted.
 fn lint_everything(server: &Server, directory: &Path) {
     fs::create_dir_all(directory).unwrap();
-    let enrol = |id: &str| {
-        server.register_device(id);
-        let (_, challenge) = server.ticket("modern", id);
+    let enrol = |profile: &str, id: &str| {
+        server.json(&[
+            "device",
+            "register",
+            id,
+            "--serial",
+            id,
+            "--sid",
+            "S-1-5-21-1004336348-1177238915-682003330-1001",
+        ]);
+        let (_, challenge) = server.ticket(profile, id);
         let certificate = directory.join(format!("{id}.pem"));
+        let url = server.scep_url(profile);
         succeed(
             server
                 .command()
-                .args([
-                    "scep",
-                    "enroll",
-                    "--url",
-                    &server.scep_url("modern"),
-                    "--subject",
-                    "CN=x",
-                    "--challenge-file",
-                ])
+                .args(["scep", "enroll", "--url", &url, "--subject", "CN=x", "--challenge-file"])
                 .arg(challenge)
                 .arg("--key")
                 .arg(directory.join(format!("{id}.key")))
@@ -94,19 +95,26 @@ fn lint_everything(server: &Server, directory: &Path) {
     lint("lint_crl", &["-t", "CRL", "-p", "PKIX"], &[&fetch("/crl/issuing.crl", "empty.crl")]);
     lint("lint_crl", &["-t", "ARL", "-p", "PKIX"], &[&fetch("/crl/root.crl", "root.crl")]);
 
-    let (good, held, revoked) = (enrol("lint-good"), enrol("lint-held"), enrol("lint-revoked"));
+    let (good, held, revoked) =
+        (enrol("modern", "lint-good"), enrol("modern", "lint-held"), enrol("modern", "lint-revoked"));
+    let everything = enrol("everything", "lint-everything");
     server.json(&["device", "lost", "lint-held"]);
     server.json(&["device", "wipe", "lint-revoked", "--yes"]);
     server.json(&["device", "force", "lint-revoked", "--yes"]);
     server.json(&["crl", "publish", "issuing"]);
     lint("lint_crl", &["-t", "CRL", "-p", "PKIX"], &[&fetch("/crl/issuing.crl", "full.crl")]);
 
-    for certificate in
-        own_certificates(server, directory).iter().chain([&root, &issuing, &good, &held, &revoked])
-    {
+    for certificate in own_certificates(server, directory).iter().chain([
+        &root,
+        &issuing,
+        &good,
+        &held,
+        &revoked,
+        &everything,
+    ]) {
         lint("lint_pkix_cert", &[], &[certificate]);
     }
-    for certificate in [&good, &held, &revoked] {
+    for certificate in [&good, &held, &revoked, &everything] {
         lint("lint_pkix_signer_signee_cert_chain", &[], &[&issuing, certificate]);
     }
     for (name, certificate, options) in [
