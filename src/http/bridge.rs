@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use crate::service::metric;
+use crate::service::metric::{self, label};
 
 /// Why a call came back without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,19 +94,19 @@ impl Line {
     fn enter(&self, job: Job) -> Result<(), BridgeError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() >= self.bound {
-            metrics::counter!(metric::BRIDGE_SHED, "pool" => self.name).increment(1);
+            metrics::counter!(metric::BRIDGE_SHED, label::POOL => self.name).increment(1);
             return Err(BridgeError::Shed);
         }
         state.waiting.push_back(job);
         drop(state);
-        metrics::gauge!(metric::BRIDGE_WAITERS, "pool" => self.name).increment(1.0);
+        metrics::gauge!(metric::BRIDGE_WAITERS, label::POOL => self.name).increment(1.0);
         self.arrived.notify_one();
         Ok(())
     }
 
     fn work(&self) {
         while let Some(job) = self.next() {
-            metrics::gauge!(metric::BRIDGE_WAITERS, "pool" => self.name).decrement(1.0);
+            metrics::gauge!(metric::BRIDGE_WAITERS, label::POOL => self.name).decrement(1.0);
             job();
         }
     }

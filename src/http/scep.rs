@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     service::{
-        Gateway, metric,
+        Gateway,
+        metric::{self, label},
         scep::{CertRep, Origin, ScepError},
     },
     types::{ProfileName, RequestId},
@@ -156,7 +157,7 @@ fn count(
 fn count_request(profile: &ProfileName, operation: &'static str, result: &'static str) {
     metrics::counter!(
         metric::SCEP_REQUESTS,
-        "profile" => profile.to_string(), "operation" => operation, "result" => result
+        label::PROFILE => profile.to_string(), label::OPERATION => operation, label::RESULT => result
     )
     .increment(1);
 }
@@ -189,7 +190,7 @@ async fn pki_operation(
     let origin = Origin { peer: peer.ip().to_string(), request: id };
     let named = profile.clone();
     let outcome = edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin)).await;
-    metrics::histogram!(metric::SCEP_REQUEST_DURATION, "operation" => "pki-operation")
+    metrics::histogram!(metric::SCEP_REQUEST_DURATION, label::OPERATION => "pki-operation")
         .record(start.elapsed());
     match outcome {
         Ok(Ok(CertRep { body, operation, result })) => {

@@ -14,6 +14,7 @@
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`maintain`] | what time brings: jobs, renewals, new CRLs |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
+//! | `listing`, [`metric`] | a page of anything; the names of what is counted |
 
 pub mod audit;
 pub mod authority;
