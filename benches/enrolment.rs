@@ -4,7 +4,7 @@
 //! around them. The load shares the cores with the server.
 //!
 //! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
-//! drives the same load against another SCEP server (see `benches/micromdm`).
+//! drives the same load against another SCEP server (see `benches/micromdm`). `--connections N` measures that many alone.
 
 #![allow(
     clippy::print_stdout,
@@ -47,27 +47,29 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
     let enrolments = option("--enrolments").map_or(ENROLMENTS, |text| text.parse().expect("a number"));
+    let connections = option("--connections").map(|text| vec![text.parse().expect("a number")]);
     match (option("--against"), option("--challenge-file")) {
         (Some(url), Some(file)) => {
             let challenge = std::fs::read_to_string(file).expect("the challenge file can be read");
-            against(url, &Secret::from(challenge.trim_end()), enrolments);
+            let connections = connections.unwrap_or_else(|| vec![1, 4, 32]);
+            against(url, &Secret::from(challenge.trim_end()), enrolments, &connections);
         }
-        _ => certgate(enrolments),
+        _ => certgate(enrolments, &connections.unwrap_or_else(|| vec![1, 4, 32, 64])),
     }
 }
 
 /// Drives the load against a server that somebody else started: `http://ADDRESS:PORT/PATH`.
-fn against(url: &str, challenge: &Secret, enrolments: usize) {
+fn against(url: &str, challenge: &Secret, enrolments: usize, connections: &[usize]) {
     let rest = url.strip_prefix("http://").expect("an http:// URL");
     let (address, path) = rest.split_once('/').expect("a URL with a path");
     let address: SocketAddr = address.parse().expect("an address and port");
-    for connections in [1, 4, 32] {
+    for &connections in connections {
         let report = run(address, &format!("/{path}"), challenge, connections, enrolments);
         println!("{connections:3} connections: {report}");
     }
 }
 
-fn certgate(enrolments: usize) {
+fn certgate(enrolments: usize, connections: &[usize]) {
     let limit = cryptographic_limit();
     println!(
         "limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)",
@@ -78,7 +80,7 @@ fn certgate(enrolments: usize) {
     server.write_secret("bench.challenge", "bench-challenge-0123456789");
     server.start();
     let challenge = Secret::from("bench-challenge-0123456789");
-    for connections in [1, 4, 32, 64] {
+    for &connections in connections {
         let report = run(server.device_address(), "/scep/bench", &challenge, connections, enrolments);
         println!(
             "{connections:3} connections: {report}   {:3.0} % of the limit",

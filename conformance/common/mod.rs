@@ -219,7 +219,8 @@ impl World {
     /// PKIOperation.
     pub fn pki_operation(&self, profile: &str, message: &[u8]) -> Result<CertRep, ScepError> {
         let origin = Origin { peer: "192.0.2.7".to_owned(), request: self.gateway.new_request() };
-        self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin)
+        let announced = self.gateway.announce_write();
+        self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin, &announced)
     }
 
     /// The stored record of a certificate.

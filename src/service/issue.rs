@@ -20,7 +20,10 @@ use crate::{
         status,
         user::User,
     },
-    ports::{Signer, StoreError, Tx, View, store::StoreResult},
+    ports::{
+        Signer, StoreError, Tx, View,
+        store::{Announcement, StoreResult},
+    },
     types::{
         CertificateId, DeviceId, DigestAlgorithm, Fingerprint, SerialNumber, TicketId, Timestamp, UserId,
     },
@@ -42,6 +45,8 @@ pub(super) struct Issuance<'a> {
     pub(super) device: Option<DeviceId>,
     pub(super) user: Option<UserId>,
     pub(super) act: Act,
+    /// Where the request was announced to the store.
+    pub(super) announced: &'a Announcement,
 }
 
 /// How the request came to be issued.
@@ -112,6 +117,7 @@ impl Gateway {
         let specification = issuance.order.specification(serial, &issuer_facts(authority));
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
+        issuance.announced.arrived();
         let recorded = self.ports.store.write(|tx| issuance.record(tx, &record))?;
         if recorded.id == record.id {
             let profile = issuance.profile.name().to_string();

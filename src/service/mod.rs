@@ -48,7 +48,7 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    ports::{Clock, Keyring, Random, Store},
+    ports::{Clock, Keyring, Random, Store, store::Announcement},
     types::{ProfileName, RequestId, Secret, Timestamp},
 };
 
@@ -179,6 +179,11 @@ impl Gateway {
             refusals: enrol::RefusalMeter::default(),
         };
         Ok(gateway)
+    }
+
+    /// Tells the store that an enrolment was received, whose write will follow.
+    pub fn announce_write(&self) -> Announcement {
+        self.ports.store.announce()
     }
 
     /// Reads issuers, keys and profiles again, after one of them changed.

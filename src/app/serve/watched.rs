@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::{
     ports::{
         StoreError, Tx, View,
-        store::{Store, StoreResult, Verdict},
+        store::{Announcement, Store, StoreResult, Verdict},
     },
     service::health::{Check, CheckResult},
 };
@@ -29,6 +29,10 @@ impl WatchedStore {
 }
 
 impl Store for WatchedStore {
+    fn announce(&self) -> Announcement {
+        self.store.announce()
+    }
+
     fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
         self.store.with_view(work)
     }
