@@ -15,6 +15,7 @@ use super::{
         output::line,
     },
     client::{
+        crl::fetch,
         http::HttpClient,
         key::ClientKey,
         ocsp::{Question, ask},
@@ -33,7 +34,6 @@ use crate::{
     ports::Clock,
     types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, Secret},
     wire::{
-        crl::Crl,
         ocsp::CertStatus,
         scep::MessageType,
         x509::{Certificate, Name},
@@ -402,16 +402,11 @@ impl Demo {
     /// Fetches the CRL from where the certificate says. `expected` is the reason, or none for not listed.
     fn expect_crl(&self, enrolled: &Enrolled, expected: Option<RevocationReason>) -> Outcome<((), String)> {
         let url = only(&enrolled.certificate.crl_urls(), "CRL URL")?;
-        let response = self.http.get(&url).map_err(Failure::error)?;
-        if !response.status.is_success() {
-            return Err(Failure::error(format_args!("{url}: HTTP {}", response.status.as_u16())));
-        }
-        let crl = Crl::from_der(&response.body).map_err(Failure::error)?;
-        crl.verify(&enrolled.issuer).map_err(Failure::while_doing("the CRL"))?;
+        let crl = fetch(&self.http, &url, &enrolled.issuer, self.clock.now())?;
         let entry = crl.entries().iter().find(|entry| entry.serial == *enrolled.certificate.serial());
         expect("the CRL", expected, entry.map(|entry| entry.reason))?;
         let number = crl.number().map_or_else(|| "-".to_owned(), |number| number.to_string());
-        Ok(((), format!("number {number}, {} entries, {} bytes", crl.entries().len(), response.body.len())))
+        Ok(((), format!("number {number}, {} entries, {} bytes", crl.entries().len(), crl.as_der().len())))
     }
 }
 

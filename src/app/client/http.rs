@@ -1,6 +1,10 @@
 //! A small blocking HTTP/1.1 client: one connection per exchange, over TCP or a Unix socket, bounded in time and size.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -93,13 +97,26 @@ pub struct Response {
 pub struct HttpClient {
     runtime: Runtime,
     limit: Duration,
+    /// Microseconds in exchanges since they were last taken.
+    spent: AtomicU64,
 }
 
 impl HttpClient {
     /// A client that gives each exchange a minute.
     pub fn new() -> std::io::Result<Self> {
+        Self::with_limit(TIME_LIMIT)
+    }
+
+    /// A client that gives each exchange this long.
+    pub fn with_limit(limit: Duration) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, limit: TIME_LIMIT })
+        Ok(Self { runtime, limit, spent: AtomicU64::new(0) })
+    }
+
+    /// The time that exchanges took, from connecting to the last byte, since this was last asked: of the network and the server,
+    /// without what the caller does before and after. Of use where one thread uses this client.
+    pub fn take_spent(&self) -> Duration {
+        Duration::from_micros(self.spent.swap(0, Ordering::Relaxed))
     }
 
     /// Fetches `url`.
@@ -146,9 +163,12 @@ impl HttpClient {
             }
         };
         let limited = async { tokio::time::timeout(self.limit, work).await };
-        self.runtime
-            .block_on(limited)
-            .unwrap_or_else(|_| Err(HttpError::TimeOut { target: target.to_string(), limit: self.limit }))
+        #[expect(clippy::disallowed_methods, reason = "only the process measures, and this is it")]
+        let begun = Instant::now();
+        let outcome = self.runtime.block_on(limited);
+        let spent = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.spent.fetch_add(spent, Ordering::Relaxed);
+        outcome.unwrap_or_else(|_| Err(HttpError::TimeOut { target: target.to_string(), limit: self.limit }))
     }
 }
 
@@ -286,9 +306,11 @@ mod tests {
     fn a_server_that_does_not_answer_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let mut client = HttpClient::new().unwrap();
-        client.limit = Duration::from_millis(50);
+        let limit = Duration::from_millis(50);
+        let client = HttpClient::with_limit(limit).unwrap();
         assert!(matches!(client.get(&url), Err(HttpError::TimeOut { .. })));
+        assert!(client.take_spent() >= limit);
+        assert_eq!(client.take_spent(), Duration::ZERO, "it was taken");
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::http::HttpClient;
+use super::{
+    error::{ClientError, Fault},
+    http::HttpClient,
+};
 use crate::{
-    app::failure::{Failure, Outcome},
+    app::failure::Failure,
     types::{DigestAlgorithm, SerialNumber, Timestamp},
     wire::{
-        ocsp::{BasicResponse, CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse, SingleResponse},
+        ocsp::{BasicResponse, CertId, CertStatus, OcspRequest, OcspResponse},
         x509::Certificate,
     },
 };
@@ -51,15 +54,16 @@ pub struct Answer {
 }
 
 /// Asks, and checks the answer: signature, delegate, times, nonce, and that it speaks of this certificate.
-pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Outcome<Answer> {
+pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Result<Answer, ClientError> {
     let cert_id = CertId::new(question.hash, question.issuer, question.serial).map_err(Failure::error)?;
     let request = OcspRequest::new(vec![cert_id.clone()], question.nonce.as_deref());
     let basic = match exchange(http, question, request.to_der().map_err(Failure::error)?)? {
         OcspResponse::Successful(basic) => basic,
-        OcspResponse::Error(status) => return Err(error_answer(status)),
+        OcspResponse::Error(status) => return Err(ClientError::Responder(status)),
     };
     if request.nonce.is_some() && basic.nonce != request.nonce {
-        return Err(Failure::error(
+        return Err(ClientError::wrong(
+            Fault::Nonce,
             "the answer does not repeat our nonce: it may be an old one (RFC 9654 section 2.1)",
         ));
     }
@@ -68,8 +72,8 @@ pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Outcom
         .responses
         .iter()
         .find(|single| single.cert_id == cert_id)
-        .ok_or_else(|| Failure::error("the answer speaks of another certificate"))?;
-    check_times(single, now)?;
+        .ok_or_else(|| ClientError::wrong(Fault::Subject, "the answer speaks of another certificate"))?;
+    check_times(single.this_update, single.next_update, now)?;
     Ok(Answer {
         status: single.status,
         this_update: single.this_update,
@@ -79,38 +83,36 @@ pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Outcom
     })
 }
 
-fn exchange(http: &HttpClient, question: &Question<'_>, request: Vec<u8>) -> Outcome<OcspResponse> {
+fn exchange(
+    http: &HttpClient,
+    question: &Question<'_>,
+    request: Vec<u8>,
+) -> Result<OcspResponse, ClientError> {
     let response = if question.get {
         let text = BASE64_STANDARD.encode(request);
         let path = utf8_percent_encode(&text, NON_ALPHANUMERIC);
-        http.get(&format!("{}/{path}", question.url.trim_end_matches('/')))
+        http.get(&format!("{}/{path}", question.url.trim_end_matches('/')))?
     } else {
-        http.post(question.url, "application/ocsp-request", request)
+        http.post(question.url, "application/ocsp-request", request)?
     };
-    let response = response.map_err(Failure::error)?;
     if !response.status.is_success() {
-        return Err(Failure::error(format_args!("{}: HTTP {}", question.url, response.status.as_u16())));
+        return Err(ClientError::status(question.url, &response));
     }
-    OcspResponse::from_der(&response.body).map_err(Failure::error)
-}
-
-fn error_answer(status: ErrorStatus) -> Failure {
-    match status {
-        ErrorStatus::MalformedRequest => Failure::error("the responder answered malformedRequest"),
-        ErrorStatus::InternalError => Failure::error("the responder answered internalError"),
-        ErrorStatus::TryLater => {
-            Failure::error("the responder answered tryLater").hint("it is overloaded: ask again")
-        }
-        ErrorStatus::SigRequired => Failure::error("the responder answered sigRequired"),
-        ErrorStatus::Unauthorized => Failure::refused("the responder answered unauthorized")
-            .hint("it does not answer for this issuer: is --issuer the certificate that signed --cert?"),
-    }
+    OcspResponse::from_der(&response.body)
+        .map_err(ClientError::unreadable("the responder's answer", &response))
 }
 
 /// RFC 6960 §4.2.2.2: the issuer itself, or a delegate of it that is valid now. Gives its name.
-fn check_signature(basic: &BasicResponse, issuer: &Certificate, now: Timestamp) -> Outcome<String> {
+fn check_signature(
+    basic: &BasicResponse,
+    issuer: &Certificate,
+    now: Timestamp,
+) -> Result<String, ClientError> {
     let key = basic.verify(issuer).map_err(|_| {
-        Failure::error("the answer is signed neither by the issuer nor by a delegate of the issuer")
+        ClientError::wrong(
+            Fault::Signer,
+            "the answer is signed neither by the issuer nor by a delegate of the issuer",
+        )
     })?;
     if key == *issuer.public_key() {
         return Ok(issuer.subject().to_string());
@@ -118,28 +120,35 @@ fn check_signature(basic: &BasicResponse, issuer: &Certificate, now: Timestamp) 
     let delegate = basic.certificates.iter().find(|certificate| *certificate.public_key() == key);
     match delegate {
         Some(delegate) if delegate.validity().contains(now) => Ok(delegate.subject().to_string()),
-        Some(delegate) => Err(Failure::error(format_args!(
-            "the answer's signer was valid from {} to {} only",
-            delegate.validity().not_before,
-            delegate.validity().not_after
-        ))),
-        None => Err(Failure::error("the answer does not carry its signer's certificate")),
+        Some(delegate) => Err(ClientError::wrong(
+            Fault::Signer,
+            format_args!(
+                "the answer's signer was valid from {} to {} only",
+                delegate.validity().not_before,
+                delegate.validity().not_after
+            ),
+        )),
+        None => Err(ClientError::wrong(Fault::Signer, "the answer does not carry its signer's certificate")),
     }
 }
 
-/// RFC 6960 §3.2 (5) and (6).
-fn check_times(single: &SingleResponse, now: Timestamp) -> Outcome {
-    if single.this_update > now.plus(SKEW) {
-        return Err(Failure::error(format_args!(
-            "the answer is from the future: thisUpdate {}",
-            single.this_update
-        ))
-        .hint("are the clocks right?"));
+/// RFC 6960 §3.2 (5) and (6), RFC 5280 §6.3.3.
+pub(super) fn check_times(
+    this_update: Timestamp,
+    next_update: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), ClientError> {
+    if this_update > now.plus(SKEW) {
+        return Err(ClientError::wrong(
+            Fault::Time,
+            format_args!("the answer is from the future: thisUpdate {this_update}"),
+        ));
     }
-    match single.next_update {
-        Some(next_update) if next_update.plus(SKEW) < now => {
-            Err(Failure::error(format_args!("the answer is out of date: nextUpdate {next_update}")))
-        }
+    match next_update {
+        Some(next_update) if next_update.plus(SKEW) < now => Err(ClientError::wrong(
+            Fault::Time,
+            format_args!("the answer is out of date: nextUpdate {next_update}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -147,7 +156,11 @@ fn check_times(single: &SingleResponse, now: Timestamp) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{app::client::key::ClientKey, types::KeyAlgorithm, wire::ocsp::ResponseSpec};
+    use crate::{
+        app::client::key::ClientKey,
+        types::KeyAlgorithm,
+        wire::ocsp::{ResponseSpec, SingleResponse},
+    };
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
@@ -181,10 +194,10 @@ mod tests {
 
     #[test]
     fn stale_and_future_answers_are_not_believed() {
-        let (_, issuer) = issuer();
         let hour = Duration::from_secs(3600);
-        assert!(check_times(&single(&issuer, NOW, NOW.plus(hour)), NOW).is_ok());
-        assert!(check_times(&single(&issuer, NOW.minus(hour), NOW.minus(hour)), NOW).is_err());
-        assert!(check_times(&single(&issuer, NOW.plus(hour), NOW.plus(2 * hour)), NOW).is_err());
+        let check = |this_update, next_update| check_times(this_update, Some(next_update), NOW);
+        assert!(check(NOW, NOW.plus(hour)).is_ok());
+        assert!(check(NOW.minus(hour), NOW.minus(hour)).is_err());
+        assert!(check(NOW.plus(hour), NOW.plus(2 * hour)).is_err());
     }
 }

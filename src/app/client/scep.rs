@@ -6,6 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
+    error::{ClientError, Fault},
     http::{HttpClient, Response},
     key::ClientKey,
 };
@@ -25,6 +26,9 @@ use crate::{
         x509::{Certificate, GeneralName, KeyKind, KeyUsage, Name},
     },
 };
+
+/// Result of an exchange.
+type Exchanged<T> = Result<T, ClientError>;
 
 /// What the server says it can (RFC 8894 §3.5.2). Nothing said means the least: GET, triple DES, SHA-1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,9 +65,12 @@ pub struct CaCertificates {
 
 impl CaCertificates {
     /// Sorts the certificates of an answer into their roles.
-    fn new(all: Vec<Certificate>) -> Outcome<Self> {
+    fn new(all: Vec<Certificate>) -> Exchanged<Self> {
         let recipient = pick_recipient(&all).cloned().ok_or_else(|| {
-            Failure::error("GetCACert gave no RSA certificate that requests could be encrypted to")
+            ClientError::wrong(
+                Fault::Recipient,
+                "GetCACert gave no RSA certificate that requests could be encrypted to",
+            )
         })?;
         let issuer = pick_issuer(&all, &recipient).clone();
         Ok(Self { all, recipient, issuer })
@@ -123,30 +130,8 @@ impl Reply {
         match self {
             Self::Granted(granted) => Ok(granted),
             Self::Pending => Err(Failure::refused("the request waits for an operator")),
-            Self::Refused { info, text } => Err(refusal(info, text.as_deref())),
+            Self::Refused { info, text } => Err(ClientError::Refused { info, text }.into()),
         }
-    }
-}
-
-fn refusal(info: FailInfo, text: Option<&str>) -> Failure {
-    let name = match info {
-        FailInfo::BadAlg => "badAlg",
-        FailInfo::BadMessageCheck => "badMessageCheck",
-        FailInfo::BadRequest => "badRequest",
-        FailInfo::BadTime => "badTime",
-        FailInfo::BadCertId => "badCertId",
-    };
-    Failure::refused(format_args!("the server refused: {name}{}", Said(text)))
-}
-
-/// The server's words, fit for a terminal.
-struct Said<'a>(Option<&'a str>);
-
-impl fmt::Display for Said<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(text) = self.0 else { return Ok(()) };
-        f.write_str(": ")?;
-        text.chars().filter(|c| !c.is_control()).take(300).try_for_each(|c| write!(f, "{c}"))
     }
 }
 
@@ -201,25 +186,26 @@ impl<'a> ScepClient<'a> {
     }
 
     /// GetCACaps (RFC 8894 §3.5.1). A server without it can the least.
-    pub fn capabilities(&self) -> Outcome<Capabilities> {
-        let response = self.http.get(&format!("{}?operation=GetCACaps", self.url)).map_err(unreachable)?;
+    pub fn capabilities(&self) -> Exchanged<Capabilities> {
+        let response = self.http.get(&format!("{}?operation=GetCACaps", self.url))?;
         let text =
             if response.status.is_success() { String::from_utf8_lossy(&response.body) } else { "".into() };
         Ok(Capabilities::from_text(&text))
     }
 
     /// GetCACert (RFC 8894 §4.2): one certificate, or a degenerate SignedData with several.
-    pub fn ca_certificates(&self) -> Outcome<CaCertificates> {
-        let response = self.http.get(&format!("{}?operation=GetCACert", self.url)).map_err(unreachable)?;
+    pub fn ca_certificates(&self) -> Exchanged<CaCertificates> {
+        const WHAT: &str = "the answer to GetCACert";
+        let response = self.http.get(&format!("{}?operation=GetCACert", self.url))?;
         let body = expect_ok(&response, "GetCACert")?;
         let all = match response.content_type.split(';').next().unwrap_or_default().trim() {
-            "application/x-x509-ca-cert" => vec![Certificate::from_der(body).map_err(Failure::error)?],
+            "application/x-x509-ca-cert" => {
+                vec![Certificate::from_der(body).map_err(ClientError::unreadable(WHAT, &response))?]
+            }
             "application/x-x509-ca-ra-cert" => {
-                Degenerate::from_ber(body).map_err(Failure::error)?.certificates
+                Degenerate::from_ber(body).map_err(ClientError::unreadable(WHAT, &response))?.certificates
             }
-            other => {
-                return Err(Failure::error(format_args!("GetCACert answered with Content-Type \"{other}\"")));
-            }
+            _ => return Err(ClientError::unreadable(WHAT, &response)("neither a certificate nor a bundle")),
         };
         CaCertificates::new(all)
     }
@@ -233,7 +219,7 @@ impl<'a> ScepClient<'a> {
         subject_key: &ClientKey,
         transaction: &TransactionId,
         request: &CertificateRequest,
-    ) -> Outcome<Reply> {
+    ) -> Exchanged<Reply> {
         let csr = CsrSpec {
             subject: request.subject.clone(),
             public_key: subject_key.public_key().clone(),
@@ -252,7 +238,7 @@ impl<'a> ScepClient<'a> {
         requester: Requester<'_>,
         transaction: &TransactionId,
         subject: &Name,
-    ) -> Outcome<Reply> {
+    ) -> Exchanged<Reply> {
         let payload =
             IssuerAndSubject { issuer: authority.ca.issuer.subject().clone(), subject: subject.clone() };
         let payload = payload.to_der().map_err(Failure::error)?;
@@ -266,7 +252,7 @@ impl<'a> ScepClient<'a> {
         message_type: MessageType,
         requester: Requester<'_>,
         serial: &SerialNumber,
-    ) -> Outcome<Reply> {
+    ) -> Exchanged<Reply> {
         let payload =
             IssuerAndSerialNumber { issuer: authority.ca.issuer.subject().clone(), serial: serial.clone() };
         let payload = payload.to_der().map_err(Failure::error)?;
@@ -285,7 +271,7 @@ impl<'a> ScepClient<'a> {
         requester: Requester<'_>,
         transaction: &TransactionId,
         payload: &[u8],
-    ) -> Outcome<Reply> {
+    ) -> Exchanged<Reply> {
         let sender_nonce = self.random::<16>();
         let spec = RequestSpec {
             message_type,
@@ -296,8 +282,8 @@ impl<'a> ScepClient<'a> {
             digest: requester.key.signature_algorithm().digest(),
         };
         let unsigned = spec.unsigned(requester.key.signature_algorithm()).map_err(Failure::error)?;
-        let answer = self.send(authority, requester.key.finish(unsigned)?)?;
-        read_answer(authority, requester, transaction, &sender_nonce, &answer)
+        let response = self.send(authority, requester.key.finish(unsigned)?)?;
+        read_answer(authority, requester, transaction, &sender_nonce, &response)
     }
 
     fn seal(&self, authority: &Authority, payload: &[u8]) -> Outcome<Vec<u8>> {
@@ -313,16 +299,16 @@ impl<'a> ScepClient<'a> {
         seal(payload, &authority.ca.recipient, cipher, KeyTransport::Pkcs1, &random).map_err(Failure::error)
     }
 
-    fn send(&self, authority: &Authority, message: Vec<u8>) -> Outcome<Vec<u8>> {
+    fn send(&self, authority: &Authority, message: Vec<u8>) -> Exchanged<Response> {
         let url = format!("{}?operation=PKIOperation", self.url);
         let response = if authority.capabilities.has("POSTPKIOperation") {
-            self.http.post(&url, "application/x-pki-message", message)
+            self.http.post(&url, "application/x-pki-message", message)?
         } else {
             let text = BASE64_STANDARD.encode(message);
-            self.http.get(&format!("{url}&message={}", utf8_percent_encode(&text, NON_ALPHANUMERIC)))
+            self.http.get(&format!("{url}&message={}", utf8_percent_encode(&text, NON_ALPHANUMERIC)))?
         };
-        let response = response.map_err(unreachable)?;
-        Ok(expect_ok(&response, "PKIOperation")?.to_vec())
+        expect_ok(&response, "PKIOperation")?;
+        Ok(response)
     }
 }
 
@@ -337,7 +323,7 @@ pub struct Authority {
 
 impl Authority {
     /// Asks `client`'s server.
-    pub fn discover(client: &ScepClient<'_>) -> Outcome<Self> {
+    pub fn discover(client: &ScepClient<'_>) -> Exchanged<Self> {
         Ok(Self { capabilities: client.capabilities()?, ca: client.ca_certificates()? })
     }
 }
@@ -354,14 +340,14 @@ fn hexadecimal(bytes: &[u8]) -> TransactionId {
 }
 
 /// The certificate for `key` among those granted (RFC 8894 §3.3.2.1), with those above it.
-pub fn issued_to(key: &ClientKey, granted: Degenerate) -> Outcome<(Certificate, Vec<Certificate>)> {
+pub fn issued_to(key: &ClientKey, granted: Degenerate) -> Exchanged<(Certificate, Vec<Certificate>)> {
     let (mine, others): (Vec<_>, Vec<_>) = granted
         .certificates
         .into_iter()
         .partition(|certificate| certificate.public_key() == key.public_key());
     let mine = mine.into_iter().next();
     mine.map(|mine| (mine, others))
-        .ok_or_else(|| Failure::error("the answer holds no certificate for our key"))
+        .ok_or_else(|| ClientError::wrong(Fault::Key, "the answer holds no certificate for our key"))
 }
 
 fn read_answer(
@@ -369,78 +355,74 @@ fn read_answer(
     requester: Requester<'_>,
     transaction: &TransactionId,
     sender_nonce: &[u8],
-    answer: &[u8],
-) -> Outcome<Reply> {
-    let verified = PkiMessage::from_ber(answer)
-        .map_err(Failure::while_doing("the server's answer"))?
+    response: &Response,
+) -> Exchanged<Reply> {
+    let wrong = |fault, detail: &str| Err(ClientError::wrong(fault, detail));
+    let verified = PkiMessage::from_ber(&response.body)
+        .map_err(ClientError::unreadable("the server's answer", response))?
         .verify()
-        .map_err(Failure::while_doing("the server's answer does not verify"))?;
+        .map_err(ClientError::because(Fault::Signature, "the server's answer does not verify"))?;
     check_origin(authority, &verified)?;
     let message = verified.message();
     if message.message_type() != Some(MessageType::CertRep) {
-        return Err(Failure::error("the server's answer is no CertRep"));
+        return wrong(Fault::Unreadable, "the server's answer is no CertRep");
     }
     // RFC 8894 §3.2.1.1, §3.2.1.5: the answer to this request and to no other.
     if message.transaction_id() != transaction {
-        return Err(Failure::error("the answer belongs to another transaction"));
+        return wrong(Fault::Transaction, "the answer belongs to another transaction");
     }
-    let reply = verified.reply().ok_or_else(|| Failure::error("the answer has no pkiStatus"))?;
+    let Some(reply) = verified.reply() else {
+        return wrong(Fault::Unreadable, "the answer has no pkiStatus");
+    };
     if reply.recipient_nonce != sender_nonce {
-        return Err(Failure::error("the answer's recipientNonce is not our senderNonce: a replayed answer"));
+        return wrong(Fault::Nonce, "the answer's recipientNonce is not our senderNonce: a replayed answer");
     }
-    match reply.status {
-        PkiStatus::Pending => Ok(Reply::Pending),
-        PkiStatus::Failure => Ok(Reply::Refused {
-            info: reply.fail_info.ok_or_else(|| Failure::error("the server refused without a failInfo"))?,
-            text: reply.fail_info_text,
-        }),
-        PkiStatus::Success => open(requester, &verified).map(Reply::Granted),
+    match (reply.status, reply.fail_info) {
+        (PkiStatus::Pending, _) => Ok(Reply::Pending),
+        (PkiStatus::Failure, Some(info)) => Ok(Reply::Refused { info, text: reply.fail_info_text }),
+        (PkiStatus::Failure, None) => wrong(Fault::Unreadable, "the server refused without a failInfo"),
+        (PkiStatus::Success, _) => open(requester, &verified).map(Reply::Granted),
     }
 }
 
 /// RFC 8894 §3.2: signed by a certificate of GetCACert, not just by one that came along.
-fn check_origin(authority: &Authority, answer: &VerifiedPki) -> Outcome {
+fn check_origin(authority: &Authority, answer: &VerifiedPki) -> Exchanged<()> {
     let signer = answer.signer();
     if authority.ca.all.iter().any(|certificate| certificate.as_der() == signer.as_der()) {
         Ok(())
     } else {
-        Err(Failure::error(format_args!(
-            "the answer is signed by \"{}\" ({}), which is none of the server's CA certificates",
-            signer.subject(),
-            Fingerprint::of(signer.as_der())
-        )))
+        Err(ClientError::wrong(
+            Fault::Signer,
+            format_args!(
+                "the answer is signed by \"{}\" ({}), which is none of the server's CA certificates",
+                signer.subject(),
+                Fingerprint::of(signer.as_der())
+            ),
+        ))
     }
 }
 
-fn open(requester: Requester<'_>, answer: &VerifiedPki) -> Outcome<Degenerate> {
-    let envelope = answer.envelope().map_err(Failure::error)?;
+fn open(requester: Requester<'_>, answer: &VerifiedPki) -> Exchanged<Degenerate> {
+    const WHAT: &str = "the content of the answer";
+    let envelope = answer.envelope().map_err(ClientError::because(Fault::Unreadable, WHAT))?;
     let recipient = envelope
         .recipient_for(requester.certificate)
-        .ok_or_else(|| Failure::error("the answer is encrypted to somebody else"))?;
+        .ok_or_else(|| ClientError::wrong(Fault::Recipient, "the answer is encrypted to somebody else"))?;
     let content_key = requester
         .key
         .decrypter()
         .decrypt(recipient.transport, &recipient.encrypted_key)
-        .map_err(Failure::error)?;
-    let content = envelope.open(&content_key).map_err(Failure::error)?;
-    Degenerate::from_ber(content.expose()).map_err(Failure::error)
+        .map_err(ClientError::because(Fault::Recipient, WHAT))?;
+    let content = envelope.open(&content_key).map_err(ClientError::because(Fault::Unreadable, WHAT))?;
+    Degenerate::from_ber(content.expose()).map_err(ClientError::because(Fault::Unreadable, WHAT))
 }
 
-fn unreachable(error: super::http::HttpError) -> Failure {
-    Failure::error(error)
-}
-
-fn expect_ok<'r>(response: &'r Response, operation: &str) -> Outcome<&'r [u8]> {
+fn expect_ok<'r>(response: &'r Response, operation: &str) -> Exchanged<&'r [u8]> {
     if response.status.is_success() {
-        return Ok(&response.body);
+        Ok(&response.body)
+    } else {
+        Err(ClientError::status(operation, response))
     }
-    let words = String::from_utf8_lossy(&response.body);
-    let failure = format!("{operation}: HTTP {}{}", response.status.as_u16(), Said(Some(words.trim())));
-    Err(match (response.status.as_u16(), response.retry_after) {
-        (404, _) => Failure::not_found(failure).hint("is there a profile of this name in the URL?"),
-        (_, Some(seconds)) => Failure::error(failure).hint(format_args!("come back in {seconds} seconds")),
-        _ => Failure::error(failure),
-    })
 }
 
 #[cfg(test)]
@@ -460,12 +442,5 @@ mod tests {
     #[test]
     fn keywords_are_compared_whole() {
         assert!(!Capabilities::from_text("AESCBC\nPOSTPKIOperationX").has("AES"));
-    }
-
-    #[test]
-    fn refusals_carry_the_servers_words_without_control_characters() {
-        let failure = refusal(FailInfo::BadRequest, Some("challenge\u{1b}[31m expired"));
-        assert_eq!(failure.message, "the server refused: badRequest: challenge[31m expired");
-        assert_eq!(failure.kind, crate::app::failure::FailureKind::Refused);
     }
 }

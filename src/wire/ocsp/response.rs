@@ -176,6 +176,17 @@ impl ErrorStatus {
     const ALL: [Self; 5] =
         [Self::MalformedRequest, Self::InternalError, Self::TryLater, Self::SigRequired, Self::Unauthorized];
 
+    /// The name of RFC 6960 §4.2.1.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformedRequest",
+            Self::InternalError => "internalError",
+            Self::TryLater => "tryLater",
+            Self::SigRequired => "sigRequired",
+            Self::Unauthorized => "unauthorized",
+        }
+    }
+
     /// The whole OCSPResponse.
     pub const fn to_der(self) -> [u8; 5] {
         [SEQUENCE, 0x03, ENUMERATED, 0x01, self as u8]

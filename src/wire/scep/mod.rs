@@ -113,6 +113,17 @@ impl FailInfo {
         self as u8
     }
 
+    /// The name of RFC 8894 §3.2.1.4.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadAlg => "badAlg",
+            Self::BadMessageCheck => "badMessageCheck",
+            Self::BadRequest => "badRequest",
+            Self::BadTime => "badTime",
+            Self::BadCertId => "badCertId",
+        }
+    }
+
     fn from_text(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|info| info.code().to_string() == text)
     }

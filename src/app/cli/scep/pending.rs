@@ -22,6 +22,7 @@ use crate::{
             output::{self, Format},
         },
         client::{
+            error::ClientError,
             key::ClientKey,
             scep::{Reply, Requester},
         },
@@ -106,7 +107,7 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
 }
 
 /// Asks until there is a decision or `seconds` are over; gives the last answer.
-pub(super) fn wait(seconds: u64, mut ask: impl FnMut() -> Outcome<Reply>) -> Outcome<Reply> {
+pub(super) fn wait(seconds: u64, mut ask: impl FnMut() -> Result<Reply, ClientError>) -> Outcome<Reply> {
     let mut left = Duration::from_secs(seconds);
     output::note("waiting for an operator's approval");
     loop {
