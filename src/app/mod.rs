@@ -9,6 +9,7 @@
 //! | [`init`] | a new data directory |
 //! | [`serve`] | wiring, listeners, workers, shutdown |
 //! | [`quickstart`] | all of it in one command |
+//! | [`sim`] | a fleet of simulated devices |
 //! | [`telemetry`], [`systemd`] | logs and metrics; sockets, readiness, watchdog |
 //! | [`failure`] | how a command ends when it does not succeed |
 
@@ -21,6 +22,7 @@ pub mod init;
 pub mod quickstart;
 pub mod serve;
 pub mod settings;
+pub mod sim;
 pub mod systemd;
 pub mod telemetry;
 

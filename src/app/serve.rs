@@ -200,7 +200,8 @@ impl Server {
     }
 }
 
-async fn next_signal() -> std::io::Result<()> {
+/// Waits for SIGTERM, SIGINT or SIGHUP.
+pub(super) async fn next_signal() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;

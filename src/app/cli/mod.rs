@@ -16,6 +16,7 @@ mod queue;
 mod scep;
 mod sentences;
 mod shell;
+mod sim;
 mod ticket;
 mod token;
 mod user;
@@ -93,6 +94,8 @@ enum Command {
     Scep(scep::ScepArgs),
     /// OCSP client, for this and other responders
     Ocsp(ocsp::OcspArgs),
+    /// A fleet of simulated devices against this or any SCEP server
+    Sim(Box<sim::SimArgs>),
     /// Print the completion script of a shell
     Completion(shell::CompletionArgs),
     /// Print or write the manual pages
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Token(args) => token::run(args, format),
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
+        Command::Sim(args) => sim::run(*args, format),
         Command::Completion(args) => shell::completion(&args),
         Command::Man(args) => shell::man(&args),
     }

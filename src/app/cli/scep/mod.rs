@@ -55,35 +55,35 @@ enum Verb {
 
 /// Which server, and how it is recognised.
 #[derive(Args, Clone, Debug)]
-struct AuthorityArgs {
+pub(super) struct AuthorityArgs {
     /// URL of the SCEP server, without `?operation=`
     #[arg(long, value_name = "URL")]
-    url: String,
+    pub(super) url: String,
     /// SHA-256 or SHA-1 fingerprint that one of its CA certificates must have
     #[arg(long, value_name = "HEX")]
-    ca_fingerprint: Option<String>,
+    pub(super) ca_fingerprint: Option<String>,
 }
 
 /// What every SCEP command stands on.
-struct Session {
+pub(super) struct Session {
     http: HttpClient,
     clock: SystemClock,
     random: SystemRandomSource,
 }
 
 impl Session {
-    fn new() -> Outcome<Self> {
+    pub(super) fn new() -> Outcome<Self> {
         let http = HttpClient::new().map_err(Failure::error)?;
         Ok(Self { http, clock: SystemClock, random: SystemRandomSource::default() })
     }
 
-    fn client(&self, url: &str) -> ScepClient<'_> {
+    pub(super) fn client(&self, url: &str) -> ScepClient<'_> {
         ScepClient::new(&self.http, url, &self.clock, &self.random)
     }
 }
 
 /// Asks the server who it is. Without a pin there is nothing to compare with: the fingerprint is shown for a person to compare.
-fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority> {
+pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority> {
     let authority = Authority::discover(client)?;
     match &args.ca_fingerprint {
         Some(pin) if authority.ca.has_fingerprint(pin) => {}
@@ -100,7 +100,7 @@ fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority>
 }
 
 /// The kinds of key that can take part in SCEP.
-fn rsa_algorithm(text: &str) -> Result<KeyAlgorithm, Failure> {
+pub(super) fn rsa_algorithm(text: &str) -> Result<KeyAlgorithm, Failure> {
     match text.parse::<KeyAlgorithm>() {
         Ok(algorithm) if algorithm.is_rsa() => Ok(algorithm),
         _ => Err(Failure::usage(

@@ -1,0 +1,387 @@
+//! One simulated device. What it is told, it checks: the answer's signature, transactionID and nonce are the client's own checks, here come the
+//! certificate's key, issuer, time and serial number, and that status and CRL say of it what is so.
+
+use std::{
+    collections::HashSet,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Challenges, Options, Source,
+    fleet::Stop,
+    gateway, operator,
+    tally::{Incident, Step, Tally, lock},
+};
+use crate::{
+    adapters::system::{SystemClock, SystemRandomSource},
+    app::{
+        cli::admin::AdminClient,
+        client::{
+            crl,
+            error::{ClientError, Fault},
+            http::HttpClient,
+            key::ClientKey,
+            ocsp::{Question, ask},
+            scep::{Authority, CertificateRequest, Reply, Requester, ScepClient, issued_to},
+        },
+        failure::Failure,
+    },
+    ports::{Clock, Random},
+    types::{DigestAlgorithm, Secret, SerialNumber, TransactionId},
+    wire::{
+        ocsp::CertStatus,
+        scep::{Degenerate, MessageType},
+        x509::{Certificate, Name},
+    },
+};
+
+/// A device's first pause between polls; the next ones are longer.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Its longest pause between polls.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The first pause while it waits for OCSP to say revoked.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+
+/// The longest pause while it waits for that.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// What a worker has for itself.
+pub(super) struct Worker {
+    pub(super) http: HttpClient,
+    pub(super) operator: Option<AdminClient>,
+    pub(super) clock: SystemClock,
+    pub(super) random: SystemRandomSource,
+}
+
+/// What all devices have in common.
+pub(super) struct Storm<'a> {
+    pub(super) options: &'a Options,
+    /// What the server said before it began.
+    pub(super) authority: &'a Authority,
+    pub(super) keys: &'a [ClientKey],
+    /// One for each device that could be registered.
+    pub(super) tickets: Option<&'a [Option<Secret>]>,
+    pub(super) tally: &'a Tally,
+    pub(super) stop: &'a Stop,
+    /// Serial numbers of all certificates so far.
+    pub(super) serials: Mutex<HashSet<SerialNumber>>,
+}
+
+/// The step failed, and is counted.
+struct Failed;
+
+/// A certificate with the CA that signed it.
+struct Held<'a> {
+    certificate: Certificate,
+    issuer: &'a Certificate,
+}
+
+/// One device at work.
+struct Device<'a> {
+    storm: &'a Storm<'a>,
+    worker: &'a Worker,
+    client: ScepClient<'a>,
+    name: String,
+    key: &'a ClientKey,
+}
+
+impl Storm<'_> {
+    /// The life of the device with this number; gives whether all of it went right.
+    pub(super) fn live(&self, worker: &Worker, number: u32) -> bool {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let key = self.keys.get(index % self.keys.len().max(1));
+        let challenge = match (self.tickets, &self.options.challenges) {
+            (Some(tickets), _) => match tickets.get(index) {
+                Some(Some(ticket)) => Some(ticket.clone()),
+                // It could not be registered, and that is counted.
+                _ => return false,
+            },
+            (None, Challenges::Shared(secret)) => Some(secret.clone()),
+            (None, _) => None,
+        };
+        let Some(key) = key else { return false };
+        let client = ScepClient::new(&worker.http, &self.options.url, &worker.clock, &worker.random);
+        let device = Device { storm: self, worker, client, name: self.options.device(number), key };
+        device.live(challenge, self.options.is_wiped(number)).is_ok()
+    }
+}
+
+impl<'a> Device<'a> {
+    fn live(&self, challenge: Option<Secret>, is_wiped: bool) -> Result<(), Failed> {
+        self.step(Step::GetCa, || self.greet())?;
+        let mut held = self.enrol(challenge)?;
+        let options = self.storm.options;
+        if options.renew {
+            held = self.renew(&held)?;
+        }
+        // One of these may fail without the others.
+        let ocsp = options.ocsp.as_ref().map_or(Ok(()), |source| self.check_status(&held, source));
+        let crl = options.crl.as_ref().map_or(Ok(()), |source| self.check_crl(&held, source));
+        let wiped = if is_wiped { self.wipe(&held) } else { Ok(()) };
+        ocsp.and(crl).and(wiped)
+    }
+
+    /// Does a step, again while a busy server asks to come back later; counts and measures it.
+    fn step<T>(&self, step: Step, mut act: impl FnMut() -> Result<T, ClientError>) -> Result<T, Failed> {
+        let mut left = self.storm.options.patience;
+        loop {
+            let begun = now();
+            self.worker.http.take_spent();
+            let outcome = act();
+            let spent = self.worker.http.take_spent();
+            let error = match outcome {
+                Ok(value) => {
+                    self.storm.tally.done(step, begun, spent);
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            let Some(pause) = error.retry_after().filter(|pause| *pause <= left) else {
+                return Err(self.failed(step, &Incident::of(&error)));
+            };
+            self.storm.tally.busy(step);
+            left -= pause;
+            if !self.storm.stop.sleep(pause) {
+                return Err(self.failed(step, &Incident::of(&error)));
+            }
+        }
+    }
+
+    fn failed(&self, step: Step, incident: &Incident) -> Failed {
+        self.storm.tally.failed(step, &self.name, incident);
+        Failed
+    }
+
+    /// GetCACaps and GetCACert. Behind a load balancer, every server has to be the same CA.
+    fn greet(&self) -> Result<(), ClientError> {
+        let found = Authority::discover(&self.client)?;
+        let known = &self.storm.authority.ca.all;
+        if found.ca.all.iter().any(|certificate| !known.contains(certificate)) {
+            let issuer = found.ca.issuer.subject();
+            let detail =
+                format_args!("GetCACert gives other certificates than when this began: \"{issuer}\"");
+            return Err(ClientError::wrong(Fault::Authority, detail));
+        }
+        Ok(())
+    }
+
+    /// PKCSReq, and CertPoll until there is a decision.
+    fn enrol(&self, challenge: Option<Secret>) -> Result<Held<'a>, Failed> {
+        let own = |failure: Failure| self.failed(Step::Enrol, &Incident::of(&failure.into()));
+        let subject = self.storm.options.subject(&self.name).map_err(own)?;
+        let signer = self.key.self_signed(&subject, self.client.random(), self.client.now()).map_err(own)?;
+        let request =
+            CertificateRequest { subject: subject.clone(), subject_alt_names: Vec::new(), challenge };
+        // Not the key's hash: devices share keys, and each is a transaction of its own.
+        let transaction = self.client.fresh_transaction();
+        let held = self.step(Step::Enrol, || {
+            self.decided(self.ask(MessageType::PkcsReq, &signer, &transaction, &request)?)
+        })?;
+        match held {
+            Some(held) => Ok(held),
+            None => self.poll(Step::Enrol, &signer, &transaction, &subject),
+        }
+    }
+
+    /// RenewalReq with the same key, signed by the certificate in use.
+    fn renew(&self, held: &Held<'a>) -> Result<Held<'a>, Failed> {
+        let present = &held.certificate;
+        let request = CertificateRequest {
+            subject: present.subject().clone(),
+            subject_alt_names: present.subject_alt_names().to_vec(),
+            challenge: None,
+        };
+        // RFC 8894 §3.3.1.2: servers without "Renewal" take a PKCSReq that the present certificate signs.
+        let has_renewal = self.storm.authority.capabilities.has("Renewal");
+        let message_type = if has_renewal { MessageType::RenewalReq } else { MessageType::PkcsReq };
+        let transaction = self.client.fresh_transaction();
+        let next = self
+            .step(Step::Renew, || self.decided(self.ask(message_type, present, &transaction, &request)?))?;
+        match next {
+            Some(next) => Ok(next),
+            None => self.poll(Step::Renew, present, &transaction, present.subject()),
+        }
+    }
+
+    fn ask(
+        &self,
+        message_type: MessageType,
+        signer: &Certificate,
+        transaction: &TransactionId,
+        request: &CertificateRequest,
+    ) -> Result<Reply, ClientError> {
+        let requester = Requester { key: self.key, certificate: signer };
+        self.client.request(self.storm.authority, message_type, requester, self.key, transaction, request)
+    }
+
+    /// Asks until there is a decision or patience ends (RFC 8894 §3.3.3).
+    fn poll(
+        &self,
+        after: Step,
+        signer: &Certificate,
+        transaction: &TransactionId,
+        subject: &Name,
+    ) -> Result<Held<'a>, Failed> {
+        self.storm.tally.pending(after);
+        let requester = Requester { key: self.key, certificate: signer };
+        let (mut left, mut pause) = (self.storm.options.patience, FIRST_PAUSE);
+        while pause <= left && self.storm.stop.sleep(pause) {
+            left -= pause;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let held = self.step(Step::Poll, || {
+                self.decided(self.client.poll(self.storm.authority, requester, transaction, subject)?)
+            })?;
+            match held {
+                Some(held) => return Ok(held),
+                None => self.storm.tally.pending(Step::Poll),
+            }
+        }
+        Err(self
+            .failed(Step::Poll, &Incident::new("still-pending", &"the request still waits for an operator")))
+    }
+
+    /// The certificate of an answer, or none if it waits for an operator.
+    fn decided(&self, reply: Reply) -> Result<Option<Held<'a>>, ClientError> {
+        match reply {
+            Reply::Granted(granted) => self.accept(granted).map(Some),
+            Reply::Pending => Ok(None),
+            Reply::Refused { info, text } => Err(ClientError::Refused { info, text }),
+        }
+    }
+
+    /// A certificate for our key, by the server's CA, valid now, with a serial number of its own (RFC 5280 §4.1.2.2).
+    fn accept(&self, granted: Degenerate) -> Result<Held<'a>, ClientError> {
+        let (certificate, _) = issued_to(self.key, granted)?;
+        let authorities = self.storm.authority.ca.all.iter();
+        let issuer = authorities
+            .filter(|authority| authority.is_ca())
+            .find(|authority| certificate.is_signed_by(authority).is_ok())
+            .ok_or_else(|| {
+                let detail =
+                    format_args!("no CA of GetCACert signed the certificate of \"{}\"", certificate.issuer());
+                ClientError::wrong(Fault::Chain, detail)
+            })?;
+        let (validity, now) = (certificate.validity(), self.worker.clock.now());
+        if !validity.contains(now) {
+            let detail = format_args!(
+                "the certificate is valid from {} to {}, and it is {now}",
+                validity.not_before, validity.not_after
+            );
+            return Err(ClientError::wrong(Fault::Time, detail));
+        }
+        let serial = certificate.serial();
+        if !lock(&self.storm.serials).insert(serial.clone()) {
+            let detail = format_args!("another device has a certificate with the serial number {serial}");
+            return Err(ClientError::wrong(Fault::Serial, detail));
+        }
+        Ok(Held { certificate, issuer })
+    }
+
+    /// A new certificate is good, and the answer is fresh: it repeats our nonce (RFC 9654).
+    fn check_status(&self, held: &Held<'_>, source: &Source) -> Result<(), Failed> {
+        self.step(Step::Ocsp, || {
+            let url = place(source, &held.certificate.ocsp_urls(), "OCSP responder")?;
+            let random: &dyn Random = &self.worker.random;
+            // 32 bytes are what RFC 9654 §2.1 asks of clients.
+            let nonce = Some(random.bytes::<32>().to_vec());
+            match self.status(&url, held, nonce)? {
+                CertStatus::Good => Ok(()),
+                other => Err(wrong_status("OCSP", other, "good")),
+            }
+        })
+    }
+
+    fn status(&self, url: &str, held: &Held<'_>, nonce: Option<Vec<u8>>) -> Result<CertStatus, ClientError> {
+        // Gear asks without a nonce and, where it can, with GET (RFC 9919 §3.1.1): what caches in between may answer.
+        let get = nonce.is_none();
+        let question = Question {
+            url,
+            issuer: held.issuer,
+            serial: held.certificate.serial(),
+            hash: DigestAlgorithm::Sha1,
+            nonce,
+            get,
+        };
+        ask(&self.worker.http, &question, self.worker.clock.now()).map(|answer| answer.status)
+    }
+
+    /// The CRL is the CA's, not stale, and does not list a certificate that is good.
+    fn check_crl(&self, held: &Held<'_>, source: &Source) -> Result<(), Failed> {
+        self.step(Step::Crl, || {
+            let url = place(source, &held.certificate.crl_urls(), "CRL")?;
+            let crl = crl::fetch(&self.worker.http, &url, held.issuer, self.worker.clock.now())?;
+            match crl.entries().iter().find(|entry| entry.serial == *held.certificate.serial()) {
+                None => Ok(()),
+                Some(entry) => Err(ClientError::wrong(
+                    Fault::Status,
+                    format_args!("the CRL lists the certificate ({}), but it is good", entry.reason),
+                )),
+            }
+        })
+    }
+
+    /// Wipes the device and asks as gear does until OCSP says revoked; measures from the order to that answer.
+    fn wipe(&self, held: &Held<'_>) -> Result<(), Failed> {
+        let begun = now();
+        match self.wiped(held, &begun) {
+            Ok(took) => {
+                self.storm.tally.done(Step::Wipe, begun, took);
+                Ok(())
+            }
+            Err(error) => Err(self.failed(Step::Wipe, &Incident::of(&error))),
+        }
+    }
+
+    fn wiped(&self, held: &Held<'_>, begun: &Instant) -> Result<Duration, ClientError> {
+        let source = self.storm.options.ocsp.as_ref().unwrap_or(&Source::Certificate);
+        let url = place(source, &held.certificate.ocsp_urls(), "OCSP responder")?;
+        // Whoever keeps answers in between has the old one from now on.
+        match self.status(&url, held, None)? {
+            CertStatus::Good => {}
+            other => return Err(wrong_status("before the wipe OCSP", other, "good")),
+        }
+        let asked = begun.elapsed();
+        gateway::event(operator(self.worker)?, &self.name, "wipe")?;
+        let mut pause = FIRST_LOOK;
+        loop {
+            let status = self.status(&url, held, None)?;
+            let took = begun.elapsed().saturating_sub(asked);
+            match status {
+                CertStatus::Revoked { .. } => return Ok(took),
+                other if took >= self.storm.options.patience || !self.storm.stop.sleep(pause) => {
+                    let when = format!("{:.1} s after the wipe OCSP still", took.as_secs_f64());
+                    return Err(wrong_status(&when, other, "revoked"));
+                }
+                _ => pause = (pause * 2).min(LONGEST_LOOK),
+            }
+        }
+    }
+}
+
+/// Where to ask.
+fn place(source: &Source, named: &[String], what: &str) -> Result<String, ClientError> {
+    match source {
+        Source::Url(url) => Ok(url.clone()),
+        Source::Certificate => named
+            .first()
+            .cloned()
+            .ok_or_else(|| ClientError::wrong(Fault::NoUrl, format_args!("the certificate names no {what}"))),
+    }
+}
+
+fn wrong_status(who: &str, found: CertStatus, expected: &str) -> ClientError {
+    let found = match found {
+        CertStatus::Good => "good".to_owned(),
+        CertStatus::Revoked { reason, .. } => format!("revoked ({reason})"),
+        CertStatus::Unknown => "unknown".to_owned(),
+    };
+    ClientError::wrong(Fault::Status, format_args!("{who} says {found}, but it should be {expected}"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "only the process measures, and this is it")]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
