@@ -15,6 +15,7 @@ mod commands;
 mod enrol;
 mod lifetime;
 mod setup;
+mod sim;
 
 use std::process::Output;
 

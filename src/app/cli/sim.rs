@@ -82,9 +82,9 @@ pub(super) struct SimArgs {
     /// Wipe so many of a hundred devices, and measure how long until OCSP says revoked
     #[arg(long, value_name = "PERCENT", default_value_t = 0, requires = "tickets", value_parser = clap::value_parser!(u32).range(0..=100))]
     wipe: u32,
-    /// No device begins after this time, as 90s, 15m or 12h
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
-    duration: duration::Seconds,
+    /// No device begins after this time, as 90s, 15m or 12h [default: 10m, and then it counts as only partly done]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    duration: Option<duration::Seconds>,
     /// Longest wait for one answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     timeout: duration::Seconds,
@@ -109,6 +109,9 @@ pub(super) struct SimArgs {
 /// What stands for the URL in the certificate.
 const IN_CERTIFICATE: &str = "certificate";
 
+/// How long devices begin unless something else was asked for.
+const USUAL_DURATION: Duration = Duration::from_secs(600);
+
 const CLEANED: &[Field] = &[("Retired", "/retired"), ("Failed", "/failed")];
 
 /// Runs `certgate sim`.
@@ -123,6 +126,7 @@ pub(super) fn run(args: SimArgs, format: Format) -> Outcome {
     let options = options(&args, &url, run)?;
     let pin = AuthorityArgs { url, ca_fingerprint: args.ca_fingerprint };
     let authority = discover(&client, &pin)?;
+    sim::check(&options)?;
     announce(&options, args.yes)?;
     let report = sim::run(&options, &authority)?;
     report.print(format);
@@ -159,7 +163,8 @@ fn options(args: &SimArgs, url: &str, run: String) -> Outcome<Options> {
         ocsp: args.ocsp.clone(),
         crl: args.crl.clone(),
         wipe: args.wipe,
-        duration: seconds(args.duration),
+        duration: args.duration.map_or(USUAL_DURATION, seconds),
+        is_timed: args.duration.is_some(),
         time_out: seconds(args.timeout),
         patience: seconds(args.patience),
         keep: args.keep,

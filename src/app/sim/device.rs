@@ -10,7 +10,8 @@ use std::{
 use super::{
     Challenges, Options, Source,
     fleet::Stop,
-    gateway, operator,
+    gateway::{self, Admission},
+    operator,
     tally::{Incident, Step, Tally, lock},
 };
 use crate::{
@@ -62,8 +63,8 @@ pub(super) struct Storm<'a> {
     /// What the server said before it began.
     pub(super) authority: &'a Authority,
     pub(super) keys: &'a [ClientKey],
-    /// One for each device that could be registered.
-    pub(super) tickets: Option<&'a [Option<Secret>]>,
+    /// How far each got on the local gateway.
+    pub(super) admissions: Option<&'a [Admission]>,
     pub(super) tally: &'a Tally,
     pub(super) stop: &'a Stop,
     /// Serial numbers of all certificates so far.
@@ -93,10 +94,10 @@ impl Storm<'_> {
     pub(super) fn live(&self, worker: &Worker, number: u32) -> bool {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let key = self.keys.get(index % self.keys.len().max(1));
-        let challenge = match (self.tickets, &self.options.challenges) {
-            (Some(tickets), _) => match tickets.get(index) {
-                Some(Some(ticket)) => Some(ticket.clone()),
-                // It could not be registered, and that is counted.
+        let challenge = match (self.admissions, &self.options.challenges) {
+            (Some(admissions), _) => match admissions.get(index) {
+                Some(Admission::Ticket(ticket)) => Some(ticket.clone()),
+                // The gateway said no, and that is counted.
                 _ => return false,
             },
             (None, Challenges::Shared(secret)) => Some(secret.clone()),

@@ -1,6 +1,9 @@
 //! The operator's part on the local gateway: registers devices and mints their tickets before the storm, retires the devices after it.
 
-use std::sync::Mutex;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
@@ -17,8 +20,7 @@ use crate::{
             admin::{AdminClient, ServerArgs, segment},
             output::note,
         },
-        client::error::ClientError,
-        failure::{Failure, Outcome},
+        failure::{Failure, FailureKind, Outcome},
     },
     types::Secret,
 };
@@ -29,53 +31,90 @@ const NOTE: &str = "certgate sim";
 /// How many administrative requests run beside each other: enough to share the store's commits.
 const HANDS: usize = 8;
 
-/// The tickets by number of the device; none where the gateway said no.
-type Tickets = Vec<Option<Secret>>;
+/// How far a device got on the gateway.
+#[derive(Clone, Debug)]
+pub(super) enum Admission {
+    /// It is not there.
+    Absent,
+    /// It is registered, and has no ticket.
+    Registered,
+    /// It is registered, and has this ticket.
+    Ticket(Secret),
+}
+
+/// Whether the gateway is there and has the profile: asked before anything is made.
+pub fn check(options: &Options) -> Outcome {
+    let Challenges::Tickets { gateway, profile } = &options.challenges else { return Ok(()) };
+    let found = gateway.connect()?.get(&format!("/profiles/{}", segment(profile)));
+    found.map(|_| ()).map_err(|failure| match failure.kind {
+        FailureKind::NotFound => failure.hint("name the profile that takes the tickets with --profile"),
+        _ => failure,
+    })
+}
 
 /// Registers all devices and mints a ticket for each. None: these devices have no tickets.
-pub(super) fn admit(options: &Options, tally: &Tally, stop: &Stop) -> Outcome<Option<Tickets>> {
+pub(super) fn admit(options: &Options, tally: &Tally, stop: &Stop) -> Outcome<Option<Vec<Admission>>> {
     let Challenges::Tickets { profile, .. } = &options.challenges else { return Ok(None) };
-    let tickets = Mutex::new(vec![None; usize::try_from(options.devices).unwrap_or(usize::MAX)]);
+    let count = usize::try_from(options.devices).unwrap_or(usize::MAX);
+    let admissions = Mutex::new(vec![Admission::Absent; count]);
     let drive = Drive { doing: "devices registered", ..hands(options.devices, stop) };
     drive.run(
         || options.worker(),
         |worker, number| {
             let device = options.device(number);
             let begun = now();
-            match ticket(worker, &device, profile) {
-                Ok(ticket) => {
-                    tally.done(Step::Ticket, begun, begun.elapsed());
-                    let index = usize::try_from(number).unwrap_or(usize::MAX);
-                    if let Some(place) = lock(&tickets).get_mut(index) {
-                        *place = Some(ticket);
-                    }
-                    true
-                }
-                Err(failure) => {
-                    tally.failed(Step::Ticket, &device, &Incident::of(&ClientError::from(failure)));
-                    false
-                }
+            let (admission, outcome) = admit_one(worker, &device, profile);
+            let index = usize::try_from(number).unwrap_or(usize::MAX);
+            if let Some(place) = lock(&admissions).get_mut(index) {
+                *place = admission;
             }
+            counted(tally, Step::Ticket, &device, begun, outcome)
         },
     )?;
-    Ok(Some(tickets.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    Ok(Some(admissions.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Counts an act of the operator; gives whether it went right.
+fn counted(tally: &Tally, step: Step, device: &str, begun: Instant, outcome: Outcome) -> bool {
+    match outcome {
+        Ok(()) => tally.done(step, begun, begun.elapsed()),
+        Err(failure) => {
+            tally.failed(step, device, &Incident::of(&failure.into()));
+            return false;
+        }
+    }
+    true
 }
 
 fn hands(count: u32, stop: &Stop) -> Drive<'_> {
     Drive { doing: "devices retired", count, workers: HANDS, rate: None, until: None, stop }
 }
 
+fn admit_one(worker: &Worker, device: &str, profile: &str) -> (Admission, Outcome) {
+    if let Err(failure) = register(worker, device) {
+        return (Admission::Absent, Err(failure));
+    }
+    match ticket(worker, device, profile) {
+        Ok(ticket) => (Admission::Ticket(ticket), Ok(())),
+        Err(failure) => (Admission::Registered, Err(failure)),
+    }
+}
+
+fn register(worker: &Worker, device: &str) -> Outcome {
+    let new = json!({ "id": device, "name": NOTE, "identities": { "serial": device } });
+    operator(worker)?.post("/devices", &new).map(|_| ())
+}
+
 fn ticket(worker: &Worker, device: &str, profile: &str) -> Outcome<Secret> {
-    let operator = operator(worker)?;
-    operator.post("/devices", &json!({ "id": device, "name": NOTE, "identities": { "serial": device } }))?;
-    let made = operator.post("/tickets", &json!({ "profile": profile, "device": device }))?;
+    let made = operator(worker)?.post("/tickets", &json!({ "profile": profile, "device": device }))?;
     let secret = made.get("secret").and_then(Value::as_str);
     secret.map(Secret::from).ok_or_else(|| Failure::error("the server's answer holds no secret"))
 }
 
-/// How many devices have a ticket, and so are on the gateway.
-pub(super) fn registered(tickets: &[Option<Secret>]) -> u32 {
-    u32::try_from(tickets.iter().flatten().count()).unwrap_or(u32::MAX)
+/// The names of the devices that are on the gateway.
+pub(super) fn registered(options: &Options, admissions: &[Admission]) -> Vec<String> {
+    let there = (0..).zip(admissions).filter(|(_, admission)| !matches!(admission, Admission::Absent));
+    there.map(|(number, _)| options.device(number)).collect()
 }
 
 /// Tells the gateway what became of a device; gives its state afterwards.
@@ -89,10 +128,9 @@ fn lifecycle(device: &Value) -> String {
     device.get("lifecycle").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Retires the devices that were registered; gives how many are left. A signal does not stop it: who wants that, sends two.
-pub(super) fn retire(options: &Options, tickets: Option<&[Option<Secret>]>, tally: &Tally) -> Outcome<u32> {
-    let Some(tickets) = tickets else { return Ok(0) };
-    let (never, names) = (Stop::default(), names(options, tickets));
+/// Retires these devices; gives how many are left. A signal does not stop it: who wants that, sends two.
+pub(super) fn retire(options: &Options, names: &[String], tally: &Tally) -> Outcome<u32> {
+    let never = Stop::default();
     let driven = hands(u32::try_from(names.len()).unwrap_or(u32::MAX), &never).run(
         || options.worker(),
         |worker, number| {
@@ -100,24 +138,11 @@ pub(super) fn retire(options: &Options, tickets: Option<&[Option<Secret>]>, tall
                 return false;
             };
             let begun = now();
-            match operator(worker).and_then(|operator| retire_one(operator, name)) {
-                Ok(()) => {
-                    tally.done(Step::Retire, begun, begun.elapsed());
-                    true
-                }
-                Err(failure) => {
-                    tally.failed(Step::Retire, name, &Incident::of(&ClientError::from(failure)));
-                    false
-                }
-            }
+            let outcome = operator(worker).and_then(|operator| retire_one(operator, name));
+            counted(tally, Step::Retire, name, begun, outcome)
         },
     )?;
     Ok(driven.begun - driven.right)
-}
-
-fn names(options: &Options, tickets: &[Option<Secret>]) -> Vec<String> {
-    let numbered = (0..).zip(tickets).filter(|(_, ticket)| ticket.is_some());
-    numbered.map(|(number, _)| options.device(number)).collect()
 }
 
 fn retire_one(operator: &AdminClient, device: &str) -> Outcome {

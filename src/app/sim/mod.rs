@@ -25,7 +25,7 @@ use std::{
 
 use device::{Storm, Worker};
 use fleet::{Drive, Stop};
-pub use gateway::clean_up;
+pub use gateway::{check, clean_up};
 pub use report::Report;
 use tally::Tally;
 
@@ -99,6 +99,8 @@ pub struct Options {
     pub wipe: u32,
     /// No device begins after this time.
     pub duration: Duration,
+    /// That time was asked for: to end by it is no failure.
+    pub is_timed: bool,
     /// Longest wait for one answer.
     pub time_out: Duration,
     /// Longest time that a device waits for a busy server, an operator's decision, or for OCSP to say revoked.
@@ -153,12 +155,12 @@ pub fn run(options: &Options, authority: &Authority) -> Outcome<Report> {
     fleet::stop_on_signals(&stop)?;
     let keys = make_keys(options, &stop)?;
     let tally = Tally::default();
-    let tickets = gateway::admit(options, &tally, &stop)?;
+    let admissions = gateway::admit(options, &tally, &stop)?;
     let storm = Storm {
         options,
         authority,
         keys: &keys,
-        tickets: tickets.as_deref(),
+        admissions: admissions.as_deref(),
         tally: &tally,
         stop: &stop,
         serials: Mutex::new(HashSet::new()),
@@ -173,14 +175,16 @@ pub fn run(options: &Options, authority: &Authority) -> Outcome<Report> {
     };
     let driven = drive.run(|| options.worker(), |worker, number| storm.live(worker, number));
     // Whatever became of the storm, what was registered for it does not stay behind.
-    let registered = tickets.as_deref().map_or(0, gateway::registered);
-    let left = if options.keep { registered } else { gateway::retire(options, tickets.as_deref(), &tally)? };
+    let registered = gateway::registered(options, admissions.as_deref().unwrap_or_default());
+    let count = u32::try_from(registered.len()).unwrap_or(u32::MAX);
+    let left =
+        if options.keep || count == 0 { count } else { gateway::retire(options, &registered, &tally)? };
     Ok(Report {
         options: options.clone(),
         tally: tally.into_counts(),
         driven: driven?,
         interrupted: stop.is_set(),
-        registered,
+        registered: count,
         left,
     })
 }
@@ -239,6 +243,7 @@ pub(super) mod tests {
             crl: None,
             wipe: 0,
             duration: Duration::from_secs(60),
+            is_timed: false,
             time_out: Duration::from_secs(5),
             patience: Duration::from_secs(5),
             keep: false,

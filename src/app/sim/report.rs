@@ -71,7 +71,8 @@ impl Report {
         }
         for wrong in &self.tally.wrong {
             let (step, kind) = (wrong.step.as_str(), &wrong.incident.kind);
-            output::line(&format!("  {} {step} {kind}: {}", wrong.device, wrong.incident.detail));
+            let detail = printable(&wrong.incident.detail);
+            output::line(&format!("  {} {step} {kind}: {detail}", wrong.device));
         }
     }
 
@@ -90,6 +91,10 @@ impl Report {
         } else if self.driven.right < self.driven.begun {
             let failed = self.driven.begun - self.driven.right;
             format!("{failed} of {} devices had a failure", self.driven.begun)
+        } else if self.driven.begun < self.options.devices && !self.options.is_timed {
+            let minutes = self.options.duration.as_secs() / 60;
+            let (begun, wanted) = (self.driven.begun, self.options.devices);
+            format!("{minutes} minutes were over after {begun} of {wanted} devices: --duration allows more")
         } else if self.left > 0 && !self.options.keep {
             format!("{} devices could not be retired", self.left)
         } else {
@@ -246,6 +251,10 @@ mod tests {
         assert_eq!(kind(&report(tally(&[]), 0, 0)), Some(FailureKind::Error));
         let stopped = Report { interrupted: true, ..report(tally(&[Step::Enrol]), 5, 5) };
         assert_eq!(kind(&stopped), Some(FailureKind::Partial));
+        let late = report(tally(&[Step::Enrol]), 10, 10);
+        assert_eq!(kind(&late), Some(FailureKind::Partial), "nobody asked for an end by time");
+        let timed = Options { is_timed: true, ..late.options.clone() };
+        assert_eq!(kind(&Report { options: timed, ..late }), None);
         let left = Report { registered: 5, left: 1, ..report(tally(&[Step::Enrol]), 20, 20) };
         assert_eq!(kind(&left), Some(FailureKind::Partial));
     }
