@@ -256,6 +256,21 @@ fn an_answer_meant_for_another_device_is_found_and_the_rest_is_partly_right() {
 }
 
 #[test]
+fn another_ca_behind_the_load_balancer_is_found() {
+    let [server, stranger] = [(); 2].map(|()| Server::started(FAST, ""));
+    let other = stranger.device_address();
+    let meddle = move |path: &str, number, answer| {
+        // The first is asked before the fleet begins.
+        let is_stranger = path.contains("GetCACert") && number > 1;
+        if is_stranger { http_get(other, path).unwrap() } else { answer }
+    };
+    let between = Between::start(&server, meddle);
+    let output = sim(&server, &between.scep_url(), &["--devices", "3"]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert_eq!(failures(&told(&output)), BTreeMap::from([("getca other-ca".to_owned(), 3)]));
+}
+
+#[test]
 fn a_busy_server_is_obeyed_and_counted() {
     let server = Server::started(FAST, "");
     let meddle = |path: &str, number, answer| {

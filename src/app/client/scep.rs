@@ -46,6 +46,11 @@ impl Capabilities {
         self.0.iter().any(|line| line == keyword || (standard && line == "SCEPStandard"))
     }
 
+    /// What asks for a renewal. RFC 8894 §3.3.1.2: servers without "Renewal" take a PKCSReq that the present certificate signs.
+    pub fn renewal_type(&self) -> MessageType {
+        if self.has("Renewal") { MessageType::RenewalReq } else { MessageType::PkcsReq }
+    }
+
     /// The keywords.
     pub fn keywords(&self) -> &[String] {
         &self.0
@@ -153,6 +158,17 @@ pub struct CertificateRequest {
     pub subject_alt_names: Vec<GeneralName>,
     /// challengePassword; not needed for renewals.
     pub challenge: Option<Secret>,
+}
+
+impl CertificateRequest {
+    /// The same names again; the certificate in use is the proof.
+    pub fn renewal_of(present: &Certificate) -> Self {
+        Self {
+            subject: present.subject().clone(),
+            subject_alt_names: present.subject_alt_names().to_vec(),
+            challenge: None,
+        }
+    }
 }
 
 /// One SCEP server, seen from a client.

@@ -29,7 +29,7 @@ use crate::{
         failure::Failure,
     },
     ports::{Clock, Random},
-    types::{DigestAlgorithm, Secret, SerialNumber, TransactionId},
+    types::{DigestAlgorithm, Secret, SerialNumber, Timestamp, TransactionId},
     wire::{
         ocsp::CertStatus,
         scep::{Degenerate, MessageType},
@@ -190,14 +190,8 @@ impl<'a> Device<'a> {
     /// RenewalReq with the same key, signed by the certificate in use.
     fn renew(&self, held: &Held<'a>) -> Result<Held<'a>, Failed> {
         let present = &held.certificate;
-        let request = CertificateRequest {
-            subject: present.subject().clone(),
-            subject_alt_names: present.subject_alt_names().to_vec(),
-            challenge: None,
-        };
-        // RFC 8894 §3.3.1.2: servers without "Renewal" take a PKCSReq that the present certificate signs.
-        let has_renewal = self.storm.authority.capabilities.has("Renewal");
-        let message_type = if has_renewal { MessageType::RenewalReq } else { MessageType::PkcsReq };
+        let request = CertificateRequest::renewal_of(present);
+        let message_type = self.storm.authority.capabilities.renewal_type();
         let transaction = self.client.fresh_transaction();
         let next = self
             .step(Step::Renew, || self.decided(self.ask(message_type, present, &transaction, &request)?))?;
@@ -253,31 +247,11 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// A certificate for our key, by the server's CA, valid now, with a serial number of its own (RFC 5280 §4.1.2.2).
+    /// A certificate for our key, by the server's CA, valid now, with a serial number of its own.
     fn accept(&self, granted: Degenerate) -> Result<Held<'a>, ClientError> {
         let (certificate, _) = issued_to(self.key, granted)?;
-        let authorities = self.storm.authority.ca.all.iter();
-        let issuer = authorities
-            .filter(|authority| authority.is_ca())
-            .find(|authority| certificate.is_signed_by(authority).is_ok())
-            .ok_or_else(|| {
-                let detail =
-                    format_args!("no CA of GetCACert signed the certificate of \"{}\"", certificate.issuer());
-                ClientError::wrong(Fault::Chain, detail)
-            })?;
-        let (validity, now) = (certificate.validity(), self.worker.clock.now());
-        if !validity.contains(now) {
-            let detail = format_args!(
-                "the certificate is valid from {} to {}, and it is {now}",
-                validity.not_before, validity.not_after
-            );
-            return Err(ClientError::wrong(Fault::Time, detail));
-        }
-        let serial = certificate.serial();
-        if !lock(&self.storm.serials).insert(serial.clone()) {
-            let detail = format_args!("another device has a certificate with the serial number {serial}");
-            return Err(ClientError::wrong(Fault::Serial, detail));
-        }
+        let issuer = check_chain(&certificate, &self.storm.authority.ca.all, self.worker.clock.now())?;
+        check_serial(&certificate, &self.storm.serials)?;
         Ok(Held { certificate, issuer })
     }
 
@@ -362,6 +336,43 @@ impl<'a> Device<'a> {
     }
 }
 
+/// Signed by a CA of GetCACert, and valid now; gives that CA.
+fn check_chain<'c>(
+    certificate: &Certificate,
+    authorities: &'c [Certificate],
+    now: Timestamp,
+) -> Result<&'c Certificate, ClientError> {
+    let signed = |authority: &&Certificate| authority.is_ca() && certificate.is_signed_by(authority).is_ok();
+    let Some(issuer) = authorities.iter().find(signed) else {
+        let detail = format_args!(
+            "no CA of GetCACert signed the certificate that \"{}\" issued",
+            certificate.issuer()
+        );
+        return Err(ClientError::wrong(Fault::Chain, detail));
+    };
+    let validity = certificate.validity();
+    if !validity.contains(now) {
+        let (from, until) = (validity.not_before, validity.not_after);
+        let detail = format_args!("the certificate is valid from {from} to {until}, and it is {now}");
+        return Err(ClientError::wrong(Fault::Time, detail));
+    }
+    Ok(issuer)
+}
+
+/// RFC 5280 §4.1.2.2: an issuer gives a serial number once.
+fn check_serial(
+    certificate: &Certificate,
+    serials: &Mutex<HashSet<SerialNumber>>,
+) -> Result<(), ClientError> {
+    let serial = certificate.serial();
+    if lock(serials).insert(serial.clone()) {
+        Ok(())
+    } else {
+        let detail = format_args!("another certificate of this run has the serial number {serial}");
+        Err(ClientError::wrong(Fault::Serial, detail))
+    }
+}
+
 /// Where to ask.
 fn place(source: &Source, named: &[String], what: &str) -> Result<String, ClientError> {
     match source {
@@ -385,4 +396,61 @@ fn wrong_status(who: &str, found: CertStatus, expected: &str) -> ClientError {
 #[expect(clippy::disallowed_methods, reason = "only the process measures, and this is it")]
 pub(super) fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        types::KeyAlgorithm,
+        wire::x509::{
+            CertificateSpec,
+            testing::{Authority as TestCa, TestKey},
+        },
+    };
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn issue(ca: &TestCa) -> (CertificateSpec, Certificate) {
+        let spec = ca.spec_for("CN=sim-1", TestKey::generate(KeyAlgorithm::P256).public_key());
+        let certificate = ca.key.issue(&spec);
+        (spec, certificate)
+    }
+
+    fn fault<T>(outcome: &Result<T, ClientError>) -> Option<Fault> {
+        match outcome {
+            Err(ClientError::Wrong { fault, .. }) => Some(*fault),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_another_ca_with_the_same_name_is_found() {
+        let [ours, stranger] = [(); 2].map(|()| TestCa::new(KeyAlgorithm::P256, "CN=CA"));
+        let (_, certificate) = issue(&ours);
+        let authorities = [certificate.clone(), ours.certificate.clone()];
+        assert_eq!(check_chain(&certificate, &authorities, NOW).unwrap(), &ours.certificate);
+        assert_eq!(fault(&check_chain(&certificate, &[stranger.certificate], NOW)), Some(Fault::Chain));
+        assert_eq!(fault(&check_chain(&certificate, &[], NOW)), Some(Fault::Chain));
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_is_found() {
+        let ca = TestCa::new(KeyAlgorithm::P256, "CN=CA");
+        let (spec, certificate) = issue(&ca);
+        let before = spec.validity.not_before.minus(Duration::from_secs(1));
+        let authorities = [ca.certificate];
+        assert_eq!(fault(&check_chain(&certificate, &authorities, before)), Some(Fault::Time));
+    }
+
+    #[test]
+    fn a_serial_number_that_comes_twice_is_found() {
+        let ca = TestCa::new(KeyAlgorithm::P256, "CN=CA");
+        let (spec, first) = issue(&ca);
+        let second = ca.key.issue(&CertificateSpec { serial: "4f00ac".parse().unwrap(), ..spec.clone() });
+        let again = ca.key.issue(&CertificateSpec { subject: "CN=sim-2".parse().unwrap(), ..spec });
+        let serials = Mutex::default();
+        assert!(check_serial(&first, &serials).is_ok() && check_serial(&second, &serials).is_ok());
+        assert_eq!(fault(&check_serial(&again, &serials)), Some(Fault::Serial));
+    }
 }

@@ -148,14 +148,8 @@ pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
         )));
     }
     let new_key = args.new_key.as_deref().map(|path| load_or_create(path, args.key_type)).transpose()?;
-    let request = CertificateRequest {
-        subject: present.subject().clone(),
-        subject_alt_names: present.subject_alt_names().to_vec(),
-        challenge: None,
-    };
-    // RFC 8894 §3.3.1.2: servers without "Renewal" take a PKCSReq that the present certificate signs.
-    let message_type =
-        if authority.capabilities.has("Renewal") { MessageType::RenewalReq } else { MessageType::PkcsReq };
+    let request = CertificateRequest::renewal_of(&present);
+    let message_type = authority.capabilities.renewal_type();
     let subject_key = new_key.as_ref().unwrap_or(&key);
     let exchange = Exchange {
         client: &client,
