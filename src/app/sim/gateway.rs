@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -30,6 +30,9 @@ const NOTE: &str = "certgate sim";
 
 /// How many administrative requests run beside each other: enough to share the store's commits.
 const HANDS: usize = 8;
+
+/// How long a ticket lasts beyond the time in which devices begin.
+const TICKET_REST: Duration = Duration::from_secs(3600);
 
 /// How far a device got on the gateway.
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ pub(super) fn admit(options: &Options, tally: &Tally, stop: &Stop) -> Outcome<Op
         |worker, number| {
             let device = options.device(number);
             let begun = now();
-            let (admission, outcome) = admit_one(worker, &device, profile);
+            let (admission, outcome) = admit_one(worker, options, &device, profile);
             let index = usize::try_from(number).unwrap_or(usize::MAX);
             if let Some(place) = lock(&admissions).get_mut(index) {
                 *place = admission;
@@ -90,11 +93,12 @@ fn hands(count: u32, stop: &Stop) -> Drive<'_> {
     Drive { doing: "devices retired", count, workers: HANDS, rate: None, until: None, stop }
 }
 
-fn admit_one(worker: &Worker, device: &str, profile: &str) -> (Admission, Outcome) {
+fn admit_one(worker: &Worker, options: &Options, device: &str, profile: &str) -> (Admission, Outcome) {
     if let Err(failure) = register(worker, device) {
         return (Admission::Absent, Err(failure));
     }
-    match ticket(worker, device, profile) {
+    // The last devices begin when the time is nearly over.
+    match ticket(worker, device, profile, options.duration + TICKET_REST) {
         Ok(ticket) => (Admission::Ticket(ticket), Ok(())),
         Err(failure) => (Admission::Registered, Err(failure)),
     }
@@ -105,8 +109,9 @@ fn register(worker: &Worker, device: &str) -> Outcome {
     operator(worker)?.post("/devices", &new).map(|_| ())
 }
 
-fn ticket(worker: &Worker, device: &str, profile: &str) -> Outcome<Secret> {
-    let made = operator(worker)?.post("/tickets", &json!({ "profile": profile, "device": device }))?;
+fn ticket(worker: &Worker, device: &str, profile: &str, lifetime: Duration) -> Outcome<Secret> {
+    let new = json!({ "profile": profile, "device": device, "lifetime_seconds": lifetime.as_secs() });
+    let made = operator(worker)?.post("/tickets", &new)?;
     let secret = made.get("secret").and_then(Value::as_str);
     secret.map(Secret::from).ok_or_else(|| Failure::error("the server's answer holds no secret"))
 }

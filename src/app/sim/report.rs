@@ -148,8 +148,8 @@ impl Report {
         let Driven { begun, right, elapsed, late } = self.driven;
         let wanted = self.options.devices;
         let cut = if begun < wanted { format!("; {wanted} were wanted") } else { String::new() };
-        // Less than that is the machine's own unsteadiness.
-        let behind = if self.options.rate.is_some() && late.as_millis() > 100 {
+        // Less than a second is the machine's own unsteadiness.
+        let behind = if self.options.rate.is_some() && late.as_secs() > 0 {
             let late = late.as_secs_f64();
             format!("; the latest began {late:.1} s after its time: this rate needs more --connections")
         } else {
