@@ -104,13 +104,14 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client that gives each exchange a minute.
     pub fn new() -> std::io::Result<Self> {
-        Self::with_limit(TIME_LIMIT)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, limit: TIME_LIMIT, spent: AtomicU64::new(0) })
     }
 
-    /// A client that gives each exchange this long.
-    pub fn with_limit(limit: Duration) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, limit, spent: AtomicU64::new(0) })
+    /// The same client with another limit for a whole exchange.
+    #[must_use]
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// The time that exchanges took, from connecting to the last byte, since this was last asked: of the network and the server,
@@ -307,7 +308,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let limit = Duration::from_millis(50);
-        let client = HttpClient::with_limit(limit).unwrap();
+        let client = HttpClient::new().unwrap().with_limit(limit);
         assert!(matches!(client.get(&url), Err(HttpError::TimeOut { .. })));
         assert!(client.take_spent() >= limit);
         assert_eq!(client.take_spent(), Duration::ZERO, "it was taken");

@@ -136,7 +136,7 @@ impl Options {
             Challenges::None | Challenges::Shared(_) => None,
         };
         Ok(Worker {
-            http: HttpClient::with_limit(self.time_out).map_err(too_many)?,
+            http: HttpClient::new().map_err(too_many)?.with_limit(self.time_out),
             operator,
             clock: SystemClock,
             random: SystemRandomSource::default(),
