@@ -12,6 +12,7 @@ use certgate::{
         binding::BoundObject,
         device::{Device, IdentityKind},
         enrol::{Enrolment, EnrolmentState},
+        restore::Restoration,
         status::CauseKind,
     },
     ports::store::{Store, StoreError, Tx},
@@ -211,7 +212,8 @@ fn one_of_each(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.enqueue(&job("issuing"), at(0))?;
     tx.put_crl(&crl(7))?;
     tx.append_audit(&fact("SN1"))?;
-    tx.put_token(&token(1))
+    tx.put_token(&token(1))?;
+    tx.put_restoration(&Restoration { backup_of: at(0), restored_at: at(1), revocations_lost: true })
 }
 
 #[test]

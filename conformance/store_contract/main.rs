@@ -8,6 +8,7 @@
 
 mod certificates;
 mod concurrency;
+mod copies;
 mod enrolments;
 mod file;
 mod group_commit;
@@ -91,6 +92,15 @@ macro_rules! every_claim {
                 a_transaction_reads_its_own_writes
                 a_view_does_not_see_later_writes
                 a_read_inside_a_write_sees_the_state_before
+            }
+            copies {
+                an_import_gives_what_was_exported
+                a_store_that_holds_something_takes_no_import
+                an_import_of_a_newer_schema_is_refused
+                an_import_that_breaks_off_leaves_nothing
+                an_export_is_of_one_state_and_holds_nobody_up
+                an_export_stops_at_the_first_error
+                the_last_restoration_is_kept
             }
             concurrency {
                 writers_are_durable_and_serialised

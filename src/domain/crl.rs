@@ -33,7 +33,8 @@ pub struct CrlRecord {
     pub next_update: Timestamp,
     /// How many certificates it lists.
     pub entries: u64,
-    /// The CRL.
+    /// The CRL. Empty after a restore: all numbers up to this one may have been used, and there is nothing to publish until the
+    /// next CRL is built.
     pub der: Vec<u8>,
 }
 

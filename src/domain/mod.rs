@@ -14,5 +14,6 @@ pub mod issuer;
 pub mod key;
 pub mod profile;
 pub mod queue;
+pub mod restore;
 pub mod status;
 pub mod user;

@@ -51,6 +51,9 @@ use crate::ports::store::{Announcement, Store, StoreError, StoreResult, Tx, Verd
 /// How much memory redb may use for pages, unless told otherwise.
 pub const DEFAULT_CACHE_BYTES: usize = 256 * 1024 * 1024;
 
+/// The schema that this certgate reads and writes.
+pub const SCHEMA: u32 = schema::CURRENT;
+
 /// The store in a redb database.
 pub struct RedbStore(Committer);
 

@@ -14,7 +14,7 @@ use crate::ports::store::{StoreError, StoreResult};
 pub(super) const CURRENT: u32 = 1;
 
 /// Where the version is kept, in the table `meta`. The record is read by every certgate, older ones too: its form never changes.
-const KEY: &[u8] = b"schema";
+pub(super) const KEY: &[u8] = b"schema";
 
 /// A step from one schema to the next, in the transaction that also writes the new version.
 type Migration = fn(&mut WriteRows<'_>) -> StoreResult<()>;
@@ -37,18 +37,22 @@ pub(super) fn prepare(database: &Database) -> StoreResult<()> {
 fn upgrade(transaction: &WriteTransaction, found: Option<u32>) -> StoreResult<()> {
     let mut rows = WriteRows::new(transaction);
     if let Some(found) = found {
-        if found > CURRENT {
-            return Err(StoreError::NewerSchema { found, known: CURRENT });
-        }
-        for migration in MIGRATIONS.iter().skip(found.saturating_sub(1) as usize) {
-            migration(&mut rows)?;
-        }
+        migrate(&mut rows, found)?;
     }
     // A view cannot create a table: all of them exist from the start.
     for table in Table::ALL {
         rows.opened(*table)?;
     }
     rows.put_record(Table::Meta, KEY, &CURRENT)
+}
+
+/// Brings rows of the schema `found` up to the present one; the version itself is the caller's to write.
+pub(super) fn migrate(rows: &mut WriteRows<'_>, found: u32) -> StoreResult<()> {
+    if found > CURRENT {
+        return Err(StoreError::NewerSchema { found, known: CURRENT });
+    }
+    let steps = MIGRATIONS.iter().skip(found.saturating_sub(1) as usize);
+    steps.into_iter().try_for_each(|migration| migration(rows))
 }
 
 /// The version in the file; none in a new one. A file with other tables and without a version is not ours.

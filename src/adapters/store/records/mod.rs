@@ -5,6 +5,7 @@
 mod audit;
 mod ca;
 mod certificates;
+mod copies;
 mod enrolments;
 mod jobs;
 mod objects;
