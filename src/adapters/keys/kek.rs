@@ -26,7 +26,7 @@ use crate::types::Secret;
 const DESCRIPTION_FILE: &str = "kek.toml";
 
 /// A passphrase shorter than this is no protection.
-const MIN_PASSPHRASE_LEN: usize = 8;
+pub(super) const MIN_PASSPHRASE_LEN: usize = 8;
 
 /// The most memory that a `kek.toml` may ask for: 4 GiB, in KiB.
 const MAX_MEMORY_KIB: u32 = 4 * 1024 * 1024;
@@ -134,20 +134,20 @@ struct Description {
 /// Salt and cost of Argon2id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Argon2Cost {
-    salt: String,
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
+pub(super) struct Argon2Cost {
+    pub(super) salt: String,
+    pub(super) memory_kib: u32,
+    pub(super) passes: u32,
+    pub(super) lanes: u32,
 }
 
 impl Argon2Cost {
     /// The second recommended option of RFC 9106 §4, but with one lane.
-    fn new() -> Result<Self, KekError> {
+    pub(super) fn new() -> Result<Self, KekError> {
         Ok(Self { salt: hex::encode(random::<16>()?), memory_kib: 64 * 1024, passes: 3, lanes: 1 })
     }
 
-    fn derive(&self, passphrase: &[u8]) -> Result<Zeroizing<[u8; 32]>, KekError> {
+    pub(super) fn derive(&self, passphrase: &[u8]) -> Result<Zeroizing<[u8; 32]>, KekError> {
         let failed = |problem: &dyn fmt::Display| KekError::Derivation(problem.to_string());
         let salt = hex::decode(&self.salt).map_err(|error| failed(&error))?;
         if self.memory_kib > MAX_MEMORY_KIB {

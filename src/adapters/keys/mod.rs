@@ -2,12 +2,14 @@
 //!
 //! - [`kek`]: where the key-encryption key comes from (file, systemd credential, passphrase) and how a wrong one is noticed.
 //! - `seal`: what is derived from it: the sealing of private keys, the MACs of challenges and tokens.
+//! - [`archive`]: files under a passphrase, sealed chunk by chunk: backups.
 //! - [`software`]: key pairs outside any keyring, as PKCS#8: generation, signing, unwrapping, PEM.
 //! - [`tls`]: the server certificate's key for rustls, without it leaving the keyring.
 //! - [`SoftwareKeyring`]: the port, made of these.
 //!
 //! An opened private key lives in AWS-LC's memory alone; every buffer of ours that held one is wiped.
 
+pub mod archive;
 pub mod kek;
 mod keyring;
 mod seal;
