@@ -104,6 +104,11 @@ fn describe() {
         "From the call that revokes, holds or releases to its answer; OCSP says so by then"
     );
     describe_counter!(metric::LEGACY_ALGORITHM, "Uses of an old algorithm that a profile allows");
+    describe_gauge!(
+        metric::BACKUP_LAST_SUCCESS,
+        Unit::Seconds,
+        "When the last backup was complete, since 1970; absent until this process has seen one"
+    );
     gauge!(metric::BUILD_INFO, label::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 

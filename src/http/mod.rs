@@ -6,6 +6,7 @@
 //! | [`api`] | administration, over HTTPS and the local socket |
 //! | [`ops`] | metrics and health |
 //! | [`serve`] | accepting, limiting and draining connections, the same for all |
+//! | [`outflow`] | long answers, written by a thread and sent piece by piece |
 //! | [`stall`] | gives up answers that the peer does not read |
 
 pub mod api;
@@ -14,6 +15,7 @@ pub mod crl;
 pub mod device;
 pub mod ocsp;
 pub mod ops;
+mod outflow;
 pub mod scep;
 pub mod serve;
 mod stall;

@@ -111,7 +111,7 @@ impl PublishedCrls {
         let newest = ports.store.read(|view| {
             let mut newest = BTreeMap::new();
             for issuer in view.issuers()? {
-                if let Some(record) = view.latest_crl(&issuer.id)? {
+                if let Some(record) = view.latest_crl(&issuer.id)?.filter(|record| !record.der.is_empty()) {
                     newest.insert(issuer.id, PublishedCrl::of(record));
                 }
             }
@@ -250,6 +250,9 @@ impl Gateway {
         if record.this_update < previous.this_update {
             // Clients with the right time refuse the CRL before as not yet valid: the new one must go out.
             tracing::warn!(%issuer, before = %previous.this_update, now = %record.this_update, "the clock went back");
+        }
+        if previous.der.is_empty() {
+            return Ok(());
         }
         let gone = no_longer_listed(&previous.der, &serials)?;
         match self.vanished(authority, &gone, now).ok_or_else(unsettled)? {

@@ -13,6 +13,9 @@ use crate::{
 /// Issuers are mentioned this long before they expire.
 const ISSUER_WARNING: Duration = Duration::from_secs(90 * 86_400);
 
+/// Revocations that a restore lost are mentioned this long.
+const RESTORE_WARNING: Duration = Duration::from_secs(90 * 86_400);
+
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,7 +31,7 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `restored`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -94,6 +97,7 @@ impl Gateway {
         let authorities = self.authorities();
         let mut checks =
             vec![self.check_store(), self.check_jobs(), self.check_status(), self.check_key_encryption_key()];
+        checks.extend(self.check_restoration(now));
         let enrolling: BTreeSet<IssuerId> = self
             .ports
             .store
@@ -174,6 +178,19 @@ impl Gateway {
             "lies in the data directory: whoever copies the data has the key too",
             "keep it elsewhere: move the file and name its place in keys.kek, or use a systemd credential",
         )
+    }
+
+    /// Nothing for a gateway that never came out of a backup.
+    fn check_restoration(&self, now: Timestamp) -> Option<Check> {
+        const NAME: &str = "restored";
+        let restoration = self.ports.store.read(|view| view.restoration()).ok().flatten()?;
+        let detail = format!("at {} from the backup of {}", restoration.restored_at, restoration.backup_of);
+        if !restoration.revocations_lost || restoration.restored_at.plus(RESTORE_WARNING) < now {
+            return Some(Check::pass(NAME, detail));
+        }
+        let detail = format!("{detail}; what was revoked in between is lost");
+        let hint = "revoke again what was revoked after the backup: your MDM and the old audit record know";
+        Some(Check::not_passed(NAME, CheckResult::Warn, detail, hint))
     }
 
     fn check_status(&self) -> Check {

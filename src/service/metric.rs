@@ -34,6 +34,8 @@ pub const BRIDGE_SHED: &str = "certgate_bridge_shed_total";
 pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_seconds";
 /// Counter. Uses of an old algorithm that a profile allows, by `profile` and `algorithm`.
 pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
+/// Gauge, seconds since 1970. When the last backup was complete, since this process started.
+pub const BACKUP_LAST_SUCCESS: &str = "certgate_backup_last_success_timestamp_seconds";
 
 /// Names of labels.
 pub mod label {

@@ -12,12 +12,14 @@
 //! | [`status`] | causes written, the revocation snapshot, what follows a change |
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
+//! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
 //! | [`maintain`] | what time brings: jobs, renewals, new CRLs |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
 
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod bootstrap;
 pub mod certificate;
 pub mod crl;
@@ -33,6 +35,7 @@ pub mod metric;
 pub mod ocsp;
 pub mod profile;
 pub mod queue;
+pub mod restore;
 pub mod scep;
 pub mod status;
 pub mod system;
@@ -40,7 +43,11 @@ pub mod ticket;
 pub mod token;
 pub mod user;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 
@@ -152,6 +159,7 @@ pub struct Gateway {
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
     refusals: enrol::RefusalMeter,
+    backup_runs: Arc<AtomicBool>,
 }
 
 impl Gateway {
@@ -177,6 +185,7 @@ impl Gateway {
             crls,
             work: maintain::WorkSignal::default(),
             refusals: enrol::RefusalMeter::default(),
+            backup_runs: Arc::default(),
         };
         Ok(gateway)
     }

@@ -14,7 +14,7 @@ use crate::{
         challenge::Ticket,
         profile::{ChallengeMode, Scope},
     },
-    ports::{MacPurpose, Tx, View, store::Page},
+    ports::{MacPurpose, Store, Tx, View, store::Page},
     types::{DeviceId, ProfileName, Secret, TicketId, Timestamp, UserId},
 };
 
@@ -182,18 +182,9 @@ impl Gateway {
 
     /// The tickets of a device that can be used now. Reads every ticket: for rare events only.
     pub(super) fn open_tickets_of(&self, device: &DeviceId) -> Result<Vec<TicketId>, ServiceError> {
-        const AT_A_TIME: usize = 1000;
         let now = self.now();
-        let open = |ticket: &Ticket| ticket.device.as_ref() == Some(device) && ticket.usable(now).is_ok();
-        self.ports.store.read(|view| {
-            let mut found = Vec::new();
-            let mut page = Page::first(AT_A_TIME);
-            loop {
-                let tickets = view.tickets(&page)?;
-                found.extend(tickets.iter().filter(|ticket| open(ticket)).map(|ticket| ticket.id.clone()));
-                let Some(last) = tickets.last() else { break Ok(found) };
-                page.after = Some(last.id.clone());
-            }
+        find_tickets(self.ports.store.as_ref(), |ticket| {
+            ticket.device.as_ref() == Some(device) && ticket.usable(now).is_ok()
         })
     }
 
@@ -222,6 +213,25 @@ impl Gateway {
         // 256 is a multiple of 32, so every character is equally likely.
         Secret::new(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32)).copied()).collect())
     }
+}
+
+/// The tickets that can be used. Reads every ticket.
+pub(super) fn open_tickets(store: &dyn Store, now: Timestamp) -> Result<Vec<TicketId>, ServiceError> {
+    find_tickets(store, |ticket| ticket.usable(now).is_ok())
+}
+
+fn find_tickets(store: &dyn Store, wanted: impl Fn(&Ticket) -> bool) -> Result<Vec<TicketId>, ServiceError> {
+    const AT_A_TIME: usize = 1000;
+    store.read(|view| {
+        let mut found = Vec::new();
+        let mut page = Page::first(AT_A_TIME);
+        loop {
+            let tickets = view.tickets(&page)?;
+            found.extend(tickets.iter().filter(|ticket| wanted(ticket)).map(|ticket| ticket.id.clone()));
+            let Some(last) = tickets.last() else { break Ok(found) };
+            page.after = Some(last.id.clone());
+        }
+    })
 }
 
 /// Withdraws a ticket, on record; one that was withdrawn before stays as it is.

@@ -49,6 +49,8 @@
 //! | `GET /audit?after&limit` | R | events after sequence number `after`, oldest first | listing of [`AuditView`](crate::service::audit::AuditView) |
 //! | `GET /audit?tail=N` | R | the last N, oldest first | listing of `AuditView` |
 //! | `GET /audit/verify` | R | | [`ChainReport`](crate::service::audit::ChainReport) |
+//! | `POST /backups` | A, local socket only | | the whole store as frames ([`FrameReader`](crate::service::backup::FrameReader)), one at a time |
+//! | `POST /backups/written` | A, local socket only | [`WrittenBackup`](crate::service::backup::WrittenBackup) | the same: it is complete, on record |
 //! | `GET /tokens` | A | | listing of [`TokenView`](crate::service::token::TokenView) |
 //! | `POST /tokens` | A | [`NewToken`](crate::service::token::NewToken) `{name, role, lifetime_seconds?}` | 201 [`CreatedToken`](crate::service::token::CreatedToken) with its secret (this once) |
 //! | `DELETE /tokens/{token}` | A | | `TokenView` |
@@ -71,7 +73,7 @@ pub use problem::Problem;
 
 use super::bridge::Bridge;
 use crate::service::Gateway;
-use handlers::{audit, certificates, crls, devices, issuers, queue, server, tickets, tokens, users};
+use handlers::{audit, backups, certificates, crls, devices, issuers, queue, server, tickets, tokens, users};
 use session::{Api, observe};
 
 /// Largest body.
@@ -130,11 +132,13 @@ fn server_routes() -> Router<Api> {
         .route("/jobs", get(server::jobs))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
+        .route("/backups", post(backups::copy))
+        .route("/backups/written", post(backups::written))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{token}", delete(tokens::revoke))
 }
 
 /// The user that this process runs as: the owner of its own directory in /proc.
-fn own_uid() -> Option<u32> {
+pub fn own_uid() -> Option<u32> {
     std::fs::metadata("/proc/self").map(|process| process.uid()).ok()
 }

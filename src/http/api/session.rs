@@ -77,11 +77,24 @@ fn bearer(parts: &Parts) -> Credential {
 }
 
 impl Session {
-    /// Recognises the caller, proves permission `P`, and runs `work`: all of it on the pool.
+    /// The gateway that is asked.
+    pub(super) fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.api.gateway)
+    }
+
+    /// Recognises the caller, proves permission `P`, and runs `work`: all of it on the pool. Gives the answer as JSON.
     pub(super) async fn run<P: Permission, T: Serialize + Send + 'static>(
         self,
         work: impl FnOnce(&Gateway, &Authed<P>) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<Json<T>, Failure> {
+        self.call(work).await.map(Json)
+    }
+
+    /// As [`Session::run`], without JSON.
+    pub(super) async fn call<P: Permission, T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Gateway, &Authed<P>) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let Self { api, credential, request } = self;
         let gateway = Arc::clone(&api.gateway);
         let own_uid = api.own_uid;
@@ -90,7 +103,7 @@ impl Session {
             let authed = caller.prove::<P>().map_err(ServiceError::from)?;
             Ok::<_, Failure>(work(&gateway, &authed)?)
         });
-        Ok(Json(answer.await??))
+        answer.await?
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::{problem::Failure, session};
 
 pub(super) mod audit;
+pub(super) mod backups;
 pub(super) mod certificates;
 pub(super) mod crls;
 pub(super) mod devices;

@@ -1,0 +1,221 @@
+//! Restoring: rows into an empty store, and what must not be undone by that.
+//!
+//! A backup does not know what came after it. Revocations that were published meanwhile come back from the newest CRLs; CRL
+//! numbers go on above everything that can have been published; one-time challenges are withdrawn, for they may have been used.
+//! An entry for a certificate that the backup does not know becomes a cause without a certificate: OCSP and CRLs list it for ever.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ServiceError,
+    audit::Act,
+    backup::Head,
+    status::change_causes,
+    ticket::{self, withdraw},
+};
+use crate::{
+    domain::{
+        crl::CrlRecord,
+        issuer::Issuer,
+        restore::{Restoration, cause_of, check_crl, reserved_number},
+        status::CauseChange,
+    },
+    ports::{
+        Store, Tx, View,
+        store::{Row, StoreError, StoreResult},
+    },
+    types::{CertificateId, IssuerId, Timestamp, Validity},
+    wire::{crl::Crl, x509::Certificate},
+};
+
+/// A CRL that somebody kept.
+#[derive(Clone, Debug)]
+pub struct GivenCrl {
+    /// How messages call it.
+    pub name: String,
+    /// As read.
+    pub crl: Crl,
+}
+
+/// What a restore did for an issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredIssuer {
+    /// Its name.
+    pub issuer: IssuerId,
+    /// Number of the CRL that was given; none: what was revoked after the backup is lost.
+    pub crl_number: Option<u64>,
+    /// Certificates that the CRL lists and the backup did not have revoked or held.
+    pub revocations: u64,
+    /// How many of these the backup does not even know.
+    pub unknown: u64,
+    /// The next CRL has a number above this one.
+    pub numbers_above: u64,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The living issuers; one that has expired signs no CRL any more.
+    pub issuers: Vec<RestoredIssuer>,
+    /// One-time challenges that were open in the backup and are withdrawn.
+    pub tickets: u64,
+    /// API tokens that work again, whatever became of them after the backup.
+    pub tokens: u64,
+}
+
+/// Fills the empty `store` with the rows that `next` gives, in one transaction. Gives how many there were.
+pub fn import(
+    store: &dyn Store,
+    schema: u32,
+    next: &mut dyn FnMut() -> StoreResult<Option<Row>>,
+) -> StoreResult<u64> {
+    let mut begun = false;
+    store.write(|tx| {
+        // The rows come once; nobody else writes to a store that is being filled, so neither does the closure run again.
+        if std::mem::replace(&mut begun, true) {
+            return Err(StoreError::Unavailable("the rows cannot be read a second time".to_owned()));
+        }
+        tx.import(schema, next)
+    })
+}
+
+/// Makes a store that was filled from a backup fit to be served: see the module's words.
+///
+/// Errors: [`ServiceError::Invalid`] for a CRL that no issuer signed or that is older than the backup;
+/// [`ServiceError::Refused`] where an issuer's CRL is missing and `accept_lost` is not said.
+pub fn settle(
+    store: &dyn Store,
+    head: &Head,
+    act: &Act,
+    crls: &[GivenCrl],
+    accept_lost: bool,
+) -> Result<Settled, ServiceError> {
+    let plans = store.read(|view| plan(view, crls, act.at))?;
+    let missing: Vec<_> = plans.iter().filter(|plan| plan.crl.is_none()).collect();
+    if !accept_lost && !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|plan| plan.named()).collect();
+        return Err(ServiceError::Refused(format!(
+            "the newest CRL is missing of {}: what was revoked after the backup would be good again",
+            names.join(" and of ")
+        )));
+    }
+    let tickets = ticket::open_tickets(store, act.at)?;
+    let restoration =
+        Restoration { backup_of: head.taken_at, restored_at: act.at, revocations_lost: !missing.is_empty() };
+    store.write(|tx| {
+        let issuers = plans.iter().map(|plan| plan.carry_out(tx, act)).collect::<Result<Vec<_>, _>>()?;
+        tickets.iter().try_for_each(|id| withdraw(tx, id, act).map(drop))?;
+        let settled = Settled { issuers, tickets: tickets.len() as u64, tokens: tx.tokens()?.len() as u64 };
+        tx.put_restoration(&restoration)?;
+        tx.append_audit(&act.fact("gateway.restored", "gateway", &detail(&restoration, head, &settled)))?;
+        Ok(settled)
+    })
+}
+
+fn detail(restoration: &Restoration, head: &Head, settled: &Settled) -> Vec<(&'static str, String)> {
+    let crls = settled.issuers.iter().map(|it| match it.crl_number {
+        Some(number) => format!("{} {number}", it.issuer),
+        None => format!("{} none", it.issuer),
+    });
+    vec![
+        ("backup", restoration.backup_of.to_string()),
+        ("version", head.version.clone()),
+        ("crls", crls.collect::<Vec<_>>().join(", ")),
+        ("revocations", settled.issuers.iter().map(|it| it.revocations).sum::<u64>().to_string()),
+        ("tickets", settled.tickets.to_string()),
+        ("revocations-lost", restoration.revocations_lost.to_string()),
+    ]
+}
+
+/// What to do for one issuer.
+struct Plan<'a> {
+    issuer: Issuer,
+    /// The newest CRL that was given, and its number.
+    crl: Option<(&'a Crl, u64)>,
+    reserved: u64,
+    base: Timestamp,
+}
+
+/// A plan for each living issuer.
+fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec<Plan<'a>>, ServiceError> {
+    let mut certificates = BTreeMap::new();
+    for issuer in view.issuers()? {
+        let certificate = Certificate::from_der(&issuer.certificate)?;
+        certificates.insert(issuer.id.clone(), (issuer, certificate));
+    }
+    let mut newest: BTreeMap<&IssuerId, (&Crl, u64)> = BTreeMap::new();
+    for given in crls {
+        let wrong = |problem: String| ServiceError::invalid(&given.name, problem);
+        let signed_by =
+            certificates.iter().find(|(_, (_, certificate))| given.crl.verify(certificate).is_ok());
+        let (id, _) = signed_by
+            .ok_or_else(|| wrong("no issuer in the backup signed this CRL, or it was changed".to_owned()))?;
+        let known = view.latest_crl(id)?;
+        let number = check_crl(&given.crl, known.as_ref())
+            .map_err(|refused| wrong(format!("this CRL of {id} {refused}")))?;
+        let best = newest.entry(id).or_insert((&given.crl, number));
+        if best.1 < number {
+            *best = (&given.crl, number);
+        }
+    }
+    let newest: BTreeMap<IssuerId, _> = newest.into_iter().map(|(id, crl)| (id.clone(), crl)).collect();
+    let living = certificates.into_values().filter(|(_, it)| !is_over(&it.validity(), now));
+    living.map(|(issuer, _)| Plan::of(view, newest.get(&issuer.id).copied(), issuer, now)).collect()
+}
+
+fn is_over(validity: &Validity, now: Timestamp) -> bool {
+    validity.not_after < now
+}
+
+impl<'a> Plan<'a> {
+    fn of(
+        view: &dyn View,
+        crl: Option<(&'a Crl, u64)>,
+        issuer: Issuer,
+        now: Timestamp,
+    ) -> Result<Self, ServiceError> {
+        let known = view.latest_crl(&issuer.id)?.map(|crl| (crl.number, crl.this_update));
+        let given = crl.map(|(crl, number)| (number, crl.this_update()));
+        // An issuer without any CRL has been making them since it exists.
+        let (number, base) = given.or(known).unwrap_or((0, issuer.created_at));
+        Ok(Self { issuer, crl, reserved: reserved_number(number, base, now), base })
+    }
+
+    /// The issuer, and where its CRL was published.
+    fn named(&self) -> String {
+        let urls = self.issuer.crl_urls.iter().find(|url| url.contains(self.issuer.id.as_str()));
+        urls.map_or_else(|| self.issuer.id.to_string(), |url| format!("{} ({url})", self.issuer.id))
+    }
+
+    fn carry_out(&self, tx: &mut dyn Tx, act: &Act) -> Result<RestoredIssuer, ServiceError> {
+        let mut done = RestoredIssuer {
+            issuer: self.issuer.id.clone(),
+            crl_number: self.crl.map(|(_, number)| number),
+            revocations: 0,
+            unknown: 0,
+            numbers_above: self.reserved,
+        };
+        if let Some((crl, number)) = self.crl {
+            for entry in crl.entries() {
+                let id = CertificateId { issuer: self.issuer.id.clone(), serial: entry.serial.clone() };
+                let known = tx.is_issued(&id)?;
+                let cause = cause_of(entry, act.actor.to_string(), number);
+                if change_causes(tx, &id, &[CauseChange::Put(cause)], act)? {
+                    done.revocations += 1;
+                    done.unknown += u64::from(!known);
+                }
+            }
+        }
+        tx.put_crl(&CrlRecord {
+            issuer: self.issuer.id.clone(),
+            number: self.reserved,
+            this_update: self.base,
+            next_update: self.base,
+            entries: 0,
+            der: Vec::new(),
+        })?;
+        Ok(done)
+    }
+}
