@@ -243,15 +243,17 @@ fn configuration(request: &Request) -> Outcome<String> {
 }
 
 /// The stage. Dropped without [`Stage::commit`], it takes everything away again.
-struct Stage {
+pub(super) struct Stage {
     data: PathBuf,
-    path: PathBuf,
+    /// What is to be moved up lies here.
+    pub(super) path: PathBuf,
     made_data: bool,
     committed: bool,
 }
 
 impl Stage {
-    fn begin(data: &Path) -> Outcome<Self> {
+    /// Begins in an empty directory, or makes one.
+    pub(super) fn begin(data: &Path) -> Outcome<Self> {
         match inspect(data)? {
             DirectoryState::Empty => {}
             DirectoryState::Initialised => {
@@ -287,7 +289,7 @@ impl Stage {
     }
 
     /// Moves everything up, the configuration file last.
-    fn commit(mut self) -> Outcome {
+    pub(super) fn commit(mut self) -> Outcome {
         let mut names: Vec<_> = fs::read_dir(&self.path)
             .and_then(Iterator::collect::<io::Result<Vec<_>>>)
             .map_err(Failure::while_doing(self.path.display()))?

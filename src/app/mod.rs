@@ -6,6 +6,7 @@
 //! | [`client`] | certgate as a client: HTTP, SCEP, OCSP |
 //! | [`config`], `document` | the configuration file as written, and where in it each mistake is |
 //! | [`settings`] | the configuration as checked |
+//! | [`backup`] | backups, and what comes out of them |
 //! | [`init`] | a new data directory |
 //! | [`serve`] | wiring, listeners, workers, shutdown |
 //! | [`quickstart`] | all of it in one command |
@@ -13,6 +14,7 @@
 //! | [`telemetry`], [`systemd`] | logs and metrics; sockets, readiness, watchdog |
 //! | [`failure`] | how a command ends when it does not succeed |
 
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;

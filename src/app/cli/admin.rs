@@ -1,7 +1,8 @@
 //! The way from the command line to a running server: its API over the Unix socket in its data directory.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal, Read as _, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
@@ -12,13 +13,17 @@ use serde_json::Value;
 
 use super::output::note;
 use crate::app::{
-    client::http::{HttpClient, HttpError, Response},
+    client::http::{HttpClient, HttpError, Response, Streamed},
     config::Config,
     failure::{Failure, FailureKind, Outcome},
+    serve::STORE_FILE,
 };
 
 /// The socket's name in the data directory.
 pub const SOCKET_NAME: &str = "certgate.sock";
+
+/// No problem is longer.
+const MAX_PROBLEM: u64 = 64 * 1024;
 
 /// Where packages keep their data.
 const DEFAULT_DATA: &str = "/var/lib/certgate";
@@ -47,8 +52,26 @@ impl ServerArgs {
         {
             return Ok(data.join(SOCKET_NAME));
         }
-        let configured = socket_of_configuration(Path::new("certgate.toml"))?;
-        Ok(configured.unwrap_or_else(|| Path::new(DEFAULT_DATA).join(SOCKET_NAME)))
+        let configured = configured(Path::new("certgate.toml"))?;
+        Ok(configured.map_or_else(|| Path::new(DEFAULT_DATA).join(SOCKET_NAME), |(_, socket)| socket))
+    }
+
+    /// The data directory of that server. Errors: only its socket was named, and it lies elsewhere.
+    pub fn directory(&self) -> Outcome<PathBuf> {
+        let data = self.data.clone().or_else(|| std::env::var_os("CERTGATE_DATA").map(PathBuf::from));
+        let directory = match (data, &self.socket) {
+            (Some(data), _) => data,
+            (None, Some(socket)) => socket.parent().unwrap_or(Path::new("")).to_owned(),
+            (None, None) => match configured(Path::new("certgate.toml"))? {
+                Some((data, _)) => data,
+                None => PathBuf::from(DEFAULT_DATA),
+            },
+        };
+        if directory.join(STORE_FILE).exists() {
+            return Ok(directory);
+        }
+        Err(Failure::usage(format_args!("{} holds no gateway", directory.display()))
+            .hint("say where its data is with --data DIR (or CERTGATE_DATA)"))
     }
 
     /// A client of that server. Nothing is sent yet.
@@ -57,9 +80,9 @@ impl ServerArgs {
     }
 }
 
-/// The socket of the server that the configuration file describes, if there is such a file here. Mistakes in it are for
+/// Data directory and socket of the server that the configuration file describes, if there is such a file here. Mistakes in it are for
 /// `check-config` to tell: this looks at two keys only.
-fn socket_of_configuration(path: &Path) -> Outcome<Option<PathBuf>> {
+fn configured(path: &Path) -> Outcome<Option<(PathBuf, PathBuf)>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -71,7 +94,9 @@ fn socket_of_configuration(path: &Path) -> Outcome<Option<PathBuf>> {
     let data = text(table.get("data")).unwrap_or(default.data);
     let socket = text(table.get("listen").and_then(|listen| listen.get("socket")));
     let directory = path.parent().unwrap_or(Path::new(""));
-    Ok(Some(directory.join(data).join(socket.unwrap_or(default.listen.socket))))
+    let data = directory.join(data);
+    let socket = data.join(socket.unwrap_or(default.listen.socket));
+    Ok(Some((data, socket)))
 }
 
 /// Talks to one server's API.
@@ -109,6 +134,37 @@ impl AdminClient {
             .over_socket(self.socket.clone(), method, &format!("/api/v1{path}"), body)
             .map_err(|error| self.unreachable(&error))?;
         read(&response)
+    }
+
+    /// Whether a server listens there. Errors: it cannot be told, for want of permission.
+    pub fn is_answered(&self) -> Outcome<bool> {
+        match UnixStream::connect(&self.socket) {
+            Ok(_) => Ok(true),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(false)
+            }
+            Err(source) => {
+                let target = self.socket.display().to_string();
+                Err(self.unreachable(&HttpError::Connect { target, source }))
+            }
+        }
+    }
+
+    /// Posts nothing and reads the answer as it comes.
+    pub fn stream(&self, path: &str) -> Outcome<Streamed<'_>> {
+        let path = format!("/api/v1{path}");
+        let mut answer = self
+            .http
+            .stream_over_socket(self.socket.clone(), Method::POST, &path)
+            .map_err(|error| self.unreachable(&error))?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let mut body = Vec::new();
+        answer.by_ref().take(MAX_PROBLEM).read_to_end(&mut body).map_err(Failure::error)?;
+        Err(problem(answer.status.as_u16(), &serde_json::from_slice(&body).unwrap_or_default()))
     }
 
     fn unreachable(&self, error: &HttpError) -> Failure {
@@ -287,14 +343,14 @@ mod tests {
     fn the_configuration_beside_us_names_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("certgate.toml");
-        assert_eq!(socket_of_configuration(&path).unwrap(), None);
+        assert_eq!(configured(&path).unwrap(), None);
         for (text, socket) in [
             ("data = \"store\"\n", "store/certgate.sock"),
             ("# every key has its default\n", "data/certgate.sock"),
             ("[listen]\nsocket = \"/run/x.sock\"\n", "/run/x.sock"),
         ] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(socket_of_configuration(&path).unwrap(), Some(dir.path().join(socket)), "{text}");
+            assert_eq!(configured(&path).unwrap().unwrap().1, dir.path().join(socket), "{text}");
         }
     }
 }

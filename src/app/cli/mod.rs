@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod audit;
+mod backup;
 mod cert;
 mod crl;
 mod device;
@@ -90,6 +91,10 @@ enum Command {
     Audit(audit::AuditArgs),
     /// API tokens
     Token(token::TokenArgs),
+    /// Back up a gateway, running or stopped
+    Backup(backup::BackupArgs),
+    /// Restore a backup into an empty directory
+    Restore(backup::RestoreArgs),
     /// SCEP client, for this and other servers
     Scep(scep::ScepArgs),
     /// OCSP client, for this and other responders
@@ -139,6 +144,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Queue(args) => queue::run(args, format),
         Command::Audit(args) => audit::run(&args, format),
         Command::Token(args) => token::run(args, format),
+        Command::Backup(args) => backup::backup(args, format),
+        Command::Restore(args) => backup::restore(args, format),
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
         Command::Sim(args) => sim::run(*args, format),
@@ -188,6 +195,7 @@ mod tests {
         for line in [
             "certgate scep enrol --url http://x/ --subject CN=a --key k --cert c --challenge s3cret",
             "certgate ticket create --profile device --device a --secret s3cret",
+            "certgate backup --out b --passphrase s3cret",
         ] {
             assert!(!parses(line), "{line}");
         }

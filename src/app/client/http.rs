@@ -1,15 +1,17 @@
 //! A small blocking HTTP/1.1 client: one connection per exchange, over TCP or a Unix socket, bounded in time and size.
 
 use std::{
+    io::{self, Read},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode, Uri,
+    body::Incoming,
     client::conn::http1,
     header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
 };
@@ -18,6 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     runtime::Runtime,
+    task::JoinHandle,
 };
 
 /// Longest body that is read: a CRL with a million entries has about 40 MB.
@@ -92,6 +95,39 @@ pub struct Response {
     pub body: Bytes,
 }
 
+/// A response whose body is read as it comes.
+pub struct Streamed<'c> {
+    /// The status.
+    pub status: StatusCode,
+    client: &'c HttpClient,
+    body: Incoming,
+    driver: JoinHandle<hyper::Result<()>>,
+    piece: Bytes,
+}
+
+impl Read for Streamed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            let (body, limit) = (&mut self.body, self.client.limit);
+            let next =
+                self.client.runtime.block_on(async { tokio::time::timeout(limit, body.frame()).await });
+            match next? {
+                None => return Ok(0),
+                Some(frame) => self.piece = frame.map_err(io::Error::other)?.into_data().unwrap_or_default(),
+            }
+        }
+        let count = self.piece.len().min(buffer.len());
+        self.piece.split_to(count).copy_to_slice(buffer.split_at_mut(count).0);
+        Ok(count)
+    }
+}
+
+impl Drop for Streamed<'_> {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
 /// The client. Owns the little runtime that its blocking calls run on.
 #[derive(Debug)]
 pub struct HttpClient {
@@ -141,6 +177,28 @@ impl HttpClient {
         body: Option<Vec<u8>>,
     ) -> Result<Response, HttpError> {
         self.exchange(&Target::Unix(socket), method, path, body.map(|body| ("application/json", body)))
+    }
+
+    /// One exchange over the Unix socket at `socket` whose answer may be of any length: each part of it may take as long as
+    /// another exchange as a whole.
+    pub fn stream_over_socket(
+        &self,
+        socket: PathBuf,
+        method: Method,
+        path: &str,
+    ) -> Result<Streamed<'_>, HttpError> {
+        let target = Target::Unix(socket.clone());
+        let request = request(&target, method, path, None)?;
+        let work = async {
+            let stream = UnixStream::connect(socket).await.map_err(|error| cannot_connect(&target, error))?;
+            begin(&target, stream, request).await
+        };
+        let limited = async { tokio::time::timeout(self.limit, work).await };
+        let begun = self.runtime.block_on(limited);
+        let (response, driver) = begun
+            .unwrap_or_else(|_| Err(HttpError::TimeOut { target: target.to_string(), limit: self.limit }))?;
+        let (head, body) = response.into_parts();
+        Ok(Streamed { status: head.status, client: self, body, driver, piece: Bytes::new() })
     }
 
     fn exchange(
@@ -223,11 +281,7 @@ async fn speak<S>(target: &Target, stream: S, request: Request<Full<Bytes>>) -> 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(target, error))?;
-    // The connection's own errors come out of the exchange below; this task only drives it.
-    let driver = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| broken(target, error))?;
+    let (response, driver) = begin(target, stream, request).await?;
     let (head, body) = response.into_parts();
     let body =
         Limited::new(body, MAX_BODY).collect().await.map_err(|error| broken(target, error))?.to_bytes();
@@ -239,6 +293,23 @@ where
         retry_after: text(RETRY_AFTER).parse().ok(),
         body,
     })
+}
+
+/// Sends the request and reads the head of its answer. The task given back drives the connection.
+async fn begin<S>(
+    target: &Target,
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<(hyper::Response<Incoming>, JoinHandle<hyper::Result<()>>), HttpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(target, error))?;
+    // The connection's own errors come out of the exchange; the task only drives it.
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| broken(target, error))?;
+    Ok((response, driver))
 }
 
 fn cannot_connect(target: &Target, source: std::io::Error) -> HttpError {
