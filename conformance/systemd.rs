@@ -22,9 +22,11 @@ use std::{
 };
 
 use certgate::app::{
+    cli::Cli,
     config::Kek,
     settings::{Endpoint, Settings},
 };
+use clap::Parser as _;
 use process::{Server, free_address, http_get, send_signal};
 
 /// What `systemd-analyze security` may give at most. 10 is an unprotected root service; below 2 it says "OK".
@@ -175,6 +177,24 @@ fn account_and_directories_are_those_of_the_service() {
     if let Some(output) = run("systemd-sysusers", &["--dry-run", path("sysusers.conf").to_str().unwrap()]) {
         assert!(output.status.success(), "{}", text(&output));
     }
+}
+
+#[test]
+fn the_nightly_backup_runs_commands_that_exist_and_uses_its_credential() {
+    let service = read("examples/certgate-backup.service");
+    let commands: Vec<_> =
+        service.lines().filter_map(|line| line.strip_prefix("ExecStart=/usr/bin/")).collect();
+    assert_eq!(commands.len(), 2, "a backup and its test");
+    for command in commands {
+        let parsed = Cli::try_parse_from(command.split_whitespace());
+        assert!(parsed.is_ok(), "{command}: {:?}", parsed.err());
+        assert!(command.ends_with("--passphrase-credential passphrase"), "{command}");
+    }
+    assert!(directives(&service).iter().any(|line| line.starts_with("LoadCredentialEncrypted=passphrase:")));
+    if let Some(output) = run("systemd-analyze", &["calendar", "*-*-* 02:30"]) {
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    assert!(directives(&read("examples/certgate-backup.timer")).contains("OnCalendar=*-*-* 02:30"));
 }
 
 /// Starts the server as the service manager would: the socket is there before the process is, READY, WATCHDOG and STOPPING are told.
