@@ -16,6 +16,7 @@ mod crl;
 mod device;
 mod ocsp;
 mod operate;
+mod restore;
 mod user;
 
 use certgate::{

@@ -1,0 +1,163 @@
+//! A gateway that came out of a backup: what published CRLs say holds, and nothing becomes better than it was.
+
+use std::sync::Arc;
+
+use certgate::{
+    adapters::store::RedbStore,
+    domain::access::{Actor, Read},
+    ports::Store,
+    service::{
+        GatewaySettings, Ports, ServiceError,
+        audit::Act,
+        backup::{self, Frame, FrameReader},
+        health::CheckResult,
+        restore::{self, GivenCrl, Settled},
+    },
+    types::{CertificateId, IssuerId, RevocationReason, Timestamp},
+    wire::{crl::Crl, ocsp::CertStatus, x509::Certificate},
+};
+
+use super::{
+    common::{DAY, World},
+    crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
+};
+
+/// A backup as it goes over the wire.
+fn back_up(world: &World) -> Vec<u8> {
+    let mut copied = Vec::new();
+    backup::copy(world.ports.store.as_ref(), world.now(), &[], &mut copied).unwrap();
+    copied
+}
+
+/// The newest CRL of each issuer.
+fn published(world: &World) -> Vec<GivenCrl> {
+    let newest = |id: &str| {
+        let id: IssuerId = id.parse().unwrap();
+        let crl = world.gateway.publish_crl(&world.authed(), &id).unwrap();
+        GivenCrl { name: id.to_string(), crl: Crl::from_der(&crl.der).unwrap() }
+    };
+    ["root", "issuing"].map(newest).into()
+}
+
+/// The store that comes out of a backup.
+fn filled(
+    copied: &[u8],
+    crls: &[GivenCrl],
+    accept_lost: bool,
+    now: Timestamp,
+) -> Result<(RedbStore, Settled), ServiceError> {
+    let store = RedbStore::in_memory().unwrap();
+    let (mut frames, head) = FrameReader::start(copied).unwrap();
+    let mut next = || {
+        Ok(match frames.next().unwrap() {
+            Frame::Row(row) => Some(row),
+            _ => None,
+        })
+    };
+    restore::import(&store, head.schema, &mut next).unwrap();
+    let request = certgate::types::RequestId::from_random([1; 16]);
+    let act = Act { actor: Actor::Local { uid: 0 }, request, at: now };
+    let settled = restore::settle(&store, &head, &act, crls, accept_lost)?;
+    Ok((store, settled))
+}
+
+fn restored(world: World, copied: &[u8], crls: &[GivenCrl]) -> (World, Settled) {
+    let (store, settled) = filled(copied, crls, crls.is_empty(), world.now()).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let ports = Ports { store, ..world.ports.clone() };
+    (world.restarted_on(ports, GatewaySettings::default()), settled)
+}
+
+fn reason(world: &World, certificate: &Certificate) -> Option<RevocationReason> {
+    let listed = crl_entry(world, certificate.serial()).map(|entry| entry.reason);
+    let answered = match ocsp_status(world, certificate.serial()) {
+        CertStatus::Revoked { reason, .. } => Some(reason),
+        CertStatus::Good => None,
+        CertStatus::Unknown => panic!("{} is not known", certificate.serial()),
+    };
+    let shown = world.gateway.certificate(&world.authed::<Read>(), &id_of(certificate)).unwrap();
+    assert_eq!((listed, shown.revocation.map(|it| it.reason)), (answered, answered));
+    answered
+}
+
+#[test]
+fn the_stronger_of_backup_and_crl_holds() {
+    let world = world();
+    let [good, held, worse, released, raised] =
+        ["SN1", "SN2", "SN3", "SN4", "SN5"].map(|device| enrolled(&world, device));
+    let hold = |world: &World, it: &Certificate| {
+        world.gateway.hold_certificate(&world.authed(), &id_of(it), "").unwrap();
+    };
+    hold(&world, &worse);
+    hold(&world, &released);
+    revoke(&world, &raised, RevocationReason::Superseded);
+    let copied = back_up(&world);
+    world.clock.advance(DAY);
+    hold(&world, &held);
+    revoke(&world, &worse, RevocationReason::CessationOfOperation);
+    world.gateway.release_certificate(&world.authed(), &id_of(&released), "").unwrap();
+    revoke(&world, &raised, RevocationReason::KeyCompromise);
+    let crls = published(&world);
+    let before = ocsp_status(&world, worse.serial());
+
+    let (world, settled) = restored(world, &copied, &crls);
+    let done = settled.issuers.iter().find(|it| it.issuer == issuing()).unwrap();
+    assert_eq!((done.revocations, done.unknown), (3, 0));
+    let reasons = [&good, &held, &worse, &released, &raised].map(|it| reason(&world, it));
+    let (hold, gone) = (RevocationReason::CertificateHold, RevocationReason::CessationOfOperation);
+    let raised = RevocationReason::KeyCompromise;
+    assert_eq!(reasons, [None, Some(hold), Some(gone), Some(hold), Some(raised)]);
+    assert_eq!(ocsp_status(&world, worse.serial()), before, "with its first time");
+    // Holds can be released as ever.
+    world.gateway.release_certificate(&world.authed(), &id_of(&held), "").unwrap();
+    assert_eq!(reason(&world, &held), None);
+}
+
+#[test]
+fn what_was_issued_after_the_backup_is_never_good() {
+    let world = world();
+    let copied = back_up(&world);
+    let (late, revoked) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    revoke(&world, &revoked, RevocationReason::KeyCompromise);
+    let crls = published(&world);
+    let (world, settled) = restored(world, &copied, &crls);
+    assert_eq!(settled.issuers.iter().map(|it| it.unknown).sum::<u64>(), 1);
+    assert_eq!(ocsp_status(&world, late.serial()), CertStatus::Unknown);
+    let listed = CertStatus::Revoked { at: world.now(), reason: RevocationReason::KeyCompromise };
+    assert_eq!(ocsp_status(&world, revoked.serial()), listed);
+    // Nobody knows when it expires: it stays.
+    world.clock.advance(400 * DAY);
+    assert!(crl_entry(&world, revoked.serial()).is_some());
+    let id = CertificateId { issuer: issuing(), serial: revoked.serial().clone() };
+    assert!(world.gateway.certificate(&world.authed::<Read>(), &id).is_err(), "there is no record to show");
+}
+
+#[test]
+fn nothing_is_served_before_a_new_crl_and_its_number_is_above_every_other() {
+    let world = world();
+    let copied = back_up(&world);
+    world.clock.advance(DAY);
+    let number = (0..20).map(|_| published(&world)).last().unwrap().remove(1).crl.number().unwrap();
+    let (world, _) = restored(world, &copied, &[]);
+    assert!(world.gateway.crl(&issuing()).is_none());
+    world.gateway.run_due().unwrap();
+    let crl = world.gateway.crl(&issuing()).unwrap();
+    assert!(crl.number > number, "{} after {number}", crl.number);
+    let check = world.gateway.health().checks.into_iter().find(|check| check.name == "restored").unwrap();
+    assert_eq!(check.result, CheckResult::Warn);
+}
+
+#[test]
+fn a_changed_crl_and_a_missing_one_are_refused() {
+    let world = world();
+    let copied = back_up(&world);
+    let crls = published(&world);
+    let refused = filled(&copied, &crls[..1], false, world.now()).unwrap_err();
+    assert!(matches!(&refused, ServiceError::Refused(words) if words.contains("issuing")), "{refused}");
+    let mut der = crls[1].crl.as_der().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    let forged = [GivenCrl { name: "forged".to_owned(), crl: Crl::from_der(&der).unwrap() }];
+    let refused = filled(&copied, &forged, true, world.now()).unwrap_err();
+    assert!(matches!(&refused, ServiceError::Invalid { field, .. } if field == "forged"), "{refused}");
+    filled(&copied, &crls, false, world.now()).unwrap();
+}
