@@ -98,6 +98,25 @@ fn a_role_opens_what_it_should_and_nothing_more() {
 }
 
 #[test]
+fn a_copy_of_everything_is_given_on_this_machine_alone_and_once_at_a_time() {
+    let world = world();
+    let router = router(&world);
+    let new = NewToken { name: "t".to_owned(), role: Role::Owner, lifetime_seconds: None };
+    let token = world.gateway.create_token(&world.authed(), &new).unwrap().secret;
+    let peer = Some(Peer::Network(NETWORK.parse().unwrap()));
+    for request in ["POST /backups", "POST /backups/written"] {
+        let body =
+            json!({"file": "b", "bytes": 1, "sha256": "00".repeat(32), "taken_at": "2027-01-15T08:00:00Z"});
+        let (response, body) = call(&router, peer.clone(), request, Some(&token), &body.to_string());
+        assert_eq!(problem(&(response.status().as_u16(), body)), (409, "refused"), "{request}");
+    }
+    let turn = world.gateway.begin_backup(&world.authed()).unwrap();
+    assert_eq!(problem(&as_root(&router, "POST /backups", "")), (409, "conflict"));
+    drop(turn);
+    assert_eq!(as_root(&router, "POST /backups", "").0, 200);
+}
+
+#[test]
 fn errors_are_problems_with_the_request_id() {
     let world = world();
     let router = router(&world);
