@@ -46,6 +46,8 @@ pub struct RestoredIssuer {
     pub issuer: IssuerId,
     /// Number of the CRL that was given; none: what was revoked after the backup is lost.
     pub crl_number: Option<u64>,
+    /// thisUpdate of that CRL: what was revoked later is lost too.
+    pub crl_this_update: Option<Timestamp>,
     /// Certificates that the CRL lists and the backup did not have revoked or held.
     pub revocations: u64,
     /// How many of these the backup does not even know.
@@ -193,6 +195,7 @@ impl<'a> Plan<'a> {
         let mut done = RestoredIssuer {
             issuer: self.issuer.id.clone(),
             crl_number: self.crl.map(|(_, number)| number),
+            crl_this_update: self.crl.map(|(crl, _)| crl.this_update()),
             revocations: 0,
             unknown: 0,
             numbers_above: self.reserved,

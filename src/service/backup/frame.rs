@@ -20,6 +20,9 @@ pub const FORMAT: u32 = 1;
 /// No part is longer: a CRL with a million entries has about 40 MB.
 const MAX_PART: u32 = 256 * 1024 * 1024;
 
+/// A part gets memory for so much at once: more than any file of a data directory has.
+const GROWS_FROM: u32 = 1024 * 1024 + 1;
+
 /// What a backup is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -198,8 +201,13 @@ impl<R: Read> FrameReader<R> {
         if length > MAX_PART {
             return Err(FrameError::Malformed("a part is too long"));
         }
-        let mut part = vec![0; usize::try_from(length).unwrap_or_default()];
-        self.fill(&mut part)?;
+        // Only what really comes is given memory; a file is never moved while it grows, for it may be a key.
+        let mut part = Vec::with_capacity(usize::try_from(length.min(GROWS_FROM)).unwrap_or_default());
+        self.source.by_ref().take(length.into()).read_to_end(&mut part).map_err(FrameError::Io)?;
+        if part.len() as u64 != u64::from(length) {
+            return Err(FrameError::CutOff);
+        }
+        self.digest.update(&part);
         Ok(part)
     }
 
@@ -233,6 +241,8 @@ fn text(bytes: Vec<u8>) -> Result<String, FrameError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn sample() -> (Head, Row, Vec<u8>) {
@@ -285,6 +295,16 @@ mod tests {
             assert!(read_all(&changed).is_err(), "byte {at}");
         }
         assert!(read_all(&[&bytes[..], b"R"].concat()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_an_error(bytes in vec(any::<u8>(), 0..300), kind in prop::sample::select(b"HFRE".to_vec())) {
+            prop_assert!(read_all(&bytes).is_err());
+            let (_, _, whole) = sample();
+            let head = whole.len() - 37;
+            prop_assert!(read_all(&[&whole[..head], &[kind], &bytes].concat()).is_err());
+        }
     }
 
     #[test]
