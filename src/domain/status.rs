@@ -1,8 +1,23 @@
 //! The status of a certificate, from its causes. OCSP, CRL, SCEP GetCRL, API and CLI all read [`effective`].
+//!
+//! # The state of the issuer
+//!
+//! What happens to the certificate of a CA happens to every certificate below it: [`inherited`] is that cause. It is computed when
+//! a status is read and never stored, so that one act on a CA is one row, whatever the CA has issued.
+//!
+//! | the CA's certificate | certificates below it | why |
+//! |---|---|---|
+//! | certificateHold | certificateHold, until it is released | no path through the CA is valid meanwhile |
+//! | keyCompromise, cACompromise | cACompromise | the reason that RFC 5280 §5.3.1 has for it; RFC 6960 §2.7 |
+//! | anything else | cessationOfOperation | their keys are not suspected, but nobody vouches for them any more |
+//!
+//! The CA's own reason is not copied: a CA that was superseded has not had each of its certificates replaced, and one whose
+//! affiliation changed says nothing of theirs. Since and invalidityDate are the CA's: what was signed after its key was lost is not
+//! to be trusted, whoever signed it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{RevocationReason, Timestamp, Validity};
+use crate::types::{CertificateId, RevocationReason, Timestamp, Validity};
 
 /// Where a cause comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +33,8 @@ pub enum CauseKind {
     UserState,
     /// A newer certificate took its place.
     Superseded,
+    /// The certificate of its issuer is revoked or on hold: computed ([`inherited`]), never stored.
+    Issuer,
 }
 
 /// What identifies a cause among those of one certificate.
@@ -99,14 +116,35 @@ pub enum CauseChange {
 /// permanent cause is what shows: compromise of a key first, then the earliest (of equally early ones the lower
 /// code); else the earliest hold.
 pub fn revocation(causes: &[Cause]) -> Option<Revocation> {
-    let permanent = causes.iter().filter_map(|cause| match cause.effect {
-        Effect::Revoke { reason } => Some(shown(cause, reason)),
-        Effect::Hold => None,
-    });
-    let holds = causes.iter().filter(|cause| cause.effect == Effect::Hold);
-    permanent
-        .min_by_key(strength)
-        .or_else(|| holds.map(|cause| shown(cause, RevocationReason::CertificateHold)).min_by_key(strength))
+    strongest(causes.iter().map(shown))
+}
+
+/// What several revocations of one certificate amount to: the same rule as [`revocation`]'s.
+pub fn strongest(revocations: impl IntoIterator<Item = Revocation>) -> Option<Revocation> {
+    revocations.into_iter().min_by_key(strength)
+}
+
+/// The cause that a CA's certificate `ca` is for every certificate below it, where `causes` are those of `ca`, the one from
+/// above it included. None while the CA is in good standing. Reasons: see the module's words.
+pub fn inherited(ca: &CertificateId, causes: &[Cause]) -> Option<Cause> {
+    let Revocation { at, reason, invalidity_date } = revocation(causes)?;
+    let (effect, state) = match reason {
+        RevocationReason::CertificateHold => (Effect::Hold, "on hold".to_owned()),
+        _ if is_compromise(reason) => {
+            (Effect::Revoke { reason: RevocationReason::CaCompromise }, format!("revoked ({reason})"))
+        }
+        _ => {
+            (Effect::Revoke { reason: RevocationReason::CessationOfOperation }, format!("revoked ({reason})"))
+        }
+    };
+    Some(Cause {
+        key: CauseKey { kind: CauseKind::Issuer, reference: ca.to_string() },
+        effect,
+        since: at,
+        invalidity_date,
+        actor: "certgate".to_owned(),
+        note: format!("the certificate {ca} of the CA is {state}"),
+    })
 }
 
 /// The effective status of a certificate.
@@ -120,20 +158,22 @@ pub fn effective(causes: &[Cause], validity: &Validity, now: Timestamp) -> Statu
     }
 }
 
-fn shown(cause: &Cause, reason: RevocationReason) -> Revocation {
-    // A permanent cause never reads as a hold, whatever was recorded: a hold can be released.
-    let reason = match (cause.effect, reason) {
-        (Effect::Revoke { .. }, RevocationReason::CertificateHold) => RevocationReason::Unspecified,
-        _ => reason,
+fn shown(cause: &Cause) -> Revocation {
+    let reason = match cause.effect {
+        Effect::Hold => RevocationReason::CertificateHold,
+        // A permanent cause never reads as a hold, whatever was recorded: a hold can be released.
+        Effect::Revoke { reason: RevocationReason::CertificateHold } => RevocationReason::Unspecified,
+        Effect::Revoke { reason } => reason,
     };
     Revocation { at: cause.since, reason, invalidity_date: cause.invalidity_date }
 }
 
-/// Smallest is strongest. The last two fields make the order total, so that the order of the causes never
-/// matters.
-fn strength(revocation: &Revocation) -> (bool, Timestamp, u8, Option<Timestamp>) {
+/// Smallest is strongest: permanent before held. The last two fields make the order total, so that the order of the causes
+/// never matters.
+fn strength(revocation: &Revocation) -> (bool, bool, Timestamp, u8, Option<Timestamp>) {
     let Revocation { at, reason, invalidity_date } = *revocation;
-    (!is_compromise(reason), at, reason.code(), invalidity_date)
+    let held = reason == RevocationReason::CertificateHold;
+    (held, !is_compromise(reason), at, reason.code(), invalidity_date)
 }
 
 fn is_compromise(reason: RevocationReason) -> bool {
@@ -279,6 +319,30 @@ mod tests {
         assert_eq!(effective(&[odd], &validity(), Timestamp::from_unix(T0)), Status::Revoked);
     }
 
+    #[test]
+    fn what_happens_to_a_ca_happens_below_it() {
+        let ca = "root/4f".parse().unwrap();
+        let below = |effect| {
+            let lost = Some(Timestamp::from_unix(T0 - 9));
+            let of_ca = Cause { invalidity_date: lost, ..cause(CauseKind::Manual, "x", effect, T0) };
+            let inherited = inherited(&ca, &[of_ca]).unwrap();
+            assert_eq!((inherited.since.unix(), inherited.invalidity_date), (T0, lost));
+            assert_eq!(
+                (inherited.key.kind, inherited.key.reference.as_str()),
+                (CauseKind::Issuer, "root/4f")
+            );
+            inherited.effect
+        };
+        assert_eq!(below(Effect::Hold), Effect::Hold);
+        for compromise in [RevocationReason::KeyCompromise, RevocationReason::CaCompromise] {
+            assert_eq!(below(revoke(compromise)), revoke(RevocationReason::CaCompromise));
+        }
+        for other in [RevocationReason::Superseded, RevocationReason::Unspecified] {
+            assert_eq!(below(revoke(other)), revoke(RevocationReason::CessationOfOperation));
+        }
+        assert_eq!(inherited(&ca, &[]), None);
+    }
+
     fn any_cause() -> impl Strategy<Value = Cause> {
         let kind = prop::sample::select(vec![
             CauseKind::Manual,
@@ -286,6 +350,7 @@ mod tests {
             CauseKind::DeviceCondition,
             CauseKind::UserState,
             CauseKind::Superseded,
+            CauseKind::Issuer,
         ]);
         let effect = prop_oneof![
             Just(Effect::Hold),
@@ -303,6 +368,15 @@ mod tests {
     }
 
     proptest! {
+        /// What the snapshot does: own causes and the inherited one are put together after each was evaluated.
+        #[test]
+        fn the_strongest_of_parts_is_the_strongest_of_all(
+            own in prop::collection::vec(any_cause(), 0..4), other in prop::collection::vec(any_cause(), 0..4)
+        ) {
+            let parts = revocation(&own).into_iter().chain(revocation(&other));
+            prop_assert_eq!(strongest(parts), revocation(&[own.clone(), other.clone()].concat()));
+        }
+
         #[test]
         fn the_order_of_causes_never_matters(
             (causes, shuffled) in prop::collection::vec(any_cause(), 0..6)

@@ -326,6 +326,12 @@ pub trait Certificates {
     fn certificates_by_serial(&self, serial: &SerialNumber) -> StoreResult<Vec<CertificateRecord>>;
     /// By (issuer, serial), paged.
     fn certificates(&self, page: &Page<CertificateId>) -> StoreResult<Vec<CertificateRecord>>;
+    /// Visits the certificates of `issuer`, in ascending numeric order of their serials, one at a time. Stops at the first error.
+    fn visit_certificates(
+        &self,
+        issuer: &IssuerId,
+        visit: &mut dyn FnMut(CertificateRecord) -> StoreResult<()>,
+    ) -> StoreResult<()>;
     /// How many were ever issued.
     fn count_certificates(&self) -> StoreResult<u64>;
     /// What a certificate is bound to.

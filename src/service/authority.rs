@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Gateway, Ports, ServiceError};
+use super::{Gateway, Ports, ServiceError, status};
 use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
@@ -13,7 +13,7 @@ use crate::{
         profile::CheckedProfile,
     },
     ports::{Decrypter, Signer, View},
-    types::{DigestAlgorithm, IssuerId, KeyId, ProfileName, SignatureAlgorithm},
+    types::{CertificateId, DigestAlgorithm, IssuerId, KeyId, ProfileName, SignatureAlgorithm},
     wire::x509::Certificate,
 };
 
@@ -41,6 +41,8 @@ pub struct Authority {
     pub certificate: Certificate,
     /// The certificates above it, nearest first, the root last.
     pub chain: Vec<Certificate>,
+    /// The certificates on which its standing rests, nearest first: its own, those above it, the root's own.
+    pub lineage: Vec<CertificateId>,
     /// Its key.
     pub signer: Arc<dyn Signer>,
     /// Its delegated OCSP responder: the newest.
@@ -184,6 +186,7 @@ impl Authority {
             issuer: issuer.clone(),
             certificate: Certificate::from_der(&issuer.certificate)?,
             chain: chain_of(issuer, all)?,
+            lineage: status::lineage(view, &issuer.id)?,
             signer: ports.keyring.signer(&key_of(view, &issuer.key)?)?,
             ocsp: responder,
             message_keys,

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, Listing, ServiceError, audit::Act, status::change_causes};
+use super::{
+    Gateway, Listing, ServiceError,
+    audit::Act,
+    status::{causes_of, change_causes},
+};
 use crate::{
     domain::{
         access::{Authed, Operate, Read},
@@ -208,7 +212,7 @@ impl CertificateView {
         record: CertificateRecord,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
-        let causes = view.causes(&record.id)?;
+        let causes = causes_of(view, &record.id)?;
         let bindings = view.bindings(&record.id)?;
         let (profile, profile_version) = record.profile.unzip();
         Ok(Self {
@@ -251,11 +255,11 @@ pub(crate) fn change_certificate(
     act: &Act,
 ) -> Result<Option<ChangedCertificate>, ServiceError> {
     let record = tx.certificate(id)?.ok_or_else(|| ServiceError::not_found("certificate", id))?;
-    let before = effective(&tx.causes(id)?, &record.validity, act.at);
+    let before = effective(&causes_of(tx.as_view(), id)?, &record.validity, act.at);
     if !change_causes(tx, id, changes, act)? {
         return Ok(None);
     }
-    let causes = tx.causes(id)?;
+    let causes = causes_of(tx.as_view(), id)?;
     Ok(Some(ChangedCertificate {
         id: record.id.to_string(),
         issuer: record.id.issuer,
@@ -469,7 +473,7 @@ fn known_causes(view: &dyn View, id: &CertificateId) -> Result<Vec<Cause>, Servi
     if !view.is_issued(id)? {
         return Err(ServiceError::not_found("certificate", id));
     }
-    Ok(view.causes(id)?)
+    Ok(causes_of(view, id)?)
 }
 
 fn manual_hold() -> CauseKey {
@@ -480,7 +484,7 @@ fn no_manual_hold(causes: &[Cause]) -> String {
     match revocation(causes) {
         None => "the certificate is not on hold".to_owned(),
         Some(Revocation { reason: RevocationReason::CertificateHold, .. }) => {
-            "the hold was not set by hand: it goes when the device or user is in good standing again"
+            "the hold was not set by hand: it goes when the device, user or issuer is in good standing again"
                 .to_owned()
         }
         Some(revocation) => format!("the certificate is revoked for good ({})", revocation.reason),

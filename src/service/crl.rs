@@ -2,6 +2,9 @@
 //!
 //! Nothing is published that was not read back and compared with the CRL before: the number is higher, the signature verifies, and no
 //! entry has vanished but a released hold or a certificate that expired long enough ago (RFC 5280 §3.3, §5).
+//!
+//! The CRL of a CA that is itself revoked or on hold lists every certificate that it issued and that is not expired, and is signed as
+//! before: `service::status` says why, and what it costs.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +16,19 @@ use bytes::Bytes;
 use der::pem::LineEnding;
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, Listing, Ports, ServiceError, audit::Act, authority::Authority, status::Listed};
+use super::{
+    Gateway, Listing, Ports, ServiceError,
+    audit::Act,
+    authority::Authority,
+    status::{Inherited, entry_of},
+};
 use crate::{
     domain::{
         access::{Authed, Operate, Read},
         crl::{CrlRecord, next_number},
+        status::{Revocation, strongest},
     },
-    types::{Fingerprint, IssuerId, RevocationReason, SerialNumber, Timestamp},
+    types::{CertificateId, Fingerprint, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::{
         crl::{CrlHead, CrlSpec},
         x509::DecodeError,
@@ -134,6 +143,14 @@ impl PublishedCrls {
     }
 }
 
+/// What goes into a CRL, as taken from the snapshot.
+enum Picked {
+    /// The entries of certificates with causes of their own.
+    Own(Vec<Arc<[u8]>>),
+    /// Everything that was issued.
+    All { inherited: Inherited, own: BTreeMap<SerialNumber, Revocation> },
+}
+
 /// A CRL that was signed but not yet checked.
 struct Draft {
     record: CrlRecord,
@@ -199,11 +216,19 @@ impl Gateway {
         let key_identifier = authority.certificate.public_key().key_identifier();
         let authority_key_identifier =
             authority.certificate.subject_key_identifier().unwrap_or(&key_identifier);
-        let picked = self.status.with_snapshot(issuer, |listed, changes| {
-            let kept = listed.values().filter(|it| policy.keeps(it.not_after, now));
-            (kept.map(|it| Arc::clone(&it.entry)).collect::<Vec<_>>(), changes)
+        let picked = self.status.with_snapshot(issuer, |snapshot| {
+            let kept = snapshot.listed.iter().filter(|(_, it)| policy.keeps(it.not_after, now));
+            if let Some(inherited) = snapshot.inherited.clone() {
+                let own = kept.map(|(serial, it)| (serial.clone(), it.revocation)).collect();
+                return (Picked::All { inherited, own }, snapshot.changes);
+            }
+            (Picked::Own(kept.map(|(_, it)| Arc::clone(&it.entry)).collect()), snapshot.changes)
         });
-        let (entries, changes) = picked.ok_or_else(unsettled)?;
+        let (picked, changes) = picked.ok_or_else(unsettled)?;
+        let entries = match picked {
+            Picked::Own(entries) => entries,
+            Picked::All { inherited, own } => self.entries_of_all(authority, &inherited, own, now)?,
+        };
         let spec = CrlSpec {
             issuer: authority.certificate.subject(),
             authority_key_identifier,
@@ -224,6 +249,31 @@ impl Gateway {
             der,
         };
         Ok(Draft { record, changes })
+    }
+
+    /// The entries of every certificate that the issuer has issued, for they are revoked or held with it.
+    fn entries_of_all(
+        &self,
+        authority: &Authority,
+        inherited: &Inherited,
+        own: BTreeMap<SerialNumber, Revocation>,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<[u8]>>, ServiceError> {
+        let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        let mut revoked = own;
+        self.ports.store.read(|view| {
+            view.visit_certificates(issuer, &mut |record| {
+                let serial = record.id.serial;
+                let both = revoked.get(&serial).copied().into_iter().chain(inherited.of(&serial));
+                if let Some(revocation) =
+                    strongest(both).filter(|_| policy.keeps(record.validity.not_after, now))
+                {
+                    revoked.insert(serial, revocation);
+                }
+                Ok(())
+            })
+        })?;
+        Ok(revoked.into_iter().map(|(serial, revocation)| entry_of(serial, &revocation)).collect())
     }
 
     /// Reads the CRL back and compares it with what it should be and with the one before.
@@ -255,24 +305,29 @@ impl Gateway {
             return Ok(());
         }
         let gone = no_longer_listed(&previous.der, &serials)?;
-        match self.vanished(authority, &gone, now).ok_or_else(unsettled)? {
+        match self.vanished(authority, &gone, now)? {
             None => Ok(()),
             Some(serial) => Err(wrong(format!("would no longer list {serial}, which is revoked for good"))),
         }
     }
 
-    /// The first of the serials that are `gone` though they did not expire long enough ago. Outer None: unsettled.
-    #[expect(clippy::option_option, reason = "the outer one is the snapshot's, the inner one the answer")]
+    /// The first of the serials that are `gone` though they did not expire long enough ago.
     fn vanished<'a>(
         &self,
         authority: &Authority,
         gone: &'a [SerialNumber],
         now: Timestamp,
-    ) -> Option<Option<&'a SerialNumber>> {
-        let policy = authority.issuer.crl_policy;
-        let pruned = |listed: &Listed| !policy.keeps(listed.not_after, now);
-        self.status.with_snapshot(&authority.issuer.id, |listed, _| {
-            gone.iter().find(|serial| !listed.get(serial).is_some_and(pruned))
+    ) -> Result<Option<&'a SerialNumber>, ServiceError> {
+        let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        self.ports.store.read(|view| {
+            for serial in gone {
+                let id = CertificateId { issuer: issuer.clone(), serial: serial.clone() };
+                let not_after = view.certificate(&id)?.map(|record| record.validity.not_after);
+                if not_after.is_none_or(|not_after| policy.keeps(not_after, now)) {
+                    return Ok(Some(serial));
+                }
+            }
+            Ok(None)
         })
     }
 

@@ -8,7 +8,7 @@
 //! device needs it until the new one is installed, and a lost answer must not lock it out. Whoever wants it gone revokes it
 //! with reason superseded.
 
-use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric};
+use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric, status::inherited};
 use crate::{
     domain::{
         audit::AuditFact,
@@ -194,16 +194,12 @@ impl Issuance<'_> {
         }
     }
 
-    /// A CA whose own certificate is revoked or on hold issues nothing: no verifier would take it. The client is told to come back, for
+    /// A CA whose own certificate (or one above it) is revoked or on hold issues nothing: no verifier would take it. The client is told to come back, for
     /// this is not its fault, and a hold may be released.
     fn check_issuer(&self, view: &dyn View) -> Result<(), NotIssued> {
-        let issuer = &self.authority.issuer;
-        let own = CertificateId {
-            issuer: issuer.parent.clone().unwrap_or_else(|| issuer.id.clone()),
-            serial: self.authority.certificate.serial().clone(),
-        };
-        if status::revocation(&view.causes(&own)?).is_some() {
-            let reason = format!("the certificate of the issuer {} is revoked or on hold", issuer.id);
+        if inherited(view, &self.authority.lineage)?.is_some() {
+            let issuer = &self.authority.issuer.id;
+            let reason = format!("the certificate of the issuer {issuer} is revoked or on hold");
             return Err(NotIssued::Fault(ServiceError::Refused(reason)));
         }
         Ok(())
@@ -225,7 +221,8 @@ impl Issuance<'_> {
         Ok((device, user))
     }
 
-    /// The certificate that signed a renewal must be good when the new one is recorded, too.
+    /// The certificate that signed a renewal must be good by its own causes when the new one is recorded, too. The issuer's state is
+    /// [`Issuance::check_issuer`]'s: that is no failure of the client's.
     fn check_renewed(&self, view: &dyn View) -> Result<(), NotIssued> {
         let Some(id) = self.order.renews() else { return Ok(()) };
         let record = view.certificate(id)?.ok_or(ChallengeRefused::Unknown)?;
@@ -274,7 +271,8 @@ fn issuer_facts(authority: &Authority) -> IssuerFacts {
     }
 }
 
-/// Whether a certificate is in its validity period and without a cause.
+/// Whether a certificate is in its validity period and without a cause of its own: worth handing out again. What its issuer does to it
+/// is not its device's fault, and may be released.
 pub(super) fn is_good(
     view: &dyn View,
     record: &CertificateRecord,

@@ -14,6 +14,12 @@
 //!
 //! Where the causes cannot be read after a commit, the serial is *unsettled*: OCSP says tryLater and no CRL is built until the
 //! worker has read them.
+//!
+//! A change to the certificate of a CA is one for all that it issued ([`inherited`]): the snapshots of the issuers that rest on it
+//! take over the inherited cause, every epoch moves, and every answer about their certificates leaves the cache. An issuer whose
+//! inherited cause cannot be read is unsettled as a whole.
+
+mod inherited;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,10 +30,12 @@ use std::{
     },
 };
 
+pub(crate) use inherited::{causes_of, inherited, lineage};
+
 use super::{Gateway, Ports, ServiceError, audit::Act};
 use crate::{
     domain::queue::JobKind,
-    domain::status::{Cause, CauseChange, CauseKey, Effect, Revocation, check_change, revocation},
+    domain::status::{Cause, CauseChange, CauseKey, Effect, Revocation, check_change, revocation, strongest},
     ports::{Tx, View, store::StoreResult},
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::crl::CrlEntry,
@@ -53,18 +61,47 @@ struct IssuerBoard {
 /// What is listed for one issuer.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    listed: BTreeMap<SerialNumber, Listed>,
+    /// Those that have causes of their own.
+    pub(crate) listed: BTreeMap<SerialNumber, Listed>,
+    /// What all of them have from their issuer.
+    pub(crate) inherited: Option<Inherited>,
     unsettled: BTreeSet<SerialNumber>,
+    /// The inherited cause could not be read.
+    issuer_unsettled: bool,
     /// Grows with every change.
-    changes: u64,
+    pub(crate) changes: u64,
     /// Time of the first change that no CRL shows yet.
     unpublished_since: Option<Timestamp>,
+}
+
+/// What the certificates of an issuer have from the issuer's own state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    revocation: Revocation,
+    /// The serial of a root's own certificate, which has nothing from itself.
+    except: Option<SerialNumber>,
+}
+
+impl Inherited {
+    fn read(view: &dyn View, issuer: &IssuerId) -> StoreResult<Option<Self>> {
+        let lineage = lineage(view, issuer)?;
+        let Some(revocation) = inherited(view, &lineage)?.and_then(|cause| revocation(&[cause])) else {
+            return Ok(None);
+        };
+        let except = lineage.into_iter().next().filter(|own| own.issuer == *issuer).map(|own| own.serial);
+        Ok(Some(Self { revocation, except }))
+    }
+
+    /// What `serial` has from it.
+    pub(crate) fn of(&self, serial: &SerialNumber) -> Option<Revocation> {
+        (self.except.as_ref() != Some(serial)).then_some(self.revocation)
+    }
 }
 
 /// A revoked or held serial.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    /// What OCSP and CRL say.
+    /// What its own causes amount to.
     pub(crate) revocation: Revocation,
     /// When the certificate expires.
     pub(crate) not_after: Timestamp,
@@ -77,6 +114,8 @@ pub(crate) struct Listed {
 pub(crate) enum Standing {
     /// Revoked or held.
     Listed(Revocation),
+    /// Revoked or held with its issuer, if it was ever issued.
+    Inherited(Revocation),
     /// Neither; it may never have been issued.
     NotListed,
     /// Changed, and the new state could not be read yet.
@@ -92,7 +131,8 @@ impl StatusBoard {
         let mut boards = BTreeMap::new();
         ports.store.read(|view| {
             for issuer in view.issuers()? {
-                let mut snapshot = Snapshot::default();
+                let inherited = Inherited::read(view, &issuer.id)?;
+                let mut snapshot = Snapshot { inherited, ..Snapshot::default() };
                 view.visit_causes(&issuer.id, &mut |serial, causes| {
                     let id = CertificateId { issuer: issuer.id.clone(), serial: serial.clone() };
                     if let Some(listed) = listed(view, &id, &causes)? {
@@ -114,10 +154,18 @@ impl StatusBoard {
     pub(crate) fn standing(&self, issuer: &IssuerId, serial: &SerialNumber) -> Standing {
         let board = self.board(issuer);
         let snapshot = board.read();
-        if snapshot.unsettled.contains(serial) {
+        if snapshot.issuer_unsettled || snapshot.unsettled.contains(serial) {
             return Standing::Unsettled;
         }
-        snapshot.listed.get(serial).map_or(Standing::NotListed, |listed| Standing::Listed(listed.revocation))
+        let own = snapshot.listed.get(serial).map(|listed| listed.revocation);
+        let inherited = snapshot.inherited.as_ref().and_then(|inherited| inherited.of(serial));
+        match (own, inherited) {
+            (None, None) => Standing::NotListed,
+            (None, Some(inherited)) => Standing::Inherited(inherited),
+            (Some(own), inherited) => {
+                Standing::Listed(strongest(std::iter::once(own).chain(inherited)).unwrap_or(own))
+            }
+        }
     }
 
     /// Read it before the status; see the module's words.
@@ -125,17 +173,21 @@ impl StatusBoard {
         Epoch(self.epoch_of(issuer, serial).load(Ordering::SeqCst))
     }
 
-    /// Lets `work` read the snapshot of `issuer`, with its number of changes. None while a serial is unsettled.
+    /// Lets `work` read the snapshot of `issuer`. None while something of it is unsettled.
     ///
     /// Changes and OCSP wait behind it: it only picks out and clones, what takes longer is done afterwards.
-    pub(crate) fn with_snapshot<R>(
-        &self,
-        issuer: &IssuerId,
-        work: impl FnOnce(&BTreeMap<SerialNumber, Listed>, u64) -> R,
-    ) -> Option<R> {
+    pub(crate) fn with_snapshot<R>(&self, issuer: &IssuerId, work: impl FnOnce(&Snapshot) -> R) -> Option<R> {
         let board = self.board(issuer);
         let snapshot = board.read();
-        snapshot.unsettled.is_empty().then(|| work(&snapshot.listed, snapshot.changes))
+        let settled = snapshot.unsettled.is_empty() && !snapshot.issuer_unsettled;
+        settled.then(|| work(&snapshot))
+    }
+
+    /// Whether the certificates of `issuer` are revoked or held with it, as far as is known.
+    pub(crate) fn is_inherited(&self, issuer: &IssuerId) -> bool {
+        let board = self.board(issuer);
+        let snapshot = board.read();
+        snapshot.inherited.is_some() || snapshot.issuer_unsettled
     }
 
     /// A CRL with the first `changes` changes is out.
@@ -158,6 +210,36 @@ impl StatusBoard {
             board.read().unsettled.iter().map(id).collect::<Vec<_>>()
         };
         boards.iter().flat_map(of).collect()
+    }
+
+    /// The issuers whose inherited cause could not be read after the commit.
+    fn unsettled_issuers(&self) -> Vec<IssuerId> {
+        let boards = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        let unsettled = boards.iter().filter(|(_, board)| board.read().issuer_unsettled);
+        unsettled.map(|(issuer, _)| issuer.clone()).collect()
+    }
+
+    /// Reads from the store what the certificates of `issuer` inherit, and brings the snapshot and the epochs up to date.
+    fn settle_issuer(&self, ports: &Ports, issuer: &IssuerId) -> Result<(), ServiceError> {
+        let board = self.board(issuer);
+        let turn = board.turn();
+        let found = ports.store.read(|view| Ok::<_, ServiceError>(Inherited::read(view, issuer)?));
+        let outcome = match found {
+            Ok(inherited) => {
+                board.write().inherit(inherited, ports.clock.now());
+                Ok(())
+            }
+            Err(error) => {
+                board.write().issuer_unsettled = true;
+                Err(error)
+            }
+        };
+        // After the snapshot, and all of them: any serial may be of this issuer.
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(turn);
+        outcome
     }
 
     /// Reads the causes of `serials` from the store and brings the snapshot and the epochs up to date.
@@ -224,6 +306,15 @@ impl IssuerBoard {
 }
 
 impl Snapshot {
+    fn inherit(&mut self, inherited: Option<Inherited>, now: Timestamp) {
+        self.issuer_unsettled = false;
+        if self.inherited != inherited {
+            self.inherited = inherited;
+            self.changes += 1;
+            self.unpublished_since.get_or_insert(now);
+        }
+    }
+
     fn update(&mut self, found: Vec<(SerialNumber, Option<Listed>)>, now: Timestamp) {
         for (serial, listed) in found {
             self.unsettled.remove(&serial);
@@ -255,17 +346,18 @@ fn listed(view: &dyn View, id: &CertificateId, causes: &[Cause]) -> StoreResult<
     let Some(revocation) = revocation(causes) else { return Ok(None) };
     // A cause without a certificate would be damage; listing it for ever is the safe reading.
     let not_after = view.certificate(id)?.map_or(Timestamp::MAX, |record| record.validity.not_after);
-    let entry = CrlEntry {
-        serial: id.serial.clone(),
-        revoked_at: revocation.at,
-        reason: revocation.reason,
-        invalidity_date: revocation.invalidity_date,
-    };
-    Ok(Some(Listed { revocation, not_after, entry: entry.to_der().into() }))
+    Ok(Some(Listed { revocation, not_after, entry: entry_of(id.serial.clone(), &revocation) }))
 }
 
-/// Applies `changes` to one certificate, with an audit fact for each change of its effective revocation, and enqueues the issuer's
-/// CRL job. Gives whether the effective revocation changed. A permanent cause is never removed.
+/// DER of a CRL entry.
+pub(crate) fn entry_of(serial: SerialNumber, revocation: &Revocation) -> Arc<[u8]> {
+    let Revocation { at: revoked_at, reason, invalidity_date } = *revocation;
+    CrlEntry { serial, revoked_at, reason, invalidity_date }.to_der().into()
+}
+
+/// Applies `changes` to one certificate, with an audit fact for each change of its revocation, and enqueues the CRL job of its issuer
+/// and, for a CA's certificate, of the issuers that rest on it. Gives whether the revocation changed by its own causes: what it
+/// has from its issuer may hide that today and not tomorrow. A permanent cause is never removed.
 ///
 /// What [`check_change`] refuses is left out: the caller that wants to refuse aloud asks it first.
 pub(crate) fn change_causes(
@@ -286,9 +378,13 @@ pub(crate) fn change_causes(
         return Ok(false);
     }
     tx.append_audit(&fact_of(certificate, before.as_ref(), after.as_ref(), act))?;
-    if let Some(issuer) = tx.issuer(&certificate.issuer)? {
-        let job = JobKind::BuildCrl { issuer: issuer.id };
-        tx.enqueue(&job, issuer.crl_policy.after_revocation(act.at))?;
+    let mut concerned = inherited::issuers_resting_on(tx.as_view(), certificate)?;
+    concerned.push(certificate.issuer.clone());
+    for id in concerned {
+        if let Some(issuer) = tx.issuer(&id)? {
+            let job = JobKind::BuildCrl { issuer: id };
+            tx.enqueue(&job, issuer.crl_policy.after_revocation(act.at))?;
+        }
     }
     Ok(true)
 }
@@ -343,14 +439,31 @@ impl Gateway {
                 self.ocsp.forget(issuer, serial);
             }
         }
+        let authorities = self.authorities();
+        for authority in authorities.issuers() {
+            if authority.lineage.iter().any(|own| certificates.contains(own)) {
+                outcome = outcome.and(self.issuer_moved(&authority.issuer.id));
+            }
+        }
         if !certificates.is_empty() {
             self.wake();
         }
         outcome
     }
 
+    /// The same for all certificates of an issuer, whose standing changed.
+    fn issuer_moved(&self, issuer: &IssuerId) -> Result<(), ServiceError> {
+        let outcome = self.status.settle_issuer(&self.ports, issuer);
+        self.ocsp.forget_issuer(issuer);
+        outcome
+    }
+
     /// Reads again what could not be read after its commit.
     pub(crate) fn settle_status(&self) -> Result<(), ServiceError> {
-        self.status_moved(&self.status.unsettled())
+        let mut outcome = Ok(());
+        for issuer in self.status.unsettled_issuers() {
+            outcome = outcome.and(self.issuer_moved(&issuer));
+        }
+        outcome.and(self.status_moved(&self.status.unsettled()))
     }
 }

@@ -293,14 +293,19 @@ impl Gateway {
             OwnCertificate::make(&self.ports, authority.into(), purpose, &self.settings.system, names)?
                 .succeeding(before.as_ref());
         let act = Act { actor: Actor::System, request: self.new_request(), at: now };
-        self.ports.store.write(|tx| {
+        let renewed = self.ports.store.write(|tx| {
             // Whoever else renewed it meanwhile has done the work.
             let newest = tx.system_certificates(purpose, &authority.issuer.id)?.into_iter().next();
             if newest != before {
                 return Ok(false);
             }
             made.write(tx, &act).map(|()| true)
-        })
+        })?;
+        // Under a CA that is revoked or on hold it is so from its first day, and belongs on the CRL.
+        if renewed && self.status.is_inherited(&authority.issuer.id) {
+            self.status_moved(std::slice::from_ref(&made.record.id))?;
+        }
+        Ok(renewed)
     }
 
     /// Removes expired certificates with their keys, but never the newest of a purpose.

@@ -101,6 +101,7 @@ const fn cause_kind(kind: CauseKind) -> u8 {
         CauseKind::DeviceCondition => 2,
         CauseKind::UserState => 3,
         CauseKind::Superseded => 4,
+        CauseKind::Issuer => 5,
     }
 }
 

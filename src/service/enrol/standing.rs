@@ -50,6 +50,7 @@ impl Gateway {
             }
         }
         let Some(record) = signer else { return Ok(Err(ChallengeRefused::Missing)) };
+        // Its own causes: where the issuer is barred, `Issuance::check_issuer` tells the client to come back.
         let causes = view.causes(&record.id)?;
         let bindings = view.bindings(&record.id)?;
         let status = status::effective(&causes, &record.validity, candidate.now);

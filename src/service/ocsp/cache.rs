@@ -167,6 +167,19 @@ impl AnswerCache {
         }
     }
 
+    /// Drops every answer about the certificates of an issuer, as [`AnswerCache::forget`] does for one.
+    pub(crate) fn forget_issuer(&self, issuer: &IssuerId) {
+        for shard in &self.by_serial {
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), entries| {
+                let kept = of != issuer;
+                if !kept {
+                    entries.iter().for_each(|entry| entry.kill());
+                }
+                kept
+            });
+        }
+    }
+
     /// Held while an answer about a serial is signed, so that many who ask at once cost one signature.
     pub(super) fn signing_turn(&self, issuer: &IssuerId, serial: &SerialNumber) -> MutexGuard<'_, ()> {
         let turn = &self.signing[self.shard(&(issuer, serial))];
@@ -233,6 +246,29 @@ mod tests {
         cache.forget(&issuer, &serial);
         assert!(cache.of_request(b"request", now).is_none());
         assert!(cache.of_cert_id(&issuer, &serial, b"id").is_none());
+    }
+
+    #[test]
+    fn forgetting_an_issuer_leaves_the_others() {
+        let (cache, now, (issuer, _)) = (AnswerCache::new(1000), Timestamp::from_unix(1000), key());
+        let other: IssuerId = "root".parse().unwrap();
+        let serials: Vec<SerialNumber> =
+            (1..50_u8).map(|number| SerialNumber::from_magnitude(&[number]).unwrap()).collect();
+        for serial in &serials {
+            for issuer in [&issuer, &other] {
+                let (entry, request) = (entry(b"id"), format!("{issuer}/{serial}"));
+                assert!(cache.insert(issuer, serial, &entry, now, || false));
+                cache.remember_request(request.as_bytes(), &entry, now);
+            }
+        }
+        cache.forget_issuer(&issuer);
+        for serial in &serials {
+            let left = |issuer: &IssuerId| {
+                cache.of_cert_id(issuer, serial, b"id").is_some()
+                    || cache.of_request(format!("{issuer}/{serial}").as_bytes(), now).is_some()
+            };
+            assert!(!left(&issuer) && left(&other), "{serial}");
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! - A serial that the issuer never issued is `unknown`, never `good`. Such answers are not cached: the serial may be issued later.
 //! - Where store or key cannot be used, a cached answer is given out until its nextUpdate, then `tryLater`; never a guess.
 //! - Only answers about one certificate and without a nonce are cached.
+//! - A CA that is revoked or on hold still has its delegated responder answer: all that it issued is `revoked` then (RFC 6960 §2.7
+//!   allows it where the key is compromised; of the other reasons see [`crate::domain::status`]). The responder's own certificate is
+//!   no exception, but nobody asks: it has id-pkix-ocsp-nocheck.
 
 mod cache;
 
@@ -23,6 +26,7 @@ use super::{
     status::{Epoch, Standing},
 };
 use crate::{
+    domain::status::Revocation,
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp},
     wire::ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, ResponseSpec, SingleResponse},
 };
@@ -273,12 +277,20 @@ impl Gateway {
             Standing::Unsettled => {
                 Err(Refusal::TryLater("the causes could not be read after they changed".to_owned()))
             }
+            Standing::Inherited(Revocation { at, reason, .. }) => {
+                let known = self.is_issued(question)?;
+                Ok(if known { CertStatus::Revoked { at, reason } } else { CertStatus::Unknown })
+            }
             Standing::NotListed => {
-                let id = CertificateId { issuer: issuer.clone(), serial: question.serial().clone() };
-                let known = self.ports.store.read(|view| view.is_issued(&id)).map_err(ServiceError::from)?;
-                Ok(if known { CertStatus::Good } else { CertStatus::Unknown })
+                Ok(if self.is_issued(question)? { CertStatus::Good } else { CertStatus::Unknown })
             }
         }
+    }
+
+    fn is_issued(&self, question: &Question<'_>) -> Result<bool, ServiceError> {
+        let issuer = question.authority.issuer.id.clone();
+        let id = CertificateId { issuer, serial: question.serial().clone() };
+        self.ports.store.read(|view| Ok(view.is_issued(&id)?))
     }
 }
 

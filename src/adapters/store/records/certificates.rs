@@ -50,6 +50,19 @@ impl<R: Rows> Certificates for Records<R> {
         self.0.records(Table::Certificates, &after, page.limit)
     }
 
+    fn visit_certificates(
+        &self,
+        issuer: &IssuerId,
+        visit: &mut dyn FnMut(CertificateRecord) -> StoreResult<()>,
+    ) -> StoreResult<()> {
+        let table = Table::Certificates;
+        let range = key::starting_with(&Key::default().text(issuer.as_str()).done());
+        self.0.scan(table, &range, |key, bytes| {
+            visit(record::decode(table, key, bytes)?)?;
+            Ok(Flow::Continue(()))
+        })
+    }
+
     fn count_certificates(&self) -> StoreResult<u64> {
         self.0.count(Table::Certificates)
     }
