@@ -28,6 +28,10 @@ use redb::{Database, TableDefinition};
 const KEYS: [&str; 4] = ["--key", "p-256", "--issuing-key", "p-256"];
 const PROFILE: &str = "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n";
 
+/// The schema version of this certgate.
+const PRESENT: u8 = 2;
+const LATER: u8 = PRESENT + 1;
+
 /// Writes the schema version as a later certgate would.
 fn put_schema(server: &Server, version: u8) {
     let database = Database::create(server.data().join("certgate.redb")).unwrap();
@@ -41,17 +45,20 @@ fn put_schema(server: &Server, version: u8) {
 #[test]
 fn a_store_of_a_newer_certgate_is_refused_in_plain_words_and_left_alone() {
     let mut server = Server::initialise(&KEYS, PROFILE);
-    put_schema(&server, 2);
+    put_schema(&server, LATER);
     let config = server.data().join("certgate.toml");
     let output = server.command().args(["serve", "--config"]).arg(&config).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("schema version 2") && said.contains("use the newer certgate"), "{said}");
+    assert!(
+        said.contains(&format!("schema version {LATER}")) && said.contains("use the newer certgate"),
+        "{said}"
+    );
     assert!(!said.contains("panicked"), "{said}");
 
     // Nothing was written: with the version put back it serves as before.
-    put_schema(&server, 1);
+    put_schema(&server, PRESENT);
     server.start();
 }
 

@@ -14,9 +14,11 @@ mod common;
 mod api;
 mod crl;
 mod device;
+mod issuer;
 mod ocsp;
 mod operate;
 mod restore;
+mod timer;
 mod user;
 
 use certgate::{

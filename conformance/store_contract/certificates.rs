@@ -59,6 +59,26 @@ pub(crate) fn certificates_are_paged_in_numeric_order(store: &dyn Store) {
     assert_eq!(listed, sorted);
 }
 
+pub(crate) fn certificates_of_an_issuer_are_visited_in_numeric_order(store: &dyn Store) {
+    let sorted = ["a/01", "a/ff", "a/0100", "a/0200", "a-b/01", "b/01"];
+    write(store, |tx| sorted.iter().rev().try_for_each(|id| tx.insert_certificate(&certificate(id))));
+    let mut visited = Vec::new();
+    read(store, |view| {
+        view.visit_certificates(&"a".parse().unwrap(), &mut |record| {
+            visited.push(record);
+            Ok(())
+        })
+    });
+    assert_eq!(visited, sorted[..4].iter().map(|id| certificate(id)).collect::<Vec<_>>());
+    let stopped = store.read(|view| {
+        view.visit_certificates(&"a".parse().unwrap(), &mut |record| match record.id.to_string().as_str() {
+            "a/01" => Err(StoreError::InUse),
+            other => panic!("{other} is visited after an error"),
+        })
+    });
+    assert_eq!(stopped, Err(StoreError::InUse));
+}
+
 pub(crate) fn bindings_are_found_from_both_sides(store: &dyn Store) {
     let user = BoundObject::User { id: "ada".parse().unwrap() };
     let namesake = BoundObject::User { id: "ada2".parse().unwrap() };

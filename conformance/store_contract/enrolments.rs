@@ -35,6 +35,19 @@ pub(crate) fn tickets_are_paged_by_id(store: &dyn Store) {
     assert_eq!(read(store, |view| view.tickets(&rest)), [ticket(3)]);
 }
 
+pub(crate) fn tickets_of_a_device_are_its_own(store: &dyn Store) {
+    let of = |device: &str, number| Ticket { device: Some(device.parse().unwrap()), ..ticket(number) };
+    let found = |device: &str| read(store, |view| view.tickets_of_device(&device.parse().unwrap()));
+    let of_nobody = Ticket { device: None, user: Some("ada".parse().unwrap()), ..ticket(4) };
+    let all = [of("SN1", 3), of("SN11", 2), of("SN1", 1), of_nobody];
+    write(store, |tx| all.iter().try_for_each(|ticket| tx.put_ticket(ticket)));
+    assert_eq!(found("SN1"), [of("SN1", 1), of("SN1", 3)]);
+    // A change is found, and moves with the device.
+    write(store, |tx| tx.put_ticket(&of("SN11", 1).consume()));
+    assert_eq!(found("SN1"), [of("SN1", 3)]);
+    assert_eq!(found("SN11"), [of("SN11", 1).consume(), of("SN11", 2)]);
+}
+
 pub(crate) fn the_newest_enrolment_of_a_request_is_found(store: &dyn Store) {
     // The later one has the lesser id and the same second: neither decides.
     write(store, |tx| tx.put_enrolment(&enrolment(2)));

@@ -10,10 +10,12 @@ use certgate::{
     adapters::store::RedbStore,
     domain::{
         binding::BoundObject,
+        certificate::CertificateRecord,
         device::{Device, IdentityKind},
         enrol::{Enrolment, EnrolmentState},
         restore::Restoration,
         status::CauseKind,
+        timer::{Timer, TimerSubject},
     },
     ports::store::{Store, StoreError, Tx},
     wire::scep::FailInfo,
@@ -23,7 +25,7 @@ use tempfile::TempDir;
 
 use crate::samples::{
     at, binding, certificate, certificate_id, crl, device, device_object, enrolment, fact, hold, issuer, job,
-    key, mac, profile, read, revoked, system_certificate, ticket, token, user, write,
+    key, mac, profile, read, revoked, system_certificate, ticket, ticket_timer, token, user, write,
 };
 
 fn new_file() -> (TempDir, PathBuf) {
@@ -114,10 +116,10 @@ fn a_store_is_open_once() {
 fn a_newer_schema_is_refused_and_left_alone() {
     let (_folder, path) = new_file();
     drop(RedbStore::open(&path).unwrap());
-    put_raw_row(&path, "meta", b"schema", &[1, 2]);
+    put_raw_row(&path, "meta", b"schema", &[1, 3]);
     let refused = RedbStore::open(&path).unwrap_err();
-    assert_eq!(refused, StoreError::NewerSchema { found: 2, known: 1 });
-    assert_eq!(raw_row(&path, "meta", b"schema"), [1, 2]);
+    assert_eq!(refused, StoreError::NewerSchema { found: 3, known: 2 });
+    assert_eq!(raw_row(&path, "meta", b"schema"), [1, 3]);
 }
 
 #[test]
@@ -185,6 +187,7 @@ fn one_of_each(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.insert_system_certificate(&system_certificate("issuing/02", 20))?;
     tx.insert_profile_version(&profile("device", 1))?;
     tx.put_ticket(&ticket(1))?;
+    tx.set_timer(&ticket_timer(1))?;
     for (number, state) in (1..).zip([
         EnrolmentState::Pending,
         EnrolmentState::Issued { certificate: id.clone() },
@@ -217,11 +220,49 @@ fn one_of_each(tx: &mut dyn Tx) -> Result<(), StoreError> {
 }
 
 #[test]
-fn the_bytes_of_schema_1_stay() {
+fn the_bytes_of_schema_2_stay() {
     let (_folder, path) = new_file();
     filled(&path, one_of_each);
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.
-    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-schema-1.txt"), &written).unwrap();
-    assert!(written == include_str!("../../fixtures/store/schema-1.txt"), "{written}");
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-schema-2.txt"), &written).unwrap();
+    assert!(written == include_str!("../../fixtures/store/schema-2.txt"), "{written}");
+}
+
+/// A file with these rows, each as [`dump`] writes it.
+fn restored(path: &Path, rows: &str) {
+    let database = Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    for row in rows.lines() {
+        let [table, key, value] = row.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+        let (key, value) = (hex::decode(key).unwrap(), hex::decode(value).unwrap());
+        transaction.open_table(definition).unwrap().insert(key.as_slice(), value.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_store_of_schema_1_becomes_one_of_schema_2() {
+    let (_folder, path) = new_file();
+    restored(&path, include_str!("../../fixtures/store/schema-1.txt"));
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(read(&store, |view| view.profiles()), [profile("device", 1)]);
+    assert_eq!(read(&store, |view| view.tickets_of_device(&"SN1".parse().unwrap())), [ticket(1)]);
+    assert_eq!(read(&store, |view| view.due_timers(at(1_000_000), 10)), [ticket_timer(1)]);
+    drop(store);
+    assert_eq!(dump(&path), include_str!("../../fixtures/store/schema-2.txt"));
+}
+
+#[test]
+fn renewals_of_schema_1_get_their_timer() {
+    let (_folder, path) = new_file();
+    let renewed =
+        CertificateRecord { supersedes: Some(certificate_id("issuing/01")), ..certificate("issuing/02") };
+    filled(&path, |tx| tx.insert_certificate(&certificate("issuing/01")));
+    filled(&path, |tx| tx.insert_certificate(&renewed));
+    put_raw_row(&path, "meta", b"schema", &[1, 1]);
+    let store = RedbStore::open(&path).unwrap();
+    let subject = TimerSubject::OverlapEnds { successor: renewed.id.clone() };
+    assert_eq!(read(&store, |view| view.due_timers(at(0), 10)), [Timer { at: renewed.issued_at, subject }]);
 }

@@ -17,6 +17,7 @@ mod objects;
 mod power_cut;
 mod samples;
 mod settings;
+mod timers;
 mod transactions;
 
 use certgate::{adapters::store::RedbStore, ports::store::Store};
@@ -43,6 +44,7 @@ macro_rules! every_claim {
                 a_ticket_is_found_by_its_present_mac
                 two_tickets_never_share_a_mac
                 tickets_are_paged_by_id
+                tickets_of_a_device_are_its_own
                 the_newest_enrolment_of_a_request_is_found
                 a_change_to_an_old_enrolment_does_not_make_it_the_newest
                 a_transaction_is_found_under_its_profile_and_signer_only
@@ -53,6 +55,7 @@ macro_rules! every_claim {
                 a_serial_is_issued_once_per_issuer
                 a_fingerprint_is_recorded_once
                 certificates_are_paged_in_numeric_order
+                certificates_of_an_issuer_are_visited_in_numeric_order
                 bindings_are_found_from_both_sides
                 a_binding_belongs_to_one_generation
                 causes_are_replaced_by_key_and_listed_in_order
@@ -84,6 +87,11 @@ macro_rules! every_claim {
                 a_failed_job_is_tried_again_with_its_error
                 a_dead_job_is_seen_and_out_of_the_way
                 sequences_are_never_used_again
+            }
+            timers {
+                timers_come_earliest_first_and_only_when_due
+                a_timer_is_set_once_and_cleared_once
+                timers_at_one_time_stay_apart
             }
             transactions {
                 a_refusal_leaves_nothing

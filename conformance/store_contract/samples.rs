@@ -17,6 +17,7 @@ use certgate::{
         profile::{Approval, Legacy, MatchRule, Profile, ProfileSpec, Scope},
         queue::JobKind,
         status::{Cause, CauseKey, CauseKind, Effect},
+        timer::{Timer, TimerSubject},
         user::{User, UserDetails, UserState},
     },
     ports::store::{Store, StoreError, Tx, View},
@@ -286,4 +287,10 @@ pub(crate) fn user(id: &str, version: u64) -> User {
 
 pub(crate) fn job(issuer: &str) -> JobKind {
     JobKind::BuildCrl { issuer: issuer.parse().unwrap() }
+}
+
+/// The timer that the ticket of this number has.
+pub(crate) fn ticket_timer(number: u8) -> Timer {
+    let ticket = ticket(number);
+    Timer { at: ticket.expires_at, subject: TimerSubject::TicketEnds { device: ticket.device.unwrap() } }
 }

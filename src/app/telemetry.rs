@@ -94,6 +94,10 @@ fn describe() {
     );
     describe_gauge!(metric::ENROLMENTS_PENDING, "Enrolments that wait for an operator");
     describe_gauge!(metric::JOBS_DEAD, "Jobs that were given up");
+    describe_counter!(
+        metric::TIMERS_FIRED,
+        "Registrations that expired and certificates superseded by their renewal"
+    );
     describe_gauge!(metric::DEVICES, "Registered devices");
     describe_gauge!(metric::BUILD_INFO, "1, labelled with the version that runs");
     describe_gauge!(metric::BRIDGE_WAITERS, "Requests that wait for a thread, by pool");

@@ -1,8 +1,17 @@
 //! The record of an issued certificate.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::types::{CertificateId, EnrolmentId, Fingerprint, KeyId, ProfileName, Timestamp, Validity};
+use super::{
+    binding::BoundObject,
+    device::LifecyclePolicy,
+    status::{Cause, CauseKey, CauseKind, Effect, Status, effective},
+};
+use crate::types::{
+    CertificateId, EnrolmentId, Fingerprint, KeyId, ProfileName, RevocationReason, Timestamp, Validity,
+};
 
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +56,90 @@ pub struct CertificateRecord {
     pub issued_at: Timestamp,
 }
 
+/// A certificate with what its standing rests on.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The certificate.
+    pub record: CertificateRecord,
+    /// Every cause, the one of its issuer included.
+    pub causes: Vec<Cause>,
+    /// What it is bound to, in order.
+    pub objects: Vec<BoundObject>,
+}
+
+impl Standing {
+    fn status(&self, now: Timestamp) -> Status {
+        effective(&self.causes, &self.record.validity, now)
+    }
+
+    fn was_superseded(&self) -> bool {
+        self.causes.iter().any(|cause| cause.key == superseded_by_renewal())
+    }
+}
+
+/// A certificate and the one that a renewal put in its place.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The one that was renewed.
+    pub old: Standing,
+    /// The one that came of it.
+    pub new: Standing,
+}
+
+/// What becomes of the old certificate when its overlap may have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndOfOverlap {
+    /// It is revoked (superseded).
+    Supersede(Cause),
+    /// It is too early to say: ask again then.
+    AskAgain(Timestamp),
+    /// Nothing, now or later.
+    Keep,
+}
+
+impl Renewal {
+    /// Whether the old certificate is superseded now, under the present `policy` of its profile.
+    ///
+    /// The device must not be left with nothing. So the old one goes only while the new one is good, or has itself been
+    /// superseded by one that was. While the new one is on hold nothing is decided, for the hold may be released; when it was
+    /// revoked or has expired the old one stays as it is until it expires itself, or somebody revokes it. Nothing is done to one
+    /// that is revoked or expired already, nor where the two are not of one profile and bound to the same.
+    pub fn end_of_overlap(&self, policy: &LifecyclePolicy, now: Timestamp) -> EndOfOverlap {
+        const ASK_AGAIN_AFTER: Duration = Duration::from_secs(86_400);
+        let Some(end) = policy.overlap_end(self.new.record.issued_at) else { return EndOfOverlap::Keep };
+        let is_renewal = self.new.record.supersedes.as_ref() == Some(&self.old.record.id);
+        let profile = |standing: &Standing| standing.record.profile.clone().map(|(name, _)| name);
+        let alike = profile(&self.old) == profile(&self.new) && self.old.objects == self.new.objects;
+        if !is_renewal || !alike || matches!(self.old.status(now), Status::Revoked | Status::Expired) {
+            return EndOfOverlap::Keep;
+        }
+        if now < end {
+            return EndOfOverlap::AskAgain(end);
+        }
+        match self.new.status(now) {
+            Status::Good => EndOfOverlap::Supersede(self.superseded(now)),
+            _ if self.new.was_superseded() => EndOfOverlap::Supersede(self.superseded(now)),
+            Status::Hold | Status::NotYetValid => EndOfOverlap::AskAgain(now.plus(ASK_AGAIN_AFTER)),
+            Status::Revoked | Status::Expired => EndOfOverlap::Keep,
+        }
+    }
+
+    fn superseded(&self, now: Timestamp) -> Cause {
+        Cause {
+            key: superseded_by_renewal(),
+            effect: Effect::Revoke { reason: RevocationReason::Superseded },
+            since: now,
+            invalidity_date: None,
+            actor: "certgate".to_owned(),
+            note: format!("renewed by {}", self.new.record.id),
+        }
+    }
+}
+
+fn superseded_by_renewal() -> CauseKey {
+    CauseKey { kind: CauseKind::Superseded, reference: "renewal".to_owned() }
+}
+
 /// Which of certgate's own certificates is in use: the newest per (purpose, issuer) signs, older ones stay
 /// usable for opening envelopes until they expire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,4 +152,109 @@ pub struct SystemCertificate {
     pub key: KeyId,
     /// Since when it is in use.
     pub since: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_unix(1_800_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn standing(serial: &str, supersedes: Option<&str>, issued_at: Timestamp) -> Standing {
+        let id: CertificateId = serial.parse().unwrap();
+        let record = CertificateRecord {
+            id,
+            der: Vec::new(),
+            fingerprint: Fingerprint::of(serial.as_bytes()),
+            public_key: Fingerprint::of(b"key"),
+            subject: "CN=SN1".to_owned(),
+            validity: Validity { not_before: issued_at, not_after: issued_at.plus(DAY * 30) },
+            purpose: Purpose::Leaf,
+            profile: Some(("device".parse().unwrap(), 1)),
+            enrolment: None,
+            supersedes: supersedes.map(|id| id.parse().unwrap()),
+            issued_at,
+        };
+        let object = BoundObject::Device { id: "SN1".parse().unwrap(), generation: 1 };
+        Standing { record, causes: Vec::new(), objects: vec![object] }
+    }
+
+    fn renewal() -> Renewal {
+        Renewal { old: standing("a/01", None, T0), new: standing("a/02", Some("a/01"), T0.plus(DAY)) }
+    }
+
+    fn cause(kind: CauseKind, reference: &str, effect: Effect) -> Cause {
+        let key = CauseKey { kind, reference: reference.to_owned() };
+        Cause { key, effect, since: T0, invalidity_date: None, actor: String::new(), note: String::new() }
+    }
+
+    fn end(renewal: &Renewal, day: u32) -> EndOfOverlap {
+        renewal.end_of_overlap(&LifecyclePolicy::DEFAULT, T0.plus(DAY * day))
+    }
+
+    const REVOKE: Effect = Effect::Revoke { reason: RevocationReason::KeyCompromise };
+
+    #[test]
+    fn the_old_one_goes_a_week_after_the_new_one_came() {
+        assert_eq!(end(&renewal(), 7), EndOfOverlap::AskAgain(T0.plus(DAY * 8)));
+        let EndOfOverlap::Supersede(cause) = end(&renewal(), 8) else { panic!("it stays") };
+        assert_eq!(cause.effect, Effect::Revoke { reason: RevocationReason::Superseded });
+        assert_eq!((cause.since, cause.note.as_str()), (T0.plus(DAY * 8), "renewed by a/02"));
+    }
+
+    #[test]
+    fn the_policy_says_when_and_whether() {
+        let at = |overlap_days, revoke_superseded| {
+            let policy = LifecyclePolicy { overlap_days, revoke_superseded, ..LifecyclePolicy::DEFAULT };
+            renewal().end_of_overlap(&policy, T0.plus(DAY))
+        };
+        assert!(matches!(at(0, true), EndOfOverlap::Supersede(_)));
+        assert_eq!(at(2, true), EndOfOverlap::AskAgain(T0.plus(DAY * 3)));
+        assert_eq!(at(0, false), EndOfOverlap::Keep);
+    }
+
+    #[test]
+    fn a_device_is_never_left_with_nothing() {
+        let mut renewal = renewal();
+        renewal.new.causes = vec![cause(CauseKind::DeviceCondition, "lost", Effect::Hold)];
+        assert_eq!(end(&renewal, 9), EndOfOverlap::AskAgain(T0.plus(DAY * 10)));
+        renewal.new.causes = vec![cause(CauseKind::Manual, "revoke", REVOKE)];
+        assert_eq!(end(&renewal, 9), EndOfOverlap::Keep);
+        // Replaced in its turn: the device has the next one.
+        renewal.new.causes.push(cause(CauseKind::Superseded, "renewal", REVOKE));
+        assert!(matches!(end(&renewal, 9), EndOfOverlap::Supersede(_)));
+        // Superseded by a new life of the device is not that.
+        renewal.new.causes = vec![cause(CauseKind::Superseded, "reprovision", REVOKE)];
+        assert_eq!(end(&renewal, 9), EndOfOverlap::Keep);
+        renewal.new.causes.clear();
+        renewal.new.record.validity.not_after = T0.plus(DAY * 8);
+        assert_eq!(end(&renewal, 9), EndOfOverlap::Keep);
+    }
+
+    #[test]
+    fn what_is_over_or_not_a_renewal_is_left_alone() {
+        let mut expired = renewal();
+        expired.old.record.validity.not_after = T0.plus(DAY * 8);
+        assert_eq!(end(&expired, 9), EndOfOverlap::Keep);
+        let mut revoked = renewal();
+        revoked.old.causes = vec![cause(CauseKind::Manual, "revoke", REVOKE)];
+        assert_eq!(end(&revoked, 9), EndOfOverlap::Keep);
+        let mut other_profile = renewal();
+        other_profile.new.record.profile = None;
+        assert_eq!(end(&other_profile, 9), EndOfOverlap::Keep);
+        let mut other_device = renewal();
+        other_device.new.objects.clear();
+        assert_eq!(end(&other_device, 9), EndOfOverlap::Keep);
+        let mut no_renewal = renewal();
+        no_renewal.new.record.supersedes = None;
+        assert_eq!(end(&no_renewal, 9), EndOfOverlap::Keep);
+    }
+
+    #[test]
+    fn an_old_one_on_hold_is_superseded_all_the_same() {
+        let mut renewal = renewal();
+        renewal.old.causes = vec![cause(CauseKind::Manual, "hold", Effect::Hold)];
+        assert!(matches!(end(&renewal, 8), EndOfOverlap::Supersede(_)));
+    }
 }

@@ -7,6 +7,7 @@ use super::{
     access::{Authed, Operate},
     binding::{Assurance, Binding, BoundObject, Evidence},
     certificate::{CertificateRecord, Purpose},
+    device::{Device, Lifecycle},
     enrol::{Enrolment, EnrolmentState},
     profile::CheckedProfile,
     status::Status,
@@ -215,6 +216,23 @@ impl Ticket {
     }
 }
 
+/// Whether a registration was in vain: the device has never enrolled in this life, a ticket of this life ran out unused, and none
+/// can be used any more. `tickets` are all of the device.
+///
+/// A device without tickets waits for ever; so does one whose tickets were only withdrawn, for whoever did that is at it. A
+/// ticket of the life before says nothing about this one.
+pub fn has_run_out(device: &Device, tickets: &[Ticket], now: Timestamp) -> bool {
+    let waits = matches!(device.lifecycle, Lifecycle::Pending | Lifecycle::Verified);
+    let ran_out = |ticket: &Ticket| {
+        ticket.created_at >= device.lifecycle_since
+            && matches!(ticket.usable(now), Err(ChallengeRefused::Expired { .. }))
+    };
+    waits
+        && device.enrolled_at.is_none()
+        && tickets.iter().any(ran_out)
+        && tickets.iter().all(|ticket| ticket.usable(now).is_err())
+}
+
 /// Checks a ticket that was found by the MAC of the presented challenge. It authorises this profile only
 /// (VU#971035: a challenge must not be good for something else than it was made for).
 pub fn check_ticket(
@@ -253,7 +271,7 @@ pub fn check_static(
 pub struct RenewalFacts<'a> {
     /// Its record.
     pub record: &'a CertificateRecord,
-    /// Its effective status.
+    /// Its status by its own causes: whether the issuer is in standing to issue is asked apart.
     pub status: Status,
     /// What it is bound to.
     pub bindings: &'a [Binding],
@@ -346,6 +364,7 @@ pub fn approved(enrolment: &Enrolment, _by: &Authed<Operate>) -> Result<Authoris
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::device::Registration;
 
     const T0: u64 = 1_800_000_000;
 
@@ -370,6 +389,41 @@ mod tests {
 
     fn check(ticket: &Ticket, now: u64) -> Result<Authorisation, ChallengeRefused> {
         check_ticket(ticket, &name("device"), Timestamp::from_unix(now))
+    }
+
+    fn device() -> Device {
+        let registered = Timestamp::from_unix(T0);
+        Device::new("SN1".parse().unwrap(), Registration::default(), registered).unwrap()
+    }
+
+    #[test]
+    fn a_registration_runs_out_with_its_last_ticket() {
+        let run_out = |tickets: &[Ticket], now| has_run_out(&device(), tickets, Timestamp::from_unix(now));
+        let later = Ticket { expires_at: Timestamp::from_unix(T0 + 90), ..ticket() };
+        assert!(!run_out(&[ticket()], T0 + 59));
+        assert!(run_out(&[ticket()], T0 + 60));
+        assert!(!run_out(&[ticket(), later.clone()], T0 + 60));
+        assert!(run_out(&[ticket(), later.clone()], T0 + 90));
+        assert!(run_out(&[ticket(), later.cancel(Timestamp::from_unix(T0))], T0 + 60));
+    }
+
+    #[test]
+    fn without_a_ticket_that_ran_out_unused_a_device_waits() {
+        let run_out = |tickets: &[Ticket]| has_run_out(&device(), tickets, Timestamp::from_unix(T0 + 99));
+        assert!(!run_out(&[]));
+        assert!(!run_out(&[ticket().cancel(Timestamp::from_unix(T0 + 1))]));
+        assert!(!run_out(&[ticket().consume()]));
+        let of_the_life_before = Ticket { created_at: Timestamp::from_unix(T0 - 1), ..ticket() };
+        assert!(!run_out(&[of_the_life_before]));
+    }
+
+    #[test]
+    fn only_a_device_that_never_enrolled_runs_out() {
+        let enrolled = Device { enrolled_at: Some(Timestamp::from_unix(T0)), ..device() };
+        let active = Device { lifecycle: Lifecycle::Active, ..device() };
+        for device in [enrolled, active] {
+            assert!(!has_run_out(&device, &[ticket()], Timestamp::from_unix(T0 + 60)), "{device:?}");
+        }
     }
 
     #[test]

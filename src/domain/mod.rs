@@ -16,4 +16,5 @@ pub mod profile;
 pub mod queue;
 pub mod restore;
 pub mod status;
+pub mod timer;
 pub mod user;

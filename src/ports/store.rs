@@ -29,6 +29,7 @@ use crate::{
         queue::{Job, JobKind},
         restore::Restoration,
         status::{Cause, CauseKey},
+        timer::Timer,
         user::User,
     },
     types::{
@@ -192,6 +193,7 @@ pub trait View:
     + Devices
     + Users
     + Jobs
+    + Timers
     + Crls
     + Audit
     + Tokens
@@ -212,6 +214,7 @@ pub trait Tx:
     + DevicesMut
     + UsersMut
     + JobsMut
+    + TimersMut
     + CrlsMut
     + AuditMut
     + TokensMut
@@ -280,6 +283,8 @@ pub trait Tickets {
     fn ticket_by_mac(&self, mac: &[u8; 32]) -> StoreResult<Option<Ticket>>;
     /// By handle, paged.
     fn tickets(&self, page: &Page<TicketId>) -> StoreResult<Vec<Ticket>>;
+    /// Those of a device, of all its lives, by handle.
+    fn tickets_of_device(&self, device: &DeviceId) -> StoreResult<Vec<Ticket>>;
 }
 
 /// Writes tickets.
@@ -426,6 +431,22 @@ pub trait JobsMut {
         run_at: Timestamp,
         dead: bool,
     ) -> StoreResult<bool>;
+}
+
+/// Reads timers.
+pub trait Timers {
+    /// At most `limit` of those that are due `now`, the earliest first.
+    fn due_timers(&self, now: Timestamp, limit: usize) -> StoreResult<Vec<Timer>>;
+    /// When the first one is due.
+    fn next_timer_at(&self) -> StoreResult<Option<Timestamp>>;
+}
+
+/// Writes timers.
+pub trait TimersMut {
+    /// Sets; setting one twice is fine, and the same subject may have several at different times.
+    fn set_timer(&mut self, timer: &Timer) -> StoreResult<()>;
+    /// Clears the one with this time and subject; absent is fine.
+    fn clear_timer(&mut self, timer: &Timer) -> StoreResult<()>;
 }
 
 /// Reads CRLs.

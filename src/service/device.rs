@@ -8,7 +8,7 @@ use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
     certificate::{CertificateView, ChangedCertificate, change_certificate, records_of, views_bound_to},
-    ticket::withdraw,
+    ticket::{open_tickets_of, withdraw},
 };
 use crate::{
     domain::{
@@ -177,12 +177,13 @@ impl Gateway {
             return Err(ServiceError::invalid("event", "happens by itself and cannot be asked for"));
         }
         let act = Act::of(authed, self.now());
-        // A ticket was minted for one life of the device: whoever took it along must not enter the next with it.
-        let stale = if event == DeviceEvent::Reprovision { self.open_tickets_of(id)? } else { Vec::new() };
         let changed = self.ports.store.write(|tx| {
             let changed = apply_event(tx, id, event, note, &act)?;
-            for ticket in &stale {
-                withdraw(tx, ticket, &act)?;
+            if event == DeviceEvent::Reprovision {
+                // A ticket was minted for one life of the device: whoever took it along must not enter the next with it.
+                for ticket in open_tickets_of(tx.as_view(), id, act.at)? {
+                    withdraw(tx, &ticket, &act)?;
+                }
             }
             Ok::<_, ServiceError>(changed)
         })?;
@@ -236,7 +237,7 @@ fn devices_in(
 }
 
 /// The device's state, the causes of its certificates and the audit record, decided and written together.
-fn apply_event(
+pub(super) fn apply_event(
     tx: &mut dyn Tx,
     id: &DeviceId,
     event: DeviceEvent,
@@ -271,7 +272,10 @@ fn apply_event(
     Ok(changed)
 }
 
-fn policy_of(view: &dyn View, record: &CertificateRecord) -> Result<LifecyclePolicy, ServiceError> {
+pub(super) fn policy_of(
+    view: &dyn View,
+    record: &CertificateRecord,
+) -> Result<LifecyclePolicy, ServiceError> {
     let Some((name, _)) = &record.profile else { return Ok(LifecyclePolicy::default()) };
     Ok(view.profile(name)?.map(|profile| profile.spec.lifecycle).unwrap_or_default())
 }

@@ -4,9 +4,9 @@
 //! (ticket, device, user, renewed certificate, the same request in another thread) and record certificate, consumed ticket,
 //! binding, enrolment, device and audit fact. Only what was recorded is returned.
 //!
-//! **Superseding.** A renewal records which certificate it takes the place of and leaves that one valid until it expires: the
-//! device needs it until the new one is installed, and a lost answer must not lock it out. Whoever wants it gone revokes it
-//! with reason superseded.
+//! **Superseding.** A renewal records which certificate it takes the place of and leaves that one valid: the device needs it until
+//! the new one is installed, and a lost answer must not lock it out. A timer brings it up again when the profile's overlap has
+//! passed ([`super::timer`]).
 
 use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric, status::inherited};
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
         profile::CheckedProfile,
         status,
+        timer::{Timer, TimerSubject},
         user::User,
     },
     ports::{
@@ -120,6 +121,9 @@ impl Gateway {
         issuance.announced.arrived();
         let recorded = self.ports.store.write(|tx| issuance.record(tx, &record))?;
         if recorded.id == record.id {
+            if issuance.end_of_overlap(&record).is_some_and(|timer| timer.at <= issuance.act.at) {
+                self.wake();
+            }
             let profile = issuance.profile.name().to_string();
             metrics::counter!(metric::CERTIFICATES_ISSUED, metric::label::PROFILE => profile).increment(1);
             tracing::info!(
@@ -148,6 +152,9 @@ impl Issuance<'_> {
         let device = device.map(|device| self.enrolled(&device)).transpose()?.flatten();
 
         tx.insert_certificate(record)?;
+        if let Some(timer) = self.end_of_overlap(record) {
+            tx.set_timer(&timer)?;
+        }
         if let Some(binding) = self.order.binding(&record.id, self.act.at) {
             tx.insert_binding(&binding)?;
         }
@@ -168,6 +175,13 @@ impl Issuance<'_> {
         }
         tx.append_audit(&issued_fact(&self.act, record))?;
         Ok(record.clone())
+    }
+
+    /// When to look at the certificate that this one takes the place of.
+    fn end_of_overlap(&self, record: &CertificateRecord) -> Option<Timer> {
+        record.supersedes.as_ref()?;
+        let at = self.profile.spec().lifecycle.overlap_end(record.issued_at)?;
+        Some(Timer { at, subject: TimerSubject::OverlapEnds { successor: record.id.clone() } })
     }
 
     /// The same request may have been answered, and the enrolment decided, since this one was read. Gives the certificate

@@ -1,4 +1,4 @@
-//! What time brings: due jobs, renewals, scheduled CRLs.
+//! What time brings: due timers and jobs, renewals, scheduled CRLs.
 
 use std::{
     collections::BTreeSet,
@@ -72,13 +72,14 @@ impl From<Job> for JobView {
 }
 
 impl Gateway {
-    /// Does everything that is due: leased jobs, renewal of certgate's own certificates, scheduled CRLs. Gives how long until
-    /// something is due next (at most 60 s).
+    /// Does everything that is due: renewal of certgate's own certificates, timers, leased jobs, scheduled CRLs. Gives how long
+    /// until something is due next (at most 60 s).
     ///
     /// What fails is logged, shown in the gauges and tried again; only a store that cannot be read is an error.
     pub fn run_due(&self) -> Result<Duration, ServiceError> {
         log_failure("reading changed causes", self.settle_status());
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
+        log_failure("firing timers", self.fire_timers());
         for _ in 0..JOBS_PER_ROUND {
             if !self.run_one_job()? {
                 break;
@@ -181,7 +182,8 @@ impl Gateway {
             late.into_iter().chain(next).min()
         });
         let renewal = self.next_system_renewal()?;
-        let due = scheduled.chain(self.next_job_at()?).chain([renewal]).min();
+        let timer = self.ports.store.read(|view| view.next_timer_at())?;
+        let due = scheduled.chain(self.next_job_at()?).chain(timer).chain([renewal]).min();
         let wait = due.map_or(LONGEST_WAIT, |at| at.since(now));
         Ok(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
     }

@@ -22,6 +22,8 @@ pub const SYSTEM_CERTIFICATE_NOT_AFTER: &str = "certgate_system_certificate_not_
 pub const ENROLMENTS_PENDING: &str = "certgate_enrolments_pending";
 /// Gauge. Jobs that were given up.
 pub const JOBS_DEAD: &str = "certgate_jobs_dead";
+/// Counter. What time did by itself, by `outcome`: `registration-expired` or `certificate-superseded`.
+pub const TIMERS_FIRED: &str = "certgate_timers_fired_total";
 /// Gauge. Registered devices.
 pub const DEVICES: &str = "certgate_devices";
 /// Gauge, always 1. The `version` that runs.
@@ -45,7 +47,7 @@ pub mod label {
     pub const OPERATION: &str = "operation";
     /// How it ended.
     pub const RESULT: &str = "result";
-    /// `hit` or `miss`.
+    /// `hit` or `miss`; what a timer did.
     pub const OUTCOME: &str = "outcome";
     /// An issuer's name.
     pub const ISSUER: &str = "issuer";

@@ -13,7 +13,7 @@
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
-//! | [`maintain`] | what time brings: jobs, renewals, new CRLs |
+//! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
 
@@ -40,6 +40,7 @@ pub mod scep;
 pub mod status;
 pub mod system;
 pub mod ticket;
+mod timer;
 pub mod token;
 pub mod user;
 

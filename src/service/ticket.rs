@@ -13,6 +13,7 @@ use crate::{
         access::{Authed, Operate, Read},
         challenge::Ticket,
         profile::{ChallengeMode, Scope},
+        timer::{Timer, TimerSubject},
     },
     ports::{MacPurpose, Store, Tx, View, store::Page},
     types::{DeviceId, ProfileName, Secret, TicketId, Timestamp, UserId},
@@ -146,9 +147,14 @@ impl Gateway {
             ("for", object_text(&ticket)),
             ("expires", ticket.expires_at.to_string()),
         ];
+        let subject = ticket.device.clone().map(|device| TimerSubject::TicketEnds { device });
+        let timer = subject.map(|subject| Timer { at: ticket.expires_at, subject });
         self.ports.store.write(|tx| {
             check_standing(tx.as_view(), &ticket)?;
             tx.put_ticket(&ticket)?;
+            if let Some(timer) = &timer {
+                tx.set_timer(timer)?;
+            }
             Ok::<_, ServiceError>(tx.append_audit(&act.fact("ticket.created", &ticket.id, &detail))?)
         })?;
         Ok(MintedTicket { ticket: TicketView::of(ticket, act.at), secret })
@@ -180,14 +186,6 @@ impl Gateway {
         Ok(TicketView::of(ticket, act.at))
     }
 
-    /// The tickets of a device that can be used now. Reads every ticket: for rare events only.
-    pub(super) fn open_tickets_of(&self, device: &DeviceId) -> Result<Vec<TicketId>, ServiceError> {
-        let now = self.now();
-        find_tickets(self.ports.store.as_ref(), |ticket| {
-            ticket.device.as_ref() == Some(device) && ticket.usable(now).is_ok()
-        })
-    }
-
     fn check_profile_takes(&self, wanted: &NewTicket) -> Result<(), ServiceError> {
         let authorities = self.authorities();
         let profile = authorities
@@ -217,21 +215,29 @@ impl Gateway {
 
 /// The tickets that can be used. Reads every ticket.
 pub(super) fn open_tickets(store: &dyn Store, now: Timestamp) -> Result<Vec<TicketId>, ServiceError> {
-    find_tickets(store, |ticket| ticket.usable(now).is_ok())
-}
-
-fn find_tickets(store: &dyn Store, wanted: impl Fn(&Ticket) -> bool) -> Result<Vec<TicketId>, ServiceError> {
     const AT_A_TIME: usize = 1000;
     store.read(|view| {
         let mut found = Vec::new();
         let mut page = Page::first(AT_A_TIME);
         loop {
             let tickets = view.tickets(&page)?;
-            found.extend(tickets.iter().filter(|ticket| wanted(ticket)).map(|ticket| ticket.id.clone()));
+            found.extend(
+                tickets.iter().filter(|ticket| ticket.usable(now).is_ok()).map(|ticket| ticket.id.clone()),
+            );
             let Some(last) = tickets.last() else { break Ok(found) };
             page.after = Some(last.id.clone());
         }
     })
+}
+
+/// The tickets of a device that can be used now.
+pub(super) fn open_tickets_of(
+    view: &dyn View,
+    device: &DeviceId,
+    now: Timestamp,
+) -> Result<Vec<TicketId>, ServiceError> {
+    let tickets = view.tickets_of_device(device)?.into_iter();
+    Ok(tickets.filter(|ticket| ticket.usable(now).is_ok()).map(|ticket| ticket.id).collect())
 }
 
 /// Withdraws a ticket, on record; one that was withdrawn before stays as it is.

@@ -12,8 +12,9 @@ use crate::{
         certificate::Purpose,
         device::IdentityKind,
         status::{CauseKey, CauseKind},
+        timer::{Timer, TimerSubject},
     },
-    types::{CertificateId, IssuerId, SerialNumber, UserId},
+    types::{CertificateId, DeviceId, IssuerId, SerialNumber, UserId},
 };
 
 /// A range of keys.
@@ -105,6 +106,26 @@ const fn cause_kind(kind: CauseKind) -> u8 {
     }
 }
 
+/// When, and what about.
+pub(super) fn timer(timer: &Timer) -> Vec<u8> {
+    let key = Key::default().number(timer.at.unix());
+    match &timer.subject {
+        TimerSubject::TicketEnds { device } => key.byte(0).bytes(device.as_str().as_bytes()),
+        TimerSubject::OverlapEnds { successor } => key.byte(1).bytes(&certificate(successor)),
+    }
+    .done()
+}
+
+/// Keys that start with a number up to this one.
+pub(super) fn up_to(number: u64) -> KeyRange {
+    (Bound::Unbounded, end_of(&self::number(number)))
+}
+
+/// The keys of a device's tickets start with this.
+pub(super) fn tickets_of(device: &DeviceId) -> Vec<u8> {
+    Key::default().text(device.as_str()).done()
+}
+
 /// A binding's object. No object's key is the beginning of another's.
 pub(super) fn object(object: &BoundObject) -> Vec<u8> {
     match object {
@@ -187,7 +208,7 @@ pub(super) fn describe(table: Table, key: &[u8]) -> String {
         Table::Certificates | Table::Bindings | Table::Causes => {
             read_certificate(key).map(|id| id.to_string())
         }
-        Table::Jobs | Table::Audit | Table::EnrolmentsPending => {
+        Table::Jobs | Table::Audit | Table::EnrolmentsPending | Table::Timers => {
             read_number(key).map(|number| number.to_string())
         }
         Table::CertificatesByFingerprint | Table::TicketsByMac | Table::TokensByMac => Some(hex::encode(key)),

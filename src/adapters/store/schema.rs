@@ -4,14 +4,23 @@ use redb::{Database, WriteTransaction};
 
 use super::{
     batch::{make_durable, unavailable},
-    record,
-    rows::{Rows, WriteRows},
+    key, record,
+    records::enrolments::by_device,
+    rows::{Flow, Rows, WriteRows},
     table::Table,
 };
-use crate::ports::store::{StoreError, StoreResult};
+use crate::{
+    domain::{
+        certificate::CertificateRecord,
+        challenge::Ticket,
+        device::LifecyclePolicy,
+        timer::{Timer, TimerSubject},
+    },
+    ports::store::{StoreError, StoreResult},
+};
 
 /// The schema that this certgate reads and writes.
-pub(super) const CURRENT: u32 = 1;
+pub(super) const CURRENT: u32 = 2;
 
 /// Where the version is kept, in the table `meta`. The record is read by every certgate, older ones too: its form never changes.
 pub(super) const KEY: &[u8] = b"schema";
@@ -20,7 +29,7 @@ pub(super) const KEY: &[u8] = b"schema";
 type Migration = fn(&mut WriteRows<'_>) -> StoreResult<()>;
 
 /// `MIGRATIONS[n]` leads from schema n + 1 to n + 2.
-const MIGRATIONS: [Migration; CURRENT as usize - 1] = [];
+const MIGRATIONS: [Migration; CURRENT as usize - 1] = [to_2];
 
 /// Gives an empty file the current schema, brings an older one up to it, and refuses a newer one before anything is touched.
 pub(super) fn prepare(database: &Database) -> StoreResult<()> {
@@ -63,5 +72,49 @@ fn version(transaction: &WriteTransaction) -> StoreResult<Option<u32>> {
     let version = WriteRows::new(transaction).record(Table::Meta, KEY)?;
     version.map(Some).ok_or_else(|| {
         record::corrupt(Table::Meta, KEY, "the file has tables but no schema version".to_owned())
+    })
+}
+
+/// Schema 2 knows the tickets of a device, has timers, and profiles that say how long a renewed certificate stays.
+fn to_2(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    for (key, value) in profiles_of_1(rows)? {
+        rows.put(Table::Profiles, &key, &value)?;
+    }
+    let mut timers = Vec::new();
+    let tickets: Vec<Ticket> = rows.records(Table::Tickets, &key::ALL, usize::MAX)?;
+    for ticket in tickets {
+        if let Some(row) = by_device(&ticket) {
+            rows.put(Table::TicketsByDevice, &row, ticket.id.as_str().as_bytes())?;
+        }
+        let subject = ticket.device.map(|device| TimerSubject::TicketEnds { device });
+        timers.extend(subject.map(|subject| Timer { at: ticket.expires_at, subject }));
+    }
+    // Millions of them: only what becomes a timer is kept. When it fires, the profile says how long the overlap is.
+    rows.scan(Table::Certificates, &key::ALL, |key, bytes| {
+        let new: CertificateRecord = record::decode(Table::Certificates, key, bytes)?;
+        if new.supersedes.is_some() {
+            timers
+                .push(Timer { at: new.issued_at, subject: TimerSubject::OverlapEnds { successor: new.id } });
+        }
+        Ok(Flow::Continue(()))
+    })?;
+    timers.iter().try_for_each(|timer| rows.put_record(Table::Timers, &key::timer(timer), timer))
+}
+
+/// The profiles of schema 1 as records of version 2. What is new, with its default, is the end of the lifecycle policy, which is
+/// followed by the three bytes of the legacy switches.
+fn profiles_of_1(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    const LEGACY: usize = 3;
+    let LifecyclePolicy { overlap_days, revoke_superseded, .. } = LifecyclePolicy::DEFAULT;
+    rows.list(Table::Profiles, &key::ALL, usize::MAX, |key, bytes| {
+        let corrupt = |reason: &str| record::corrupt(Table::Profiles, key, reason.to_owned());
+        let old = bytes.strip_prefix(&[1]).ok_or_else(|| corrupt("its record version is not known"))?;
+        let (head, legacy) =
+            old.split_last_chunk::<LEGACY>().ok_or_else(|| corrupt("it ends within the record"))?;
+        let mut new = vec![Table::Profiles.record_version()];
+        new.extend_from_slice(head);
+        let new = postcard::to_extend(&(overlap_days, revoke_superseded), new)
+            .map_err(|error| corrupt(&error.to_string()))?;
+        Ok((key.to_vec(), [new.as_slice(), legacy].concat()))
     })
 }

@@ -48,11 +48,13 @@ tables! {
     /// System certificates by purpose, issuer, start of use, serial.
     SystemCertificates = "system_certificates", v 1;
     /// Profiles by name and version.
-    Profiles = "profiles", v 1;
+    Profiles = "profiles", v 2;
     /// Tickets by id.
     Tickets = "tickets", v 1;
     /// Ticket ids by the MAC of the secret.
     TicketsByMac = "tickets_by_mac", v 1;
+    /// Ticket ids by device and ticket.
+    TicketsByDevice = "tickets_by_device", v 1;
     /// Enrolments by id, each with its place in the order of arrival.
     Enrolments = "enrolments", v 1;
     /// Enrolment ids by request key and order of arrival.
@@ -83,6 +85,8 @@ tables! {
     Jobs = "jobs", v 1;
     /// Living jobs by lane and sequence.
     JobsByLane = "jobs_by_lane", v 1;
+    /// Timers by time and subject.
+    Timers = "timers", v 1;
     /// The newest CRL by issuer.
     Crls = "crls", v 1;
     /// Audit events by sequence.

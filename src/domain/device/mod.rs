@@ -2,7 +2,7 @@
 
 mod transition;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -169,6 +169,10 @@ pub struct LifecyclePolicy {
     pub on_retire_requested: PendingEffect,
     /// While lost: hold (default) or nothing.
     pub hold_when_lost: bool,
+    /// How many days the certificate that a renewal took the place of stays good beside the new one; default 7, 0 = not at all.
+    pub overlap_days: u32,
+    /// Whether it is revoked (superseded) then; default true. Else it stays good until it expires.
+    pub revoke_superseded: bool,
 }
 
 /// What a pending retire or wipe does.
@@ -188,7 +192,16 @@ impl LifecyclePolicy {
         on_wipe_requested: PendingEffect::Hold,
         on_retire_requested: PendingEffect::Hold,
         hold_when_lost: true,
+        overlap_days: 7,
+        revoke_superseded: true,
     };
+
+    /// When a certificate that was renewed at `renewed_at` is revoked; none where it stays.
+    pub fn overlap_end(&self, renewed_at: Timestamp) -> Option<Timestamp> {
+        const DAY: u64 = 86_400;
+        let overlap = Duration::from_secs(u64::from(self.overlap_days) * DAY);
+        self.revoke_superseded.then(|| renewed_at.plus(overlap))
+    }
 }
 
 impl Default for LifecyclePolicy {

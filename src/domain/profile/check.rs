@@ -10,6 +10,7 @@ use super::{
 use crate::wire::x509::{KeyUsage, Name};
 
 const MAX_VALIDITY_DAYS: u32 = 39_500;
+const MAX_OVERLAP_DAYS: u32 = 3650;
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
@@ -266,6 +267,15 @@ impl Check<'_> {
             self.warning(
                 "renewal-window-days",
                 "is more than half of validity-days: certificates are renewed most of their life",
+            );
+        }
+        let overlap_days = self.spec.lifecycle.overlap_days;
+        if overlap_days > MAX_OVERLAP_DAYS {
+            self.fatal(
+                "lifecycle.overlap-days",
+                format!(
+                    "{overlap_days} is not from 0 to {MAX_OVERLAP_DAYS}; to keep renewed certificates use revoke-superseded = false"
+                ),
             );
         }
     }

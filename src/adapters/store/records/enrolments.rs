@@ -14,7 +14,7 @@ use crate::{
         enrol::{Enrolment, EnrolmentState},
     },
     ports::store::{Enrolments, EnrolmentsMut, Page, StoreResult, Tickets, TicketsMut},
-    types::{EnrolmentId, Fingerprint, ProfileName, TicketId, TransactionId},
+    types::{DeviceId, EnrolmentId, Fingerprint, ProfileName, TicketId, TransactionId},
 };
 
 impl<R: Rows> Tickets for Records<R> {
@@ -30,21 +30,42 @@ impl<R: Rows> Tickets for Records<R> {
         let after = page.after.as_ref().map(|id| id.as_str().as_bytes().to_vec());
         self.0.records(Table::Tickets, &key::after(after), page.limit)
     }
+
+    fn tickets_of_device(&self, device: &DeviceId) -> StoreResult<Vec<Ticket>> {
+        let index = Table::TicketsByDevice;
+        self.0.list(index, &key::starting_with(&key::tickets_of(device)), usize::MAX, |key, ticket| {
+            self.0.indexed(index, key, Table::Tickets, ticket)
+        })
+    }
 }
 
 impl TicketsMut for Records<WriteRows<'_>> {
     fn put_ticket(&mut self, ticket: &Ticket) -> StoreResult<()> {
         let key = ticket.id.as_str().as_bytes();
         self.refuse_taken(Table::TicketsByMac, &ticket.secret_mac, key, "ticket", "has another one's MAC")?;
-        let before = self.ticket(&ticket.id)?.map(|before| before.secret_mac);
-        if before != Some(ticket.secret_mac) {
-            if let Some(mac) = before {
-                self.0.remove(Table::TicketsByMac, &mac)?;
-            }
-            self.0.put(Table::TicketsByMac, &ticket.secret_mac, key)?;
+        let old = self.ticket(&ticket.id)?.map(|before| ticket_rows(&before)).unwrap_or_default();
+        let new = ticket_rows(ticket);
+        for (table, row) in old.iter().filter(|row| !new.contains(row)) {
+            self.0.remove(*table, row)?;
+        }
+        for (table, row) in new.iter().filter(|row| !old.contains(row)) {
+            self.0.put(*table, row, key)?;
         }
         self.0.put_record(Table::Tickets, key, ticket)
     }
+}
+
+/// The index rows that point to a ticket.
+fn ticket_rows(ticket: &Ticket) -> Vec<(Table, Vec<u8>)> {
+    let mut rows = vec![(Table::TicketsByMac, ticket.secret_mac.to_vec())];
+    rows.extend(by_device(ticket).map(|row| (Table::TicketsByDevice, row)));
+    rows
+}
+
+/// Its row among the tickets of its device.
+pub(in crate::adapters::store) fn by_device(ticket: &Ticket) -> Option<Vec<u8>> {
+    let of = Key::default().bytes(&key::tickets_of(ticket.device.as_ref()?));
+    Some(of.bytes(ticket.id.as_str().as_bytes()).done())
 }
 
 /// An enrolment with its place in the order of arrival: what is newest, and who comes first, does not depend on a clock.

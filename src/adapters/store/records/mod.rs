@@ -6,9 +6,10 @@ mod audit;
 mod ca;
 mod certificates;
 mod copies;
-mod enrolments;
+pub(super) mod enrolments;
 mod jobs;
 mod objects;
+mod timers;
 
 use std::fmt::Display;
 

@@ -1,0 +1,191 @@
+//! What the state of a CA does to everything that it issued.
+
+use certgate::{
+    domain::{
+        device::DeviceEvent,
+        status::{CauseKind, Status},
+    },
+    service::{GatewaySettings, scep::ScepError},
+    types::{CertificateId, RevocationReason, SerialNumber},
+    wire::{crl::Crl, ocsp::CertStatus},
+};
+
+use super::{
+    because,
+    common::{Client, DAY, MessageOptions, World},
+    crl_entry, enrolled, id_of, issuing, ocsp_status, plain_request, revoke, world,
+};
+
+fn own(world: &World, issuer: &str) -> CertificateId {
+    world.record(&world.issuer(issuer)).id
+}
+
+fn hold(world: &World, id: &CertificateId) {
+    world.gateway.hold_certificate(&world.authed(), id, "suspected").unwrap();
+}
+
+fn release(world: &World, id: &CertificateId) {
+    world.gateway.release_certificate(&world.authed(), id, "unfounded").unwrap();
+}
+
+fn revoke_ca(world: &World, id: &CertificateId, reason: RevocationReason) {
+    world.gateway.revoke_certificate(&world.authed(), id, &because(reason)).unwrap();
+}
+
+fn revoked(world: &World, reason: RevocationReason) -> CertStatus {
+    CertStatus::Revoked { at: world.now(), reason }
+}
+
+#[test]
+fn a_hold_of_the_ca_holds_all_that_it_issued_and_its_release_leaves_nothing() {
+    let world = world();
+    let (one, other) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    let question = plain_request(&world, one.serial());
+    assert_eq!(ocsp_status(&world, one.serial()), CertStatus::Good);
+    assert!(world.gateway.ocsp_cached(&question).is_some());
+
+    hold(&world, &own(&world, "issuing"));
+    // No answer from before survives the call.
+    assert!(world.gateway.ocsp_cached(&question).is_none());
+    for certificate in [&one, &other] {
+        assert_eq!(
+            ocsp_status(&world, certificate.serial()),
+            revoked(&world, RevocationReason::CertificateHold)
+        );
+        let entry = crl_entry(&world, certificate.serial()).unwrap();
+        assert_eq!((entry.reason, entry.revoked_at), (RevocationReason::CertificateHold, world.now()));
+    }
+    let view = world.gateway.certificate(&world.authed(), &id_of(&one)).unwrap();
+    assert_eq!(view.status, Status::Hold);
+    let [cause] = view.causes.as_slice() else { panic!("one cause: {:?}", view.causes) };
+    assert_eq!((cause.kind, cause.permanent), (CauseKind::Issuer, false));
+    assert_eq!(cause.reference, own(&world, "issuing").to_string());
+    assert!(world.read(|view| view.causes(&id_of(&one))).is_empty(), "nothing is written for it");
+
+    release(&world, &own(&world, "issuing"));
+    assert_eq!(ocsp_status(&world, one.serial()), CertStatus::Good);
+    assert_eq!(crl_entry(&world, one.serial()), None);
+    assert_eq!(world.gateway.certificate(&world.authed(), &id_of(&one)).unwrap().status, Status::Good);
+}
+
+#[test]
+fn the_reason_of_the_ca_decides_that_of_its_certificates() {
+    for (of_ca, below) in [
+        (RevocationReason::KeyCompromise, RevocationReason::CaCompromise),
+        (RevocationReason::CaCompromise, RevocationReason::CaCompromise),
+        (RevocationReason::Superseded, RevocationReason::CessationOfOperation),
+        (RevocationReason::Unspecified, RevocationReason::CessationOfOperation),
+    ] {
+        let world = world();
+        let certificate = enrolled(&world, "SN1");
+        revoke_ca(&world, &own(&world, "issuing"), of_ca);
+        assert_eq!(ocsp_status(&world, certificate.serial()), revoked(&world, below), "{of_ca}");
+        assert_eq!(crl_entry(&world, certificate.serial()).unwrap().reason, below);
+    }
+}
+
+#[test]
+fn a_compromised_ca_comes_before_an_earlier_cause_and_survives_a_restart() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::Superseded);
+    world.clock.advance(DAY);
+    revoke_ca(&world, &own(&world, "issuing"), RevocationReason::KeyCompromise);
+    let expected = revoked(&world, RevocationReason::CaCompromise);
+    assert_eq!(ocsp_status(&world, certificate.serial()), expected);
+    let world = world.restarted(GatewaySettings::default());
+    assert_eq!(ocsp_status(&world, certificate.serial()), expected);
+    assert_eq!(world.gateway.certificate(&world.authed(), &id_of(&certificate)).unwrap().causes.len(), 2);
+    assert_eq!(crl_entry(&world, certificate.serial()).unwrap().reason, RevocationReason::CaCompromise);
+}
+
+#[test]
+fn a_release_of_the_ca_leaves_the_holds_of_devices() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    hold(&world, &own(&world, "issuing"));
+    let since = world.now();
+    world.clock.advance(DAY);
+    let wiped =
+        world.gateway.device_event(&world.authed(), &"SN1".parse().unwrap(), DeviceEvent::Wipe, "").unwrap();
+    assert_eq!(wiped.certificates[0].after, Status::Hold);
+    assert_eq!(
+        ocsp_status(&world, certificate.serial()),
+        CertStatus::Revoked { at: since, reason: RevocationReason::CertificateHold }
+    );
+    release(&world, &own(&world, "issuing"));
+    assert_eq!(ocsp_status(&world, certificate.serial()), revoked(&world, RevocationReason::CertificateHold));
+}
+
+#[test]
+fn the_root_takes_everything_below_with_it_but_is_not_below_itself() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let (root, issuing_ca) = (own(&world, "root"), own(&world, "issuing"));
+    revoke_ca(&world, &root, RevocationReason::KeyCompromise);
+    assert_eq!(ocsp_status(&world, certificate.serial()), revoked(&world, RevocationReason::CaCompromise));
+    let view = |id: &CertificateId| world.gateway.certificate(&world.authed(), id).unwrap();
+    assert_eq!(view(&issuing_ca).revocation.unwrap().reason, RevocationReason::CaCompromise);
+    assert_eq!(view(&root).revocation.unwrap().reason, RevocationReason::KeyCompromise);
+    assert_eq!(view(&root).causes.len(), 1);
+    let published = world.gateway.publish_crl(&world.authed(), &"root".parse().unwrap()).unwrap();
+    let crl = Crl::from_der(&published.der).unwrap();
+    let reason = |serial: &SerialNumber| crl.entries().iter().find(|it| it.serial == *serial).unwrap().reason;
+    assert_eq!(reason(&root.serial), RevocationReason::KeyCompromise);
+    assert_eq!(reason(&issuing_ca.serial), RevocationReason::CaCompromise);
+}
+
+#[test]
+fn a_serial_that_a_revoked_ca_never_issued_is_still_unknown() {
+    let world = world();
+    revoke_ca(&world, &own(&world, "issuing"), RevocationReason::KeyCompromise);
+    assert_eq!(ocsp_status(&world, &SerialNumber::from_random([0x42; 16])), CertStatus::Unknown);
+}
+
+#[test]
+fn a_revoked_ca_goes_on_answering_and_issues_nothing() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    world.gateway.run_due().unwrap();
+    revoke_ca(&world, &own(&world, "issuing"), RevocationReason::KeyCompromise);
+    let expected = revoked(&world, RevocationReason::CaCompromise);
+    // Past the life of its OCSP signer, of its message certificates' CRL, and of the first CRL.
+    for _ in 0..4 {
+        world.clock.advance(DAY * 6);
+        world.gateway.run_due().unwrap();
+        assert_eq!(ocsp_status(&world, certificate.serial()), expected);
+    }
+    let crl = world.gateway.crl(&issuing()).unwrap();
+    assert!(crl.next_update > world.now());
+    let listed = Crl::from_der(&crl.der).unwrap().entries().len();
+    let issued = world.read(|view| {
+        let mut issued = 0;
+        view.visit_certificates(&issuing(), &mut |_| {
+            issued += 1;
+            Ok(())
+        })?;
+        Ok(issued)
+    });
+    // Its new OCSP signers too; all but those that expired a while ago.
+    assert!(listed > 1 && listed <= issued, "{listed} of {issued}");
+
+    let device = world.register("SN2");
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&world.ticket("device", &device)));
+    let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
+    assert_eq!(world.pki_operation("device", &message).unwrap_err(), ScepError::Unavailable);
+}
+
+#[test]
+fn the_crl_of_the_ca_follows_by_itself_also_after_a_crash() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    world.gateway.run_due().unwrap();
+    hold(&world, &own(&world, "issuing"));
+    // The process dies before the worker comes round; the job is there.
+    let world = world.restarted(GatewaySettings::default());
+    world.clock.advance(std::time::Duration::from_secs(6));
+    world.gateway.run_due().unwrap();
+    let crl = Crl::from_der(&world.gateway.crl(&issuing()).unwrap().der).unwrap();
+    assert!(crl.entries().iter().any(|entry| entry.serial == *certificate.serial()));
+}

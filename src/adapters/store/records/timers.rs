@@ -1,0 +1,34 @@
+//! Timers.
+
+use super::Records;
+use crate::{
+    adapters::store::{
+        key,
+        rows::{Rows, WriteRows},
+        table::Table,
+    },
+    domain::timer::Timer,
+    ports::store::{StoreResult, Timers, TimersMut},
+    types::Timestamp,
+};
+
+impl<R: Rows> Timers for Records<R> {
+    fn due_timers(&self, now: Timestamp, limit: usize) -> StoreResult<Vec<Timer>> {
+        self.0.records(Table::Timers, &key::up_to(now.unix()), limit)
+    }
+
+    fn next_timer_at(&self) -> StoreResult<Option<Timestamp>> {
+        let first: Vec<Timer> = self.0.records(Table::Timers, &key::ALL, 1)?;
+        Ok(first.into_iter().next().map(|timer| timer.at))
+    }
+}
+
+impl TimersMut for Records<WriteRows<'_>> {
+    fn set_timer(&mut self, timer: &Timer) -> StoreResult<()> {
+        self.0.put_record(Table::Timers, &key::timer(timer), timer)
+    }
+
+    fn clear_timer(&mut self, timer: &Timer) -> StoreResult<()> {
+        self.0.remove(Table::Timers, &key::timer(timer))
+    }
+}
