@@ -62,7 +62,11 @@ fn a_hold_of_the_ca_holds_all_that_it_issued_and_its_release_leaves_nothing() {
     assert_eq!(cause.reference, own(&world, "issuing").to_string());
     assert!(world.read(|view| view.causes(&id_of(&one))).is_empty(), "nothing is written for it");
 
+    let issuers = || world.gateway.issuers(&world.authed()).unwrap().items;
+    let statuses = || issuers().into_iter().map(|it| it.status).collect::<Vec<_>>();
+    assert_eq!(statuses(), [Status::Hold, Status::Good]);
     release(&world, &own(&world, "issuing"));
+    assert_eq!(statuses(), [Status::Good, Status::Good]);
     assert_eq!(ocsp_status(&world, one.serial()), CertStatus::Good);
     assert_eq!(crl_entry(&world, one.serial()), None);
     assert_eq!(world.gateway.certificate(&world.authed(), &id_of(&one)).unwrap().status, Status::Good);

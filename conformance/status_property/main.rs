@@ -55,11 +55,14 @@ validity-days = 8
 on-wipe-requested = "revoke"
 on-retire-requested = "revoke"
 hold-when-lost = false
+overlap-days = 1
 "#;
 const PERSON: &str = r#"
 subject = "CN=$EMAIL$"
 scope = "user"
 validity-days = 3
+[lifecycle]
+overlap-days = 0
 "#;
 
 /// RSA keys are slow to make, and whose key it is makes no difference here.
@@ -73,10 +76,20 @@ enum Operation {
     Hold { certificate: Index },
     Release { certificate: Index },
     Revoke { certificate: Index, reason: RevocationReason, lost_before: Option<u64> },
+    Ca { ca: usize, act: CaAct },
+    Mint { device: usize },
     Device { device: usize, event: DeviceEvent },
     User { user: usize, event: UserEvent },
     Advance { seconds: u64 },
     Publish { issuer: &'static str },
+}
+
+/// What is done to the certificate of a CA.
+#[derive(Clone, Copy, Debug)]
+enum CaAct {
+    Hold,
+    Release,
+    Revoke(RevocationReason),
 }
 
 /// An operation, and whether the worker comes round after it.
@@ -104,7 +117,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         5 => (0..DEVICES, prop::sample::select(vec![Policy::Patient, Policy::Patient, Policy::Strict]))
             .prop_map(|(device, policy)| Operation::Issue { device, policy }),
         2 => (0..USERS).prop_map(|user| Operation::IssueToUser { user }),
-        3 => certificate().prop_map(|certificate| Operation::Renew { certificate }),
+        5 => certificate().prop_map(|certificate| Operation::Renew { certificate }),
         4 => certificate().prop_map(|certificate| Operation::Hold { certificate }),
         4 => certificate().prop_map(|certificate| Operation::Release { certificate }),
         3 => (certificate(), reason, lost_before)
@@ -112,8 +125,20 @@ fn operation() -> impl Strategy<Value = Operation> {
         14 => (0..DEVICES, device_event()).prop_map(|(device, event)| Operation::Device { device, event }),
         4 => (0..USERS, prop::sample::select(vec![UserEvent::Disable, UserEvent::Enable, UserEvent::Delete]))
             .prop_map(|(user, event)| Operation::User { user, event }),
-        3 => seconds.prop_map(|seconds| Operation::Advance { seconds }),
+        3 => (prop::sample::select(vec![oracle::ISSUING, oracle::ISSUING, oracle::ROOT]), ca_act())
+            .prop_map(|(ca, act)| Operation::Ca { ca, act }),
+        2 => (0..DEVICES).prop_map(|device| Operation::Mint { device }),
+        4 => seconds.prop_map(|seconds| Operation::Advance { seconds }),
         1 => prop::sample::select(ISSUERS.to_vec()).prop_map(|issuer| Operation::Publish { issuer }),
+    ]
+}
+
+/// Mostly what can be undone: a revoked CA ends the history for all.
+fn ca_act() -> impl Strategy<Value = CaAct> {
+    prop_oneof![
+        5 => Just(CaAct::Hold),
+        8 => Just(CaAct::Release),
+        1 => prop::sample::select(RevocationReason::ALL.to_vec()).prop_map(CaAct::Revoke),
     ]
 }
 
@@ -156,7 +181,7 @@ impl History {
     fn new() -> Self {
         let world = World::new(&[("patient", PATIENT), ("strict", STRICT), ("person", PERSON)]);
         world.gateway.run_due().unwrap();
-        let mut oracle = Oracle::new(DEVICES, USERS);
+        let mut oracle = Oracle::new(DEVICES, USERS, world.now());
         for device in 0..DEVICES {
             world.register(&device_id(device));
         }
@@ -167,13 +192,15 @@ impl History {
             world.gateway.put_user(&world.authed(), &id, &attributes).unwrap();
         }
         let issuers = ISSUERS.map(|id| (id.parse().unwrap(), world.issuer(id)));
-        // The issuing CA's own certificate is one of the root's: with it, both issuers have something to list.
-        let issuing = world.issuer("issuing");
-        oracle.issued(world.record(&issuing).id, Owner::Nobody, Policy::Patient, issuing.validity());
+        // The CAs' own certificates are the root's: with them, both issuers have something to list.
+        let cas = [world.issuer("issuing"), world.issuer("root")];
+        for ca in &cas {
+            oracle.issued(world.record(ca).id, Owner::Nobody, Policy::Patient, ca.validity());
+        }
         Self {
             world,
             oracle,
-            issued: vec![issuing],
+            issued: cas.into(),
             issuers: issuers.into(),
             crls: BTreeMap::new(),
             revoked_for_good: BTreeSet::new(),
@@ -185,7 +212,7 @@ impl History {
         self.perform(&step.operation);
         if matches!(step.operation, Operation::Advance { .. }) {
             // What time brings is the worker's: OCSP signers live for a week.
-            self.world.gateway.run_due().unwrap();
+            self.work();
         }
         self.check_answers(&QUESTIONS[..if step.work { 1 } else { 2 }]);
         if step.work {
@@ -204,27 +231,33 @@ impl History {
                 return self.issue(Owner::Device(*device), *policy);
             }
             Operation::IssueToUser { user } => return self.issue(Owner::User(*user), Policy::Patient),
-            Operation::Renew { certificate } => return self.renew(certificate.index(self.issued.len())),
+            Operation::Renew { certificate } => return self.renew(self.pick(*certificate)),
             Operation::Advance { seconds } => return self.world.clock.advance(Duration::from_secs(*seconds)),
             Operation::Publish { issuer } => {
                 let issuer = issuer.parse().unwrap();
                 (true, self.world.gateway.publish_crl(&self.world.authed(), &issuer).is_ok())
             }
+            Operation::Mint { device } => return self.mint(*device),
+            Operation::Ca { ca, act } => self.act_on_ca(*ca, *act),
             Operation::Hold { certificate } => {
-                let index = certificate.index(self.issued.len());
+                let index = self.pick(*certificate);
                 let id = self.oracle.certificates[index].id.clone();
                 let done =
                     self.world.gateway.hold_certificate(&self.world.authed(), &id, "by a test").is_ok();
                 (self.oracle.hold(index, now), done)
             }
             Operation::Release { certificate } => {
-                let index = certificate.index(self.issued.len());
+                let index = self.pick(*certificate);
                 let id = self.oracle.certificates[index].id.clone();
                 let done = self.world.gateway.release_certificate(&self.world.authed(), &id, "").is_ok();
                 (self.oracle.release(index), done)
             }
             Operation::Revoke { certificate, reason, lost_before } => {
-                let index = certificate.index(self.issued.len());
+                let index = self.pick(*certificate);
+                // CAs are revoked by operations of their own, and seldom.
+                if self.oracle.certificates[index].owner == Owner::Nobody {
+                    return;
+                }
                 self.revoke(index, *reason, *lost_before)
             }
             Operation::Device { device, event } => {
@@ -239,6 +272,37 @@ impl History {
             }
         };
         assert_eq!(done, foreseen, "{operation:?} was done = {done}");
+    }
+
+    fn pick(&self, certificate: Index) -> usize {
+        certificate.index(self.issued.len())
+    }
+
+    /// Gives (foreseen, done).
+    fn act_on_ca(&mut self, ca: usize, act: CaAct) -> (bool, bool) {
+        let (now, id) = (self.world.now(), self.oracle.certificates[ca].id.clone());
+        let authed = self.world.authed();
+        match act {
+            CaAct::Hold => {
+                let done = self.world.gateway.hold_certificate(&authed, &id, "suspected").is_ok();
+                (self.oracle.hold(ca, now), done)
+            }
+            CaAct::Release => {
+                let done = self.world.gateway.release_certificate(&authed, &id, "unfounded").is_ok();
+                (self.oracle.release(ca), done)
+            }
+            CaAct::Revoke(reason) => self.revoke(ca, reason, None),
+        }
+    }
+
+    /// A ticket that nobody uses.
+    fn mint(&mut self, device: usize) {
+        let owner = Owner::Device(device);
+        let minted = self.ticket(owner, profile_of(owner, Policy::Patient)).is_some();
+        assert_eq!(minted, self.oracle.may_enrol(owner), "a ticket for {owner:?}");
+        if minted {
+            self.oracle.ticket_minted(device, self.world.now());
+        }
     }
 
     /// Gives (foreseen, done).
@@ -257,12 +321,18 @@ impl History {
         let foreseen = self.oracle.may_enrol(owner);
         // Who may not enrol gets no ticket either.
         let Some(ticket) = ticket else { return assert!(!foreseen, "{owner:?} gets no ticket") };
+        if let Owner::Device(device) = owner {
+            self.oracle.ticket_minted(device, self.world.now());
+        }
         let client = self.client();
         let csr = client.csr("CN=x", Some(&ticket));
         let Some(answer) = self.ask(&client, profile, MessageType::PkcsReq, &csr, foreseen) else { return };
         assert_eq!(answer.status == PkiStatus::Success, foreseen, "an enrolment of {owner:?}: {answer:?}");
         if foreseen {
             self.issued_to(owner, policy, answer.certificate());
+            if let Owner::Device(device) = owner {
+                self.oracle.ticket_used(device);
+            }
         }
     }
 
@@ -281,11 +351,12 @@ impl History {
         assert_eq!(answer.status == PkiStatus::Success, foreseen, "a renewal by {owner:?}: {answer:?}");
         if foreseen {
             self.issued_to(owner, policy, answer.certificate());
+            self.oracle.renewed(index, self.world.now());
         }
     }
 
     /// Sends a request. None: the client is told to come back, as it must be, and only then, where everything else allows a certificate
-    /// but the CA's own one (the first of all) is revoked or on hold.
+    /// but the CA's own one, or the root's, is revoked or on hold.
     fn ask(
         &self,
         client: &Client,
@@ -295,7 +366,7 @@ impl History {
         foreseen: bool,
     ) -> Option<Answer> {
         let message = client.message(&self.world.message_certificate(profile), &kind.into(), csr);
-        let barred = foreseen && self.oracle.certificates[0].shown().is_some();
+        let barred = foreseen && self.oracle.shown(oracle::ISSUING).is_some();
         let answer = self.world.pki_operation(profile, &message);
         assert_eq!(answer.is_err(), barred, "{kind:?}: {:?}", answer.err());
         answer.ok().map(|rep| client.open(&message, rep))
@@ -326,18 +397,34 @@ impl History {
     }
 
     /// Past the time within which a change must be on the CRL.
-    fn let_the_worker_come_round(&self) {
-        self.world.clock.advance(Duration::from_secs(CrlPolicy::default().debounce + 1));
+    fn let_the_worker_come_round(&mut self) {
+        loop {
+            self.world.clock.advance(Duration::from_secs(CrlPolicy::default().debounce + 1));
+            // What time did by itself in this round is on the CRL after the next.
+            if !self.work() {
+                break;
+            }
+        }
+    }
+
+    /// Gives whether the status of a certificate changed.
+    fn work(&mut self) -> bool {
         self.world.gateway.run_due().unwrap();
+        self.oracle.time_passes(self.world.now())
+    }
+
+    /// What should be shown of a certificate. certgate's own signers, to which nothing ever happens here, have what their issuer has.
+    fn foreseen(&self, id: &CertificateId) -> (Option<usize>, Option<Shown>) {
+        let model = self.oracle.certificates.iter().position(|it| it.id == *id);
+        let ca = if id.issuer.as_str() == "root" { oracle::ROOT } else { oracle::ISSUING };
+        (model, model.map_or_else(|| self.oracle.inherited(ca), |index| self.oracle.shown(index)))
     }
 
     /// Invariants 1 and 6: OCSP and API say what the model says, and nothing comes back from a permanent revocation.
     fn check_answers(&mut self, questions: &[Question]) {
         for id in observe::all_certificates(&self.world) {
-            // The others are certgate's own signers, to which nothing ever happens here.
-            let model = self.oracle.certificates.iter().find(|it| it.id == id);
-            let shown = model.and_then(oracle::Certificate::shown);
-            let status_foreseen = model.map(|it| it.status(self.world.now()));
+            let (model, shown) = self.foreseen(&id);
+            let status_foreseen = model.map(|index| self.oracle.status(index, self.world.now()));
             for question in questions {
                 let says = observe::ocsp(&self.world, &self.issuers[&id.issuer], &id.serial, *question);
                 assert_eq!(says, OcspSays::from(shown), "OCSP of {id} ({question:?})");
@@ -367,14 +454,21 @@ impl History {
         let keep = Duration::from_secs(CrlPolicy::default().keep_expired);
         for (issuer, certificate) in &self.issuers {
             let crl = observe::crl(&self.world.gateway, issuer, certificate);
-            for model in self.oracle.certificates.iter().filter(|it| it.id.issuer == *issuer) {
-                let listed = crl.entries.get(&model.id.serial).copied();
-                let pruned = listed.is_none() && crl.this_update > model.not_after().plus(keep);
-                assert!(pruned || listed == model.shown(), "{} on CRL {}: {listed:?}", model.id, crl.number);
+            let known = observe::all_certificates(&self.world);
+            for id in known.iter().filter(|id| id.issuer == *issuer) {
+                let listed = crl.entries.get(&id.serial).copied();
+                let not_after = self.world.read(|view| view.certificate(id)).unwrap().validity.not_after;
+                let pruned = listed.is_none() && crl.this_update > not_after.plus(keep);
+                let foreseen = self.foreseen(id).1;
+                assert!(
+                    pruned || listed == foreseen,
+                    "{id} on CRL {}: {listed:?}, not {foreseen:?}",
+                    crl.number
+                );
             }
             for serial in crl.entries.keys() {
-                let known = |it: &oracle::Certificate| it.id.issuer == *issuer && it.id.serial == *serial;
-                assert!(self.oracle.certificates.iter().any(known), "CRL {} lists {serial}", crl.number);
+                let of_this = |id: &CertificateId| id.issuer == *issuer && id.serial == *serial;
+                assert!(known.iter().any(of_this), "CRL {} lists {serial}", crl.number);
             }
             if let Some(before) = self.crls.get(issuer) {
                 let same = before.der == crl.der;

@@ -1,7 +1,7 @@
 //! What the status of every certificate should be, computed in the test's own way: from what was done, never from what the gateway
 //! stores or says.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use certgate::{
     domain::{device::DeviceEvent, status::Status, user::UserEvent},
@@ -42,6 +42,7 @@ enum Stage {
     Retired,
     WipePending,
     Wiped,
+    Expired,
 }
 
 struct Device {
@@ -50,6 +51,23 @@ struct Device {
     lost: bool,
     compromised: bool,
     life: u32,
+    /// Start of the present life.
+    since: Timestamp,
+    tickets: Vec<Ticket>,
+}
+
+struct Ticket {
+    created: Timestamp,
+    expires: Timestamp,
+    /// Neither used nor withdrawn.
+    open: bool,
+}
+
+/// A certificate that is to be superseded.
+struct Overlap {
+    due: Timestamp,
+    old: usize,
+    new: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,8 +93,14 @@ pub(crate) struct Oracle {
     pub(crate) certificates: Vec<Certificate>,
     devices: Vec<Device>,
     users: Vec<UserStage>,
+    overlaps: Vec<Overlap>,
 }
 
+/// Where the certificates of the CAs are.
+pub(crate) const ISSUING: usize = 0;
+pub(crate) const ROOT: usize = 1;
+
+const DAY: Duration = Duration::from_secs(86_400);
 const HOLD: RevocationReason = RevocationReason::CertificateHold;
 
 impl Shown {
@@ -92,19 +116,8 @@ impl Shown {
 impl Certificate {
     /// The strongest cause: permanent ones before holds, a compromise before the rest, the earliest before later ones; of equally
     /// early ones the lower code, then the one that says less.
-    pub(crate) fn shown(&self) -> Option<Shown> {
-        self.causes.values().copied().min_by_key(|it| {
-            (it.is_hold(), !is_compromise(it.reason), it.at, it.reason.code(), it.invalidity_date)
-        })
-    }
-
-    pub(crate) fn status(&self, now: Timestamp) -> Status {
-        match self.shown() {
-            Some(shown) if shown.is_hold() => Status::Hold,
-            Some(_) => Status::Revoked,
-            None if now > self.validity.not_after => Status::Expired,
-            None => Status::Good,
-        }
+    fn own(&self) -> Option<Shown> {
+        strongest(self.causes.values().copied())
     }
 
     pub(crate) fn not_after(&self) -> Timestamp {
@@ -130,24 +143,118 @@ impl Certificate {
     }
 }
 
+fn strongest(causes: impl Iterator<Item = Shown>) -> Option<Shown> {
+    causes.min_by_key(|it| {
+        (it.is_hold(), !is_compromise(it.reason), it.at, it.reason.code(), it.invalidity_date)
+    })
+}
+
 fn is_compromise(reason: RevocationReason) -> bool {
     matches!(reason, RevocationReason::KeyCompromise | RevocationReason::CaCompromise)
 }
 
 impl Oracle {
-    pub(crate) fn new(devices: usize, users: usize) -> Self {
+    pub(crate) fn new(devices: usize, users: usize, now: Timestamp) -> Self {
         let device = || Device {
             stage: Stage::New,
             retire_below_wipe: false,
             lost: false,
             compromised: false,
             life: 1,
+            since: now,
+            tickets: Vec::new(),
         };
         Self {
             certificates: Vec::new(),
             devices: std::iter::repeat_with(device).take(devices).collect(),
             users: vec![UserStage::Enabled; users],
+            overlaps: Vec::new(),
         }
+    }
+
+    /// What OCSP and CRL should say: its own causes, and what it has from its issuer.
+    pub(crate) fn shown(&self, certificate: usize) -> Option<Shown> {
+        let from_above = match certificate {
+            ROOT => None,
+            ISSUING => self.inherited(ROOT),
+            _ => self.inherited(ISSUING),
+        };
+        strongest(self.certificates[certificate].own().into_iter().chain(from_above))
+    }
+
+    /// What everything below this CA has from it.
+    pub(crate) fn inherited(&self, ca: usize) -> Option<Shown> {
+        let above = self.shown(ca)?;
+        let reason = match above.reason {
+            HOLD => HOLD,
+            reason if is_compromise(reason) => RevocationReason::CaCompromise,
+            _ => RevocationReason::CessationOfOperation,
+        };
+        Some(Shown { reason, ..above })
+    }
+
+    pub(crate) fn status(&self, certificate: usize, now: Timestamp) -> Status {
+        self.status_as(certificate, self.shown(certificate), now)
+    }
+
+    fn status_as(&self, certificate: usize, shown: Option<Shown>, now: Timestamp) -> Status {
+        match shown {
+            Some(shown) if shown.is_hold() => Status::Hold,
+            Some(_) => Status::Revoked,
+            None if now > self.certificates[certificate].not_after() => Status::Expired,
+            None => Status::Good,
+        }
+    }
+
+    pub(crate) fn ticket_minted(&mut self, device: usize, now: Timestamp) {
+        self.devices[device].tickets.push(Ticket { created: now, expires: now.plus(DAY), open: true });
+    }
+
+    /// The last one.
+    pub(crate) fn ticket_used(&mut self, device: usize) {
+        self.devices[device].tickets.last_mut().expect("one was minted").open = false;
+    }
+
+    /// The worker comes round. Gives whether that changed the status of a certificate.
+    pub(crate) fn time_passes(&mut self, now: Timestamp) -> bool {
+        for device in self.devices.iter_mut().filter(|it| it.stage == Stage::New) {
+            let mut open = device.tickets.iter().filter(|it| it.open);
+            let ran_out = open.clone().any(|it| it.created >= device.since && it.expires <= now);
+            if ran_out && open.all(|it| it.expires <= now) {
+                device.stage = Stage::Expired;
+            }
+        }
+        let mut overlaps = std::mem::take(&mut self.overlaps);
+        overlaps.sort_by_key(|it| (it.due, self.certificates[it.new].id.clone()));
+        let mut changed = false;
+        for overlap in overlaps {
+            if overlap.due > now {
+                self.overlaps.push(overlap);
+            } else {
+                changed |= self.overlap_ended(overlap, now);
+            }
+        }
+        changed
+    }
+
+    /// The device keeps the old one while the new one is no good.
+    fn overlap_ended(&mut self, Overlap { old, new, .. }: Overlap, now: Timestamp) -> bool {
+        let over = |index: usize| now > self.certificates[index].not_after();
+        if over(old) || self.status(old, now) == Status::Revoked {
+            return false;
+        }
+        let replaced = self.certificates[new].causes.contains_key("renewal");
+        match self.status(new, now) {
+            Status::Good => {}
+            _ if replaced => {}
+            Status::Hold if !over(new) => {
+                self.overlaps.push(Overlap { due: now.plus(DAY), old, new });
+                return false;
+            }
+            _ => return false,
+        }
+        self.certificates[old].put("renewal", Shown::new(RevocationReason::Superseded, now));
+        true
     }
 
     /// Whether the owner may be given a certificate.
@@ -163,8 +270,9 @@ impl Oracle {
     }
 
     pub(crate) fn may_renew(&self, certificate: usize, now: Timestamp) -> bool {
-        let certificate = &self.certificates[certificate];
-        certificate.status(now) == Status::Good && self.may_enrol(certificate.owner)
+        let Certificate { owner, .. } = self.certificates[certificate];
+        let by_itself = self.status_as(certificate, self.certificates[certificate].own(), now);
+        by_itself == Status::Good && self.may_enrol(owner)
     }
 
     pub(crate) fn issued(&mut self, id: CertificateId, owner: Owner, policy: Policy, validity: Validity) {
@@ -177,11 +285,22 @@ impl Oracle {
         self.certificates.push(Certificate { id, owner, policy, validity, life, causes: BTreeMap::new() });
     }
 
+    /// The last certificate took the place of `old`.
+    pub(crate) fn renewed(&mut self, old: usize, now: Timestamp) {
+        let Certificate { owner, policy, .. } = self.certificates[old];
+        let days = match (owner, policy) {
+            (Owner::User(_), _) => 0,
+            (_, Policy::Strict) => 1,
+            (_, Policy::Patient) => 7,
+        };
+        self.overlaps.push(Overlap { due: now.plus(DAY * days), old, new: self.certificates.len() - 1 });
+    }
+
     /// Whether it is possible; done if so. The same for all that follow.
     pub(crate) fn hold(&mut self, certificate: usize, now: Timestamp) -> bool {
+        let shown = self.shown(certificate);
         let certificate = &mut self.certificates[certificate];
-        let possible =
-            certificate.shown().is_none_or(|it| it.is_hold()) && !certificate.causes.contains_key("by hand");
+        let possible = shown.is_none_or(|it| it.is_hold()) && !certificate.causes.contains_key("by hand");
         if possible {
             certificate.put("by hand", Shown::new(HOLD, now));
         }
@@ -193,10 +312,11 @@ impl Oracle {
     }
 
     pub(crate) fn revoke(&mut self, certificate: usize, cause: Shown) -> bool {
+        let shown = self.shown(certificate);
         let certificate = &mut self.certificates[certificate];
         let raised = cause.reason == RevocationReason::KeyCompromise;
-        let possible = !cause.is_hold()
-            && certificate.shown().is_none_or(|it| it.is_hold() || (raised && !is_compromise(it.reason)));
+        let possible =
+            !cause.is_hold() && shown.is_none_or(|it| it.is_hold() || (raised && !is_compromise(it.reason)));
         if possible {
             certificate.causes.insert("revoked by hand", cause);
         }
@@ -226,10 +346,10 @@ impl Oracle {
         use {DeviceEvent as On, Stage as At};
         let any_strict = self.of_device(device).any(|it| it.policy == Policy::Strict);
         let Device { stage, lost, compromised, retire_below_wipe, .. } = self.devices[device];
-        let live = !matches!(stage, At::Retired | At::Wiped);
+        let live = !matches!(stage, At::Retired | At::Wiped | At::Expired);
         let stage_after = match (event, stage) {
             (On::Retire, At::Active) => self.pending(device, "retire", At::RetirePending, now),
-            (On::Retire, At::New) | (On::Force, At::RetirePending) => {
+            (On::Retire, At::New | At::Expired) | (On::Force, At::RetirePending) => {
                 self.confirmed(device, "retire", At::Retired, now)
             }
             (On::Unretire, At::RetirePending) if !any_strict => self.withdrawn(device, "retire", At::Active),
@@ -261,12 +381,17 @@ impl Oracle {
                 self.devices[device].compromised = false;
                 self.withdrawn(device, "compromised", stage)
             }
-            (On::Reprovision, At::New | At::Active | At::Retired | At::Wiped) if !lost && !compromised => {
+            (On::Reprovision, At::New | At::Active | At::Retired | At::Wiped | At::Expired)
+                if !lost && !compromised =>
+            {
                 let superseded = Shown::new(RevocationReason::Superseded, now);
                 if live {
                     self.of_device_mut(device).for_each(|it| it.put("reprovision", superseded));
                 }
-                self.devices[device].life += 1;
+                let device = &mut self.devices[device];
+                device.life += 1;
+                device.since = now;
+                device.tickets.clear();
                 At::New
             }
             _ => return false,

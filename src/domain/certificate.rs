@@ -72,6 +72,11 @@ impl Standing {
         effective(&self.causes, &self.record.validity, now)
     }
 
+    /// Expired, whatever else it is: one that is on hold is not asked after for ever.
+    fn is_over(&self, now: Timestamp) -> bool {
+        now > self.record.validity.not_after
+    }
+
     fn was_superseded(&self) -> bool {
         self.causes.iter().any(|cause| cause.key == superseded_by_renewal())
     }
@@ -110,7 +115,7 @@ impl Renewal {
         let is_renewal = self.new.record.supersedes.as_ref() == Some(&self.old.record.id);
         let profile = |standing: &Standing| standing.record.profile.clone().map(|(name, _)| name);
         let alike = profile(&self.old) == profile(&self.new) && self.old.objects == self.new.objects;
-        if !is_renewal || !alike || matches!(self.old.status(now), Status::Revoked | Status::Expired) {
+        if !is_renewal || !alike || self.old.is_over(now) || self.old.status(now) == Status::Revoked {
             return EndOfOverlap::Keep;
         }
         if now < end {
@@ -119,8 +124,10 @@ impl Renewal {
         match self.new.status(now) {
             Status::Good => EndOfOverlap::Supersede(self.superseded(now)),
             _ if self.new.was_superseded() => EndOfOverlap::Supersede(self.superseded(now)),
-            Status::Hold | Status::NotYetValid => EndOfOverlap::AskAgain(now.plus(ASK_AGAIN_AFTER)),
-            Status::Revoked | Status::Expired => EndOfOverlap::Keep,
+            Status::Hold | Status::NotYetValid if !self.new.is_over(now) => {
+                EndOfOverlap::AskAgain(now.plus(ASK_AGAIN_AFTER))
+            }
+            _ => EndOfOverlap::Keep,
         }
     }
 
@@ -230,12 +237,16 @@ mod tests {
         renewal.new.causes.clear();
         renewal.new.record.validity.not_after = T0.plus(DAY * 8);
         assert_eq!(end(&renewal, 9), EndOfOverlap::Keep);
+        renewal.new.causes = vec![cause(CauseKind::Manual, "hold", Effect::Hold)];
+        assert_eq!(end(&renewal, 9), EndOfOverlap::Keep);
     }
 
     #[test]
     fn what_is_over_or_not_a_renewal_is_left_alone() {
         let mut expired = renewal();
         expired.old.record.validity.not_after = T0.plus(DAY * 8);
+        assert_eq!(end(&expired, 9), EndOfOverlap::Keep);
+        expired.old.causes = vec![cause(CauseKind::Manual, "hold", Effect::Hold)];
         assert_eq!(end(&expired, 9), EndOfOverlap::Keep);
         let mut revoked = renewal();
         revoked.old.causes = vec![cause(CauseKind::Manual, "revoke", REVOKE)];

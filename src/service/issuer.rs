@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, Listing, ServiceError, authority::Authority};
+use super::{Gateway, Listing, ServiceError, authority::Authority, status::causes_of};
 use crate::{
     domain::{
         access::{Authed, Read},
         certificate::Purpose,
         issuer::{Issuer, IssuerKind},
         profile::{Profile, ProfileSpec},
+        status::{Status, effective},
     },
+    ports::View,
     types::{DigestAlgorithm, Fingerprint, IssuerId, KeyAlgorithm, ProfileName, SerialNumber, Timestamp},
     wire::x509::Certificate,
 };
@@ -25,6 +27,8 @@ pub struct IssuerView {
     pub parent: Option<IssuerId>,
     /// Its subject.
     pub subject: String,
+    /// The effective status of its certificate: what happens to it happens to all that it issued.
+    pub status: Status,
     /// The serial number of its certificate.
     pub serial: SerialNumber,
     /// notBefore of its certificate.
@@ -110,8 +114,12 @@ fn system_certificates(authority: &Authority) -> Vec<SystemCertificateView> {
 
 impl Gateway {
     /// All issuers, by name.
-    pub fn issuers(&self, _authed: &Authed<Read>) -> Listing<IssuerView> {
-        Listing::whole(self.authorities().issuers().map(|authority| self.issuer_view(authority)).collect())
+    pub fn issuers(&self, _authed: &Authed<Read>) -> Result<Listing<IssuerView>, ServiceError> {
+        let authorities = self.authorities();
+        self.ports.store.read(|view| {
+            let views = authorities.issuers().map(|authority| self.issuer_view(view, authority));
+            Ok(Listing::whole(views.collect::<Result<_, ServiceError>>()?))
+        })
     }
 
     /// One issuer, with its chain.
@@ -120,7 +128,7 @@ impl Gateway {
         let authority = authorities.issuer(id).ok_or_else(|| ServiceError::not_found("issuer", id))?;
         let chain = std::iter::once(&authority.certificate).chain(&authority.chain);
         let pem = Some(chain.map(Certificate::to_pem).collect());
-        Ok(IssuerView { pem, ..self.issuer_view(authority) })
+        self.ports.store.read(|view| Ok(IssuerView { pem, ..self.issuer_view(view, authority)? }))
     }
 
     /// All profiles, newest versions, by name.
@@ -145,9 +153,14 @@ impl Gateway {
         })
     }
 
-    fn issuer_view(&self, authority: &Authority) -> IssuerView {
+    fn issuer_view(&self, view: &dyn View, authority: &Authority) -> Result<IssuerView, ServiceError> {
         let (issuer, certificate) = (&authority.issuer, &authority.certificate);
-        IssuerView {
+        let causes = match authority.lineage.first() {
+            Some(own) => causes_of(view, own)?,
+            None => Vec::new(),
+        };
+        Ok(IssuerView {
+            status: effective(&causes, &certificate.validity(), self.now()),
             id: issuer.id.clone(),
             kind: issuer.kind,
             parent: issuer.parent.clone(),
@@ -165,6 +178,6 @@ impl Gateway {
             system_certificates: system_certificates(authority),
             crl_number: self.crl(&issuer.id).map(|crl| crl.number),
             pem: None,
-        }
+        })
     }
 }

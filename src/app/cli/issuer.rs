@@ -34,6 +34,7 @@ enum Verb {
 const COLUMNS: &[Field] = &[
     ("ISSUER", "/id"),
     ("KIND", "/kind"),
+    ("STATUS", "/status"),
     ("KEY", "/key_algorithm"),
     ("NOT AFTER", "/not_after"),
     ("SUBJECT", "/subject"),
@@ -43,6 +44,7 @@ const FIELDS: &[Field] = &[
     ("Issuer", "/id"),
     ("Kind", "/kind"),
     ("Parent", "/parent"),
+    ("Status", "/status"),
     ("Subject", "/subject"),
     ("Serial", "/serial"),
     ("Key", "/key_algorithm"),

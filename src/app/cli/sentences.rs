@@ -31,6 +31,7 @@ pub(super) fn cause(cause: &Value) -> String {
         "device-condition" => format!("the device is {reference}"),
         "user-state" => format!("the standing of the user {reference}"),
         "superseded" => format!("replaced by {reference}"),
+        "issuer" => format!("the state of its CA, {reference}"),
         other => format!("{other} {reference}"),
     };
     let lost = match text(cause, "invalidity_date") {
@@ -116,6 +117,13 @@ mod tests {
             "kind": "device-lifecycle", "reference": "wipe", "permanent": false, "reason": "certificateHold",
             "since": "2026-11-21T02:04:54Z", "invalidity_date": null, "actor": "local uid 0", "note": "taxi",
         });
+        assert_eq!(
+            cause(&json!({
+                "kind": "issuer", "reference": "root/4f00", "permanent": true, "reason": "cACompromise",
+                "since": "2026-11-21T02:04:54Z", "invalidity_date": null, "actor": "certgate", "note": "",
+            })),
+            "revoked for good (cACompromise) since 2026-11-21T02:04:54Z: the state of its CA, root/4f00, by certgate"
+        );
         assert_eq!(
             cause(&hold),
             "on hold since 2026-11-21T02:04:54Z: wipe of the device, by local uid 0 (\"taxi\")"

@@ -171,11 +171,12 @@ impl AnswerCache {
     pub(crate) fn forget_issuer(&self, issuer: &IssuerId) {
         for shard in &self.by_serial {
             shard.write().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), entries| {
-                let kept = of != issuer;
-                if !kept {
-                    entries.iter().for_each(|entry| entry.kill());
+                if of == issuer {
+                    for entry in entries {
+                        entry.kill();
+                    }
                 }
-                kept
+                of != issuer
             });
         }
     }

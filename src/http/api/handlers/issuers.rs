@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(in super::super) async fn list(session: Session) -> Answer<Listing<IssuerView>> {
-    session.run::<Read, _>(|gateway, authed| Ok(gateway.issuers(authed))).await
+    session.run::<Read, _>(Gateway::issuers).await
 }
 
 pub(in super::super) async fn show(session: Session, Path(issuer): Path<String>) -> Answer<IssuerView> {
