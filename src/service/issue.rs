@@ -6,7 +6,7 @@
 //!
 //! **Superseding.** A renewal records which certificate it takes the place of and leaves that one valid: the device needs it until
 //! the new one is installed, and a lost answer must not lock it out. A timer brings it up again when the profile's overlap has
-//! passed ([`super::timer`]).
+//! passed (`service::timer`).
 
 use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric, status::inherited};
 use crate::{

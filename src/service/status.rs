@@ -15,7 +15,7 @@
 //! Where the causes cannot be read after a commit, the serial is *unsettled*: OCSP says tryLater and no CRL is built until the
 //! worker has read them.
 //!
-//! A change to the certificate of a CA is one for all that it issued ([`inherited`]): the snapshots of the issuers that rest on it
+//! A change to the certificate of a CA is one for all that it issued (submodule `inherited`): the snapshots of the issuers that rest on it
 //! take over the inherited cause, every epoch moves, and every answer about their certificates leaves the cache. An issuer whose
 //! inherited cause cannot be read is unsettled as a whole.
 
