@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | the command line, one file per noun |
 //! | [`client`] | certgate as a client: HTTP, SCEP, OCSP |
+//! | [`conformance`] | black-box checks of any SCEP server or OCSP responder, by RFC section |
 //! | [`config`], `document` | the configuration file as written, and where in it each mistake is |
 //! | [`settings`] | the configuration as checked |
 //! | [`backup`] | backups, and what comes out of them |
@@ -18,6 +19,7 @@ pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod conformance;
 mod document;
 pub mod failure;
 pub mod init;

@@ -4,6 +4,7 @@ pub mod admin;
 mod audit;
 mod backup;
 mod cert;
+mod conformance;
 mod crl;
 mod device;
 mod duration;
@@ -101,6 +102,8 @@ enum Command {
     Ocsp(ocsp::OcspArgs),
     /// A fleet of simulated devices against this or any SCEP server
     Sim(Box<sim::SimArgs>),
+    /// Check any SCEP server or OCSP responder against the RFCs
+    Conformance(conformance::ConformanceArgs),
     /// Print the completion script of a shell
     Completion(shell::CompletionArgs),
     /// Print or write the manual pages
@@ -149,6 +152,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
         Command::Sim(args) => sim::run(*args, format),
+        Command::Conformance(args) => conformance::run(args, format),
         Command::Completion(args) => shell::completion(&args),
         Command::Man(args) => shell::man(&args),
     }

@@ -175,7 +175,7 @@ impl From<ClientError> for Failure {
 }
 
 /// The other side's words, fit for a terminal.
-struct Said<'a>(Option<&'a str>);
+pub(crate) struct Said<'a>(pub(crate) Option<&'a str>);
 
 impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

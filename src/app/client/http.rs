@@ -10,10 +10,10 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode, Uri,
+    HeaderMap, Method, Request, StatusCode, Uri, Version,
     body::Incoming,
     client::conn::http1,
-    header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
+    header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -91,6 +91,8 @@ pub struct Response {
     pub content_type: String,
     /// Retry-After in seconds, if the server asks to come back.
     pub retry_after: Option<u64>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
@@ -128,6 +130,18 @@ impl Drop for Streamed<'_> {
     }
 }
 
+impl Response {
+    /// The value of a header, if it is there and text.
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Content-Type without its parameters.
+    pub fn media_type(&self) -> &str {
+        self.content_type.split(';').next().unwrap_or_default().trim()
+    }
+}
+
 /// The client. Owns the little runtime that its blocking calls run on.
 #[derive(Debug)]
 pub struct HttpClient {
@@ -159,13 +173,31 @@ impl HttpClient {
     /// Fetches `url`.
     pub fn get(&self, url: &str) -> Result<Response, HttpError> {
         let (target, path) = locate(url)?;
-        self.exchange(&target, Method::GET, &path, None)
+        self.exchange(&target, request(&target, Method::GET, &path, None)?)
+    }
+
+    /// Fetches `url` by HTTP/1.0 and without a Host header, as old network gear does.
+    pub fn get_as_old_gear(&self, url: &str) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        let mut request = request(&target, Method::GET, &path, None)?;
+        *request.version_mut() = Version::HTTP_10;
+        request.headers_mut().remove(HOST);
+        self.exchange(&target, request)
+    }
+
+    /// Fetches `url` unless it still has the entity tag `etag` (RFC 9110 §13.1.2).
+    pub fn get_unless(&self, url: &str, etag: &str) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        let mut request = request(&target, Method::GET, &path, None)?;
+        let etag = etag.parse().map_err(|error| broken(&target, error))?;
+        request.headers_mut().insert(IF_NONE_MATCH, etag);
+        self.exchange(&target, request)
     }
 
     /// Posts `body` to `url`.
     pub fn post(&self, url: &str, content_type: &str, body: Vec<u8>) -> Result<Response, HttpError> {
         let (target, path) = locate(url)?;
-        self.exchange(&target, Method::POST, &path, Some((content_type, body)))
+        self.exchange(&target, request(&target, Method::POST, &path, Some((content_type, body)))?)
     }
 
     /// One exchange over the Unix socket at `socket`; `body` is JSON.
@@ -176,7 +208,9 @@ impl HttpClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Response, HttpError> {
-        self.exchange(&Target::Unix(socket), method, path, body.map(|body| ("application/json", body)))
+        let target = Target::Unix(socket);
+        let request = request(&target, method, path, body.map(|body| ("application/json", body)))?;
+        self.exchange(&target, request)
     }
 
     /// One exchange over the Unix socket at `socket` whose answer may be of any length: each part of it may take as long as
@@ -201,14 +235,7 @@ impl HttpClient {
         Ok(Streamed { status: head.status, client: self, body, driver, piece: Bytes::new() })
     }
 
-    fn exchange(
-        &self,
-        target: &Target,
-        method: Method,
-        path: &str,
-        body: Option<(&str, Vec<u8>)>,
-    ) -> Result<Response, HttpError> {
-        let request = request(target, method, path, body)?;
+    fn exchange(&self, target: &Target, request: Request<Full<Bytes>>) -> Result<Response, HttpError> {
         let work = async {
             match target {
                 Target::Tcp { host, port, .. } => {
@@ -291,6 +318,7 @@ where
         status: head.status,
         content_type: text(CONTENT_TYPE).to_owned(),
         retry_after: text(RETRY_AFTER).parse().ok(),
+        headers: head.headers,
         body,
     })
 }
@@ -372,6 +400,15 @@ mod tests {
         assert_eq!(&response.body[..], b"busy");
         let request = String::from_utf8(server.join().unwrap()).unwrap();
         assert!(request.starts_with("GET /a?b=c HTTP/1.1\r\nhost: 127.0.0.1"), "{request}");
+    }
+
+    #[test]
+    fn old_gear_sends_no_host() {
+        let (url, server) = serve_once(b"HTTP/1.0 200 OK\r\n\r\nok");
+        let response = HttpClient::new().unwrap().get_as_old_gear(&format!("{url}/a")).unwrap();
+        assert_eq!(&response.body[..], b"ok");
+        let request = String::from_utf8(server.join().unwrap()).unwrap().to_ascii_lowercase();
+        assert!(request.starts_with("get /a http/1.0\r\n") && !request.contains("host:"), "{request}");
     }
 
     #[test]

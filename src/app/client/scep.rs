@@ -70,7 +70,7 @@ pub struct CaCertificates {
 
 impl CaCertificates {
     /// Sorts the certificates of an answer into their roles.
-    fn new(all: Vec<Certificate>) -> Exchanged<Self> {
+    pub fn new(all: Vec<Certificate>) -> Exchanged<Self> {
         let recipient = pick_recipient(&all).cloned().ok_or_else(|| {
             ClientError::wrong(
                 Fault::Recipient,
@@ -418,7 +418,8 @@ fn check_origin(authority: &Authority, answer: &VerifiedPki) -> Exchanged<()> {
     }
 }
 
-fn open(requester: Requester<'_>, answer: &VerifiedPki) -> Exchanged<Degenerate> {
+/// Decrypts what a SUCCESS carries (RFC 8894 §3.3.2.1).
+pub fn open(requester: Requester<'_>, answer: &VerifiedPki) -> Exchanged<Degenerate> {
     const WHAT: &str = "the content of the answer";
     let envelope = answer.envelope().map_err(ClientError::because(Fault::Unreadable, WHAT))?;
     let recipient = envelope
