@@ -12,6 +12,7 @@ mod process;
 
 mod admin;
 mod commands;
+mod conformance;
 mod enrol;
 mod lifetime;
 mod setup;

@@ -10,6 +10,7 @@
 mod process;
 
 mod certmonger;
+mod conformance;
 mod openssl_cms;
 mod pkilint;
 mod scepclient;
