@@ -219,8 +219,7 @@ impl World {
     /// PKIOperation.
     pub fn pki_operation(&self, profile: &str, message: &[u8]) -> Result<CertRep, ScepError> {
         let origin = Origin { peer: "192.0.2.7".to_owned(), request: self.gateway.new_request() };
-        let announced = self.gateway.announce_write();
-        self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin, &announced)
+        self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin)
     }
 
     /// The stored record of a certificate.

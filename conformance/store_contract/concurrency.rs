@@ -180,20 +180,3 @@ pub(crate) fn one_worker_gets_each_job(store: &dyn Store) {
     assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), 40);
     assert_eq!(read(store, |view| view.jobs(1)), []);
 }
-
-pub(crate) fn who_was_announced_and_never_comes_holds_nobody_up(store: &dyn Store) {
-    let never: Vec<_> = (0..100).map(|_| store.announce()).collect();
-    at_once(4, |_| {
-        for _ in 0..5 {
-            write(store, count_up);
-        }
-    });
-    assert_eq!(counted(store), 20);
-    // Who has arrived, or was dropped, is awaited no more; saying it twice counts once.
-    for announcement in &never {
-        announcement.arrived();
-        announcement.arrived();
-    }
-    drop(never);
-    assert_eq!(write(store, count_up), 21);
-}

@@ -1,8 +1,7 @@
 //! What every adapter of the store port must keep: written once over `dyn Store`, stamped for each adapter.
 //!
 //! A claim is a function that takes an empty store. `every_claim!` lists them all; a claim that is not in the list is
-//! dead code and the compiler says so. What only a file can show is in `file` and `power_cut`, what only redb's
-//! adapter does in `group_commit`.
+//! dead code and the compiler says so. What only a file can show is in `file` and `power_cut`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a claim that does not hold panics")]
 
@@ -11,7 +10,6 @@ mod concurrency;
 mod copies;
 mod enrolments;
 mod file;
-mod group_commit;
 mod jobs;
 mod objects;
 mod power_cut;
@@ -118,7 +116,6 @@ macro_rules! every_claim {
                 neighbours_of_a_panic_run_again
                 a_refusal_rests_on_what_is_durable
                 one_worker_gets_each_job
-                who_was_announced_and_never_comes_holds_nobody_up
             }
         }
     };

@@ -189,9 +189,7 @@ async fn pki_operation(
     let gateway = Arc::clone(&edge.gateway);
     let origin = Origin { peer: peer.ip().to_string(), request: id };
     let named = profile.clone();
-    let announced = gateway.announce_write();
-    let outcome =
-        edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin, &announced)).await;
+    let outcome = edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin)).await;
     metrics::histogram!(metric::SCEP_REQUEST_DURATION, label::OPERATION => "pki-operation")
         .record(start.elapsed());
     match outcome {

@@ -8,11 +8,6 @@
 //! A `write` inside a `write` waits for itself forever. A `read` inside a `write` sees the durable state, not what the
 //! transaction wrote; [`Tx::as_view`] does.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
-
 use crate::{
     domain::{
         access::ApiToken,
@@ -108,44 +103,8 @@ pub enum Verdict {
     Rollback,
 }
 
-/// Word to a store that a write is on its way, until it [has arrived](Self::arrived) or was dropped.
-///
-/// A hint and no promise: a store that commits writers together may wait a moment for those that were announced.
-#[derive(Debug, Default)]
-pub struct Announcement {
-    on_their_way: Option<Arc<AtomicUsize>>,
-    arrived: AtomicBool,
-}
-
-impl Announcement {
-    /// Counts one more in `on_their_way`, for as long as it is on its way.
-    pub fn counted_in(on_their_way: &Arc<AtomicUsize>) -> Self {
-        on_their_way.fetch_add(1, Ordering::SeqCst);
-        Self { on_their_way: Some(Arc::clone(on_their_way)), arrived: AtomicBool::new(false) }
-    }
-
-    /// The write begins now, or will not come. Saying it again changes nothing.
-    pub fn arrived(&self) {
-        if let Some(on_their_way) = &self.on_their_way
-            && !self.arrived.swap(true, Ordering::SeqCst)
-        {
-            on_their_way.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Announcement {
-    fn drop(&mut self) {
-        self.arrived();
-    }
-}
-
 /// The store port. Use the methods `read` and `write` of `dyn Store`.
 pub trait Store: Send + Sync {
-    /// Says that a write will come, as soon as what precedes it (signatures) is done.
-    fn announce(&self) -> Announcement {
-        Announcement::default()
-    }
     /// Runs `work` once on a consistent, read-only state.
     fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()>;
     /// Runs `work` in a transaction, again if need be, and returns once its last verdict is durable (or undone).

@@ -21,10 +21,7 @@ use crate::{
         timer::{Timer, TimerSubject},
         user::User,
     },
-    ports::{
-        Signer, StoreError, Tx, View,
-        store::{Announcement, StoreResult},
-    },
+    ports::{Signer, StoreError, Tx, View, store::StoreResult},
     types::{
         CertificateId, DeviceId, DigestAlgorithm, Fingerprint, SerialNumber, TicketId, Timestamp, UserId,
     },
@@ -46,8 +43,6 @@ pub(super) struct Issuance<'a> {
     pub(super) device: Option<DeviceId>,
     pub(super) user: Option<UserId>,
     pub(super) act: Act,
-    /// Where the request was announced to the store.
-    pub(super) announced: &'a Announcement,
 }
 
 /// How the request came to be issued.
@@ -118,7 +113,6 @@ impl Gateway {
         let specification = issuance.order.specification(serial, &issuer_facts(authority));
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
-        issuance.announced.arrived();
         let recorded = self.ports.store.write(|tx| issuance.record(tx, &record))?;
         if recorded.id == record.id {
             if issuance.end_of_overlap(&record).is_some_and(|timer| timer.at <= issuance.act.at) {

@@ -56,7 +56,7 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    ports::{Clock, Keyring, Random, Store, store::Announcement},
+    ports::{Clock, Keyring, Random, Store},
     types::{ProfileName, RequestId, Secret, Timestamp},
 };
 
@@ -189,11 +189,6 @@ impl Gateway {
             backup_runs: Arc::default(),
         };
         Ok(gateway)
-    }
-
-    /// Tells the store that an enrolment was received, whose write will follow.
-    pub fn announce_write(&self) -> Announcement {
-        self.ports.store.announce()
     }
 
     /// Reads issuers, keys and profiles again, after one of them changed.

@@ -15,7 +15,7 @@ use crate::{
         challenge::approved,
         enrol::{Decision, Enrolment, EnrolmentState, IssueOrder, TraceStep, authorise},
     },
-    ports::{SealPurpose, store::Announcement},
+    ports::SealPurpose,
     types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
     wire::csr::{Csr, ProvenCsr},
 };
@@ -169,7 +169,6 @@ impl Gateway {
             device: device.map(|device| device.id),
             user: user.map(|user| user.id),
             act,
-            announced: &Announcement::default(),
         };
         self.issue(&issuance).map_err(not_issued)?;
         self.view_of(self.stored_enrolment(id)?)

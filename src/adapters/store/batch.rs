@@ -1,18 +1,15 @@
 //! Group commit: concurrent writers share one durable redb transaction.
 //!
-//! A writer comes to the door, takes the lock and runs its closure on its own thread against the open batch, or against a
-//! new one. Then, still under the lock, it looks whether more are worth waiting for. If so, it leaves the batch open and
-//! waits for its fate; if not, it commits for all. While it commits it holds the lock, and the writers that pile up
-//! behind the lock are the next batch: batches grow with the load, and a writer that is alone never waits for company.
+//! A writer announces itself, takes the lock and runs its closure on its own thread against the open batch, or against a
+//! new one. Then, still under the lock, it looks whether others have announced themselves. If so, it leaves the commit to
+//! them and waits for the batch's fate; if not, or if the batch is full, it commits for all. While it commits it holds
+//! the lock, and the writers that pile up behind the lock are the next batch: batches grow with the load, and a writer
+//! that is alone never waits for company.
 //!
-//! **Who is worth waiting for.** Whoever is at the door, until the batch is full. And who is on their way (announced
-//! through the port: an enrolment that still decrypts and signs), as long as they outnumber the members and the members
-//! are few: half of a storm commits while the other half computes. A commit costs the processor a third of an enrolment's
-//! cryptography, and the disk two syncs; shared by [`ENOUGH`], it costs next to nothing.
-//!
-//! **Nobody waits forever.** Who is on their way may be slow, or never come. So each member of an open batch waits for its fate
-//! for [`LINGER`], and then settles the batch itself if it is still open. A batch that is dropped without a decision
-//! tells its members that it failed.
+//! **Nobody waits forever.** A batch with waiting members is only ever left open when the number of announced writers is
+//! above zero, and an announced writer withdraws only under the lock, where it settles the batch or passes the duty on
+//! by the same rule. Its closure cannot get in the way: a refusal and a panic end in the same decision. A batch that is
+//! dropped without a decision tells its members that it failed.
 //!
 //! **Rollback.** redb cannot undo one closure of many. A closure that wrote and then rolls back, or panics, makes the
 //! batch's transaction abort, and every member runs its closure again, each in a transaction of its own, so that no
@@ -32,32 +29,23 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::{records::Records, rows::WriteRows};
-use crate::ports::store::{Announcement, StoreError, StoreResult, Tx, Verdict};
+use crate::ports::store::{StoreError, StoreResult, Tx, Verdict};
 
 /// A batch takes at most this many closures: a bound for how long the first of them waits.
 const MOST_CLOSURES: usize = 256;
-
-/// A batch of this many does not wait for those on their way: what a commit costs is shared well enough.
-const ENOUGH: usize = 16;
-
-/// How long a member waits for others before it commits the batch itself: the cryptography of a few enrolments.
-const LINGER: Duration = Duration::from_millis(5);
 
 /// The database and its open batch.
 pub(super) struct Committer {
     database: Database,
     /// Taken by the writer that is running; `Some` between two writers of the same batch.
     open: Mutex<Option<Batch>>,
-    /// Writers that want the lock.
-    at_the_door: AtomicUsize,
-    /// Writers that were announced and are not at the door yet.
-    on_their_way: Arc<AtomicUsize>,
+    /// Writers that have announced themselves and have not taken the lock yet.
+    announced: AtomicUsize,
 }
 
 /// A write transaction with members that wait for it.
@@ -97,17 +85,7 @@ enum Answer {
 
 impl Committer {
     pub(super) fn new(database: Database) -> Self {
-        Self {
-            database,
-            open: Mutex::new(None),
-            at_the_door: AtomicUsize::new(0),
-            on_their_way: Arc::default(),
-        }
-    }
-
-    /// Counts a writer among those on their way.
-    pub(super) fn announce(&self) -> Announcement {
-        Announcement::counted_in(&self.on_their_way)
+        Self { database, open: Mutex::new(None), announced: AtomicUsize::new(0) }
     }
 
     /// A consistent, durable state.
@@ -125,7 +103,7 @@ impl Committer {
 
     /// Runs `work` as a member of the open batch.
     fn join(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<Answer> {
-        let mut open = self.come_in();
+        let mut open = self.announce();
         let mut batch = match open.take() {
             Some(batch) => batch,
             None => self.begin()?,
@@ -143,38 +121,18 @@ impl Committer {
             }
             _ => batch.members += 1,
         }
-        if !self.worth_waiting(batch.members) {
+        if self.announced.load(Ordering::SeqCst) == 0 || batch.members >= MOST_CLOSURES {
             return batch.commit().answer();
         }
         let fate = Arc::clone(&batch.fate);
         *open = Some(batch);
         drop(open);
-        if let Some(outcome) = fate.wait_for(LINGER) {
-            return outcome.answer();
-        }
-        self.settle(&fate);
         fate.wait().answer()
-    }
-
-    /// Whether a batch with so many members stays open for more.
-    fn worth_waiting(&self, members: usize) -> bool {
-        if self.at_the_door.load(Ordering::SeqCst) > 0 {
-            return members < MOST_CLOSURES;
-        }
-        members < self.on_their_way.load(Ordering::SeqCst).min(ENOUGH)
-    }
-
-    /// Commits the batch of this fate, unless somebody did or is about to.
-    fn settle(&self, fate: &Arc<Fate>) {
-        let mut open = lock(&self.open);
-        if let Some(mut batch) = open.take_if(|batch| Arc::ptr_eq(&batch.fate, fate)) {
-            batch.commit();
-        }
     }
 
     /// Runs `work` in a transaction of its own, which nobody can spoil.
     fn run_alone(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
-        let mut open = self.come_in();
+        let mut open = self.announce();
         if let Some(mut batch) = open.take() {
             batch.commit();
         }
@@ -186,11 +144,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Takes the lock; this writer is at the door until it has it.
-    fn come_in(&self) -> MutexGuard<'_, Option<Batch>> {
-        self.at_the_door.fetch_add(1, Ordering::SeqCst);
+    /// Counts this writer among those to come until it has the lock.
+    fn announce(&self) -> MutexGuard<'_, Option<Batch>> {
+        self.announced.fetch_add(1, Ordering::SeqCst);
         let open = lock(&self.open);
-        self.at_the_door.fetch_sub(1, Ordering::SeqCst);
+        self.announced.fetch_sub(1, Ordering::SeqCst);
         open
     }
 
@@ -256,13 +214,6 @@ impl Fate {
     fn decide(&self, outcome: Outcome) {
         lock(&self.outcome).get_or_insert(outcome);
         self.decided.notify_all();
-    }
-
-    /// What was decided within `patience`.
-    fn wait_for(&self, patience: Duration) -> Option<Outcome> {
-        let outcome = lock(&self.outcome);
-        let waited = self.decided.wait_timeout_while(outcome, patience, |outcome| outcome.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     fn wait(&self) -> Outcome {

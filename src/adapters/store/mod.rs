@@ -46,7 +46,7 @@ use self::{
     records::Records,
     rows::ReadRows,
 };
-use crate::ports::store::{Announcement, Store, StoreError, StoreResult, Tx, Verdict, View};
+use crate::ports::store::{Store, StoreError, StoreResult, Tx, Verdict, View};
 
 /// How much memory redb may use for pages, unless told otherwise.
 pub const DEFAULT_CACHE_BYTES: usize = 256 * 1024 * 1024;
@@ -104,10 +104,6 @@ fn open_file(path: &Path) -> std::io::Result<File> {
 }
 
 impl Store for RedbStore {
-    fn announce(&self) -> Announcement {
-        self.0.announce()
-    }
-
     fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
         work(&Records(ReadRows::new(self.0.view()?)));
         Ok(())

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::{
     ports::{
         StoreError, Tx, View,
-        store::{Announcement, Store, StoreResult, Verdict},
+        store::{Store, StoreResult, Verdict},
     },
     service::health::{Check, CheckResult},
 };
@@ -29,10 +29,6 @@ impl WatchedStore {
 }
 
 impl Store for WatchedStore {
-    fn announce(&self) -> Announcement {
-        self.store.announce()
-    }
-
     fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
         self.store.with_view(work)
     }

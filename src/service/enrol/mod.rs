@@ -283,7 +283,6 @@ impl Gateway {
             device: concerned.device.as_ref().map(|device| device.id.clone()),
             user: concerned.user.as_ref().map(|user| user.id.clone()),
             act: candidate.act(),
-            announced: candidate.request.announced,
         };
         match self.issue(&issuance) {
             Ok(record) => granted(endpoint, &record),

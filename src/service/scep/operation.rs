@@ -6,7 +6,6 @@ use super::{
     unavailable,
 };
 use crate::{
-    ports::store::Announcement,
     service::{Gateway, ServiceError, authority::MessageKey, metric},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
@@ -64,7 +63,6 @@ impl<E: Into<ServiceError>> From<E> for Stop {
 pub(in crate::service) struct Request<'a> {
     pub(in crate::service) endpoint: &'a Endpoint,
     pub(in crate::service) origin: &'a Origin,
-    pub(in crate::service) announced: &'a Announcement,
     pub(in crate::service) kind: MessageType,
     pub(in crate::service) message: &'a VerifiedPki,
     /// Of the envelope.
@@ -73,13 +71,12 @@ pub(in crate::service) struct Request<'a> {
 }
 
 impl Gateway {
-    /// PKIOperation: answers one pkiMessage. `announced`: its write, if it comes to one.
+    /// PKIOperation: answers one pkiMessage.
     pub fn pki_operation(
         &self,
         profile: &ProfileName,
         message: &[u8],
         origin: &Origin,
-        announced: &Announcement,
     ) -> Result<CertRep, ScepError> {
         let endpoint = self.endpoint(profile)?;
         if message.len() > MAX_MESSAGE {
@@ -92,7 +89,7 @@ impl Gateway {
         let operation = operation_name(message.message_type());
         let transaction = message.transaction_id().clone();
         let mut reply = Reply::to(&message, &endpoint)?;
-        let answer = match self.process(&endpoint, origin, announced, message, &mut reply) {
+        let answer = match self.process(&endpoint, origin, message, &mut reply) {
             Ok(answer) => answer,
             Err(Stop::Refused(refusal)) => Answer::Refused(refusal),
             Err(Stop::Fault(error)) => return Err(unavailable(&origin.request, &error)),
@@ -115,7 +112,6 @@ impl Gateway {
         &self,
         endpoint: &Endpoint,
         origin: &Origin,
-        announced: &Announcement,
         message: PkiMessage,
         reply: &mut Reply,
     ) -> Result<Answer, Stop> {
@@ -138,7 +134,6 @@ impl Gateway {
         self.dispatch(&Request {
             endpoint,
             origin,
-            announced,
             kind,
             message: &message,
             cipher: envelope.cipher,
