@@ -173,7 +173,7 @@ impl Gateway {
         event: DeviceEvent,
         note: &str,
     ) -> Result<DeviceOutcome, ServiceError> {
-        if matches!(event, DeviceEvent::Enrolled | DeviceEvent::TicketExpired) {
+        if event.is_automatic() {
             return Err(ServiceError::invalid("event", "happens by itself and cannot be asked for"));
         }
         let act = Act::of(authed, self.now());
@@ -294,5 +294,8 @@ const fn fact_name(event: DeviceEvent) -> &'static str {
         DeviceEvent::Cleared => "device.cleared",
         DeviceEvent::TicketExpired => "device.ticket-expired",
         DeviceEvent::Reprovision => "device.reprovisioned",
+        DeviceEvent::SourceMissing => "device.missing",
+        DeviceEvent::SourceHold => "device.missing-held",
+        DeviceEvent::SourceBack => "device.listed-again",
     }
 }

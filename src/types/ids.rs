@@ -118,6 +118,10 @@ string_id!(
     /// The name of a user, usually the UPN or e-mail address.
     UserId, "user id", "1 to 128 letters, digits and . _ : @ + -, not starting with . or -", is_object_name
 );
+string_id!(
+    /// The name of a source of devices; part of its URL (`/api/v1/sources/{source}`).
+    SourceId, "source name", "1 to 63 lower-case letters, digits and inner hyphens", is_slug
+);
 random_id!(
     /// A one-time challenge's handle. It is not the secret.
     TicketId, "ticket id"

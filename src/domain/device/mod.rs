@@ -42,6 +42,10 @@ pub enum ConditionKind {
     Compromised,
     /// A retire was asked for before the wipe that is pending now; a wipe that is withdrawn goes back to it.
     RetireOutstanding,
+    /// Its source no longer lists it; nothing follows from that.
+    SourceMissing,
+    /// Its source no longer lists it, and its certificates are on hold for that.
+    SourceHold,
 }
 
 /// A condition with its origin.
@@ -136,6 +140,12 @@ pub enum DeviceEvent {
     TicketExpired,
     /// Set up again: a new generation in state pending. The tickets of the life before are withdrawn.
     Reprovision,
+    /// Its source has not listed it for a while.
+    SourceMissing,
+    /// Its source has not listed it for a while, and holds certificates then.
+    SourceHold,
+    /// Its source lists it again, or has no say any more.
+    SourceBack,
 }
 
 /// The outcome of an event.
@@ -277,6 +287,11 @@ impl Device {
         self.conditions.iter().any(|condition| condition.kind == kind)
     }
 
+    /// Whether its source no longer lists it, whatever follows from that.
+    pub fn is_missing(&self) -> bool {
+        self.has(ConditionKind::SourceMissing) || self.has(ConditionKind::SourceHold)
+    }
+
     /// Whether it may be given a certificate now; the refusal's words are for logs and the operator.
     ///
     /// A lost or compromised device gets none whatever the policy: who asks is not who should.
@@ -295,16 +310,22 @@ impl Device {
         if self.has(ConditionKind::Lost) {
             return Err("it is reported lost");
         }
+        // A new certificate would be good beside the old ones that are on hold.
+        if self.has(ConditionKind::SourceHold) {
+            return Err("its source no longer lists it");
+        }
         Ok(())
     }
 
     /// The state in a few words for people: the first that applies of wiped, retired, wipe pending, retire
-    /// pending, compromised, lost, and the lifecycle.
+    /// pending, compromised, lost, missing, and the lifecycle.
     pub fn badge(&self) -> &'static str {
         let condition = if self.has(ConditionKind::Compromised) {
             Some("compromised")
         } else if self.has(ConditionKind::Lost) {
             Some("lost")
+        } else if self.is_missing() {
+            Some("missing")
         } else {
             None
         };
@@ -356,8 +377,29 @@ impl fmt::Display for Lifecycle {
 }
 
 impl DeviceEvent {
+    /// Whether it only ever happens by itself: nobody can ask for it.
+    pub const fn is_automatic(self) -> bool {
+        match self {
+            Self::Enrolled
+            | Self::TicketExpired
+            | Self::SourceMissing
+            | Self::SourceHold
+            | Self::SourceBack => true,
+            Self::Retire
+            | Self::Unretire
+            | Self::Wipe
+            | Self::CancelWipe
+            | Self::Force
+            | Self::Lost
+            | Self::Found
+            | Self::Compromised
+            | Self::Cleared
+            | Self::Reprovision => false,
+        }
+    }
+
     /// Every event.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Enrolled,
         Self::Retire,
         Self::Unretire,
@@ -370,6 +412,9 @@ impl DeviceEvent {
         Self::Cleared,
         Self::TicketExpired,
         Self::Reprovision,
+        Self::SourceMissing,
+        Self::SourceHold,
+        Self::SourceBack,
     ];
 
     /// The textual form, as on the command line.
@@ -387,6 +432,9 @@ impl DeviceEvent {
             Self::Cleared => "cleared",
             Self::TicketExpired => "ticket-expired",
             Self::Reprovision => "reprovision",
+            Self::SourceMissing => "source-missing",
+            Self::SourceHold => "source-hold",
+            Self::SourceBack => "source-back",
         }
     }
 }

@@ -69,11 +69,11 @@ fn status(causes: &[Cause]) -> Status {
 
 /// The table: per state, where each event leads (the same state where only conditions change), or nothing
 /// where it is refused. In the order of `DeviceEvent::ALL`.
-fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
+fn table() -> [(Lifecycle, [Option<Lifecycle>; 15]); 8] {
     use Lifecycle::{Active, Expired, Pending, RetirePending, Retired, Verified, WipePending, Wiped};
     let s = Some;
     // Enrolled, Retire, Unretire, Wipe, CancelWipe, Force, Lost, Found, Compromised, Cleared, TicketExpired,
-    // Reprovision
+    // Reprovision, SourceMissing, SourceHold, SourceBack
     [
         (
             Pending,
@@ -90,6 +90,9 @@ fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
                 None,
                 s(Expired),
                 s(Pending),
+                s(Pending),
+                s(Pending),
+                None,
             ],
         ),
         (
@@ -107,6 +110,9 @@ fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
                 None,
                 s(Expired),
                 s(Pending),
+                s(Verified),
+                s(Verified),
+                None,
             ],
         ),
         (
@@ -124,6 +130,9 @@ fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
                 None,
                 None,
                 s(Pending),
+                s(Active),
+                s(Active),
+                None,
             ],
         ),
         (
@@ -141,9 +150,15 @@ fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
                 None,
                 None,
                 None,
+                s(RetirePending),
+                s(RetirePending),
+                None,
             ],
         ),
-        (Retired, [None, None, None, None, None, None, None, None, None, None, None, s(Pending)]),
+        (
+            Retired,
+            [None, None, None, None, None, None, None, None, None, None, None, s(Pending), None, None, None],
+        ),
         (
             WipePending,
             [
@@ -159,10 +174,35 @@ fn table() -> [(Lifecycle, [Option<Lifecycle>; 12]); 8] {
                 None,
                 None,
                 None,
+                s(WipePending),
+                s(WipePending),
+                None,
             ],
         ),
-        (Wiped, [None, None, None, None, None, None, None, None, None, None, None, s(Pending)]),
-        (Expired, [None, s(Retired), None, None, None, None, None, None, None, None, None, s(Pending)]),
+        (
+            Wiped,
+            [None, None, None, None, None, None, None, None, None, None, None, s(Pending), None, None, None],
+        ),
+        (
+            Expired,
+            [
+                None,
+                s(Retired),
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                s(Pending),
+                None,
+                None,
+                None,
+            ],
+        ),
     ]
 }
 
@@ -346,6 +386,33 @@ fn the_badge_shows_the_gravest() {
     assert_eq!(conditions(device(Lifecycle::Active), &both).badge(), "compromised");
     assert_eq!(conditions(device(Lifecycle::WipePending), &both).badge(), "wipe pending");
     assert_eq!(device(Lifecycle::Active).badge(), "active");
+}
+
+#[test]
+fn a_device_that_its_source_misses_is_held_only_where_the_source_says_so() {
+    use DeviceEvent::{Force, Lost, Retire, SourceBack, SourceHold, SourceMissing};
+    for (events, expected, badge) in [
+        (&[SourceMissing][..], Status::Good, "missing"),
+        (&[SourceMissing, SourceHold], Status::Hold, "missing"),
+        (&[SourceMissing, SourceHold, SourceBack], Status::Good, "active"),
+        (&[SourceHold, Lost, SourceBack], Status::Hold, "lost"),
+        (&[SourceHold, Retire, Force, SourceBack], Status::Revoked, "retired"),
+    ] {
+        let (device, causes) = live_through(events);
+        assert_eq!((status(&causes), device.badge()), (expected, badge), "{events:?}");
+    }
+}
+
+#[test]
+fn a_missing_device_enrols_unless_it_is_held_for_that() {
+    let missing = conditions(device(Lifecycle::Active), &[ConditionKind::SourceMissing]);
+    let held = conditions(device(Lifecycle::Active), &[ConditionKind::SourceHold]);
+    assert_eq!((missing.may_enrol().is_ok(), held.may_enrol().is_ok()), (true, false));
+    assert!(apply(&missing, DeviceEvent::SourceMissing).is_err());
+    assert!(apply(&held, DeviceEvent::SourceMissing).is_err());
+    assert!(apply(&held, DeviceEvent::SourceHold).is_err());
+    assert!(apply(&held, DeviceEvent::Reprovision).is_err());
+    assert!(apply(&device(Lifecycle::Active), DeviceEvent::SourceBack).is_err());
 }
 
 fn register(registration: Registration) -> Result<Device, InvalidRecord> {

@@ -11,6 +11,7 @@ const RETIRE: &str = "retire";
 const LOST: &str = "lost";
 const COMPROMISED: &str = "compromised";
 const REPROVISION: &str = "reprovision";
+const MISSING: &str = "missing";
 
 const REVOKED_ON_REQUEST: &str = "the policy revokes for good on request: confirm with force, then set it up \
     again with reprovision";
@@ -52,6 +53,9 @@ impl Device {
             DeviceEvent::Cleared => self.cleared(&act),
             DeviceEvent::TicketExpired => self.ticket_expired(&act),
             DeviceEvent::Reprovision => self.reprovision(&act),
+            DeviceEvent::SourceMissing => self.source_missing(&act),
+            DeviceEvent::SourceHold => self.source_hold(&act),
+            DeviceEvent::SourceBack => self.source_back(&act),
         };
         decided.map_err(|hint| TransitionRefused { lifecycle: self.lifecycle, event, hint })
     }
@@ -227,6 +231,9 @@ impl Device {
         if self.has(ConditionKind::Compromised) {
             return Err("it is marked as compromised: use cleared first");
         }
+        if self.has(ConditionKind::SourceHold) {
+            return Err("its source no longer lists it: it can be set up when it is listed again");
+        }
         let superseded = act.revoke(CauseKind::Superseded, REPROVISION, RevocationReason::Superseded);
         let causes = match self.lifecycle {
             Lifecycle::Pending | Lifecycle::Verified | Lifecycle::Active => {
@@ -245,6 +252,41 @@ impl Device {
         device.lifecycle_since = act.now;
         device.enrolled_at = None;
         Ok(Transition { device, causes })
+    }
+
+    /// Shown, and nothing else.
+    fn source_missing(&self, act: &Act<'_>) -> Decided {
+        self.must_be_live()?;
+        if self.is_missing() {
+            return Err("it is known already that its source does not list it");
+        }
+        let device = self.changed().with(ConditionKind::SourceMissing, act.now, &act.signed_note());
+        Ok(Transition { device, causes: Vec::new() })
+    }
+
+    /// A hold beside the lifecycle; in the place of the mere remark, where that was made before.
+    fn source_hold(&self, act: &Act<'_>) -> Decided {
+        self.must_be_live()?;
+        if self.has(ConditionKind::SourceHold) {
+            return Err("its certificates are on hold already because its source does not list it");
+        }
+        let device = self.changed().without(ConditionKind::SourceMissing);
+        Ok(Transition {
+            device: device.with(ConditionKind::SourceHold, act.now, &act.signed_note()),
+            causes: vec![CauseChange::Put(act.hold(CauseKind::DeviceCondition, MISSING))],
+        })
+    }
+
+    /// Possible in every lifecycle, as for a device that is found. What was retired meanwhile stays retired.
+    fn source_back(&self, _act: &Act<'_>) -> Decided {
+        if !self.is_missing() {
+            return Err("its source has not missed it");
+        }
+        let device = self.changed().without(ConditionKind::SourceMissing);
+        Ok(Transition {
+            device: device.without(ConditionKind::SourceHold),
+            causes: vec![CauseChange::Release(condition_key(MISSING))],
+        })
     }
 
     /// The pending act became real: permanent, under the key of the hold that it replaces.
@@ -313,6 +355,8 @@ impl Device {
                 ConditionKind::Lost => causes.push(act.hold(CauseKind::DeviceCondition, LOST)),
                 ConditionKind::Compromised => causes.push(act.hold(CauseKind::DeviceCondition, COMPROMISED)),
                 ConditionKind::RetireOutstanding => causes.push(act.hold(CauseKind::DeviceLifecycle, RETIRE)),
+                ConditionKind::SourceHold => causes.push(act.hold(CauseKind::DeviceCondition, MISSING)),
+                ConditionKind::SourceMissing => {}
             }
         }
         causes
