@@ -62,6 +62,7 @@ fn every_reading_command_prints_json_that_parses() {
     expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
     assert_eq!(code(&enrol(&server, "manual", "SN2", &[])), 5);
     server.json(&["user", "add", "ada"]);
+    server.json(&["source", "add", "mdm"]);
     let first = |listing: &Value| listing["items"][0]["id"].as_str().unwrap().to_owned();
     let certificate = first(&server.json(&["cert", "list", "--device", "SN1"]));
     let enrolment = first(&server.json(&["queue", "list"]));
@@ -73,6 +74,8 @@ fn every_reading_command_prints_json_that_parses() {
         &["ticket", "list"],
         &["device", "list"],
         &["device", "show", "SN1"],
+        &["source", "list"],
+        &["source", "show", "mdm"],
         &["user", "list"],
         &["user", "show", "ada"],
         &["cert", "list"],

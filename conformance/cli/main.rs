@@ -17,6 +17,7 @@ mod enrol;
 mod lifetime;
 mod setup;
 mod sim;
+mod source;
 
 use std::process::Output;
 

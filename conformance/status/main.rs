@@ -18,6 +18,7 @@ mod issuer;
 mod ocsp;
 mod operate;
 mod restore;
+mod source;
 mod timer;
 mod user;
 

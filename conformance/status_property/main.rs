@@ -25,9 +25,18 @@ use certgate::{
     domain::{
         crl::CrlPolicy,
         device::DeviceEvent,
+        source::{MissingPolicy, SourceKind},
         user::{UserDetails, UserEvent},
     },
-    service::{GatewaySettings, certificate::RevokeRequest, ticket::NewTicket},
+    service::{
+        GatewaySettings, ServiceError,
+        certificate::RevokeRequest,
+        source::{
+            NewSource,
+            sync::{SyncReport, SyncRequest},
+        },
+        ticket::NewTicket,
+    },
     types::{CertificateId, IssuerId, RevocationReason, Secret, SerialNumber},
     wire::{
         scep::{MessageType, PkiStatus},
@@ -42,6 +51,7 @@ use proptest::{prelude::*, sample::Index, test_runner::Config};
 const DEVICES: usize = 3;
 const USERS: usize = 2;
 const STEPS: usize = 40;
+const SOURCE: &str = "mdm";
 const ISSUERS: [&str; 2] = ["root", "issuing"];
 
 const PATIENT: &str = r#"
@@ -80,6 +90,7 @@ enum Operation {
     Mint { device: usize },
     Device { device: usize, event: DeviceEvent },
     User { user: usize, event: UserEvent },
+    Listing { listed: [bool; DEVICES] },
     Advance { seconds: u64 },
     Publish { issuer: &'static str },
 }
@@ -150,6 +161,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (prop::sample::select(vec![oracle::ISSUING, oracle::ISSUING, oracle::ROOT]), ca_act())
             .prop_map(|(ca, act)| Operation::Ca { ca, act }),
         2 => (0..DEVICES).prop_map(|device| Operation::Mint { device }),
+        8 => std::array::from_fn(|_| prop::bool::weighted(0.4)).prop_map(|listed| Operation::Listing { listed }),
         4 => seconds.prop_map(|seconds| Operation::Advance { seconds }),
         1 => prop::sample::select(ISSUERS.to_vec()).prop_map(|issuer| Operation::Publish { issuer }),
     ]
@@ -213,6 +225,10 @@ impl History {
             let attributes = UserDetails { email, ..UserDetails::default() };
             world.gateway.put_user(&world.authed(), &id, &attributes).unwrap();
         }
+        let id = SOURCE.parse().unwrap();
+        let source =
+            NewSource { id, kind: SourceKind::Inventory, missing: MissingPolicy::Hold, grace_days: None };
+        world.gateway.add_source(&world.authed(), &source).unwrap();
         let issuers = ISSUERS.map(|id| (id.parse().unwrap(), world.issuer(id)));
         // The CAs' own certificates are the root's: with them, both issuers have something to list.
         let cas = [world.issuer("issuing"), world.issuer("root")];
@@ -292,6 +308,9 @@ impl History {
                 let done = self.world.gateway.user_event(&self.world.authed(), &id, *event, "").is_ok();
                 (self.oracle.user_event(*user, *event, now), done)
             }
+            Operation::Listing { listed } => {
+                (self.oracle.listing(listed, now), self.listing(*listed).is_ok())
+            }
         };
         assert_eq!(done, foreseen, "{operation:?} was done = {done}");
     }
@@ -325,6 +344,14 @@ impl History {
         if minted {
             self.oracle.ticket_minted(device, self.world.now());
         }
+    }
+
+    /// Brings in a listing of those devices; it may be empty.
+    fn listing(&self, listed: [bool; DEVICES]) -> Result<SyncReport, ServiceError> {
+        let devices = listed.into_iter().enumerate().filter(|(_, listed)| *listed);
+        let listing = devices.fold("device\n".to_owned(), |text, (index, _)| text + &device_id(index) + "\n");
+        let request = SyncRequest { listing: listing.into_bytes(), force: true, ..SyncRequest::default() };
+        self.world.gateway.sync_source(&self.world.authed(), &SOURCE.parse().unwrap(), &request)
     }
 
     /// Gives (foreseen, done).

@@ -45,11 +45,15 @@ enum Stage {
     Expired,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "circumstances that come and go each by itself")]
 struct Device {
     stage: Stage,
     retire_below_wipe: bool,
     lost: bool,
     compromised: bool,
+    /// Listings in a row without it; none before the first with it.
+    missed: Option<u32>,
+    held_as_missing: bool,
     life: u32,
     /// Start of the present life.
     since: Timestamp,
@@ -160,6 +164,8 @@ impl Oracle {
             retire_below_wipe: false,
             lost: false,
             compromised: false,
+            missed: None,
+            held_as_missing: false,
             life: 1,
             since: now,
             tickets: Vec::new(),
@@ -261,8 +267,8 @@ impl Oracle {
     pub(crate) fn may_enrol(&self, owner: Owner) -> bool {
         match owner {
             Owner::Device(index) => {
-                let Device { stage, lost, compromised, .. } = self.devices[index];
-                matches!(stage, Stage::New | Stage::Active) && !lost && !compromised
+                let Device { stage, lost, compromised, held_as_missing, .. } = self.devices[index];
+                matches!(stage, Stage::New | Stage::Active) && !lost && !compromised && !held_as_missing
             }
             Owner::User(index) => self.users[index] == UserStage::Enabled,
             Owner::Nobody => false,
@@ -345,7 +351,8 @@ impl Oracle {
     pub(crate) fn device_event(&mut self, device: usize, event: DeviceEvent, now: Timestamp) -> bool {
         use {DeviceEvent as On, Stage as At};
         let any_strict = self.of_device(device).any(|it| it.policy == Policy::Strict);
-        let Device { stage, lost, compromised, retire_below_wipe, .. } = self.devices[device];
+        let Device { stage, lost, compromised, retire_below_wipe, held_as_missing, .. } =
+            self.devices[device];
         let live = !matches!(stage, At::Retired | At::Wiped | At::Expired);
         let stage_after = match (event, stage) {
             (On::Retire, At::Active) => self.pending(device, "retire", At::RetirePending, now),
@@ -382,7 +389,7 @@ impl Oracle {
                 self.withdrawn(device, "compromised", stage)
             }
             (On::Reprovision, At::New | At::Active | At::Retired | At::Wiped | At::Expired)
-                if !lost && !compromised =>
+                if !lost && !compromised && !held_as_missing =>
             {
                 let superseded = Shown::new(RevocationReason::Superseded, now);
                 if live {
@@ -397,6 +404,24 @@ impl Oracle {
             _ => return false,
         };
         self.devices[device].stage = stage_after;
+        true
+    }
+
+    /// A listing of a source that puts its devices on hold after three listings without them. Always possible.
+    pub(crate) fn listing(&mut self, listed: &[bool], now: Timestamp) -> bool {
+        for (index, listed) in listed.iter().enumerate() {
+            let Device { stage, missed, held_as_missing, .. } = self.devices[index];
+            let live = !matches!(stage, Stage::Retired | Stage::Wiped | Stage::Expired);
+            let missed = if *listed { Some(0) } else { missed.map(|times| times + 1) };
+            self.devices[index].missed = missed;
+            if *listed && held_as_missing {
+                self.devices[index].held_as_missing = false;
+                self.of_device_mut(index).for_each(|it| it.release("missing"));
+            } else if missed >= Some(3) && live && !held_as_missing {
+                self.devices[index].held_as_missing = true;
+                self.of_device_mut(index).for_each(|it| it.put("missing", Shown::new(HOLD, now)));
+            }
+        }
         true
     }
 

@@ -15,6 +15,7 @@ mod objects;
 mod power_cut;
 mod samples;
 mod settings;
+mod sources;
 mod timers;
 mod transactions;
 
@@ -72,6 +73,13 @@ macro_rules! every_claim {
                 devices_of_a_user_follow_the_device
                 a_user_needs_the_next_version
                 users_are_paged_by_id
+            }
+            sources {
+                a_source_needs_the_next_version
+                sources_are_listed_by_name
+                a_device_belongs_to_one_source
+                members_are_paged_by_device
+                a_source_with_members_stays
             }
             jobs {
                 jobs_of_a_lane_run_in_order

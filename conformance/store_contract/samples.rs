@@ -16,6 +16,7 @@ use certgate::{
         key::{KeyPurpose, SealedKey},
         profile::{Approval, Legacy, MatchRule, Profile, ProfileSpec, Scope},
         queue::JobKind,
+        source::{Membership, MissingPolicy, ReportedState, Source, SourceKind},
         status::{Cause, CauseKey, CauseKind, Effect},
         timer::{Timer, TimerSubject},
         user::{User, UserDetails, UserState},
@@ -293,4 +294,14 @@ pub(crate) fn job(issuer: &str) -> JobKind {
 pub(crate) fn ticket_timer(number: u8) -> Timer {
     let ticket = ticket(number);
     Timer { at: ticket.expires_at, subject: TimerSubject::TicketEnds { device: ticket.device.unwrap() } }
+}
+
+pub(crate) fn source(name: &str, version: u64) -> Source {
+    let id = name.parse().unwrap();
+    Source { version, ..Source::new(id, SourceKind::Inventory, MissingPolicy::Hold, 30, at(0)) }
+}
+
+pub(crate) fn membership(device: &str, source: &str) -> Membership {
+    let (device, source) = (device.parse().unwrap(), source.parse().unwrap());
+    Membership { device, source, since: at(1), reported: ReportedState::Managed, absence: None }
 }

@@ -99,6 +99,15 @@ fn describe() {
         "Registrations that expired and certificates superseded by their renewal"
     );
     describe_gauge!(metric::DEVICES, "Registered devices");
+    describe_gauge!(
+        metric::SOURCE_LISTED,
+        Unit::Seconds,
+        "When a source last gave a complete listing, since 1970"
+    );
+    describe_gauge!(
+        metric::SOURCE_DEVICES,
+        "Devices of a source as of its last sync: listed, absent or missing (after three listings)"
+    );
     describe_gauge!(metric::BUILD_INFO, "1, labelled with the version that runs");
     describe_gauge!(metric::BRIDGE_WAITERS, "Requests that wait for a thread, by pool");
     describe_counter!(metric::BRIDGE_SHED, "Requests turned away because too many waited, by pool");

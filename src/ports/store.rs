@@ -23,13 +23,14 @@ use crate::{
         profile::Profile,
         queue::{Job, JobKind},
         restore::Restoration,
+        source::{Membership, Source},
         status::{Cause, CauseKey},
         timer::Timer,
         user::User,
     },
     types::{
         CertificateId, DeviceId, EnrolmentId, Fingerprint, IssuerId, KeyId, ProfileName, SerialNumber,
-        TicketId, Timestamp, TokenId, TransactionId, UserId,
+        SourceId, TicketId, Timestamp, TokenId, TransactionId, UserId,
     },
 };
 
@@ -151,6 +152,7 @@ pub trait View:
     + Causes
     + Devices
     + Users
+    + Sources
     + Jobs
     + Timers
     + Crls
@@ -172,6 +174,7 @@ pub trait Tx:
     + CausesMut
     + DevicesMut
     + UsersMut
+    + SourcesMut
     + JobsMut
     + TimersMut
     + CrlsMut
@@ -365,6 +368,30 @@ pub trait Users {
 pub trait UsersMut {
     /// Adds (version 1) or replaces (version = stored + 1); any other version is a [`StoreError::Conflict`].
     fn put_user(&mut self, user: &User) -> StoreResult<()>;
+}
+
+/// Reads sources and which devices are theirs.
+pub trait Sources {
+    /// By name.
+    fn source(&self, id: &SourceId) -> StoreResult<Option<Source>>;
+    /// All, by name.
+    fn sources(&self) -> StoreResult<Vec<Source>>;
+    /// The source that a device belongs to, if it belongs to one.
+    fn membership(&self, device: &DeviceId) -> StoreResult<Option<Membership>>;
+    /// The members of a source, paged by device.
+    fn members(&self, source: &SourceId, page: &Page<DeviceId>) -> StoreResult<Vec<Membership>>;
+}
+
+/// Writes sources and which devices are theirs.
+pub trait SourcesMut {
+    /// Adds (version 1) or replaces (version = stored + 1); any other version is a [`StoreError::Conflict`].
+    fn put_source(&mut self, source: &Source) -> StoreResult<()>;
+    /// Removes; absent is fine. While it has members: a [`StoreError::Conflict`].
+    fn remove_source(&mut self, id: &SourceId) -> StoreResult<()>;
+    /// Adds or replaces the membership of its device.
+    fn put_membership(&mut self, membership: &Membership) -> StoreResult<()>;
+    /// Removes the membership of a device; absent is fine.
+    fn remove_membership(&mut self, device: &DeviceId) -> StoreResult<()>;
 }
 
 /// Reads jobs.

@@ -21,7 +21,7 @@ use crate::{
         },
     },
     ports::{Tx, View, store::Page},
-    types::{DeviceId, Timestamp, UserId},
+    types::{DeviceId, SourceId, Timestamp, UserId},
 };
 
 /// A device to be registered.
@@ -53,6 +53,10 @@ pub struct DeviceView {
     pub identities: BTreeMap<IdentityKind, String>,
     /// Its user.
     pub user: Option<UserId>,
+    /// The source that it belongs to; none for one that was registered by hand.
+    pub source: Option<SourceId>,
+    /// When that source last listed it.
+    pub last_seen: Option<Timestamp>,
     /// Display name.
     pub name: String,
     /// Model.
@@ -112,6 +116,8 @@ impl From<Device> for DeviceView {
                 .collect(),
             identities: device.identities,
             user: device.user,
+            source: None,
+            last_seen: None,
             name: device.name,
             model: device.model,
             sid: device.sid,
@@ -157,11 +163,13 @@ impl Gateway {
         lifecycle: Option<Lifecycle>,
         page: &Page<DeviceId>,
     ) -> Result<Listing<DeviceView>, ServiceError> {
-        let devices = self.ports.store.read(|view| match lifecycle {
-            None => view.devices(page),
-            Some(lifecycle) => devices_in(view, lifecycle, page),
+        let views = self.ports.store.read(|view| {
+            let devices = match lifecycle {
+                None => view.devices(page)?,
+                Some(lifecycle) => devices_in(view, lifecycle, page)?,
+            };
+            devices.into_iter().map(|device| with_source(view, device)).collect::<Result<_, ServiceError>>()
         })?;
-        let views = devices.into_iter().map(DeviceView::from).collect();
         Ok(Listing::page(views, page.limit, |device: &DeviceView| device.id.to_string()))
     }
 
@@ -197,9 +205,17 @@ impl Gateway {
             let device = view.device(id)?.ok_or_else(|| ServiceError::not_found("device", id))?;
             let object = BoundObject::Device { id: id.clone(), generation: device.generation };
             let certificates = views_bound_to(view, &object, now)?;
-            Ok::<_, ServiceError>(DeviceView { certificates, ..device.into() })
+            Ok::<_, ServiceError>(DeviceView { certificates, ..with_source(view, device)? })
         })
     }
+}
+
+/// The device with the source that it belongs to, without certificates.
+pub(super) fn with_source(view: &dyn View, device: Device) -> Result<DeviceView, ServiceError> {
+    let Some(membership) = view.membership(&device.id)? else { return Ok(device.into()) };
+    let listed_at = view.source(&membership.source)?.and_then(|source| source.listed_at);
+    let last_seen = Some(membership.last_seen(listed_at));
+    Ok(DeviceView { source: Some(membership.source), last_seen, ..device.into() })
 }
 
 /// Refuses what the store would only call a conflict, in words that help.

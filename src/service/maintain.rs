@@ -200,6 +200,7 @@ impl Gateway {
         metrics::gauge!(metric::ENROLMENTS_PENDING).set(view.count_pending_enrolments()? as f64);
         let dead = view.jobs(usize::MAX)?.iter().filter(|job| job.dead).count();
         metrics::gauge!(metric::JOBS_DEAD).set(dead as f64);
+        super::source::set_gauges(&view.sources()?);
         for authority in self.authorities().issuers() {
             let id = &authority.issuer.id;
             for (purpose, not_after) in own_certificates(authority) {

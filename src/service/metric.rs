@@ -26,6 +26,10 @@ pub const JOBS_DEAD: &str = "certgate_jobs_dead";
 pub const TIMERS_FIRED: &str = "certgate_timers_fired_total";
 /// Gauge. Registered devices.
 pub const DEVICES: &str = "certgate_devices";
+/// Gauge, seconds since 1970. When a source last gave a complete listing, by `source`.
+pub const SOURCE_LISTED: &str = "certgate_source_last_listing_timestamp_seconds";
+/// Gauge. Devices of a source as of its last sync, by `source` and `condition`: `listed`, `absent` or `missing`.
+pub const SOURCE_DEVICES: &str = "certgate_source_devices";
 /// Gauge, always 1. The `version` that runs.
 pub const BUILD_INFO: &str = "certgate_build_info";
 /// Gauge. Requests that wait for a thread, by `pool`.
@@ -53,6 +57,10 @@ pub mod label {
     pub const ISSUER: &str = "issuer";
     /// What a system certificate is for.
     pub const PURPOSE: &str = "purpose";
+    /// A source's name.
+    pub const SOURCE: &str = "source";
+    /// Where devices of a source stand.
+    pub const CONDITION: &str = "condition";
     /// A pool of the bridge.
     pub const POOL: &str = "pool";
     /// An algorithm's name.

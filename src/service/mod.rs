@@ -12,6 +12,7 @@
 //! | [`status`] | causes written, the revocation snapshot, what follows a change |
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
+//! | [`source`] | where device records come from, and the syncs that bring them |
 //! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
 //! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
@@ -37,6 +38,7 @@ pub mod profile;
 pub mod queue;
 pub mod restore;
 pub mod scep;
+pub mod source;
 pub mod status;
 pub mod system;
 pub mod ticket;
@@ -161,6 +163,7 @@ pub struct Gateway {
     work: maintain::WorkSignal,
     refusals: enrol::RefusalMeter,
     backup_runs: Arc<AtomicBool>,
+    syncs: source::RunningSyncs,
 }
 
 impl Gateway {
@@ -187,6 +190,7 @@ impl Gateway {
             work: maintain::WorkSignal::default(),
             refusals: enrol::RefusalMeter::default(),
             backup_runs: Arc::default(),
+            syncs: source::RunningSyncs::default(),
         };
         Ok(gateway)
     }

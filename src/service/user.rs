@@ -129,6 +129,16 @@ impl Gateway {
     }
 }
 
+/// Records a user whom a device's record names and nobody recorded yet; nothing else is known of them.
+pub(super) fn record_if_unknown(tx: &mut dyn Tx, id: &UserId, act: &Act) -> Result<(), ServiceError> {
+    if tx.user(id)?.is_some() {
+        return Ok(());
+    }
+    tx.put_user(&User::new(id.clone(), UserDetails::default(), act.at)?)?;
+    tx.append_audit(&act.fact("user.recorded", id, &[("name", String::new())]))?;
+    Ok(())
+}
+
 fn described_anew(fresh: &User, known: &User) -> User {
     User {
         state: known.state,

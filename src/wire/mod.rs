@@ -9,6 +9,7 @@ pub mod cms;
 pub mod crl;
 pub mod csr;
 pub mod der;
+pub mod inventory;
 pub mod ocsp;
 pub mod scep;
 pub mod x509;

@@ -14,7 +14,7 @@ use crate::{
         status::{CauseKey, CauseKind},
         timer::{Timer, TimerSubject},
     },
-    types::{CertificateId, DeviceId, IssuerId, SerialNumber, UserId},
+    types::{CertificateId, DeviceId, IssuerId, SerialNumber, SourceId, UserId},
 };
 
 /// A range of keys.
@@ -164,6 +164,11 @@ pub(super) fn identity(kind: IdentityKind, value: &str) -> Vec<u8> {
 
 /// The keys of a user's devices start with this.
 pub(super) fn user(id: &UserId) -> Vec<u8> {
+    Key::default().text(id.as_str()).done()
+}
+
+/// The keys of a source's members start with this.
+pub(super) fn source(id: &SourceId) -> Vec<u8> {
     Key::default().text(id.as_str()).done()
 }
 

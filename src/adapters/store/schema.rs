@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The schema that this certgate reads and writes.
-pub(super) const CURRENT: u32 = 2;
+pub(super) const CURRENT: u32 = 3;
 
 /// Where the version is kept, in the table `meta`. The record is read by every certgate, older ones too: its form never changes.
 pub(super) const KEY: &[u8] = b"schema";
@@ -29,7 +29,11 @@ pub(super) const KEY: &[u8] = b"schema";
 type Migration = fn(&mut WriteRows<'_>) -> StoreResult<()>;
 
 /// `MIGRATIONS[n]` leads from schema n + 1 to n + 2.
-const MIGRATIONS: [Migration; CURRENT as usize - 1] = [to_2];
+const MIGRATIONS: [Migration; CURRENT as usize - 1] = [
+    to_2,
+    // To 3: sources of devices. Their tables are new and empty, and no record changed: a device of schema 2 has no source.
+    |_| Ok(()),
+];
 
 /// Gives an empty file the current schema, brings an older one up to it, and refuses a newer one before anything is touched.
 pub(super) fn prepare(database: &Database) -> StoreResult<()> {

@@ -81,6 +81,12 @@ tables! {
     DevicesByUser = "devices_by_user", v 1;
     /// Users by id.
     Users = "users", v 1;
+    /// Sources by name.
+    Sources = "sources", v 1;
+    /// Memberships by device.
+    Members = "members", v 1;
+    /// Device ids by source and device.
+    MembersBySource = "members_by_source", v 1;
     /// Jobs by sequence.
     Jobs = "jobs", v 1;
     /// Living jobs by lane and sequence.

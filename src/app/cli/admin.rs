@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal, Read as _, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -115,6 +116,21 @@ impl AdminClient {
     /// Posts `body`.
     pub fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
         self.call(Method::POST, path, Some(body))
+    }
+
+    /// Posts a file, and waits `limit` for the answer.
+    pub fn upload(
+        &self,
+        path: &str,
+        content_type: &str,
+        content: Vec<u8>,
+        limit: Duration,
+    ) -> Outcome<Value> {
+        let http = HttpClient::new().map_err(Failure::error)?.with_limit(limit);
+        let response = http
+            .upload_over_socket(self.socket.clone(), &format!("/api/v1{path}"), content_type, content)
+            .map_err(|error| self.unreachable(&error))?;
+        read(&response)
     }
 
     /// Puts `body`.

@@ -104,6 +104,9 @@ struct ListArgs {
     /// Only those in this state: pending, verified, active, retire-pending, retired, wipe-pending, wiped, expired
     #[arg(long, value_name = "STATE")]
     lifecycle: Option<String>,
+    /// Only those of this source
+    #[arg(long, value_name = "SOURCE", conflicts_with = "lifecycle")]
+    source: Option<String>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -145,6 +148,8 @@ const FIELDS: &[Field] = &[
     ("Conditions", "/conditions"),
     ("Generation", "/generation"),
     ("User", "/user"),
+    ("Source", "/source"),
+    ("Last listed", "/last_seen"),
     ("Identities", "/identities"),
     ("SID", "/sid"),
     ("Attributes", "/attributes"),
@@ -170,7 +175,9 @@ pub(super) fn run(args: DeviceArgs, format: Format) -> Outcome {
             Ok(())
         }
         Verb::List(list) => {
-            let query = list.page.query(&[("lifecycle", list.lifecycle.as_deref())]);
+            let query = list
+                .page
+                .query(&[("lifecycle", list.lifecycle.as_deref()), ("source", list.source.as_deref())]);
             output::listing(format, &client.get(&format!("/devices{query}"))?, COLUMNS);
             Ok(())
         }

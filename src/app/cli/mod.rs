@@ -19,6 +19,7 @@ mod scep;
 mod sentences;
 mod shell;
 mod sim;
+mod source;
 mod ticket;
 mod token;
 mod user;
@@ -80,6 +81,8 @@ enum Command {
     Ticket(ticket::TicketArgs),
     /// Devices and what becomes of them
     Device(device::DeviceArgs),
+    /// Where device records come from: inventories of an MDM
+    Source(source::SourceArgs),
     /// Users of devices
     User(user::UserArgs),
     /// Issued certificates
@@ -141,6 +144,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Profile(args) => profile::run(args, format),
         Command::Ticket(args) => ticket::run(args, format),
         Command::Device(args) => device::run(args, format),
+        Command::Source(args) => source::run(args, format),
         Command::User(args) => user::run(args, format),
         Command::Cert(args) => cert::run(args, format),
         Command::Crl(args) => crl::run(args, format),

@@ -213,6 +213,19 @@ impl HttpClient {
         self.exchange(&target, request)
     }
 
+    /// Posts `body` over the Unix socket at `socket`.
+    pub fn upload_over_socket(
+        &self,
+        socket: PathBuf,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Response, HttpError> {
+        let target = Target::Unix(socket);
+        let request = request(&target, Method::POST, path, Some((content_type, body)))?;
+        self.exchange(&target, request)
+    }
+
     /// One exchange over the Unix socket at `socket` whose answer may be of any length: each part of it may take as long as
     /// another exchange as a whole.
     pub fn stream_over_socket(

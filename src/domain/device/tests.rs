@@ -69,6 +69,7 @@ fn status(causes: &[Cause]) -> Status {
 
 /// The table: per state, where each event leads (the same state where only conditions change), or nothing
 /// where it is refused. In the order of `DeviceEvent::ALL`.
+#[expect(clippy::too_many_lines, reason = "it is the whole table")]
 fn table() -> [(Lifecycle, [Option<Lifecycle>; 15]); 8] {
     use Lifecycle::{Active, Expired, Pending, RetirePending, Retired, Verified, WipePending, Wiped};
     let s = Some;

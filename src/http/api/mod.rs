@@ -2,7 +2,7 @@
 //!
 //! Served over HTTPS to bearers of API tokens (`Authorization: Bearer ..`), and over the local socket to root and to the server's
 //! own user (as owner, by peer credentials). Each handler proves its permission; *R*ead needs the role auditor, *O*perate operator,
-//! *A*dminister owner. Bodies have at most 1 MiB. Every answer carries `x-request-id`.
+//! *A*dminister owner. Bodies have at most 1 MiB (a listing of devices 64 MiB). Every answer carries `x-request-id`.
 //!
 //! Errors are `application/problem+json` ([`Problem`]): `{type, title, status, detail, request_id}` with `type` one of
 //! `urn:certgate:problem:` `not-found` (404), `invalid` (400), `conflict` (409), `refused` (409), `forbidden` (403), `unauthenticated` (401),
@@ -19,7 +19,7 @@
 //! | `GET /issuers/{issuer}` | R | | `IssuerView` |
 //! | `GET /profiles` | R | | listing of [`ProfileView`](crate::service::issuer::ProfileView) |
 //! | `GET /profiles/{profile}` | R | | `ProfileView` |
-//! | `GET /devices?limit&after&lifecycle` | R | | listing of [`DeviceView`](crate::service::device::DeviceView) |
+//! | `GET /devices?limit&after`, with `lifecycle` or `source` | R | | listing of [`DeviceView`](crate::service::device::DeviceView) |
 //! | `POST /devices` | O | [`NewDevice`](crate::service::device::NewDevice) | 201 `DeviceView` |
 //! | `GET /devices/{device}` | R | | `DeviceView` with its certificates |
 //! | `POST /devices/{device}/events` | O | `{event, note?}`; events: `retire unretire wipe cancel-wipe force lost found compromised cleared reprovision` | [`DeviceOutcome`](crate::service::device::DeviceOutcome) |
@@ -28,6 +28,11 @@
 //! | `GET /users/{user}` | R | | `UserView` with devices and certificates |
 //! | `POST /users/{user}/enable`, `/disable` | O | `{note?}` or nothing | [`UserOutcome`](crate::service::user::UserOutcome) |
 //! | `DELETE /users/{user}` | O | | `UserOutcome` |
+//! | `GET /sources` | R | | listing of [`SourceView`](crate::service::source::SourceView) |
+//! | `POST /sources` | A | [`NewSource`](crate::service::source::NewSource) `{id, kind?, missing?, grace_days?}` | 201 `SourceView` |
+//! | `GET /sources/{source}` | R | | `SourceView` |
+//! | `POST /sources/{source}/sync?dry_run&force&column.WHAT` | O | the export itself, CSV or JSON | [`SyncReport`](crate::service::source::sync::SyncReport); 409 `refused` by the brake |
+//! | `DELETE /sources/{source}` | A | | [`RemovedSource`](crate::service::source::RemovedSource) |
 //! | `GET /certificates?limit&after&device&user` | R | `after` is `ISSUER/SERIAL` | listing of [`CertificateView`](crate::service::certificate::CertificateView) |
 //! | `GET /certificates/{name}` | R | a serial in hexadecimal, or the SHA-256 fingerprint | array of `CertificateView`, with PEM (several issuers may have used the serial); 404 if none |
 //! | `GET /certificates/{issuer}/{serial}` | R | | `CertificateView`, with PEM |
@@ -73,11 +78,16 @@ pub use problem::Problem;
 
 use super::bridge::Bridge;
 use crate::service::Gateway;
-use handlers::{audit, backups, certificates, crls, devices, issuers, queue, server, tickets, tokens, users};
+use handlers::{
+    audit, backups, certificates, crls, devices, issuers, queue, server, sources, tickets, tokens, users,
+};
 use session::{Api, observe};
 
 /// Largest body.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// Largest listing of a source: some 200,000 devices.
+const MAX_LISTING: usize = 64 * 1024 * 1024;
 
 /// The API, to be served with a [`Peer`](super::serve::Peer) in every request's extensions: without one nobody is recognised.
 pub fn router(gateway: Arc<Gateway>, bridge: Arc<Bridge>) -> Router {
@@ -100,6 +110,9 @@ fn objects() -> Router<Api> {
         .route("/users/{user}", get(users::show).put(users::put).delete(users::delete))
         .route("/users/{user}/enable", post(users::enable))
         .route("/users/{user}/disable", post(users::disable))
+        .route("/sources", get(sources::list).post(sources::add))
+        .route("/sources/{source}", get(sources::show).delete(sources::remove))
+        .route("/sources/{source}/sync", post(sources::sync).layer(DefaultBodyLimit::max(MAX_LISTING)))
         .route("/tickets", get(tickets::list).post(tickets::create))
         .route("/tickets/{ticket}", get(tickets::show).delete(tickets::cancel))
         .route("/queue", get(queue::list))

@@ -182,6 +182,11 @@ impl Params {
         self.0.get(name).filter(|text| !text.is_empty()).map(|text| named(name, text)).transpose()
     }
 
+    /// The parameters whose names start with `prefix`: the rest of the name, and the value.
+    pub(super) fn starting_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// `limit`, within its bounds.
     pub(super) fn limit(&self) -> Result<usize, Failure> {
         let limit = self.get::<usize>("limit")?.unwrap_or(DEFAULT_LIMIT);

@@ -9,6 +9,7 @@ mod copies;
 pub(super) mod enrolments;
 mod jobs;
 mod objects;
+mod sources;
 mod timers;
 
 use std::fmt::Display;

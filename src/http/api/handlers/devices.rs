@@ -16,7 +16,7 @@ use crate::{
         Listing, ServiceError,
         device::{DeviceOutcome, DeviceView, NewDevice},
     },
-    types::DeviceId,
+    types::{DeviceId, SourceId},
 };
 
 /// Something that happened to a device.
@@ -31,6 +31,14 @@ struct EventRequest {
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<DeviceView>> {
     let (page, wanted) = (params.page()?, params.get::<String>("lifecycle")?);
     let lifecycle = wanted.map(|text| lifecycle(&text)).transpose()?;
+    if let Some(source) = params.get::<SourceId>("source")? {
+        if lifecycle.is_some() {
+            return Err(ServiceError::invalid("source", "cannot be combined with lifecycle").into());
+        }
+        return session
+            .run::<Read, _>(move |gateway, authed| gateway.devices_of_source(authed, &source, &page))
+            .await;
+    }
     session.run::<Read, _>(move |gateway, authed| gateway.devices(authed, lifecycle, &page)).await
 }
 

@@ -13,6 +13,7 @@ pub(super) mod devices;
 pub(super) mod issuers;
 pub(super) mod queue;
 pub(super) mod server;
+pub(super) mod sources;
 pub(super) mod tickets;
 pub(super) mod tokens;
 pub(super) mod users;

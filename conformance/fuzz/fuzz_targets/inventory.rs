@@ -1,0 +1,14 @@
+#![no_main]
+
+use certgate::{
+    domain::source::entry::{Columns, Entry, columns},
+    wire::inventory::Inventory,
+};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Ok(inventory) = Inventory::read(bytes) else { return };
+    let Ok(columns) = columns(&inventory, &Columns::new()) else { return };
+    for row in &inventory.rows {
+        assert_eq!(Entry::read(row, &columns).line, row.line);
+    }
+});
