@@ -3,7 +3,8 @@
 //! - cached GET and POST over keep-alive, against hyper answering the same bytes from a constant: this program again, with
 //!   `--constant FILE`, on the same kind of runtime;
 //! - with a nonce, so that every answer is signed: against 1 / (1/sign + 1/http);
-//! - the slowest answers during an enrolment storm, against those of an idle server.
+//! - the slowest answers during an enrolment storm, against those of an idle server;
+//! - from a revocation's request to OCSP's answer "revoked", against one durable commit and one signature.
 //!
 //! The load shares the cores with the server, so that the server's CPU time per request is printed too: it is the sharper ratio.
 
@@ -13,6 +14,7 @@
     reason = "a bench prints, and stops where it cannot go on"
 )]
 #![allow(clippy::cast_precision_loss, reason = "rates are for people")]
+#![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 #[path = "../conformance/process/mod.rs"]
 mod process;
@@ -20,23 +22,29 @@ mod process;
 mod load;
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
+    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use certgate::{
-    adapters::keys::software::{SoftwareSigner, generate_pkcs8},
-    ports::Signer,
-    types::{DigestAlgorithm, KeyAlgorithm, Secret, SerialNumber, SignatureAlgorithm},
+    adapters::{
+        keys::software::{SoftwareSigner, generate_pkcs8},
+        store::RedbStore,
+    },
+    domain::{access::Actor, audit::AuditFact},
+    ports::{Signer, Store},
+    types::{DigestAlgorithm, KeyAlgorithm, RequestId, Secret, SerialNumber, SignatureAlgorithm, Timestamp},
     wire::{
-        ocsp::{CertId, OcspRequest},
+        ocsp::{CertId, CertStatus, OcspRequest, OcspResponse, SingleResponse},
         scep::Degenerate,
         x509::Certificate,
     },
@@ -61,6 +69,8 @@ const TURNS: usize = 3;
 /// Enrolments of the storm.
 const STORM: usize = 3_000;
 const CHALLENGE: &str = "bench-challenge-0123456789";
+
+const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha256);
 
 const PROFILE: &str = r#"
 [profile.bench]
@@ -88,6 +98,7 @@ fn measure() {
     let http = compare("POST", &server, &constant, &subjects.posts());
     with_nonce(&server, &subjects, http);
     during_a_storm(&server, &subjects);
+    revoked(&server, &subjects);
 }
 
 fn started() -> Server {
@@ -129,11 +140,7 @@ impl Subjects {
     }
 
     fn gets(&self) -> Vec<Vec<u8>> {
-        let path = |der: Vec<u8>| {
-            let base64 = STANDARD.encode(der);
-            get(&format!("/ocsp/{}", utf8_percent_encode(&base64, NON_ALPHANUMERIC)))
-        };
-        self.repeated(|number| path(self.question(number, None)))
+        self.repeated(|number| get(&ocsp_path(&self.question(number, None))))
     }
 
     fn posts(&self) -> Vec<Vec<u8>> {
@@ -150,6 +157,10 @@ impl Subjects {
         let nonce = |number: usize| (number as u128).to_be_bytes();
         (0..SIGNED_REQUESTS).map(|number| ocsp_post(&self.question(number, Some(&nonce(number))))).collect()
     }
+}
+
+fn ocsp_path(der: &[u8]) -> String {
+    format!("/ocsp/{}", utf8_percent_encode(&STANDARD.encode(der), NON_ALPHANUMERIC))
 }
 
 fn ocsp_post(der: &[u8]) -> Vec<u8> {
@@ -193,7 +204,6 @@ fn compare(what: &str, server: &Server, constant: &Constant, requests: &[Vec<u8>
 }
 
 fn with_nonce(server: &Server, subjects: &Subjects, http: f64) {
-    const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha256);
     let pkcs8 = generate_pkcs8(KeyAlgorithm::Rsa2048).expect("an RSA key can be made");
     let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
     let sign = rate_on_all_cores(Duration::from_secs(3), || {
@@ -235,6 +245,78 @@ fn during_a_storm(server: &Server, subjects: &Subjects) {
         storming * 1e3,
         storming / idle
     );
+}
+
+/// Revokes over the local socket, one after the other, and asks as gear does that had a cached `good` just before.
+fn revoked(server: &Server, subjects: &Subjects) {
+    let mut durations: Vec<Duration> = (0..CERTIFICATES)
+        .map(|number| {
+            let question = get(&ocsp_path(&subjects.question(number, None)));
+            let ask = || closed_loop(server.device_address(), 1, std::slice::from_ref(&question), has_status);
+            ask();
+            let start = Instant::now();
+            revoke(server, &subjects.serials[number]);
+            let answer = http_get(server.device_address(), &ocsp_path(&subjects.question(number, None)));
+            let took = start.elapsed();
+            assert!(
+                is_revoked(&answer.expect("OCSP answers").body),
+                "not revoked when the call had returned"
+            );
+            took
+        })
+        .collect();
+    durations.sort_unstable();
+    let slowest = durations[CERTIFICATES * 99 / 100];
+    let limit = commit_and_signature(server);
+    println!(
+        "revocation requested to OCSP revoked: p50 {:.2} ms, p99 {:.2} ms; a durable commit and a signature {:.2} ms: p99 {:.1} x",
+        durations[CERTIFICATES / 2].as_secs_f64() * 1e3,
+        slowest.as_secs_f64() * 1e3,
+        limit.as_secs_f64() * 1e3,
+        slowest.as_secs_f64() / limit.as_secs_f64()
+    );
+}
+
+fn revoke(server: &Server, serial: &SerialNumber) {
+    let body = r#"{"reason": "superseded"}"#;
+    let mut socket =
+        UnixStream::connect(server.data().join("certgate.sock")).expect("the server has a socket");
+    let head = format!(
+        "POST /api/v1/certificates/issuing/{serial}/revoke HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all((head + body).as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("the server answers");
+    assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn is_revoked(response: &[u8]) -> bool {
+    let Ok(OcspResponse::Successful(response)) = OcspResponse::from_der(response) else { return false };
+    matches!(response.responses[..], [SingleResponse { status: CertStatus::Revoked { .. }, .. }])
+}
+
+/// The median of a durable commit of one small record on the server's disk, and of one RSA-2048 signature.
+fn commit_and_signature(server: &Server) -> Duration {
+    let store = RedbStore::open(&server.scratch().join("commit.redb")).expect("a store opens");
+    let store: &dyn Store = &store;
+    let pkcs8 = generate_pkcs8(KeyAlgorithm::Rsa2048).expect("an RSA key can be made");
+    let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
+    let fact = AuditFact {
+        at: Timestamp::from_unix(0),
+        actor: Actor::Local { uid: 0 },
+        request: RequestId::from_random([7; 16]),
+        action: "certificate.revoked".to_owned(),
+        object: "issuing/01".to_owned(),
+        detail: BTreeMap::new(),
+    };
+    let seconds = median((0..CERTIFICATES).map(|_| {
+        let start = Instant::now();
+        store.write(|tx| tx.append_audit(&fact)).expect("the disk takes it");
+        signer.sign(ALGORITHM, &[0x5a; 300]).expect("signs");
+        start.elapsed().as_secs_f64()
+    }));
+    Duration::from_secs_f64(seconds)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
