@@ -1,21 +1,44 @@
 //! Inventories as MDM servers export them: CSV with a header line, or a JSON array of objects, as rows of named texts.
 //!
 //! What the columns mean is not decided here. A row that cannot be read is reported with its line; the others are read all the same.
+//!
+//! Of an export the text and the names of the columns are kept, and one row at a time: an export of 64 MiB may have thirty million cells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use serde_json::Value;
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 /// Objects in objects of a JSON export are read this deep.
 const MAX_DEPTH: usize = 8;
 
+/// Longest name of a value inside objects; no export has such names, but every one of its values would carry it.
+const MAX_NAME: usize = 256;
+
+/// Most columns of a JSON export; one where every object has names of its own is no table.
+const MAX_COLUMNS: usize = 10_000;
+
 /// An export.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inventory {
+pub struct Inventory<'a> {
     /// The names of its columns: of CSV the header line's, of JSON all that occur.
     pub columns: Vec<String>,
-    /// Its rows.
-    pub rows: Vec<Row>,
+    /// How many rows it has.
+    pub rows: u64,
+    form: Form,
+    text: &'a str,
+}
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Csv,
+    Json,
 }
 
 /// One row.
@@ -45,23 +68,50 @@ pub enum InventoryError {
     /// The JSON is broken, or not an array.
     #[error("it is no JSON array of objects: {0}")]
     Json(String),
+    /// Its objects have too many different names.
+    #[error("its objects have more than {MAX_COLUMNS} different names: it is no table")]
+    TooManyColumns,
 }
 
-impl Inventory {
+impl<'a> Inventory<'a> {
     /// Reads an export: JSON where it begins with `[` or `{`, else CSV.
-    pub fn read(bytes: &[u8]) -> Result<Self, InventoryError> {
+    pub fn read(bytes: &'a [u8]) -> Result<Self, InventoryError> {
         let text = std::str::from_utf8(bytes).map_err(|_| InventoryError::NotText)?;
         // Excel and the Intune admin centre begin their files with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        match text.trim_start().chars().next() {
-            None => Err(InventoryError::Empty),
-            Some('[' | '{') => read_json(text),
-            Some(_) => read_csv(text),
+        let mut rows = 0;
+        let (form, columns) = match text.trim_start().chars().next() {
+            None => return Err(InventoryError::Empty),
+            Some('[' | '{') => {
+                let mut columns = BTreeSet::new();
+                read_json(text, &mut |row| {
+                    rows += 1;
+                    if columns.len() <= MAX_COLUMNS {
+                        columns.extend(row.cells.into_iter().flat_map(BTreeMap::into_keys));
+                    }
+                })?;
+                if columns.len() > MAX_COLUMNS {
+                    return Err(InventoryError::TooManyColumns);
+                }
+                (Form::Json, columns.into_iter().collect())
+            }
+            Some(_) => (Form::Csv, read_csv(text, &mut |_| rows += 1)?),
+        };
+        Ok(Self { columns, rows, form, text })
+    }
+
+    /// Visits the rows, in their order.
+    pub fn each_row(&self, visit: &mut dyn FnMut(Row)) {
+        // It was read once without an error, and is the same text.
+        match self.form {
+            Form::Csv => drop(read_csv(self.text, visit)),
+            Form::Json => drop(read_json(self.text, visit)),
         }
     }
 }
 
-fn read_csv(text: &str) -> Result<Inventory, InventoryError> {
+/// Gives the names of the columns.
+fn read_csv(text: &str, visit: &mut dyn FnMut(Row)) -> Result<Vec<String>, InventoryError> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter(text))
         .trim(csv::Trim::All)
@@ -71,9 +121,8 @@ fn read_csv(text: &str) -> Result<Inventory, InventoryError> {
     if let Some(twice) = first_twice(&columns) {
         return Err(InventoryError::ColumnTwice(twice));
     }
-    let mut rows = Vec::new();
     for record in reader.records() {
-        rows.push(match record {
+        visit(match record {
             Ok(record) => Row {
                 line: record.position().map_or(0, csv::Position::line),
                 cells: Ok(columns.iter().cloned().zip(record.iter().map(str::to_owned)).collect()),
@@ -81,7 +130,7 @@ fn read_csv(text: &str) -> Result<Inventory, InventoryError> {
             Err(error) => Row { line: line_of(&error), cells: Err(problem_of(&error)) },
         });
     }
-    Ok(Inventory { columns, rows })
+    Ok(columns)
 }
 
 /// Comma, or what stands in its place: Excel writes semicolons where the comma is the decimal sign.
@@ -111,46 +160,115 @@ fn problem_of(error: &csv::Error) -> String {
     }
 }
 
-fn read_json(text: &str) -> Result<Inventory, InventoryError> {
-    let value: Value = serde_json::from_str(text).map_err(|error| InventoryError::Json(error.to_string()))?;
-    let Value::Array(items) = value else {
-        // A page of a listing ({"value": [..], "@odata.nextLink": ..}) is not the whole of it.
-        let problem = "it is one object; of an API's answers join the arrays of all pages";
-        return Err(InventoryError::Json(problem.to_owned()));
-    };
-    let rows: Vec<Row> = (1..).zip(&items).map(|(line, item)| Row { line, cells: flat(item) }).collect();
-    let mut columns: Vec<String> = rows
-        .iter()
-        .filter_map(|row| row.cells.as_ref().ok())
-        .flat_map(|cells| cells.keys().cloned())
-        .collect();
-    columns.sort_unstable();
-    columns.dedup();
-    Ok(Inventory { columns, rows })
+fn read_json(text: &str, visit: &mut dyn FnMut(Row)) -> Result<(), InventoryError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = json.deserialize_any(Rows(visit)).and_then(|()| json.end());
+    read.map_err(|error| InventoryError::Json(error.to_string()))
 }
 
-/// The values of an object by name; those of objects inside as `outer.inner`. Arrays have no place in a row.
-fn flat(item: &Value) -> Result<BTreeMap<String, String>, String> {
-    if !item.is_object() {
-        return Err("is not an object".to_owned());
+/// The array.
+struct Rows<'a>(&'a mut dyn FnMut(Row));
+
+impl<'de> Visitor<'de> for Rows<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of objects")
     }
-    let mut cells = BTreeMap::new();
-    flatten("", item, MAX_DEPTH, &mut cells);
-    Ok(cells)
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut line = 0;
+        let mut cells = BTreeMap::new();
+        while let Some(is_object) = items.next_element_seed(Cell::outermost(&mut cells))? {
+            line += 1;
+            let cells = std::mem::take(&mut cells);
+            let cells = if is_object { Ok(cells) } else { Err("is not an object".to_owned()) };
+            (self.0)(Row { line, cells });
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        // A page of a listing ({"value": [..], "@odata.nextLink": ..}) is not the whole of it.
+        Err(A::Error::custom("it is one object; of an API's answers join the arrays of all pages"))
+    }
 }
 
-fn flatten(name: &str, value: &Value, depth: usize, cells: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(members) if depth > 0 => {
-            for (key, value) in members {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                flatten(&name, value, depth - 1, cells);
+/// A value by its name; those of objects inside as `outer.inner`. Arrays have no place in a row.
+///
+/// Gives whether it was an object.
+struct Cell<'a> {
+    name: String,
+    depth: usize,
+    cells: &'a mut BTreeMap<String, String>,
+}
+
+impl<'a> Cell<'a> {
+    fn outermost(cells: &'a mut BTreeMap<String, String>) -> Self {
+        Self { name: String::new(), depth: MAX_DEPTH, cells }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "what a visitor gives")]
+    fn is<E>(self, text: String) -> Result<bool, E> {
+        self.cells.insert(self.name, text);
+        Ok(false)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Cell<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<bool, D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Cell<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
+        while let Some(key) = members.next_key::<String>()? {
+            let name = if self.name.is_empty() { key } else { format!("{}.{key}", self.name) };
+            if self.depth == 0 || name.len() > MAX_NAME {
+                members.next_value::<IgnoredAny>()?;
+            } else {
+                members.next_value_seed(Cell { name, depth: self.depth - 1, cells: &mut *self.cells })?;
             }
         }
-        Value::String(text) => drop(cells.insert(name.to_owned(), text.trim().to_owned())),
-        Value::Null => drop(cells.insert(name.to_owned(), String::new())),
-        Value::Bool(_) | Value::Number(_) => drop(cells.insert(name.to_owned(), value.to_string())),
-        Value::Array(_) | Value::Object(_) => {}
+        Ok(true)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
+        self.is(text.trim().to_owned())
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        self.is(String::new())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<bool, E> {
+        self.is(value.to_string())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<bool, E> {
+        self.is(value.to_string())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<bool, E> {
+        self.is(value.to_string())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<bool, E> {
+        self.is(serde_json::Value::from(value).to_string())
     }
 }
 
@@ -158,12 +276,16 @@ fn flatten(name: &str, value: &Value, depth: usize, cells: &mut BTreeMap<String,
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Inventory {
-        Inventory::read(text.as_bytes()).unwrap()
+    fn read(text: &str) -> (Vec<String>, Vec<Row>) {
+        let inventory = Inventory::read(text.as_bytes()).unwrap();
+        let mut rows = Vec::new();
+        inventory.each_row(&mut |row| rows.push(row));
+        assert_eq!(inventory.rows, rows.len() as u64);
+        (inventory.columns, rows)
     }
 
-    fn cell<'a>(inventory: &'a Inventory, row: usize, column: &str) -> &'a str {
-        &inventory.rows[row].cells.as_ref().unwrap()[column]
+    fn cell<'a>(row: &'a Row, column: &str) -> &'a str {
+        &row.cells.as_ref().unwrap()[column]
     }
 
     #[test]
@@ -174,32 +296,32 @@ mod tests {
             "Device name;Serial number\n\"Ada's, \"\"new\"\" Mac\";C02X\n",
             "Device name\tSerial number\n\"Ada's, \"\"new\"\" Mac\"\tC02X",
         ] {
-            let inventory = read(text);
-            assert_eq!(inventory.columns, ["Device name", "Serial number"]);
-            assert_eq!(cell(&inventory, 0, "Device name"), "Ada's, \"new\" Mac");
-            assert_eq!(cell(&inventory, 0, "Serial number"), "C02X");
+            let (columns, rows) = read(text);
+            assert_eq!(columns, ["Device name", "Serial number"]);
+            assert_eq!(cell(&rows[0], "Device name"), "Ada's, \"new\" Mac");
+            assert_eq!(cell(&rows[0], "Serial number"), "C02X");
         }
     }
 
     #[test]
     fn a_row_that_cannot_be_read_has_its_line_and_leaves_the_others() {
-        let inventory = read("name,serial\n\"two\nlines\",A\nonly one\nlast,B\n");
-        let lines: Vec<u64> = inventory.rows.iter().map(|row| row.line).collect();
+        let (_, rows) = read("name,serial\n\"two\nlines\",A\nonly one\nlast,B\n");
+        let lines: Vec<u64> = rows.iter().map(|row| row.line).collect();
         assert_eq!(lines, [2, 4, 5]);
-        let problem = inventory.rows[1].cells.as_ref().unwrap_err();
+        let problem = rows[1].cells.as_ref().unwrap_err();
         assert_eq!(problem, "has 1 values where the header line names 2 columns");
-        assert_eq!(cell(&inventory, 2, "serial"), "B");
+        assert_eq!(cell(&rows[2], "serial"), "B");
     }
 
     #[test]
     fn json_objects_are_flattened() {
-        let inventory = read(
+        let (columns, rows) = read(
             r#"[{"id": 7, "hardware": {"serialNumber": " C02X ", "model": null}, "managed": true, "apps": [1]}, "x"]"#,
         );
-        assert_eq!(inventory.columns, ["hardware.model", "hardware.serialNumber", "id", "managed"]);
-        assert_eq!(cell(&inventory, 0, "hardware.serialNumber"), "C02X");
-        assert_eq!((cell(&inventory, 0, "id"), cell(&inventory, 0, "hardware.model")), ("7", ""));
-        assert_eq!(inventory.rows[1], Row { line: 2, cells: Err("is not an object".to_owned()) });
+        assert_eq!(columns, ["hardware.model", "hardware.serialNumber", "id", "managed"]);
+        assert_eq!(cell(&rows[0], "hardware.serialNumber"), "C02X");
+        assert_eq!((cell(&rows[0], "id"), cell(&rows[0], "hardware.model")), ("7", ""));
+        assert_eq!(rows[1], Row { line: 2, cells: Err("is not an object".to_owned()) });
     }
 
     #[test]
@@ -219,7 +341,31 @@ mod tests {
 
     #[test]
     fn an_export_without_devices_has_no_rows() {
-        assert_eq!(read("name,serial\n").rows, []);
-        assert_eq!(read("[]").rows, []);
+        assert_eq!(read("name,serial\n").1, []);
+        assert_eq!(read("[]").1, []);
+    }
+
+    #[test]
+    fn a_long_name_is_not_repeated_for_every_value_below_it() {
+        let values =
+            |name: &str| (0..2000).fold(String::new(), |text, n| text + &format!(r#","{name}{n}": {n}"#));
+        let long = "x".repeat(100_000);
+        let (columns, rows) =
+            read(&format!(r#"[{{"serial": "A"{}, "{long}": {{"a": 1{}}}}}]"#, values("b"), values("c")));
+        assert_eq!((columns.len(), rows[0].cells.as_ref().unwrap().len()), (2001, 2001));
+        let many = (0..=MAX_COLUMNS).fold(String::new(), |text, n| text + &format!(r#","{n}": 1"#));
+        let refused = Inventory::read(format!(r#"[{{"serial": "A"{many}}}]"#).as_bytes()).unwrap_err();
+        assert_eq!(refused, InventoryError::TooManyColumns);
+    }
+
+    #[test]
+    fn objects_and_arrays_below_what_is_read_are_passed_over() {
+        let deep = format!("{}1{}", r#"{"a": "#.repeat(20), "}".repeat(20));
+        let (_, rows) = read(&format!(r#"[{{"serial": "A", "in": {deep}, "list": [[{deep}]]}}, [1]]"#));
+        assert_eq!(rows[0].cells.as_ref().unwrap().keys().collect::<Vec<_>>(), ["serial"]);
+        assert_eq!(rows[1].cells, Err("is not an object".to_owned()));
+        // Far deeper than a stack would bear.
+        let deepest = format!("[{}{}]", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(read(&deepest).1[0].cells, Err("is not an object".to_owned()));
     }
 }

@@ -8,7 +8,10 @@ use certgate::{
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(inventory) = Inventory::read(bytes) else { return };
     let Ok(columns) = columns(&inventory, &Columns::new()) else { return };
-    for row in &inventory.rows {
-        assert_eq!(Entry::read(row, &columns).line, row.line);
-    }
+    let mut rows = 0;
+    inventory.each_row(&mut |row| {
+        rows += 1;
+        assert_eq!(Entry::read(&row, &columns).line, row.line);
+    });
+    assert_eq!(inventory.rows, rows);
 });

@@ -159,7 +159,7 @@ impl FromStr for Target {
 
 /// Which column of `inventory` is what: as `wanted` says, and by their usual names where it says nothing. An empty name in `wanted`: no
 /// column is that. An inventory without rows may lack columns: JSON has none then.
-pub fn columns(inventory: &Inventory, wanted: &Columns) -> Result<Columns, MappingError> {
+pub fn columns(inventory: &Inventory<'_>, wanted: &Columns) -> Result<Columns, MappingError> {
     let present = || inventory.columns.join(", ");
     let mut columns = Columns::new();
     for (target, usual) in USUAL_NAMES.iter().filter(|(target, _)| !wanted.contains_key(target)) {
@@ -167,13 +167,13 @@ pub fn columns(inventory: &Inventory, wanted: &Columns) -> Result<Columns, Mappi
         columns.extend(found.map(|column| (target.clone(), column.clone())));
     }
     for (target, column) in wanted.iter().filter(|(_, column)| !column.is_empty()) {
-        if !inventory.rows.is_empty() && !inventory.columns.contains(column) {
+        if inventory.rows > 0 && !inventory.columns.contains(column) {
             let (target, column) = (target.to_string(), column.clone());
             return Err(MappingError::NoColumn { target, column, present: present() });
         }
         columns.insert(target.clone(), column.clone());
     }
-    if inventory.rows.is_empty() || columns.keys().any(Target::identifies) {
+    if inventory.rows == 0 || columns.keys().any(Target::identifies) {
         Ok(columns)
     } else {
         Err(MappingError::NoIdentity(present()))

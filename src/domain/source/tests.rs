@@ -29,7 +29,13 @@ fn source(missing: MissingPolicy) -> Source {
 fn entries(text: &str) -> Vec<Entry> {
     let inventory = Inventory::read(text.as_bytes()).unwrap();
     let columns = columns(&inventory, &Columns::new()).unwrap();
-    inventory.rows.iter().map(|row| Entry::read(row, &columns)).collect()
+    entries_of(&inventory, &columns)
+}
+
+fn entries_of(inventory: &Inventory<'_>, columns: &Columns) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    inventory.each_row(&mut |row| entries.push(Entry::read(&row, columns)));
+    entries
 }
 
 fn entry(text: &str) -> Entry {
@@ -71,7 +77,7 @@ fn usual_column_names_are_known_and_a_mapping_goes_before_them() {
     let wanted = [("device", "Asset"), ("user", ""), ("attribute.asset", "Asset")]
         .map(|(target, column)| (target.parse::<Target>().unwrap(), column.to_owned()));
     let mapped = columns(&inventory, &wanted.into()).unwrap();
-    let entry = Entry::read(&inventory.rows[0], &mapped);
+    let entry = entries_of(&inventory, &mapped).remove(0);
     assert_eq!(entry.device.unwrap().as_str(), "A-7");
     assert_eq!((entry.registration.user, entry.registration.attributes["asset"].as_str()), (None, "A-7"));
 }

@@ -254,12 +254,14 @@ fn read_listing(request: &SyncRequest) -> Result<(Vec<Entry>, Columns), ServiceE
     let wrong = |problem: &dyn std::fmt::Display| ServiceError::invalid("listing", problem);
     let inventory = Inventory::read(&request.listing).map_err(|error| wrong(&error))?;
     let columns = entry::columns(&inventory, &request.columns).map_err(|error| wrong(&error))?;
-    if inventory.rows.is_empty() && !request.force {
+    if inventory.rows == 0 && !request.force {
         let problem =
             "the listing has no device at all. Nothing was changed. If every device is gone, say --force";
         return Err(ServiceError::Refused(problem.to_owned()));
     }
-    Ok((inventory.rows.iter().map(|row| Entry::read(row, &columns)).collect(), columns))
+    let mut entries = Vec::new();
+    inventory.each_row(&mut |row| entries.push(Entry::read(&row, &columns)));
+    Ok((entries, columns))
 }
 
 fn planned<'a>(
