@@ -143,6 +143,21 @@ fn errors_are_problems_with_the_request_id() {
 }
 
 #[test]
+fn a_listing_is_read_only_for_those_who_may_bring_one() {
+    let world = world();
+    let router = router(&world);
+    let large = "x".repeat(64 * 1024 * 1024 + 1);
+    let sync = "POST /sources/mdm/sync";
+    let (response, body) = call(&router, None, sync, None, &large);
+    assert_eq!(problem(&(response.status().as_u16(), body)), (401, "unauthenticated"));
+    let refused = as_root(&router, sync, &large);
+    assert_eq!(problem(&refused), (413, "too-large"));
+    assert!(refused.1["detail"].as_str().unwrap().starts_with("the body cannot be read: "), "{refused:?}");
+    let listing = format!("serial\n{}\n", "x".repeat(2 * 1024 * 1024));
+    assert_eq!(problem(&as_root(&router, sync, &listing)), (404, "not-found"), "more than other routes take");
+}
+
+#[test]
 fn a_device_is_registered_wiped_and_shown_revoked() {
     let world = world();
     let router = router(&world);

@@ -2,6 +2,7 @@
 
 use axum::{
     body::Body,
+    extract::rejection::BytesRejection,
     http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
 };
@@ -45,6 +46,20 @@ pub(super) enum Failure {
     /// The process at the other end of the local socket is somebody else's.
     #[error("the local socket serves root and the server's own user, not uid {0}")]
     StrangeUid(u32),
+    /// The body is too large, or ended early.
+    #[error("the body cannot be read: {problem}")]
+    Body {
+        /// What that is in HTTP.
+        status: StatusCode,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl From<BytesRejection> for Failure {
+    fn from(rejected: BytesRejection) -> Self {
+        Self::Body { status: rejected.status(), problem: rejected.body_text() }
+    }
 }
 
 /// The kinds of problem: name, title, status.
@@ -71,6 +86,7 @@ impl Failure {
             Self::Bridge(BridgeError::Panicked) => INTERNAL,
             Self::Unauthenticated => UNAUTHENTICATED,
             Self::StrangeUid(_) => FORBIDDEN,
+            Self::Body { status, .. } => kind_of_status(*status),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Instant};
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{FromRequestParts, Query, Request, State},
+    extract::{FromRequest, FromRequestParts, Query, Request, State},
     http::{HeaderValue, Response, header::AUTHORIZATION, request::Parts},
     middleware::Next,
 };
@@ -44,7 +44,7 @@ enum Credential {
 }
 
 /// One request of somebody who is yet to be recognised.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Session {
     api: Api,
     credential: Credential,
@@ -108,6 +108,12 @@ impl Session {
 }
 
 impl Session {
+    /// The body of a request, read only once permission `P` is proven: a stranger must not make the server keep a large one.
+    pub(super) async fn body_of<P: Permission>(&self, request: Request) -> Result<Bytes, Failure> {
+        self.clone().call::<P, _>(|_, _| Ok(())).await?;
+        Ok(Bytes::from_request(request, &()).await?)
+    }
+
     /// [`Session::run`], measured where the answer says that a certificate's status `moved`. When it returns, OCSP no longer gives the old
     /// answer.
     #[expect(clippy::disallowed_methods, reason = "the duration of a request is measured at its edge")]

@@ -1,6 +1,9 @@
 //! `/sources`.
 
-use axum::{body::Bytes, extract::Path};
+use axum::{
+    body::Bytes,
+    extract::{Path, Request},
+};
 
 use super::{
     Answer, Created, created,
@@ -43,14 +46,14 @@ pub(in super::super) async fn sync(
     session: Session,
     Path(id): Path<String>,
     params: Params,
-    bytes: Bytes,
+    request: Request,
 ) -> Answer<SyncReport> {
     let id: SourceId = named("source", &id)?;
     let request = SyncRequest {
         columns: columns(&params)?,
         dry_run: params.get("dry_run")?.unwrap_or(false),
         force: params.get("force")?.unwrap_or(false),
-        listing: bytes.to_vec(),
+        listing: session.body_of::<Operate>(request).await?.into(),
     };
     // Not measured as one revocation: it does many things, some of which revoke.
     session.run::<Operate, _>(move |gateway, authed| gateway.sync_source(authed, &id, &request)).await
