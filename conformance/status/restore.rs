@@ -18,6 +18,7 @@ use certgate::{
 };
 
 use super::{
+    because,
     common::{DAY, World},
     crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
 };
@@ -133,6 +134,24 @@ fn what_was_issued_after_the_backup_is_never_good() {
     assert!(crl_entry(&world, revoked.serial()).is_some());
     let id = CertificateId { issuer: issuing(), serial: revoked.serial().clone() };
     assert!(world.gateway.certificate(&world.authed::<Read>(), &id).is_err(), "there is no record to show");
+}
+
+#[test]
+fn a_barred_ca_bars_what_was_issued_after_the_backup_too() {
+    let world = world();
+    let copied = back_up(&world);
+    let later = enrolled(&world, "SN1");
+    world.gateway.hold_certificate(&world.authed(), &id_of(&later), "").unwrap();
+    let crls = published(&world);
+    let (world, _) = restored(world, &copied, &crls);
+    world.clock.advance(DAY);
+    let ca = world.record(&world.issuer("issuing")).id;
+    let because = because(RevocationReason::KeyCompromise);
+    world.gateway.revoke_certificate(&world.authed(), &ca, &because).unwrap();
+    let expected = CertStatus::Revoked { at: world.now(), reason: RevocationReason::CaCompromise };
+    assert_eq!(ocsp_status(&world, later.serial()), expected);
+    let entry = crl_entry(&world, later.serial()).unwrap();
+    assert_eq!((entry.reason, entry.revoked_at), (RevocationReason::CaCompromise, world.now()));
 }
 
 #[test]

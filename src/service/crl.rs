@@ -26,7 +26,7 @@ use crate::{
     domain::{
         access::{Authed, Operate, Read},
         crl::{CrlRecord, next_number},
-        status::{Revocation, strongest},
+        status::Revocation,
     },
     types::{CertificateId, Fingerprint, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::{
@@ -260,15 +260,19 @@ impl Gateway {
         now: Timestamp,
     ) -> Result<Vec<Arc<[u8]>>, ServiceError> {
         let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-        let mut revoked = own;
+        // One that a restore knows from a CRL only has no record to be visited.
+        let both = |(serial, own)| {
+            let revocation = inherited.beside(&serial, own);
+            (serial, revocation)
+        };
+        let mut revoked: BTreeMap<_, _> = own.into_iter().map(both).collect();
         self.ports.store.read(|view| {
             view.visit_certificates(issuer, &mut |record| {
                 let serial = record.id.serial;
-                let both = revoked.get(&serial).copied().into_iter().chain(inherited.of(&serial));
-                if let Some(revocation) =
-                    strongest(both).filter(|_| policy.keeps(record.validity.not_after, now))
+                if let Some(revocation) = inherited.of(&serial)
+                    && policy.keeps(record.validity.not_after, now)
                 {
-                    revoked.insert(serial, revocation);
+                    revoked.entry(serial).or_insert(revocation);
                 }
                 Ok(())
             })

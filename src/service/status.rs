@@ -96,6 +96,11 @@ impl Inherited {
     pub(crate) fn of(&self, serial: &SerialNumber) -> Option<Revocation> {
         (self.except.as_ref() != Some(serial)).then_some(self.revocation)
     }
+
+    /// What `serial` has from it and from causes of its `own`.
+    pub(crate) fn beside(&self, serial: &SerialNumber, own: Revocation) -> Revocation {
+        strongest(self.of(serial).into_iter().chain([own])).unwrap_or(own)
+    }
 }
 
 /// A revoked or held serial.
@@ -161,10 +166,9 @@ impl StatusBoard {
         let inherited = snapshot.inherited.as_ref().and_then(|inherited| inherited.of(serial));
         match (own, inherited) {
             (None, None) => Standing::NotListed,
-            (None, Some(inherited)) => Standing::Inherited(inherited),
-            (Some(own), inherited) => {
-                Standing::Listed(strongest(std::iter::once(own).chain(inherited)).unwrap_or(own))
-            }
+            (None, Some(inherited)) => inherited.of(serial).map_or(Standing::NotListed, Standing::Inherited),
+            (Some(own), None) => Standing::Listed(own),
+            (Some(own), Some(inherited)) => Standing::Listed(inherited.beside(serial, own)),
         }
     }
 
