@@ -5,7 +5,7 @@ use certgate::{
         device::DeviceEvent,
         status::{CauseKind, Status},
     },
-    service::{GatewaySettings, scep::ScepError},
+    service::{GatewaySettings, health::CheckResult, scep::ScepError},
     types::{CertificateId, RevocationReason, SerialNumber},
     wire::{crl::Crl, ocsp::CertStatus},
 };
@@ -137,6 +137,22 @@ fn the_root_takes_everything_below_with_it_but_is_not_below_itself() {
     let reason = |serial: &SerialNumber| crl.entries().iter().find(|it| it.serial == *serial).unwrap().reason;
     assert_eq!(reason(&root.serial), RevocationReason::KeyCompromise);
     assert_eq!(reason(&issuing_ca.serial), RevocationReason::CaCompromise);
+}
+
+#[test]
+fn health_says_that_a_ca_is_barred_and_the_gateway_stays_ready() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let of = |name: &str| {
+        let health = world.gateway.health();
+        (health.ready, health.checks.into_iter().find(|check| check.name == name).unwrap())
+    };
+    assert_eq!(of("issuer/issuing").1.result, CheckResult::Pass);
+    hold(&world, &own(&world, "issuing"));
+    let (ready, check) = of("issuer/issuing");
+    assert_eq!((ready, check.result), (true, CheckResult::Warn));
+    assert!(check.detail.contains("revoked or on hold"), "{}", check.detail);
+    assert_eq!(of("issuer/root").1.result, CheckResult::Pass);
 }
 
 #[test]

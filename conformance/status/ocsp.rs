@@ -240,6 +240,21 @@ fn without_the_store_a_cached_answer_serves_until_its_next_update_then_try_later
 }
 
 #[test]
+fn health_names_the_ca_whose_standing_cannot_be_read() {
+    let (world, store) = on_faulty_store(world());
+    let certificate = enrolled(&world, "SN1");
+    let ca = world.record(&world.issuer("issuing")).id;
+    store.break_reads(true);
+    assert!(world.gateway.hold_certificate(&world.authed(), &ca, "").is_err());
+    store.break_reads(false);
+    assert_eq!(world.gateway.ocsp(&plain_request(&world, certificate.serial())).body, TRY_LATER.as_slice());
+    let status = || world.gateway.health().checks.into_iter().find(|check| check.name == "status").unwrap();
+    assert!(status().detail.contains("the first is issuing"), "{}", status().detail);
+    world.gateway.run_due().unwrap();
+    assert_eq!(status().detail, "every change is in force");
+}
+
+#[test]
 fn a_change_that_cannot_be_read_is_never_answered_with_the_old_status() {
     let (world, store) = on_faulty_store(world());
     let certificate = enrolled(&world, "SN1");

@@ -105,7 +105,7 @@ impl Gateway {
             .map(|profiles| profiles.into_iter().map(|profile| profile.spec.issuer).collect())
             .unwrap_or_default();
         for authority in authorities.issuers() {
-            checks.push(check_issuer(authority, now));
+            checks.push(self.check_issuer(authority, now));
             checks.push(check_ocsp_signer(authority, now));
             checks.push(self.check_crl(authority, now));
             if enrolling.contains(&authority.issuer.id) {
@@ -194,19 +194,33 @@ impl Gateway {
     }
 
     fn check_status(&self) -> Check {
-        match self.status.unsettled().len() {
-            0 => Check::pass("status", "every change is in force"),
-            count => {
-                let detail =
-                    format!("{count} certificates changed and could not be read yet; OCSP says tryLater");
-                Check::not_passed(
-                    "status",
-                    CheckResult::Fail,
-                    detail,
-                    "look at the store: it is read again by itself",
-                )
+        const HINT: &str = "look at the store: it is read again by itself";
+        let (certificates, issuers) = (self.status.unsettled().len(), self.status.unsettled_issuers());
+        let detail = match issuers.first() {
+            Some(first) => format!(
+                "the standing of {} issuers changed and could not be read yet, the first is {first}; OCSP says tryLater of all that they issued",
+                issuers.len()
+            ),
+            None if certificates > 0 => {
+                format!("{certificates} certificates changed and could not be read yet; OCSP says tryLater")
             }
+            None => return Check::pass("status", "every change is in force"),
+        };
+        Check::not_passed("status", CheckResult::Fail, detail, HINT)
+    }
+
+    fn check_issuer(&self, authority: &Authority, now: Timestamp) -> Check {
+        let check = check_validity(authority, now);
+        // A warning at most: OCSP and CRL of a barred CA have to go on, so nobody should take the gateway out of service for it.
+        if check.result != CheckResult::Pass || !self.status.is_inherited(&authority.issuer.id) {
+            return check;
         }
+        let detail = format!(
+            "{}; its certificate or one above it is revoked or on hold: so is all that it issued, and it issues nothing",
+            check.detail
+        );
+        let hint = format!("certgate issuer show {}, and certgate cert show says why", authority.issuer.id);
+        Check::not_passed(check.name, CheckResult::Warn, detail, hint)
     }
 
     fn check_crl(&self, authority: &Authority, now: Timestamp) -> Check {
@@ -230,7 +244,7 @@ impl Gateway {
     }
 }
 
-fn check_issuer(authority: &Authority, now: Timestamp) -> Check {
+fn check_validity(authority: &Authority, now: Timestamp) -> Check {
     let name = format!("issuer/{}", authority.issuer.id);
     let validity = authority.certificate.validity();
     let detail = format!("valid until {}", validity.not_after);

@@ -163,8 +163,7 @@ impl StatusBoard {
             return Standing::Unsettled;
         }
         let own = snapshot.listed.get(serial).map(|listed| listed.revocation);
-        let inherited = snapshot.inherited.as_ref().and_then(|inherited| inherited.of(serial));
-        match (own, inherited) {
+        match (own, &snapshot.inherited) {
             (None, None) => Standing::NotListed,
             (None, Some(inherited)) => inherited.of(serial).map_or(Standing::NotListed, Standing::Inherited),
             (Some(own), None) => Standing::Listed(own),
@@ -217,7 +216,7 @@ impl StatusBoard {
     }
 
     /// The issuers whose inherited cause could not be read after the commit.
-    fn unsettled_issuers(&self) -> Vec<IssuerId> {
+    pub(crate) fn unsettled_issuers(&self) -> Vec<IssuerId> {
         let boards = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
         let unsettled = boards.iter().filter(|(_, board)| board.read().issuer_unsettled);
         unsettled.map(|(issuer, _)| issuer.clone()).collect()
