@@ -156,7 +156,8 @@ fn update(source: &Source, entry: &Entry, known: &Known, now: Timestamp) -> Resu
         Some(membership) => membership.clone(),
         None => joined(source, &device.id, now),
     };
-    let reported = entry.state.unwrap_or(before.reported);
+    let said = entry.state.filter(|state| !is_for_later(*state, device.lifecycle));
+    let reported = said.unwrap_or(before.reported);
     let after = Membership { reported, absence: None, ..before.clone() };
     let mut change = Change::none(&device.id);
     change.counts.seen = 1;
@@ -197,6 +198,19 @@ fn described_anew(
     Ok(Some(described))
 }
 
+/// Whether what the source says has to wait: somebody else began what is pending, or nothing was issued yet that could be held.
+///
+/// Then it counts as not said. The source withdraws only what it began, and a listing that repeats it is heard once its time has come.
+const fn is_for_later(state: ReportedState, lifecycle: Lifecycle) -> bool {
+    use Lifecycle::{Active, RetirePending, Retired, WipePending, Wiped};
+    match state {
+        ReportedState::RetirePending => !matches!(lifecycle, Active | Retired | Wiped),
+        ReportedState::WipePending => !matches!(lifecycle, Active | RetirePending | Retired | Wiped),
+        ReportedState::Retired => matches!(lifecycle, WipePending),
+        ReportedState::Managed | ReportedState::Wiped => false,
+    }
+}
+
 /// What follows from what the source says. Only a change of it counts: what an operator did meanwhile is not undone by a source that
 /// repeats itself.
 fn signal(before: ReportedState, now: ReportedState, lifecycle: Lifecycle) -> Happening {
@@ -219,7 +233,7 @@ fn signal(before: ReportedState, now: ReportedState, lifecycle: Lifecycle) -> Ha
     }
 }
 
-/// Retired for good; a wipe that is pending is left to end by itself.
+/// Retired for good; a wipe that is pending does more and is waited for.
 fn retirement(lifecycle: Lifecycle) -> Happening {
     use DeviceEvent::{Force, Retire};
     match lifecycle {

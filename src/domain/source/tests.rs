@@ -181,6 +181,54 @@ fn a_reported_state_acts_once_and_where_it_can() {
     }
 }
 
+/// The events of the listings that say `words` of a device, one after the other; `acts` come between them, by hand.
+fn told(lifecycle: Lifecycle, words: &[(&str, &[DeviceEvent])]) -> Vec<Vec<DeviceEvent>> {
+    let mut known = known("SN1", lifecycle, ReportedState::Managed);
+    let mut told = Vec::new();
+    for (word, acts) in words {
+        let line = entry(&format!("serial,state\nSN1,{word}\n"));
+        let of_source = of_entry(&source(MissingPolicy::Keep), &line, &[known.clone()], at(5)).unwrap();
+        for event in of_source.events.iter().chain(*acts) {
+            let policy = LifecyclePolicy::default();
+            known.device = known.device.apply(*event, &policy, "", "", at(5)).unwrap().device;
+        }
+        known.membership = of_source.membership.or(known.membership);
+        told.push(of_source.events);
+    }
+    told
+}
+
+#[test]
+fn a_source_withdraws_only_what_it_began() {
+    use DeviceEvent::{CancelWipe, Force, Retire, Unretire, Wipe};
+    let none = Vec::new;
+    assert_eq!(told(Lifecycle::WipePending, &[("wipePending", &[]), ("managed", &[])]), [none(), none()]);
+    assert_eq!(told(Lifecycle::RetirePending, &[("retirePending", &[]), ("managed", &[])]), [none(), none()]);
+    // What it said meanwhile is still so when the operator withdraws theirs.
+    assert_eq!(
+        told(Lifecycle::RetirePending, &[("retirePending", &[Unretire]), ("retirePending", &[])]),
+        [none(), vec![Retire]]
+    );
+    assert_eq!(
+        told(Lifecycle::WipePending, &[("retired", &[CancelWipe]), ("retired", &[])]),
+        [none(), vec![Retire, Force]]
+    );
+    // An operator who withdraws what the source began is not overruled by its repeating itself.
+    assert_eq!(
+        told(Lifecycle::Active, &[("wipePending", &[CancelWipe]), ("wipePending", &[])]),
+        [vec![Wipe], none()]
+    );
+}
+
+#[test]
+fn what_is_said_of_a_device_before_it_enrols_counts_once_it_has() {
+    use DeviceEvent::{Enrolled, Retire, Wipe};
+    for (word, event) in [("wipePending", Wipe), ("retirePending", Retire)] {
+        let told = told(Lifecycle::Pending, &[(word, &[Enrolled]), (word, &[]), (word, &[])]);
+        assert_eq!(told, [vec![], vec![event], vec![]], "{word}");
+    }
+}
+
 /// The events of a device that is absent since listing 1, at listing 1, 2, 3 ...
 fn missed(policy: MissingPolicy, mut device: Device, listings: u64, step: u64) -> Vec<Vec<DeviceEvent>> {
     let mut source = source(policy);
