@@ -331,3 +331,31 @@ fn adding_a_source_needs_an_owner() {
     let again = world.gateway.add_source(&world.authed(), &new_source());
     assert!(matches!(again, Err(ServiceError::Conflict(_))));
 }
+
+#[test]
+fn an_absence_is_in_a_row_also_where_a_line_is_refused() {
+    let world = world();
+    add(&world, MissingPolicy::Hold);
+    sync(&world, &numbered(1..3));
+    let certificate = enrol(&world, "SN1");
+    let refused = "Serial number,User\nSN1,no user\nSN2,ada\n";
+    for listing in [&numbered(2..3), refused, &numbered(2..3), &numbered(2..3)] {
+        sync(&world, listing);
+        assert!(!on_hold(&world, &certificate), "{listing}");
+    }
+    sync(&world, &numbered(2..3));
+    assert!(on_hold(&world, &certificate), "the third in a row");
+    sync(&world, refused);
+    assert!(on_hold(&world, &certificate), "a refused line releases nothing");
+}
+
+#[test]
+fn a_certificate_counts_once_however_often_it_changes() {
+    let world = world();
+    add(&world, MissingPolicy::Keep);
+    sync(&world, &numbered(1..2));
+    let certificate = enrol(&world, "SN1");
+    let report = sync(&world, "serial,state\nSN1,wiped\n");
+    assert_eq!((report.counts.retired, report.certificates_changed), (1, 1));
+    assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+}

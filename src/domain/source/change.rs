@@ -274,7 +274,16 @@ pub fn of_absence(source: &Source, device: &Device, membership: &Membership, now
     change
 }
 
-const fn is_live(lifecycle: Lifecycle) -> bool {
+/// What a line that is refused does to the member that it is about: the device is there, and no more is believed of it. What is
+/// on hold stays so until a line is applied.
+pub fn of_refused_line(membership: &Membership) -> Change {
+    let mut change = Change::none(&membership.device);
+    change.membership =
+        membership.absence.is_some().then(|| Membership { absence: None, ..membership.clone() });
+    change
+}
+
+pub(super) const fn is_live(lifecycle: Lifecycle) -> bool {
     !matches!(lifecycle, Lifecycle::Retired | Lifecycle::Wiped | Lifecycle::Expired)
 }
 

@@ -1,6 +1,6 @@
 //! What a whole listing does, and whether that is too much to be believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Membership, Source, SyncCounts,
@@ -14,7 +14,7 @@ use crate::{
 
 /// So many devices may be held and retired by one sync, however small the source is.
 const BRAKE_LEAST: u64 = 10;
-/// In a larger source this part of its devices, in percent.
+/// In a larger source this part of its devices, in percent: of those that are not gone for good, for those grow in number for ever.
 const BRAKE_PERCENT: u64 = 5;
 
 /// The plan of a sync, made line by line; nothing in it is written yet.
@@ -26,6 +26,8 @@ pub struct Plan<'a> {
     pub to_apply: Vec<usize>,
     /// The members that no line is about and that change for that.
     pub to_miss: Vec<DeviceId>,
+    /// The members that only refused lines are about and that change for that.
+    pub to_notice: Vec<DeviceId>,
     /// The lines that are refused, with the reason.
     pub refused: Vec<(u64, LineRefused)>,
     /// What those do that change nothing.
@@ -34,15 +36,16 @@ pub struct Plan<'a> {
     pub counts: SyncCounts,
     /// Every line says which device it is about: a member that none names is absent.
     pub complete: bool,
-    members: u64,
+    live: u64,
     seen: BTreeMap<DeviceId, u64>,
+    seen_in_refused: BTreeSet<DeviceId>,
     claimed: BTreeMap<(IdentityKind, String), u64>,
 }
 
 /// The sync would hold or retire too many devices at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the listing would put {held} devices on hold and retire {retired}, of {members} that the source has: more than {limit} at once \
+    "the listing would put {held} devices on hold and retire {retired}, of {live} of the source that are in use: more than {limit} at once \
      are not believed. Nothing was changed. If the listing is right, say --force"
 )]
 pub struct Braked {
@@ -50,8 +53,8 @@ pub struct Braked {
     pub held: u64,
     /// Devices that it would retire or wipe.
     pub retired: u64,
-    /// Devices that the source has.
-    pub members: u64,
+    /// Devices of the source that are not retired, wiped or expired.
+    pub live: u64,
     /// How many are believed.
     pub limit: u64,
 }
@@ -64,12 +67,14 @@ impl<'a> Plan<'a> {
             now,
             to_apply: Vec::new(),
             to_miss: Vec::new(),
+            to_notice: Vec::new(),
             refused: Vec::new(),
             settled: SyncCounts { lines: lines as u64, ..SyncCounts::default() },
             counts: SyncCounts { lines: lines as u64, ..SyncCounts::default() },
             complete: true,
-            members: 0,
+            live: 0,
             seen: BTreeMap::new(),
+            seen_in_refused: BTreeSet::new(),
             claimed: BTreeMap::new(),
         }
     }
@@ -83,6 +88,9 @@ impl<'a> Plan<'a> {
         // A refused line still shows that its device is there.
         let ids = matches.iter().map(|known| &known.device.id).chain(&entry.device);
         for id in ids {
+            if change.is_err() && !self.seen.contains_key(id) {
+                self.seen_in_refused.insert(id.clone());
+            }
             self.seen.entry(id.clone()).or_insert(entry.line);
         }
         match change {
@@ -119,9 +127,12 @@ impl<'a> Plan<'a> {
 
     /// Adds a member of the source, after all entries.
     pub fn member(&mut self, device: &Device, membership: &Membership) {
-        self.members += 1;
+        self.live += u64::from(change::is_live(device.lifecycle));
         self.counts.devices += 1;
         self.settled.devices += 1;
+        if self.seen_in_refused.contains(&device.id) && !change::of_refused_line(membership).is_nothing() {
+            self.to_notice.push(device.id.clone());
+        }
         if !self.complete || self.seen.contains_key(&device.id) {
             return;
         }
@@ -142,8 +153,8 @@ impl<'a> Plan<'a> {
     /// The brake: a listing that was cut off looks like one whose devices are gone.
     pub fn check(&self) -> Result<(), Braked> {
         let SyncCounts { held, retired, .. } = self.counts;
-        let limit = BRAKE_LEAST.max(self.members.saturating_mul(BRAKE_PERCENT) / 100);
-        let braked = Braked { held, retired, members: self.members, limit };
+        let limit = BRAKE_LEAST.max(self.live.saturating_mul(BRAKE_PERCENT) / 100);
+        let braked = Braked { held, retired, live: self.live, limit };
         if held.saturating_add(retired) > limit { Err(braked) } else { Ok(()) }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    change::{Known, LineRefused, of_absence, of_entry},
+    change::{Known, LineRefused, of_absence, of_entry, of_refused_line},
     entry::{Columns, Entry, MappingError, Target, columns},
     plan::Plan,
     *,
@@ -360,6 +360,28 @@ fn a_line_that_may_be_about_anybody_makes_nobody_absent() {
     let bad_value = plan(&source, "serial,user\nSN0,a\nSN1,not a user\n", 3);
     assert!(bad_value.complete, "it is clear whom the line is about");
     assert_eq!((bad_value.counts.absent, bad_value.counts.refused), (1, 1));
+}
+
+#[test]
+fn a_refused_line_ends_an_absence_and_no_hold() {
+    let source = Source { listings: 2, ..source(MissingPolicy::Hold) };
+    let plan = plan(&source, "serial,user\nSN0,a\nSN1,not a user\n", 3);
+    assert_eq!(plan.to_notice, ["SN1".parse().unwrap()]);
+    let change = of_refused_line(&absent_since(1));
+    assert_eq!(change.membership.as_ref().map(|membership| membership.absence), Some(None));
+    assert_eq!(change.events, []);
+    assert!(of_refused_line(&member("SN1", ReportedState::Managed)).is_nothing());
+}
+
+#[test]
+fn devices_that_are_gone_do_not_loosen_the_brake() {
+    let source = Source { listings: 2, ..source(MissingPolicy::Hold) };
+    let mut plan = plan(&source, &listing(0..9), 20);
+    for number in 0..400 {
+        let gone = device(&format!("GONE{number}"), Lifecycle::Retired);
+        plan.member(&gone, &absent_since(1));
+    }
+    assert!(plan.check().is_err(), "{:?}", plan.counts);
 }
 
 #[test]

@@ -86,6 +86,8 @@ enum Unit<'a> {
     Listed(&'a Entry),
     /// No line is.
     Absent(&'a DeviceId),
+    /// Only lines are that are refused.
+    Refused(&'a DeviceId),
 }
 
 /// What has been applied so far.
@@ -169,7 +171,9 @@ impl Gateway {
         let begun = source.begun(act.at);
         self.ports.store.write(|tx| tx.put_source(&begun))?;
         let listed = plan.to_apply.iter().filter_map(|index| entries.get(*index)).map(Unit::Listed);
-        let units: Vec<Unit<'_>> = listed.chain(plan.to_miss.iter().map(Unit::Absent)).collect();
+        let absent = plan.to_miss.iter().map(Unit::Absent);
+        let refused = plan.to_notice.iter().map(Unit::Refused);
+        let units: Vec<Unit<'_>> = listed.chain(absent).chain(refused).collect();
         let mut applied = Applied { counts: plan.settled, ..Applied::default() };
         let total = units.len() as u64;
         let mut done = 0;
@@ -367,13 +371,19 @@ impl Unit<'_> {
                     .filter(|(_, membership)| membership.source == source.id)
                     .map(|(device, membership)| change::of_absence(source, &device, &membership, act.at)))
             }
+            Self::Refused(id) => {
+                let membership = view.membership(id)?.filter(|membership| membership.source == source.id);
+                Ok(membership.map(|membership| change::of_refused_line(&membership)))
+            }
         }
     }
 
     fn problem(self, error: &ServiceError) -> LineProblem {
         match self {
             Self::Listed(entry) => LineProblem { line: entry.line, problem: error.to_string() },
-            Self::Absent(id) => LineProblem { line: 0, problem: format!("the device \"{id}\": {error}") },
+            Self::Absent(id) | Self::Refused(id) => {
+                LineProblem { line: 0, problem: format!("the device \"{id}\": {error}") }
+            }
         }
     }
 }
