@@ -297,6 +297,9 @@ fn a_device_registered_by_hand_joins_the_source_that_lists_it() {
     let report = sync(&world, &numbered(1..2));
     assert_eq!((report.counts.registered, report.counts.updated), (0, 1));
     assert_eq!(device(&world, "SN1").source, Some(mdm()));
+    let facts = world.gateway.audit_tail(&world.authed(), 100).unwrap().items;
+    let of_it = facts.iter().filter(|fact| fact.object == "SN1").map(|fact| fact.action.as_str());
+    assert!(of_it.eq(["device.changed", "device.joined-source"]), "{facts:?}");
     let other = NewSource { id: "other".parse().unwrap(), ..new_source() };
     world.gateway.add_source(&world.authed(), &other).unwrap();
     let refused = world.gateway.sync_source(&world.authed(), &other.id, &request(&numbered(1..2)));

@@ -188,8 +188,8 @@ impl Gateway {
         id: &SourceId,
     ) -> Result<RemovedSource, ServiceError> {
         let act = Act::of(authed, self.now());
-        self.ports.store.read(|view| known(view, id).map(drop))?;
         let _turn = self.syncs.begin(id)?;
+        self.ports.store.read(|view| known(view, id).map(drop))?;
         let mut removed =
             RemovedSource { source: id.clone(), devices: 0, released: 0, certificates: Vec::new() };
         loop {

@@ -110,7 +110,6 @@ impl Gateway {
         request: &SyncRequest,
     ) -> Result<SyncReport, ServiceError> {
         let act = Act::of(authed, self.now());
-        self.ports.store.read(|view| known(view, id).map(drop))?;
         let turn = self.syncs.begin(id)?;
         let source = self.ports.store.read(|view| known(view, id))?;
         let (entries, columns) = read_listing(request)?;
@@ -404,6 +403,12 @@ fn write_change(
         tx.append_audit(&act.fact(action, &record.id, &detail))?;
     }
     if let Some(membership) = &change.membership {
+        let joins = tx.membership(&change.device)?.is_none();
+        // From now on the source can hold and retire it.
+        if joins && change.record.as_ref().is_none_or(|record| record.version > 1) {
+            let detail = [("source", source.id.to_string())];
+            tx.append_audit(&act.fact("device.joined-source", &change.device, &detail))?;
+        }
         tx.put_membership(membership)?;
     }
     let mut changed = Vec::new();
