@@ -155,6 +155,21 @@ fn a_barred_ca_bars_what_was_issued_after_the_backup_too() {
 }
 
 #[test]
+fn a_ca_on_hold_in_its_crl_leaves_a_hold_to_each_certificate() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let copied = back_up(&world);
+    let ca = world.record(&world.issuer("issuing")).id;
+    world.gateway.hold_certificate(&world.authed(), &ca, "").unwrap();
+    let crls = published(&world);
+    let (world, _) = restored(world, &copied, &crls);
+    world.gateway.release_certificate(&world.authed(), &ca, "").unwrap();
+    assert_eq!(reason(&world, &certificate), Some(RevocationReason::CertificateHold));
+    world.gateway.release_certificate(&world.authed(), &id_of(&certificate), "").unwrap();
+    assert_eq!(reason(&world, &certificate), None);
+}
+
+#[test]
 fn nothing_is_served_before_a_new_crl_and_its_number_is_above_every_other() {
     let world = world();
     let copied = back_up(&world);
