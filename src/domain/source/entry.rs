@@ -9,6 +9,9 @@ use crate::{
     wire::inventory::{Inventory, Row},
 };
 
+/// Characters of the columns' names that a message repeats at most.
+const MOST_TOLD: usize = 1000;
+
 /// What a column can be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
@@ -160,7 +163,7 @@ impl FromStr for Target {
 /// Which column of `inventory` is what: as `wanted` says, and by their usual names where it says nothing. An empty name in `wanted`: no
 /// column is that. An inventory without rows may lack columns: JSON has none then.
 pub fn columns(inventory: &Inventory<'_>, wanted: &Columns) -> Result<Columns, MappingError> {
-    let present = || inventory.columns.join(", ");
+    let present = || shortened(&inventory.columns.join(", "));
     let mut columns = Columns::new();
     for (target, usual) in USUAL_NAMES.iter().filter(|(target, _)| !wanted.contains_key(target)) {
         let found = usual.iter().find_map(|name| inventory.columns.iter().find(|it| plain(it) == *name));
@@ -227,6 +230,14 @@ impl Entry {
 
     fn find_fault(&mut self, problem: &dyn fmt::Display) {
         self.fault.get_or_insert_with(|| problem.to_string());
+    }
+}
+
+/// The names of an export's columns, as far as a person would read them.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_TOLD) {
+        Some((end, _)) => format!("{} ..", text.split_at(end).0),
+        None => text.to_owned(),
     }
 }
 

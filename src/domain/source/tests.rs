@@ -94,6 +94,15 @@ fn a_mapping_that_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn a_message_does_not_repeat_what_nobody_would_read() {
+    let names: Vec<String> = (0..5000).map(|n| format!("colour{n}")).collect();
+    let text = names.join(",") + "\n" + &names.join(",") + "\n";
+    let refused =
+        columns(&Inventory::read(text.as_bytes()).unwrap(), &Columns::new()).unwrap_err().to_string();
+    assert!(refused.len() < 1200 && refused.contains("colour1, "), "{refused}");
+}
+
+#[test]
 fn an_unknown_device_is_registered_unless_it_is_on_its_way_out() {
     let source = source(MissingPolicy::Keep);
     let change = of_entry(&source, &entry("serial,name\nSN1,One\n"), &[], at(5)).unwrap();
