@@ -97,7 +97,7 @@ pub(super) struct SimArgs {
     /// Leave the registered devices in service instead of retiring them
     #[arg(long, requires = "tickets")]
     keep: bool,
-    /// Only retire the devices of an earlier run, whose names begin with this
+    /// Only retire the devices that an earlier run registered and whose names begin with this
     #[arg(long, value_name = "RUN", conflicts_with_all = ["url", "tickets", "challenge_file"])]
     cleanup: Option<String>,
     #[command(flatten)]
@@ -200,7 +200,7 @@ fn clean_up(args: &SimArgs, prefix: &str, format: Format) -> Outcome {
         return Err(Failure::usage("--cleanup needs the name of a run, as sim-1a2b3c4d-"));
     }
     args.yes.confirm(&format!(
-        "Retire all devices whose names begin with {prefix}, and revoke their certificates for good?"
+        "Retire all simulated devices whose names begin with {prefix}, and revoke their certificates for good?"
     ))?;
     let (retired, failed) = sim::clean_up(&args.server, prefix)?;
     output::object(format, &json!({ "retired": retired, "failed": failed }), CLEANED);
