@@ -278,6 +278,21 @@ fn an_answer_about_something_else_proves_nothing() {
     assert_eq!(verdicts(&report)["9919-7.2-error-caching"].0, "skipped", "there is no error");
 }
 
+#[test]
+fn a_responder_that_knows_no_nonces_breaks_no_must() {
+    let repeating = Repeating::start();
+    let file = server().scratch().join("without-nonces-ca.pem");
+    fs::write(&file, repeating.issuer_pem()).unwrap();
+    let file = file.to_str().unwrap();
+    let output = conformance(&["ocsp", repeating.url(), "--issuer", file, "--cert", file, "--only", "9654"]);
+    expect_success(&output, "--only 9654");
+    let verdicts = verdicts(&report(&output));
+    for (length, verdict) in [(0, "warning"), (1, "pass"), (16, "warning"), (32, "warning"), (129, "warning")]
+    {
+        assert_eq!(verdicts[&format!("9654-2.1-nonce-{length}")].0, verdict, "{length}");
+    }
+}
+
 /// What stands in front of our server and refuses each message from the `first` on, each time in other words.
 fn refusing_from(first: usize) -> Between {
     Between::start(server(), move |path, number, answer| {

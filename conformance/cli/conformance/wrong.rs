@@ -245,7 +245,7 @@ impl CarelessResponder {
     }
 }
 
-/// An OCSP responder that always says the same: of a certificate that nobody asked for, it knows nothing.
+/// An OCSP responder that always says the same: its own certificate is good. It knows no nonces, which RFC 9919 allows.
 pub(super) struct Repeating {
     url: String,
     issuer: Certificate,
@@ -255,11 +255,10 @@ impl Repeating {
     pub(super) fn start() -> Self {
         let ca = Ca::new("CN=Repeating CA", KeyUsage::KEY_CERT_SIGN.union(KeyUsage::DIGITAL_SIGNATURE));
         let issuer = ca.certificate.clone();
-        let serial = SerialNumber::from_random(random());
-        let cert_id = CertId::new(DigestAlgorithm::Sha1, &issuer, &serial).unwrap();
+        let cert_id = CertId::new(DigestAlgorithm::Sha1, &issuer, issuer.serial()).unwrap();
         let now = SystemClock.now();
         let next_update = Some(now.plus(Duration::from_secs(3_600)));
-        let single = SingleResponse { cert_id, status: CertStatus::Unknown, this_update: now, next_update };
+        let single = SingleResponse { cert_id, status: CertStatus::Good, this_update: now, next_update };
         let body = signed(&ca, now, &[single], None);
         Self { url: serve(move |_, _| ok("application/ocsp-response", &body)), issuer }
     }
