@@ -214,6 +214,8 @@ fn a_restored_gateway_that_never_ran_is_restored_with_the_same_crls() {
     let crls = published(&world);
     let (world, first) = restored(world, &copied, &crls);
     let again = back_up(&world);
+    let (_, head) = FrameReader::start(&again[..]).unwrap();
+    assert!(head.issuers.iter().all(|it| it.crl_number.is_none()), "no CRL was published: {head:?}");
     world.clock.advance(DAY);
     let (world, second) = restored(world, &again, &crls);
     for (one, other) in first.issuers.iter().zip(&second.issuers) {

@@ -163,7 +163,7 @@ fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec
             certificates.iter().find(|(_, (_, certificate))| given.crl.verify(certificate).is_ok());
         let (id, _) = signed_by
             .ok_or_else(|| wrong("no issuer in the backup signed this CRL, or it was changed".to_owned()))?;
-        let known = view.latest_crl(id)?.filter(is_published);
+        let known = view.latest_crl(id)?.filter(CrlRecord::is_published);
         let number = check_crl(&given.crl, known.as_ref())
             .map_err(|refused| wrong(format!("this CRL of {id} {refused}")))?;
         let best = newest.entry(id).or_insert((&given.crl, number));
@@ -177,11 +177,6 @@ fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec
     let mut plans = plans.collect::<Result<Vec<_>, _>>()?;
     plans.sort_by_key(|plan| plan.lineage.len());
     Ok(plans)
-}
-
-/// What a restore reserves is no CRL that anybody could have.
-fn is_published(record: &CrlRecord) -> bool {
-    !record.der.is_empty()
 }
 
 fn is_over(validity: &Validity, now: Timestamp) -> bool {
