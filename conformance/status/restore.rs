@@ -155,6 +155,19 @@ fn nothing_is_served_before_a_new_crl_and_its_number_is_above_every_other() {
 }
 
 #[test]
+fn a_crl_that_has_run_out_is_taken_and_named() {
+    let world = world();
+    let copied = back_up(&world);
+    let crls = published(&world);
+    let run_out = |now| {
+        let (_, settled) = filled(&copied, &crls, false, now).unwrap();
+        settled.issuers.into_iter().map(|it| it.crl_has_run_out).collect::<Vec<_>>()
+    };
+    assert_eq!(run_out(world.now()), [false, false]);
+    assert_eq!(run_out(crls[0].crl.next_update().unwrap().plus(DAY)), [true, true]);
+}
+
+#[test]
 fn a_changed_crl_and_a_missing_one_are_refused() {
     let world = world();
     let copied = back_up(&world);

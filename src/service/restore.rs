@@ -55,6 +55,8 @@ pub struct RestoredIssuer {
     pub crl_number: Option<u64>,
     /// thisUpdate of that CRL: what was revoked later is lost too.
     pub crl_this_update: Option<Timestamp>,
+    /// Its nextUpdate is over: a gateway that was still there then published a newer one.
+    pub crl_has_run_out: bool,
     /// Certificates that the CRL lists, and that would not be revoked or held in this way without it.
     pub revocations: u64,
     /// How many of these the backup does not even know.
@@ -209,6 +211,9 @@ impl<'a> Plan<'a> {
             issuer: self.issuer.id.clone(),
             crl_number: self.crl.map(|(_, number)| number),
             crl_this_update: self.crl.map(|(crl, _)| crl.this_update()),
+            crl_has_run_out: self
+                .crl
+                .is_some_and(|(crl, _)| crl.next_update().is_some_and(|next| next < act.at)),
             revocations: 0,
             unknown: 0,
             numbers_above: self.reserved,

@@ -145,6 +145,12 @@ pub(super) fn restore(args: RestoreArgs, format: Format) -> Outcome {
     let request = restore::Request { input: args.input, data, passphrase, crls: args.crls, accept_lost };
     let restored = restore::restore(&request)?;
     print(format, &restored, RESTORED)?;
+    for issuer in restored.settled.issuers.iter().filter(|issuer| issuer.crl_has_run_out) {
+        output::note(&format!(
+            "note: the CRL of {} has run out: if a newer one was published, what that lists in addition is good again",
+            issuer.issuer
+        ));
+    }
     if restored.settled.tokens > 0 {
         output::note(&format!(
             "note: {} API tokens of the backup work, even those that were revoked after it: see `certgate token list`",
