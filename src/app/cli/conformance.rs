@@ -13,7 +13,7 @@ use super::{
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
     app::{
-        client::http::HttpClient,
+        client::http::{HttpClient, check_url},
         conformance::{
             self, About, Level, Line, Outcome as CheckOutcome, Report, Suite,
             ocsp::{self, OcspSuite},
@@ -132,6 +132,7 @@ fn run_scep(args: &ScepArgs, format: Format) -> Outcome {
         list(&abouts, format);
         return Ok(());
     };
+    check_url(url).map_err(Failure::usage)?;
     let (clock, random) = (SystemClock, SystemRandomSource::default());
     let options = scep::Options {
         url: url.clone(),
@@ -167,6 +168,7 @@ fn run_ocsp(args: &OcspArgs, format: Format) -> Outcome {
         list(&abouts, format);
         return Ok(());
     };
+    check_url(url).map_err(Failure::usage)?;
     let options = ocsp::Options {
         url: url.clone(),
         issuer: read_certificate(issuer)?,
