@@ -61,7 +61,7 @@ fn states(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
 
 /// Something between the devices and the gateway: sees each request as its path and its number among those of this path, and answers itself or
 /// looks at the gateway's answer.
-struct Between {
+pub(crate) struct Between {
     address: SocketAddr,
     gateway: SocketAddr,
 }
@@ -69,7 +69,7 @@ struct Between {
 type Meddle = dyn Fn(&str, usize, Answer) -> Answer + Send + Sync;
 
 impl Between {
-    fn start(
+    pub(crate) fn start(
         server: &Server,
         meddle: impl Fn(&str, usize, Answer) -> Answer + Send + Sync + 'static,
     ) -> Self {
@@ -86,7 +86,7 @@ impl Between {
         between
     }
 
-    fn scep_url(&self) -> String {
+    pub(crate) fn scep_url(&self) -> String {
         format!("http://{}/scep/device", self.address)
     }
 }
@@ -141,7 +141,7 @@ fn web_page() -> Answer {
     }
 }
 
-fn is_operation(path: &str) -> bool {
+pub(crate) fn is_operation(path: &str) -> bool {
     path.contains("PKIOperation")
 }
 
@@ -291,6 +291,24 @@ fn a_busy_server_is_obeyed_and_counted() {
 }
 
 #[test]
+fn a_server_that_is_busy_for_zero_seconds_is_not_asked_for_ever() {
+    let server = Server::started(FAST, "");
+    let meddle = |path: &str, number, answer| {
+        if is_operation(path) && number <= 50 {
+            let headers = vec![("retry-after".to_owned(), "0".to_owned())];
+            return Answer { status: 503, headers, body: Vec::new() };
+        }
+        answer
+    };
+    let between = Between::start(&server, meddle);
+    let output = sim(&server, &between.scep_url(), &["--devices", "1", "--patience", "2s"]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let told = told(&output);
+    assert_eq!(failures(&told), BTreeMap::from([("enrol http-503".to_owned(), 1)]));
+    assert_eq!(step(&told, "enrol")["busy"], 2, "once a second");
+}
+
+#[test]
 fn waiting_for_an_operator_is_polled_counted_and_ends() {
     let server = Server::started(FAST, MANUAL);
     let more = ["--devices", "2", "--tickets", "--yes", "--patience", "2s"];
@@ -336,7 +354,14 @@ fn what_was_kept_is_cleaned_up_by_the_name_of_the_run_and_nothing_else_is() {
     expect_success(&output, "sim --keep");
     let run = told(&output)["run"].as_str().unwrap().to_owned();
     assert_eq!(lifecycles(&server), states(&[("active", 3), ("pending", 2)]));
-    let cleaned = server.json(&["sim", "--cleanup", &run, "--yes"]);
-    assert_eq!((cleaned["retired"].as_u64(), cleaned["failed"].as_u64()), (Some(3), Some(0)));
-    assert_eq!(lifecycles(&server), states(&[("pending", 2), ("retired", 3)]));
+    let clean_up = |prefix: &str| {
+        let cleaned = server.json(&["sim", "--cleanup", prefix, "--yes"]);
+        (cleaned["retired"].as_u64().unwrap(), cleaned["failed"].as_u64().unwrap())
+    };
+    // No simulation registered these, whatever their names begin with.
+    server.register_device(&format!("{run}mine"));
+    assert_eq!(clean_up(&run), (3, 0));
+    assert_eq!(lifecycles(&server), states(&[("pending", 3), ("retired", 3)]));
+    assert_eq!(clean_up("s"), (0, 0), "they are retired");
+    assert_eq!(lifecycles(&server), states(&[("pending", 3), ("retired", 3)]));
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use certgate::{
     adapters::store::RedbStore,
-    domain::access::{Actor, Read},
+    domain::{
+        access::{Actor, Read},
+        device::DeviceEvent,
+    },
     ports::Store,
     service::{
         GatewaySettings, Ports, ServiceError,
@@ -155,21 +158,6 @@ fn a_barred_ca_bars_what_was_issued_after_the_backup_too() {
 }
 
 #[test]
-fn a_ca_on_hold_in_its_crl_leaves_a_hold_to_each_certificate() {
-    let world = world();
-    let certificate = enrolled(&world, "SN1");
-    let copied = back_up(&world);
-    let ca = world.record(&world.issuer("issuing")).id;
-    world.gateway.hold_certificate(&world.authed(), &ca, "").unwrap();
-    let crls = published(&world);
-    let (world, _) = restored(world, &copied, &crls);
-    world.gateway.release_certificate(&world.authed(), &ca, "").unwrap();
-    assert_eq!(reason(&world, &certificate), Some(RevocationReason::CertificateHold));
-    world.gateway.release_certificate(&world.authed(), &id_of(&certificate), "").unwrap();
-    assert_eq!(reason(&world, &certificate), None);
-}
-
-#[test]
 fn nothing_is_served_before_a_new_crl_and_its_number_is_above_every_other() {
     let world = world();
     let copied = back_up(&world);
@@ -186,6 +174,19 @@ fn nothing_is_served_before_a_new_crl_and_its_number_is_above_every_other() {
 }
 
 #[test]
+fn a_crl_that_has_run_out_is_taken_and_named() {
+    let world = world();
+    let copied = back_up(&world);
+    let crls = published(&world);
+    let run_out = |now| {
+        let (_, settled) = filled(&copied, &crls, false, now).unwrap();
+        settled.issuers.into_iter().map(|it| it.crl_has_run_out).collect::<Vec<_>>()
+    };
+    assert_eq!(run_out(world.now()), [false, false]);
+    assert_eq!(run_out(crls[0].crl.next_update().unwrap().plus(DAY)), [true, true]);
+}
+
+#[test]
 fn a_changed_crl_and_a_missing_one_are_refused() {
     let world = world();
     let copied = back_up(&world);
@@ -198,4 +199,59 @@ fn a_changed_crl_and_a_missing_one_are_refused() {
     let refused = filled(&copied, &forged, true, world.now()).unwrap_err();
     assert!(matches!(&refused, ServiceError::Invalid { field, .. } if field == "forged"), "{refused}");
     filled(&copied, &crls, false, world.now()).unwrap();
+}
+
+#[test]
+fn a_hold_by_something_else_does_not_become_one_of_the_certificate() {
+    let world = world();
+    let below = enrolled(&world, "SN1");
+    let copied = back_up(&world);
+    // The CA's hold is on the root's list, and the CA's own list shows it for each certificate.
+    let ca = world.record(&world.issuer("issuing")).id;
+    world.gateway.hold_certificate(&world.authed(), &ca, "").unwrap();
+    let crls = published(&world);
+    assert_eq!(reason(&world, &below), Some(RevocationReason::CertificateHold));
+
+    let (world, settled) = restored(world, &copied, &crls);
+    let done = |id: &str| settled.issuers.iter().find(|it| it.issuer.as_str() == id).unwrap().revocations;
+    assert_eq!((done("root"), done("issuing")), (1, 0));
+    assert_eq!(reason(&world, &below), Some(RevocationReason::CertificateHold));
+    assert!(world.read(|view| view.causes(&id_of(&below))).is_empty(), "it has no hold of its own");
+    world.gateway.release_certificate(&world.authed(), &ca, "").unwrap();
+    assert_eq!(reason(&world, &below), None);
+}
+
+#[test]
+fn what_the_backup_knows_already_gets_no_second_cause() {
+    let world = world();
+    let lost = enrolled(&world, "SN1");
+    let device = "SN1".parse().unwrap();
+    world.gateway.device_event(&world.authed(), &device, DeviceEvent::Lost, "").unwrap();
+    let copied = back_up(&world);
+    let crls = published(&world);
+    let causes = |world: &World| world.read(|view| view.causes(&id_of(&lost)));
+    let before = causes(&world);
+    assert_eq!(before.len(), 1);
+    let (world, settled) = restored(world, &copied, &crls);
+    assert_eq!(settled.issuers.iter().map(|it| it.revocations).sum::<u64>(), 0);
+    assert_eq!(causes(&world), before);
+}
+
+#[test]
+fn a_restored_gateway_that_never_ran_is_restored_with_the_same_crls() {
+    let world = world();
+    let late = enrolled(&world, "SN1");
+    let copied = back_up(&world);
+    revoke(&world, &late, RevocationReason::KeyCompromise);
+    let crls = published(&world);
+    let (world, first) = restored(world, &copied, &crls);
+    let again = back_up(&world);
+    let (_, head) = FrameReader::start(&again[..]).unwrap();
+    assert!(head.issuers.iter().all(|it| it.crl_number.is_none()), "no CRL was published: {head:?}");
+    world.clock.advance(DAY);
+    let (world, second) = restored(world, &again, &crls);
+    for (one, other) in first.issuers.iter().zip(&second.issuers) {
+        assert!(other.numbers_above > one.numbers_above, "{one:?} {other:?}");
+    }
+    assert_eq!(reason(&world, &late), Some(RevocationReason::KeyCompromise));
 }

@@ -38,6 +38,13 @@ pub struct CrlRecord {
     pub der: Vec<u8>,
 }
 
+impl CrlRecord {
+    /// Whether it is a CRL that somebody can have, and not only numbers that a restore reserved.
+    pub const fn is_published(&self) -> bool {
+        !self.der.is_empty()
+    }
+}
+
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 /// 10,950 hours: what the longest-lived offline CRLs in use have.

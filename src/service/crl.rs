@@ -120,7 +120,7 @@ impl PublishedCrls {
         let newest = ports.store.read(|view| {
             let mut newest = BTreeMap::new();
             for issuer in view.issuers()? {
-                if let Some(record) = view.latest_crl(&issuer.id)?.filter(|record| !record.der.is_empty()) {
+                if let Some(record) = view.latest_crl(&issuer.id)?.filter(CrlRecord::is_published) {
                     newest.insert(issuer.id, PublishedCrl::of(record));
                 }
             }

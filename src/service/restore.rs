@@ -3,6 +3,10 @@
 //! A backup does not know what came after it. Revocations that were published meanwhile come back from the newest CRLs; CRL
 //! numbers go on above everything that can have been published; one-time challenges are withdrawn, for they may have been used.
 //! An entry for a certificate that the backup does not know becomes a cause without a certificate: OCSP and CRLs list it for ever.
+//!
+//! An entry that follows from what is known anyway (the device's state, or the CA's: its CRL names all certificates below it) becomes no
+//! cause: else who releases the CA or finds the device would find each certificate on hold for no reason of its own. A CRL shows one
+//! reason only, so a hold that began later than such a one, and after the backup, is in no CRL and is lost.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +16,7 @@ use super::{
     ServiceError,
     audit::Act,
     backup::Head,
-    status::change_causes,
+    status::{change_causes, inherited, lineage},
     ticket::{self, withdraw},
 };
 use crate::{
@@ -20,14 +24,17 @@ use crate::{
         crl::CrlRecord,
         issuer::Issuer,
         restore::{Restoration, cause_of, check_crl, reserved_number},
-        status::CauseChange,
+        status::{Cause, CauseChange, Revocation, revocation},
     },
     ports::{
         Store, Tx, View,
         store::{Row, StoreError, StoreResult},
     },
     types::{CertificateId, IssuerId, Timestamp, Validity},
-    wire::{crl::Crl, x509::Certificate},
+    wire::{
+        crl::{Crl, CrlEntry},
+        x509::Certificate,
+    },
 };
 
 /// A CRL that somebody kept.
@@ -48,7 +55,9 @@ pub struct RestoredIssuer {
     pub crl_number: Option<u64>,
     /// thisUpdate of that CRL: what was revoked later is lost too.
     pub crl_this_update: Option<Timestamp>,
-    /// Certificates that the CRL lists and the backup did not have revoked or held.
+    /// Its nextUpdate is over: a gateway that was still there then published a newer one.
+    pub crl_has_run_out: bool,
+    /// Certificates that the CRL lists, and that would not be revoked or held in this way without it.
     pub revocations: u64,
     /// How many of these the backup does not even know.
     pub unknown: u64,
@@ -138,9 +147,11 @@ struct Plan<'a> {
     crl: Option<(&'a Crl, u64)>,
     reserved: u64,
     base: Timestamp,
+    /// What the standing of the issuer rests on.
+    lineage: Vec<CertificateId>,
 }
 
-/// A plan for each living issuer.
+/// A plan for each living issuer, that of a CA before those of the CAs below it.
 fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec<Plan<'a>>, ServiceError> {
     let mut certificates = BTreeMap::new();
     for issuer in view.issuers()? {
@@ -154,7 +165,7 @@ fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec
             certificates.iter().find(|(_, (_, certificate))| given.crl.verify(certificate).is_ok());
         let (id, _) = signed_by
             .ok_or_else(|| wrong("no issuer in the backup signed this CRL, or it was changed".to_owned()))?;
-        let known = view.latest_crl(id)?;
+        let known = view.latest_crl(id)?.filter(CrlRecord::is_published);
         let number = check_crl(&given.crl, known.as_ref())
             .map_err(|refused| wrong(format!("this CRL of {id} {refused}")))?;
         let best = newest.entry(id).or_insert((&given.crl, number));
@@ -164,7 +175,10 @@ fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec
     }
     let newest: BTreeMap<IssuerId, _> = newest.into_iter().map(|(id, crl)| (id.clone(), crl)).collect();
     let living = certificates.into_values().filter(|(_, it)| !is_over(&it.validity(), now));
-    living.map(|(issuer, _)| Plan::of(view, newest.get(&issuer.id).copied(), issuer, now)).collect()
+    let plans = living.map(|(issuer, _)| Plan::of(view, newest.get(&issuer.id).copied(), issuer, now));
+    let mut plans = plans.collect::<Result<Vec<_>, _>>()?;
+    plans.sort_by_key(|plan| plan.lineage.len());
+    Ok(plans)
 }
 
 fn is_over(validity: &Validity, now: Timestamp) -> bool {
@@ -180,9 +194,10 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, ServiceError> {
         let known = view.latest_crl(&issuer.id)?.map(|crl| (crl.number, crl.this_update));
         let given = crl.map(|(crl, number)| (number, crl.this_update()));
-        // An issuer without any CRL has been making them since it exists.
-        let (number, base) = given.or(known).unwrap_or((0, issuer.created_at));
-        Ok(Self { issuer, crl, reserved: reserved_number(number, base, now), base })
+        // An issuer without any CRL has been making them since it exists. What an earlier restore reserved may be the highest number.
+        let (number, base) = given.max(known).unwrap_or((0, issuer.created_at));
+        let lineage = lineage(view, &issuer.id)?;
+        Ok(Self { issuer, crl, reserved: reserved_number(number, base, now), base, lineage })
     }
 
     /// The issuer, and where its CRL was published.
@@ -196,14 +211,21 @@ impl<'a> Plan<'a> {
             issuer: self.issuer.id.clone(),
             crl_number: self.crl.map(|(_, number)| number),
             crl_this_update: self.crl.map(|(crl, _)| crl.this_update()),
+            crl_has_run_out: self
+                .crl
+                .is_some_and(|(crl, _)| crl.next_update().is_some_and(|next| next < act.at)),
             revocations: 0,
             unknown: 0,
             numbers_above: self.reserved,
         };
         if let Some((crl, number)) = self.crl {
+            let from_above = inherited(tx.as_view(), &self.lineage)?;
             for entry in crl.entries() {
                 let id = CertificateId { issuer: self.issuer.id.clone(), serial: entry.serial.clone() };
                 let known = tx.is_issued(&id)?;
+                if known && self.standing(tx.as_view(), &id, from_above.as_ref())? == Some(told(entry)) {
+                    continue;
+                }
                 let cause = cause_of(entry, act.actor.to_string(), number);
                 if change_causes(tx, &id, &[CauseChange::Put(cause)], act)? {
                     done.revocations += 1;
@@ -221,4 +243,21 @@ impl<'a> Plan<'a> {
         })?;
         Ok(done)
     }
+
+    /// How the certificate stands without the CRL: by its own causes and, but for a root's own certificate, the one `from_above`.
+    fn standing(
+        &self,
+        view: &dyn View,
+        id: &CertificateId,
+        from_above: Option<&Cause>,
+    ) -> StoreResult<Option<Revocation>> {
+        let mut causes = view.causes(id)?;
+        causes.extend(from_above.filter(|_| self.lineage.first() != Some(id)).cloned());
+        Ok(revocation(&causes))
+    }
+}
+
+/// What an entry says.
+fn told(entry: &CrlEntry) -> Revocation {
+    Revocation { at: entry.revoked_at, reason: entry.reason, invalidity_date: entry.invalidity_date }
 }

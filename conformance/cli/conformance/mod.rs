@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use crate::{
     FAST, code,
-    process::{Server, expect_success, free_address, http_get},
+    process::{Answer, Server, expect_success, free_address, http_get},
+    sim::{Between, is_operation},
     stderr, stdout,
 };
-use wrong::{Careless, CarelessResponder, Fixed};
+use wrong::{Careless, CarelessResponder, Fixed, Repeating};
 
 /// One challenge for many, and names from the request.
 const OPEN: &str = "[profile.open]\nsubject = \"CN=$DEVICE_ID$\"\nmatch = \"claim\"\nchallenge = [\"static\"]\n\
@@ -266,6 +267,68 @@ fn a_careless_ocsp_responder_is_found_out() {
 }
 
 #[test]
+fn an_answer_about_something_else_proves_nothing() {
+    let repeating = Repeating::start();
+    let file = server().scratch().join("repeating-ca.pem");
+    fs::write(&file, repeating.issuer_pem()).unwrap();
+    let file = file.to_str().unwrap();
+    let output = conformance(&["ocsp", repeating.url(), "--issuer", file, "--cert", file]);
+    let report = report(&output);
+    assert_failed(&report, &["6960-2.2-never-issued", "9919-3.2.3-unknown-issuer"]);
+    assert_eq!(verdicts(&report)["9919-7.2-error-caching"].0, "skipped", "there is no error");
+}
+
+#[test]
+fn a_responder_that_knows_no_nonces_breaks_no_must() {
+    let repeating = Repeating::start();
+    let file = server().scratch().join("without-nonces-ca.pem");
+    fs::write(&file, repeating.issuer_pem()).unwrap();
+    let file = file.to_str().unwrap();
+    let output = conformance(&["ocsp", repeating.url(), "--issuer", file, "--cert", file, "--only", "9654"]);
+    expect_success(&output, "--only 9654");
+    let verdicts = verdicts(&report(&output));
+    for (length, verdict) in [(0, "warning"), (1, "pass"), (16, "warning"), (32, "warning"), (129, "warning")]
+    {
+        assert_eq!(verdicts[&format!("9654-2.1-nonce-{length}")].0, verdict, "{length}");
+    }
+}
+
+/// What stands in front of our server and refuses each message from the `first` on, each time in other words.
+fn refusing_from(first: usize) -> Between {
+    Between::start(server(), move |path, number, answer| {
+        if !is_operation(path) || number < first {
+            return answer;
+        }
+        let body = format!("refused, see request {number} in the log").into_bytes();
+        Answer { status: 400, headers: Vec::new(), body }
+    })
+}
+
+#[test]
+fn a_server_that_takes_no_message_proves_nothing_by_refusing_bad_ones() {
+    let between = refusing_from(0);
+    let report = report(&conformance(&["scep", &between.scep_url()]));
+    let verdicts = verdicts(&report);
+    for id in [
+        "8894-3.2.1.4-signature",
+        "8894-2.9-md5",
+        "8894-2.9-des",
+        "8894-7-oracle",
+        "8894-2.4-wrong-challenge",
+    ] {
+        assert_eq!(verdicts[id].0, "skipped", "{id}: {}", verdicts[id].1);
+    }
+    assert_failed(&report, &["8894-3.3.2.2-failure"]);
+}
+
+#[test]
+fn words_that_change_each_time_are_no_oracle() {
+    let between = refusing_from(2);
+    let report = report(&conformance(&["scep", &between.scep_url(), "--only", "8894-7-oracle"]));
+    assert_eq!(verdicts(&report)["8894-7-oracle"], ("pass".to_owned(), String::new()));
+}
+
+#[test]
 fn a_server_that_speaks_of_something_else_fails_and_the_suite_ends() {
     let hello = Fixed::start(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
     let output = conformance(&["scep", hello.url(), "--challenge-file", &challenge()]);
@@ -316,6 +379,8 @@ fn a_run_names_its_checks_and_takes_a_part_of_them() {
         &["conformance", "scep", &url, "--only", "8894-9.9"][..],
         &["conformance", "scep"],
         &["conformance", "ocsp", &url],
+        &["conformance", "scep", "https://127.0.0.1:1/scep"],
+        &["conformance", "scep", "pki.lab.example"],
     ] {
         assert_eq!(code(&server().run(wrong)), 2, "{wrong:?}");
     }

@@ -12,7 +12,7 @@ use certgate::{
     adapters::system::{SystemClock, SystemRandomSource},
     app::client::key::ClientKey,
     ports::{Clock, Random},
-    types::{DigestAlgorithm, KeyAlgorithm, Secret, SerialNumber, Validity},
+    types::{DigestAlgorithm, KeyAlgorithm, Secret, SerialNumber, Timestamp, Validity},
     wire::{
         ocsp::{CertId, CertStatus, OcspRequest, ResponseSpec, SingleResponse},
         scep::{CertRepSpec, Degenerate, Envelope, EnvelopeRandom, Outcome, PkiMessage, seal},
@@ -245,6 +245,43 @@ impl CarelessResponder {
     }
 }
 
+/// An OCSP responder that always says the same: its own certificate is good. It knows no nonces, which RFC 9919 allows.
+pub(super) struct Repeating {
+    url: String,
+    issuer: Certificate,
+}
+
+impl Repeating {
+    pub(super) fn start() -> Self {
+        let ca = Ca::new("CN=Repeating CA", KeyUsage::KEY_CERT_SIGN.union(KeyUsage::DIGITAL_SIGNATURE));
+        let issuer = ca.certificate.clone();
+        let cert_id = CertId::new(DigestAlgorithm::Sha1, &issuer, issuer.serial()).unwrap();
+        let now = SystemClock.now();
+        let next_update = Some(now.plus(Duration::from_secs(3_600)));
+        let single = SingleResponse { cert_id, status: CertStatus::Good, this_update: now, next_update };
+        let body = signed(&ca, now, &[single], None);
+        Self { url: serve(move |_, _| ok("application/ocsp-response", &body)), issuer }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn issuer_pem(&self) -> String {
+        self.issuer.to_pem()
+    }
+}
+
+fn signed(
+    signer: &Ca,
+    produced_at: Timestamp,
+    responses: &[SingleResponse],
+    nonce: Option<&[u8]>,
+) -> Vec<u8> {
+    let spec = ResponseSpec { responder: &signer.certificate, produced_at, responses, nonce };
+    signer.key.finish(spec.unsigned(signer.key.signature_algorithm()).unwrap()).unwrap()
+}
+
 fn all_is_good(signer: &Ca, cert_id: CertId, nonce: bool) -> Vec<u8> {
     let (now, day) = (SystemClock.now(), Duration::from_secs(86_400));
     let responses = [SingleResponse {
@@ -253,13 +290,7 @@ fn all_is_good(signer: &Ca, cert_id: CertId, nonce: bool) -> Vec<u8> {
         this_update: now.plus(2 * day),
         next_update: Some(now.minus(day)),
     }];
-    let spec = ResponseSpec {
-        responder: &signer.certificate,
-        produced_at: now.plus(day),
-        responses: &responses,
-        nonce: nonce.then_some(&[0x04, 0x02, 1, 2]),
-    };
-    let body = signer.key.finish(spec.unsigned(signer.key.signature_algorithm()).unwrap()).unwrap();
+    let body = signed(signer, now.plus(day), &responses, nonce.then_some(&[0x04, 0x02, 1, 2]));
     let headers = "Content-Type: text/html\r\nCache-Control: public, max-age=31536000\r\n";
     response("200 OK", headers, &body)
 }

@@ -40,9 +40,10 @@ impl PassphraseArgs {
 /// Back up a gateway, running or stopped, into one encrypted file.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The file holds every record and the files of the data directory, encrypted under the passphrase. A
-key-encryption key that lies elsewhere (a systemd credential, another directory) is not in it, nor is a configuration file
-elsewhere: keep copies of both. The CRLs are needed for a restore: keep the newest ones too, apart from the server.
+    after_help = "The file holds every record and the files of the data directory, encrypted under the passphrase.
+A key-encryption key that lies elsewhere (a systemd credential, another directory) is not in it,
+nor is a configuration file elsewhere: keep copies of both. The CRLs are needed for a restore:
+keep the newest ones too, apart from the server.
 
 Examples:
   certgate backup --out /backup/certgate.backup --passphrase-file /root/passphrase
@@ -61,8 +62,9 @@ pub(super) struct BackupArgs {
 /// Restore a backup into a new or empty directory.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "What was revoked after the backup must stay revoked: give the newest CRL of each issuer, as it was last
-published. CRL numbers go on above all that can have been used, and open one-time challenges are withdrawn.
+    after_help = "What was revoked after the backup must stay revoked: give the newest CRL of each issuer, as it
+was last published. CRL numbers go on above all that can have been used, and open one-time
+challenges are withdrawn.
 
 Examples:
   certgate restore --in certgate.backup --check --passphrase-file passphrase
@@ -143,6 +145,12 @@ pub(super) fn restore(args: RestoreArgs, format: Format) -> Outcome {
     let request = restore::Request { input: args.input, data, passphrase, crls: args.crls, accept_lost };
     let restored = restore::restore(&request)?;
     print(format, &restored, RESTORED)?;
+    for issuer in restored.settled.issuers.iter().filter(|issuer| issuer.crl_has_run_out) {
+        output::note(&format!(
+            "note: the CRL of {} has run out: if a newer one was published, what that lists in addition is good again",
+            issuer.issuer
+        ));
+    }
     if restored.settled.tokens > 0 {
         output::note(&format!(
             "note: {} API tokens of the backup work, even those that were revoked after it: see `certgate token list`",

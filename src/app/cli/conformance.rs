@@ -13,7 +13,7 @@ use super::{
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
     app::{
-        client::http::HttpClient,
+        client::http::{HttpClient, check_url},
         conformance::{
             self, About, Level, Line, Outcome as CheckOutcome, Report, Suite,
             ocsp::{self, OcspSuite},
@@ -38,21 +38,26 @@ enum Verb {
   certgate conformance scep --list
   certgate conformance scep http://ndes.lab.example/certsrv/mscep/mscep.dll
   certgate conformance scep http://pki.lab.example/scep/device --challenge-file challenge.txt
-  certgate conformance scep http://pki.lab.example/scep/device --challenge-file challenge.txt --only 8894-3.5 --only 8894-7
+  certgate conformance scep http://pki.lab.example/scep/device --challenge-file challenge.txt \\
+    --only 8894-3.5 --only 8894-7
 
-The challenge should be good for about 20 certificates: a static one, or a ticket with --uses 30. With a one-time challenge, and without any,
-the checks that need more are skipped.
+The challenge should be good for about 20 certificates: a static one, or a ticket with
+--uses 30. With a one-time challenge, and without any, the checks that need more are skipped.
 
-It sends hostile messages, too, and asks for certificates that it must not get. Certificates that were issued are named at the end, to be revoked.
+It sends hostile messages, too, and asks for certificates that it must not get. Certificates
+that were issued are named at the end, to be revoked.
 
-Exit codes: 0 no MUST failed, 1 a MUST failed, 2 wrong usage, 5 the server could not be asked, or not to the end.")]
+Exit codes: 0 no MUST failed, 1 a MUST failed, 2 wrong usage, 5 the server could not be asked,
+or not to the end.")]
     Scep(Box<ScepArgs>),
     /// Check an OCSP responder (RFC 6960, RFC 9654, RFC 9919)
     #[command(after_help = "Examples:
   certgate conformance ocsp --list
-  certgate conformance ocsp http://pki.lab.example/ocsp --issuer ca.pem --cert device.pem --revoked-cert old.pem
+  certgate conformance ocsp http://pki.lab.example/ocsp --issuer ca.pem --cert device.pem \\
+    --revoked-cert old.pem
 
-Exit codes: 0 no MUST failed, 1 a MUST failed, 2 wrong usage, 5 the responder could not be asked, or not to the end.")]
+Exit codes: 0 no MUST failed, 1 a MUST failed, 2 wrong usage, 5 the responder could not be
+asked, or not to the end.")]
     Ocsp(Box<OcspArgs>),
 }
 
@@ -127,6 +132,7 @@ fn run_scep(args: &ScepArgs, format: Format) -> Outcome {
         list(&abouts, format);
         return Ok(());
     };
+    check_url(url).map_err(Failure::usage)?;
     let (clock, random) = (SystemClock, SystemRandomSource::default());
     let options = scep::Options {
         url: url.clone(),
@@ -162,6 +168,7 @@ fn run_ocsp(args: &OcspArgs, format: Format) -> Outcome {
         list(&abouts, format);
         return Ok(());
     };
+    check_url(url).map_err(Failure::usage)?;
     let options = ocsp::Options {
         url: url.clone(),
         issuer: read_certificate(issuer)?,

@@ -23,15 +23,19 @@ use crate::{
 /// Try the storm before Monday does: many simulated devices enrol at this or any SCEP server, and check every answer.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Every answer is opened and verified: signature, transactionID, nonce, our key, the CA's signature, a serial number that no other
-device has; OCSP answers with their nonce. What is wrong is counted by kind, the first few are shown in full. Times are those of
-the exchange, each over a connection of its own, without what this machine needs for its cryptography. A busy server's Retry-After
-is obeyed, PENDING is polled. Ctrl-C lets nothing new begin and shows the summary.
+    after_help = "Every answer is opened and verified: signature, transactionID, nonce, our key, the CA's
+signature, a serial number that no other device has; OCSP answers with their nonce. What is
+wrong is counted by kind, the first few are shown in full. Times are those of the exchange, each
+over a connection of its own, without what this machine needs for its cryptography. A busy
+server's Retry-After is obeyed, PENDING is polled. Ctrl-C lets nothing new begin and shows the
+summary.
 
 Examples:
   certgate sim --url http://pki.lab.example/scep/device --devices 500 --challenge-file shared.txt
-  certgate sim --url http://127.0.0.1:8080/scep/device --tickets --devices 200 --rate 50/s --ocsp --crl --wipe 10 --yes
-  certgate sim --url http://lb.lab.example/scep/device --tickets --ocsp=http://lb.lab.example/ocsp -o json --yes
+  certgate sim --url http://127.0.0.1:8080/scep/device --tickets --devices 200 \\
+    --rate 50/s --ocsp --crl --wipe 10 --yes
+  certgate sim --url http://lb.lab.example/scep/device --tickets \\
+    --ocsp=http://lb.lab.example/ocsp -o json --yes
   certgate sim --cleanup sim-1a2b3c4d-
 
 Exit codes: 0 all right, 5 some of it failed, 1 nothing worked."
@@ -97,7 +101,7 @@ pub(super) struct SimArgs {
     /// Leave the registered devices in service instead of retiring them
     #[arg(long, requires = "tickets")]
     keep: bool,
-    /// Only retire the devices of an earlier run, whose names begin with this
+    /// Only retire the devices that an earlier run registered and whose names begin with this
     #[arg(long, value_name = "RUN", conflicts_with_all = ["url", "tickets", "challenge_file"])]
     cleanup: Option<String>,
     #[command(flatten)]
@@ -200,7 +204,7 @@ fn clean_up(args: &SimArgs, prefix: &str, format: Format) -> Outcome {
         return Err(Failure::usage("--cleanup needs the name of a run, as sim-1a2b3c4d-"));
     }
     args.yes.confirm(&format!(
-        "Retire all devices whose names begin with {prefix}, and revoke their certificates for good?"
+        "Retire all simulated devices whose names begin with {prefix}, and revoke their certificates for good?"
     ))?;
     let (retired, failed) = sim::clean_up(&args.server, prefix)?;
     output::object(format, &json!({ "retired": retired, "failed": failed }), CLEANED);

@@ -271,6 +271,11 @@ impl HttpClient {
     }
 }
 
+/// Whether this client can ask there at all, whoever answers.
+pub fn check_url(url: &str) -> Result<(), HttpError> {
+    locate(url).map(drop)
+}
+
 /// Takes a URL apart: where to connect, and path with query.
 fn locate(url: &str) -> Result<(Target, String), HttpError> {
     let wrong = |problem| HttpError::Url { url: url.to_owned(), problem };

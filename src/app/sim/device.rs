@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-/// A device's first pause between polls; the next ones are longer.
+/// A device's first pause between polls, and its shortest before it asks a busy server again; the next ones are longer.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Its longest pause between polls.
@@ -140,7 +140,9 @@ impl<'a> Device<'a> {
                 }
                 Err(error) => error,
             };
-            let Some(pause) = error.retry_after().filter(|pause| *pause <= left) else {
+            // A Retry-After of 0 must not become a loop without end.
+            let pause = error.retry_after().map(|asked| asked.max(FIRST_PAUSE));
+            let Some(pause) = pause.filter(|pause| *pause <= left) else {
                 return Err(self.failed(step, &Incident::of(&error)));
             };
             self.storm.tally.busy(step);

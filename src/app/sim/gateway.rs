@@ -25,7 +25,7 @@ use crate::{
     types::Secret,
 };
 
-/// What the audit record says of every act.
+/// What the audit record says of every act, and the name of every device.
 const NOTE: &str = "certgate sim";
 
 /// How many administrative requests run beside each other: enough to share the store's commits.
@@ -155,10 +155,14 @@ fn retire_one(operator: &AdminClient, device: &str) -> Outcome {
     end_life(operator, device, &lifecycle(&found))
 }
 
+fn is_over(state: &str) -> bool {
+    matches!(state, "retired" | "wiped")
+}
+
 /// From any state to retired or wiped, so that its certificates are revoked for good.
 fn end_life(operator: &AdminClient, device: &str, state: &str) -> Outcome {
     let state = match state {
-        "retired" | "wiped" => return Ok(()),
+        over if is_over(over) => return Ok(()),
         "retire-pending" | "wipe-pending" => state.to_owned(),
         _ => event(operator, device, "retire")?,
     };
@@ -168,7 +172,8 @@ fn end_life(operator: &AdminClient, device: &str, state: &str) -> Outcome {
     Ok(())
 }
 
-/// Retires the devices whose names begin with `prefix`, which an earlier run left; gives how many, and how many could not be.
+/// Retires the devices that an earlier run left: those whose names begin with `prefix` and that a simulation registered. Gives how many,
+/// and how many could not be.
 pub fn clean_up(gateway: &ServerArgs, prefix: &str) -> Outcome<(u32, u32)> {
     let operator = gateway.connect()?;
     let (mut retired, mut failed) = (0, 0);
@@ -183,7 +188,11 @@ pub fn clean_up(gateway: &ServerArgs, prefix: &str) -> Outcome<(u32, u32)> {
             if !id.starts_with(prefix) {
                 return Ok((retired, failed));
             }
-            match end_life(&operator, id, &lifecycle(device)) {
+            let (state, name) = (lifecycle(device), device.get("name").and_then(Value::as_str));
+            if name != Some(NOTE) || is_over(&state) {
+                continue;
+            }
+            match end_life(&operator, id, &state) {
                 Ok(()) => retired += 1,
                 Err(failure) => {
                     note(&format!("{id}: {failure}"));

@@ -19,7 +19,10 @@ pub use frame::{FORMAT, Frame, FrameError, FrameReader, FrameWriter, Head, Issue
 
 use super::{Gateway, ServiceError, audit::Act, metric};
 use crate::{
-    domain::access::{Actor, Administer, Authed},
+    domain::{
+        access::{Actor, Administer, Authed},
+        crl::CrlRecord,
+    },
     ports::{
         Store, View,
         store::{StoreError, StoreResult},
@@ -115,7 +118,7 @@ pub fn copy(
 fn head(view: &dyn View, now: Timestamp) -> StoreResult<Head> {
     let mut issuers = Vec::new();
     for issuer in view.issuers()? {
-        let crl = view.latest_crl(&issuer.id)?;
+        let crl = view.latest_crl(&issuer.id)?.filter(CrlRecord::is_published);
         issuers.push(IssuerHead {
             sha256: Fingerprint::of(&issuer.certificate),
             crl_number: crl.as_ref().map(|crl| crl.number),

@@ -179,7 +179,10 @@ fn ask_with_nonce(suite: &mut OcspSuite<'_>, length: usize) -> Checked<(Option<V
 fn nonce(suite: &mut OcspSuite<'_>, length: usize) -> Checked {
     let (sent, response) = ask_with_nonce(suite, length)?;
     let told = Told::read(response)?;
+    told.of(&suite.usual_id()?)?;
     match &told.basic.nonce {
+        // RFC 9654 §2.1: of less than 16 octets it may.
+        None if length < 16 => Ok(()),
         // RFC 9919 §3.2.1: a responder may answer with what it made before.
         None => Err(Remark::warning(
             "ignored: clients that insist on their nonce (FreeRADIUS, FortiWeb) refuse the answer",
@@ -192,7 +195,13 @@ fn nonce(suite: &mut OcspSuite<'_>, length: usize) -> Checked {
 
 fn wrong_nonce(suite: &mut OcspSuite<'_>, length: usize) -> Checked {
     let (_, response) = ask_with_nonce(suite, length)?;
-    expect_error(&response, &[ErrorStatus::MalformedRequest])
+    let refused = expect_error(&response, &[ErrorStatus::MalformedRequest]);
+    let was_ignored = matches!(parsed(&response)?, OcspResponse::Successful(basic) if basic.nonce.is_none());
+    // RFC 9919 §3.2.1: to a responder that ignores all nonces their length is nothing.
+    if was_ignored && Told::read(ask_with_nonce(suite, 32)?.1)?.basic.nonce.is_none() {
+        return Err(Remark::warning("ignored, as one of the right length"));
+    }
+    refused
 }
 
 /// The request for the usual certificate with an extension that nobody knows.
@@ -238,7 +247,11 @@ fn error_caching(suite: &mut OcspSuite<'_>) -> Checked {
     let url = suite.url_of("certgate-conformance");
     let response = suite.get(&url)?;
     let age = super::cache::max_age(&response);
-    ensure(age.unwrap_or(0) == 0, || format!("max-age={} on an error", age.unwrap_or(0)))
+    ensure(age.unwrap_or(0) == 0, || format!("max-age={} on an error", age.unwrap_or(0)))?;
+    match OcspResponse::from_der(&response.body) {
+        Ok(OcspResponse::Error(_)) => Ok(()),
+        _ => Err(Remark::skipped("a GET without a request was not answered by an OCSP error")),
+    }
 }
 
 /// The CertID of a certificate whose issuer the responder cannot know.

@@ -78,6 +78,18 @@ impl Answer {
         }
     }
 
+    /// [`Answer::observable`] without the words.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::CertRep(rep) => {
+                let info = rep.reply.fail_info.map_or("", FailInfo::as_str);
+                format!("HTTP {}, {}, {:?} {info}", rep.http_status, rep.media_type, rep.reply.status)
+            }
+            Self::Http { status, .. } => format!("HTTP {status}"),
+            Self::Unreadable(_) => "no CertRep".to_owned(),
+        }
+    }
+
     /// What somebody who probes can see: equal for whatever must not be told apart.
     pub(super) fn observable(&self) -> String {
         match self {

@@ -317,9 +317,8 @@ fn unknown_poll(suite: &mut ScepSuite<'_>) -> Checked {
     let issuer = ca.certificates.issuer.subject().clone();
     let payload = IssuerAndSubject { issuer, subject: applicant.subject.clone() };
     let envelope = suite.usual_envelope(&payload.to_der().map_err(cannot_make)?)?;
-    suite
-        .try_content(&applicant, "20", &envelope)?
-        .expect_refusal(&[FailInfo::BadCertId, FailInfo::BadRequest])
+    let answer = suite.try_content(&applicant, "20", &envelope)?;
+    suite.refused(&answer, &[FailInfo::BadCertId, FailInfo::BadRequest])
 }
 
 /// Asks for something by issuer and serial number, as the holder of the certificate that was issued.

@@ -37,7 +37,7 @@ use crate::{
     ports::{Clock, Random},
     types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, Timestamp, TransactionId},
     wire::{
-        scep::{Degenerate, PkiStatus},
+        scep::{Degenerate, FailInfo, PkiStatus},
         x509::{Certificate, KeyKind, Name},
     },
 };
@@ -79,6 +79,7 @@ pub struct ScepSuite<'a> {
     first: Option<Checked<Rc<Trial>>>,
     second: Option<Checked<Rc<Trial>>>,
     carrier: Option<Checked<Carrier>>,
+    talks: Option<Checked<bool>>,
     stranger: Option<Rc<Applicant>>,
     applicants: u32,
     issued: Vec<Issued>,
@@ -153,6 +154,7 @@ impl<'a> ScepSuite<'a> {
             first: None,
             second: None,
             carrier: None,
+            talks: None,
             stranger: None,
             applicants: 0,
             issued: Vec::new(),
@@ -285,6 +287,31 @@ impl<'a> ScepSuite<'a> {
         Err(Remark::skipped(
             "the challenge is spent, so that a refusal would prove nothing: give one that can be used several times",
         ))
+    }
+
+    /// Whether a request as any client makes it gets a CertRep; one with a wrong challenge does it.
+    fn talks(&mut self) -> Checked<bool> {
+        if let Some(Ok(trial)) = &self.first
+            && trial.answer.cert_rep().is_ok()
+        {
+            return Ok(true);
+        }
+        if self.talks.is_none() {
+            self.talks =
+                Some(authorisation::try_wrong_challenge(self).map(|answer| answer.cert_rep().is_ok()));
+        }
+        self.talks.clone().unwrap_or(Ok(false))
+    }
+
+    /// Passes where the server refused as [`Answer::expect_refusal`] has it. An HTTP error says something only where other messages get
+    /// a CertRep: else it may be a proxy that lets no message through, or a URL that is nothing.
+    fn refused(&mut self, answer: &Answer, expected: &[FailInfo]) -> Checked {
+        if matches!(answer, Answer::Http { .. }) && !self.talks()? {
+            return Err(Remark::skipped(format_args!(
+                "no message gets a CertRep, so this proves nothing: {answer}"
+            )));
+        }
+        answer.expect_refusal(expected)
     }
 
     // Messages.
