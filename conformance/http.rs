@@ -253,6 +253,9 @@ fn ocsp_answers_are_cacheable_as_rfc_9919_says_unless_they_have_a_nonce() {
     }
     let max_age: u64 = cache_control.split(['=', ',']).nth(1).unwrap().parse().unwrap();
     assert!((1..=600).contains(&max_age));
+    let expires = httpdate::parse_http_date(answer.header("expires").unwrap()).unwrap();
+    let date = httpdate::parse_http_date(answer.header("date").unwrap()).unwrap();
+    assert!(date + Duration::from_secs(max_age) <= expires, "kept beyond nextUpdate");
     for header in ["etag", "expires", "last-modified", "date"] {
         assert!(answer.header(header).is_some(), "{header}");
     }

@@ -105,6 +105,19 @@ fn every_reading_command_prints_json_that_parses() {
 }
 
 #[test]
+fn what_certgate_has_still_to_do_is_listed() {
+    let server = Server::started(FAST, "[crl]\ndebounce-seconds = 59\n");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    expect_success(&server.run(&["device", "lost", "SN1"]), "lost");
+    let job = &server.json(&["queue", "jobs"])["items"][0];
+    assert_eq!((&job["lane"], &job["dead"]), (&"crl/issuing".into(), &false.into()), "{job}");
+    let table = stdout(&server.run(&["queue", "jobs"]));
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[1], row[2], row[4]), ("crl/issuing", "waiting", "0"), "{table}");
+    expect_success(&server.run(&["crl", "publish", "issuing"]), "publish");
+}
+
+#[test]
 fn a_certificate_tells_every_cause_of_its_status_in_words() {
     let server = Server::started(FAST, "");
     expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");

@@ -54,6 +54,16 @@ pub enum Role {
     Owner,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auditor => "auditor",
+            Self::Operator => "operator",
+            Self::Owner => "owner",
+        })
+    }
+}
+
 /// A permission as a type, so that a use case can demand it.
 pub trait Permission {
     /// The least role that has it.
@@ -109,7 +119,7 @@ impl Caller {
 
 /// The caller's role is too small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this needs the role {needs:?}; the caller has {has:?}")]
+#[error("this needs the role {needs}; the caller has {has}")]
 pub struct Forbidden {
     /// The caller's role.
     pub has: Role,

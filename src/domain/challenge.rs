@@ -142,7 +142,7 @@ pub enum ChallengeRefused {
         minted_for: ProfileName,
     },
     /// The signer's certificate is not good.
-    #[error("the certificate {certificate} that signed the renewal is {status:?}")]
+    #[error("the certificate {certificate} that signed the renewal is {status}")]
     NotGood {
         /// Which.
         certificate: CertificateId,

@@ -15,6 +15,8 @@
 //! affiliation changed says nothing of theirs. Since and invalidityDate are the CA's: what was signed after its key was lost is not
 //! to be trusted, whoever signed it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::{CertificateId, RevocationReason, Timestamp, Validity};
@@ -101,6 +103,19 @@ pub enum Status {
     Expired,
     /// Before notBefore, with no cause.
     NotYetValid,
+}
+
+impl fmt::Display for Status {
+    /// In a sentence: "the certificate is on hold".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Good => "good",
+            Self::Hold => "on hold",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not yet valid",
+        })
+    }
 }
 
 /// A change to the causes of a certificate.

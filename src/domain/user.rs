@@ -1,6 +1,6 @@
 //! Users: whom devices and certificates belong to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,26 @@ pub enum UserEvent {
     Delete,
 }
 
+impl fmt::Display for UserState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+impl fmt::Display for UserEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Delete => "delete",
+        })
+    }
+}
+
 /// The outcome of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserTransition {
@@ -84,7 +104,7 @@ pub struct UserTransition {
 
 /// An event that cannot happen where the user stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event:?} is not possible for a user who is {state:?}: {hint}")]
+#[error("{event} is not possible for a user who is {state}: {hint}")]
 pub struct UserEventRefused {
     /// Where they stand.
     pub state: UserState,
@@ -213,5 +233,12 @@ mod tests {
         for event in [UserEvent::Enable, UserEvent::Disable, UserEvent::Delete] {
             assert!(deleted.user.apply(event, "test", "", Timestamp::EPOCH).is_err(), "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_a_sentence() {
+        let deleted = after(&user(), UserEvent::Delete).user;
+        let refused = deleted.apply(UserEvent::Enable, "test", "", Timestamp::EPOCH).unwrap_err().to_string();
+        assert!(refused.starts_with("enable is not possible for a user who is deleted: "), "{refused}");
     }
 }

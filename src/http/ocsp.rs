@@ -135,8 +135,7 @@ fn respond(
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return response;
     };
-    let left = caching.next_update.since(edge.gateway.now()).as_secs();
-    insert(headers, CACHE_CONTROL, format!("max-age={left}, public, no-transform, must-revalidate"));
+    insert(headers, CACHE_CONTROL, caching.cache_control(edge.gateway.now()));
     insert(headers, LAST_MODIFIED, caching.last_modified.clone());
     insert(headers, EXPIRES, caching.expires.clone());
     insert(headers, ETAG, caching.etag.clone());

@@ -102,9 +102,11 @@ impl Authorities {
             }
             for profile in view.profiles()? {
                 let checked = profile.checked().map_err(|mistakes| {
+                    let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                     ServiceError::Internal(format!(
-                        "the stored profile {} does not check: {mistakes:?}",
-                        profile.name
+                        "the stored profile {} does not check: {}",
+                        profile.name,
+                        mistakes.join("; ")
                     ))
                 })?;
                 loaded.profiles.insert(profile.name.clone(), Arc::new(checked));

@@ -161,7 +161,7 @@ impl Gateway {
                     "jobs",
                     CheckResult::Warn,
                     detail,
-                    "remove the cause, then publish the CRL by hand",
+                    "see certgate queue jobs; remove the cause, then publish the CRL by hand",
                 )
             }
         }

@@ -178,7 +178,8 @@ impl Recipe {
                 no_check: false,
             },
             Purpose::Leaf | Purpose::Issuer => {
-                return Err(ServiceError::Internal(format!("{purpose:?} is no system certificate")));
+                let told = "neither a leaf nor an issuer's certificate is a system certificate";
+                return Err(ServiceError::Internal(told.to_owned()));
             }
         })
     }

@@ -1,5 +1,10 @@
 #![no_main]
 
+use certgate::wire::csr::Csr;
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = certgate::wire::csr::Csr::from_der(bytes).map(certgate::wire::csr::Csr::prove);
+    let Ok(csr) = Csr::from_der(bytes) else { return };
+    if let Ok(proven) = csr.prove() {
+        let _ = (proven.subject().to_string(), proven.subject_alt_names(), proven.requested_extension_oids());
+    }
 });

@@ -178,6 +178,20 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_lists_every_command_with_its_verbs() {
+        const README: &str = include_str!("../../../README.md");
+        let rows: Vec<_> = README.lines().filter(|line| line.starts_with("| `")).collect();
+        for command in Cli::command().get_subcommands() {
+            let name = format!("`{}`", command.get_name());
+            let row = rows.iter().find(|row| row.split('|').nth(1).is_some_and(|cell| cell.contains(&name)));
+            let row = row.unwrap_or_else(|| panic!("{name} is missing"));
+            for verb in command.get_subcommands() {
+                assert!(row.contains(&format!("`{}`", verb.get_name())), "{} of {name}", verb.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn both_spellings_of_enrol_are_taken() {
         for verb in ["enrol", "enroll"] {
             assert!(

@@ -204,4 +204,11 @@ mod tests {
         let failure = Failure::from(ServiceError::not_found("device", "SN1"));
         assert_eq!(shown(&failure), "no device \"SN1\"");
     }
+
+    #[test]
+    fn a_refusal_names_roles_as_they_are_given() {
+        let failure =
+            Failure::from(ServiceError::from(Forbidden { has: Role::Auditor, needs: Role::Operator }));
+        assert_eq!(shown(&failure), "this needs the role operator; the caller has auditor");
+    }
 }

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use super::OcspAnswer;
+use super::{OcspAnswer, pace};
 use crate::types::{IssuerId, SerialNumber, Timestamp};
 
 /// Locks per index; enough that threads seldom meet.
@@ -42,7 +42,7 @@ type Serial = (IssuerId, SerialNumber);
 pub(super) struct Entry {
     cert_id: Box<[u8]>,
     answer: OcspAnswer,
-    /// From then on it should be signed anew: half of its window.
+    /// From then on it should be signed anew.
     refresh_at: Timestamp,
     /// From then on it must not be given out.
     expires_at: Timestamp,
@@ -59,13 +59,13 @@ impl Entry {
         Arc::new(Self {
             cert_id: cert_id.into(),
             answer,
-            refresh_at: this_update.plus(next_update.since(this_update) / 2),
+            refresh_at: this_update.plus(pace::fresh_for(next_update.since(this_update))),
             expires_at: next_update,
             dead: AtomicBool::new(false),
         })
     }
 
-    /// The answer, if the first half of its window is not over.
+    /// The answer, if it is not yet time to sign it anew.
     pub(super) fn fresh(&self, now: Timestamp) -> Option<OcspAnswer> {
         (now < self.refresh_at && self.alive()).then(|| self.answer.clone())
     }
@@ -229,10 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_fresh_for_half_of_its_window() {
+    fn an_answer_is_fresh_for_three_eighths_of_its_window() {
         let entry = entry(b"id");
-        assert!(entry.fresh(Timestamp::from_unix(1299)).is_some());
-        assert!(entry.fresh(Timestamp::from_unix(1300)).is_none());
+        assert!(entry.fresh(Timestamp::from_unix(1224)).is_some());
+        assert!(entry.fresh(Timestamp::from_unix(1225)).is_none());
         assert!(entry.valid(Timestamp::from_unix(1599)).is_some());
         assert!(entry.valid(Timestamp::from_unix(1600)).is_none());
     }

@@ -6,12 +6,14 @@
 //!   the responder of the first issuer that is ours answers, and says `unknown` of the certificates of others.
 //! - A serial that the issuer never issued is `unknown`, never `good`. Such answers are not cached: the serial may be issued later.
 //! - Where store or key cannot be used, a cached answer is given out until its nextUpdate, then `tryLater`; never a guess.
-//! - Only answers about one certificate and without a nonce are cached.
+//! - Only answers about one certificate and without a nonce are cached. When clients come back for a newer one is spread
+//!   (RFC 9919 §7.1): see [`pace`].
 //! - A CA that is revoked or on hold still has its delegated responder answer: all that it issued is `revoked` then (RFC 6960 §2.7
 //!   allows it where the key is compromised; of the other reasons see [`crate::domain::status`]). The responder's own certificate is
 //!   no exception, but nobody asks: it has id-pkix-ocsp-nocheck.
 
 mod cache;
+mod pace;
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,6 +52,10 @@ pub struct OcspAnswer {
 pub struct OcspCaching {
     /// nextUpdate.
     pub next_update: Timestamp,
+    /// How long others may keep it before they ask again; where less is left until nextUpdate, that.
+    pub max_age: Duration,
+    /// Cache-Control with this max-age, see [`OcspCaching::cache_control`].
+    cache_control: Bytes,
     /// thisUpdate, which is also producedAt.
     pub last_modified: Bytes,
     /// nextUpdate.
@@ -95,6 +101,20 @@ impl Refusal {
             }
         };
         OcspAnswer { body: Bytes::copy_from_slice(&status.to_der()), caching: None, result }
+    }
+}
+
+/// Cache-Control of an answer that others may keep for `max_age` (RFC 9919 §6).
+fn cache_control(max_age: Duration) -> String {
+    format!("max-age={}, public, no-transform, must-revalidate", max_age.as_secs())
+}
+
+impl OcspCaching {
+    /// Cache-Control at `now`: made beforehand, but for an answer that is given out longer than it should be because no newer one
+    /// can be signed.
+    pub fn cache_control(&self, now: Timestamp) -> Bytes {
+        let left = self.next_update.since(now);
+        if left < self.max_age { cache_control(left).into() } else { self.cache_control.clone() }
     }
 }
 
@@ -344,11 +364,15 @@ fn sign(
 fn answer_of(body: Vec<u8>, response: &SingleResponse) -> OcspAnswer {
     let caching =
         response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
+            let digest = Fingerprint::of(&body);
+            let max_age = pace::max_age(next_update.since(response.this_update), &digest);
             Arc::new(OcspCaching {
                 next_update,
+                max_age,
+                cache_control: cache_control(max_age).into(),
                 last_modified: response.this_update.to_http_date().into(),
                 expires: next_update.to_http_date().into(),
-                etag: format!("\"{}\"", Fingerprint::of(&body)).into(),
+                etag: format!("\"{digest}\"").into(),
             })
         });
     OcspAnswer { body: body.into(), caching, result: word(&response.status) }

@@ -20,7 +20,7 @@ use crate::{
             Remark, check, ensure,
         },
     },
-    types::{ContentCipher, DigestAlgorithm, SerialNumber},
+    types::{ContentCipher, DigestAlgorithm, SerialNumber, Validity},
     wire::{
         cms::signed::{Signature, SignedData},
         der::{
@@ -256,7 +256,8 @@ fn leaf(suite: &mut ScepSuite<'_>) -> Checked {
         format!("no certificate of GetCACert verifies it; its issuer is \"{}\"", issued.issuer())
     })?;
     ensure(issued.validity().contains(suite.now()), || {
-        format!("it is not valid now: {:?}", issued.validity())
+        let Validity { not_before, not_after } = issued.validity();
+        format!("it is not valid now, but from {not_before} to {not_after}")
     })?;
     if is_ours(first) {
         return Ok(());

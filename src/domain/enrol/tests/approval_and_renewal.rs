@@ -112,9 +112,16 @@ fn only_a_good_certificate_of_the_profile_renews_and_only_in_its_window() {
         now: scene.profile.renewal_opens(&record.validity),
     };
     assert!(check_renewal(&facts).is_ok());
-    for status in [Status::Hold, Status::Revoked, Status::Expired, Status::NotYetValid] {
-        let refused = check_renewal(&RenewalFacts { status, ..facts });
-        assert!(matches!(refused, Err(ChallengeRefused::NotGood { .. })), "{status:?}");
+    let not_good = [
+        (Status::Hold, "is on hold"),
+        (Status::Revoked, "is revoked"),
+        (Status::Expired, "is expired"),
+        (Status::NotYetValid, "is not yet valid"),
+    ];
+    for (status, words) in not_good {
+        let refused = check_renewal(&RenewalFacts { status, ..facts }).unwrap_err();
+        assert!(matches!(refused, ChallengeRefused::NotGood { .. }), "{status:?}");
+        assert!(refused.to_string().ends_with(words), "{refused}");
     }
     let foreign = CertificateRecord { profile: Some(("vpn".parse().unwrap(), 1)), ..record.clone() };
     let own = CertificateRecord { purpose: Purpose::Issuer, ..record.clone() };

@@ -1,0 +1,60 @@
+//! When who asks comes back (RFC 9919 §7.1).
+//!
+//! Were max-age what is left until nextUpdate, everybody who asked about a certificate would come back in the same second, and all
+//! who asked about many at once (a switch after a power cut) would ask about all again at once. So an answer has one max-age for as long as it
+//! is given out, so that clients stay as far apart as they came, and answers have different ones, between 3/8 and 5/8 of
+//! their window.
+//!
+//! The responder signs anew after 3/8. Then whoever comes back finds a newer answer (RFC 9919 §7.1: it MUST be
+//! refreshed before max-age is over), and nobody keeps one beyond its nextUpdate, because 3/8 and 5/8 are the whole.
+
+use std::time::Duration;
+
+use crate::types::Fingerprint;
+
+/// For how long an answer with this window is given out before it is signed anew.
+pub(super) const fn fresh_for(window: Duration) -> Duration {
+    Duration::from_secs(window.as_secs() / 8 * 3 + window.as_secs() % 8 * 3 / 8)
+}
+
+/// For how long others may keep an answer with this window and digest.
+pub(super) fn max_age(window: Duration, digest: &Fingerprint) -> Duration {
+    let (fresh, [spread, ..]) = (fresh_for(window).as_secs(), *digest.as_bytes());
+    let room = window.as_secs() - 2 * fresh;
+    Duration::from_secs(fresh + room / 256 * u64::from(spread) + room % 256 * u64::from(spread) / 256)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest(number: u64) -> Fingerprint {
+        Fingerprint::of(&number.to_be_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_comes_back_finds_a_newer_answer_before_the_old_one_ends(window in 1_u64..10_000_000, number: u64) {
+            let window = Duration::from_secs(window);
+            let (fresh, max_age) = (fresh_for(window), max_age(window, &digest(number)));
+            prop_assert!(max_age >= fresh, "asked in the first second, back before it is signed anew");
+            // Given out for the last time one second before it is signed anew.
+            prop_assert!(fresh.saturating_sub(Duration::from_secs(1)) + max_age <= window);
+        }
+    }
+
+    #[test]
+    fn answers_signed_at_once_do_not_end_at_once() {
+        let hour = Duration::from_secs(3600);
+        let ages: BTreeSet<_> = (0..1000).map(|number| max_age(hour, &digest(number))).collect();
+        assert!(ages.len() > 200, "{} different ones", ages.len());
+        assert!(
+            *ages.first().unwrap() < Duration::from_secs(1400)
+                && *ages.last().unwrap() > Duration::from_secs(2200)
+        );
+    }
+}
