@@ -456,10 +456,13 @@ impl History {
         }
     }
 
-    /// Gives whether the status of a certificate changed.
+    /// Gives whether the status of a certificate changed, or there is a new one: a signer that was renewed under a CA on hold is
+    /// on hold, too.
     fn work(&mut self) -> bool {
+        let before = self.world.read(|view| view.count_certificates());
         self.world.gateway.run_due().unwrap();
-        self.oracle.time_passes(self.world.now())
+        let renewed = self.world.read(|view| view.count_certificates()) > before;
+        self.oracle.time_passes(self.world.now()) || renewed
     }
 
     /// What should be shown of a certificate. certgate's own signers, to which nothing ever happens here, have what their issuer has.
