@@ -240,7 +240,7 @@ impl Default for Crl {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Limits {
-    /// Threads for enrolment; 0 = sixteen for each processor and sixteen more.
+    /// Threads for enrolment; 0 = four for each processor and eight more.
     pub workers: u64,
     /// Requests that may wait for one of them.
     pub waiters: u64,
