@@ -46,8 +46,8 @@ nor is a configuration file elsewhere: keep copies of both. The CRLs are needed 
 keep the newest ones too, apart from the server.
 
 Examples:
-  certgate backup --out /backup/certgate.backup --passphrase-file /root/passphrase
-  certgate restore --in /backup/certgate.backup --passphrase-file /root/passphrase --check"
+  certgate backup --out certgate.backup --passphrase-file passphrase
+  certgate restore --in certgate.backup --passphrase-file passphrase --check"
 )]
 pub(super) struct BackupArgs {
     #[command(flatten)]
