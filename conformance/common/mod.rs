@@ -166,7 +166,9 @@ impl World {
     /// An owner's proof of permission.
     pub fn authed<P: Permission>(&self) -> Authed<P> {
         let request = RequestId::from_random([1; 16]);
-        Caller { actor: Actor::Local { uid: 0 }, role: Role::Owner, request }.prove().unwrap()
+        Caller { actor: Actor::Local { uid: 0 }, role: Role::Owner, request, profiles: Vec::new() }
+            .prove()
+            .unwrap()
     }
 
     /// Reads the store.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use certgate::{
     domain::{
         access::{Operate, Read},
+        binding::{Assurance, BoundObject},
         enrol::EnrolmentState,
     },
     ports::store::Page,
@@ -224,4 +225,34 @@ fn ticket_secrets_are_long_unambiguous_and_never_stored() {
     let stored = world.read(|view| view.ticket(&minted.ticket.id)).unwrap();
     assert!(!format!("{stored:?}").contains(&secret));
     assert!(!serde_json::to_string(&minted.ticket).unwrap().contains(&secret));
+}
+
+#[test]
+fn an_unbound_ticket_binds_the_device_that_the_request_names_with_medium_assurance() {
+    const UNBOUND: &str = r#"
+        subject = "CN=$DEVICE_ID$"
+        challenge = ["unbound-ticket"]
+    "#;
+    let world = World::new(&[("device", DEVICE), ("lab", UNBOUND)]);
+    world.register("SN1");
+    let unbound = |profile| {
+        let wanted = NewTicket { device: None, ..wanted(profile, "SN1") };
+        world.gateway.create_ticket(&world.authed(), &wanted).map(|minted| minted.secret)
+    };
+    assert!(unbound("device").is_err(), "a profile that does not name unbound-ticket takes none");
+    let bound = world.gateway.create_ticket(&world.authed(), &wanted("lab", "SN1"));
+    assert!(bound.is_err(), "a profile that names only unbound-ticket takes no others");
+
+    let ticket = unbound("lab").unwrap();
+    let stranger = Client::new();
+    let refused = stranger.enrol(&world, "lab", &stranger.csr("CN=SN2", Some(&ticket)));
+    assert_eq!(refused.failure(), FailInfo::BadRequest, "SN2 is not registered");
+    let client = Client::new();
+    let answer = client.enrol(&world, "lab", &client.csr("CN=SN1", Some(&ticket)));
+    let binding = world.bindings(answer.certificate()).remove(0);
+    assert_eq!(binding.assurance, Assurance::Medium);
+    assert!(matches!(binding.object, BoundObject::Device { id, .. } if id.as_str() == "SN1"));
+    let again = Client::new();
+    let refused = again.enrol(&world, "lab", &again.csr("CN=SN1", Some(&ticket)));
+    assert_eq!(refused.failure(), FailInfo::BadRequest, "it is used up");
 }

@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::{common::World, enrolled, world};
 
 const NETWORK: &str = "192.0.2.7:4711";
+const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$""#;
 
 fn router(world: &World) -> axum::Router {
     api::router(Arc::clone(&world.gateway), Arc::new(Bridge::start("test", 1, 8).unwrap()))
@@ -83,7 +84,7 @@ fn a_role_opens_what_it_should_and_nothing_more() {
     let world = world();
     let router = router(&world);
     let token = |role| {
-        let new = NewToken { name: "t".to_owned(), role, lifetime_seconds: None };
+        let new = NewToken { name: "t".to_owned(), role, lifetime_seconds: None, profiles: Vec::new() };
         world.gateway.create_token(&world.authed(), &new).unwrap().secret
     };
     let status = |role, request, body| {
@@ -95,13 +96,39 @@ fn a_role_opens_what_it_should_and_nothing_more() {
     assert_eq!(status(Role::Operator, "POST /devices", r#"{"id": "b"}"#), 201);
     assert_eq!(status(Role::Operator, "GET /tokens", ""), 403);
     assert_eq!(status(Role::Owner, "GET /tokens", ""), 200);
+    let ticket = r#"{"profile": "device", "device": "b"}"#;
+    assert_eq!(status(Role::Challenger, "POST /tickets", ticket), 201);
+    assert_eq!(status(Role::Challenger, "GET /tickets", ""), 403);
+    assert_eq!(status(Role::Challenger, "GET /status", ""), 403);
+    assert_eq!(status(Role::Auditor, "POST /tickets", ticket), 403);
+}
+
+#[test]
+fn a_challengers_token_gets_tickets_of_its_profiles_alone() {
+    let world = World::new(&[("device", DEVICE), ("vpn", DEVICE)]);
+    let router = router(&world);
+    world.register("SN1");
+    let token = |profile: &str, role| {
+        let profiles = vec![profile.parse().unwrap()];
+        let new = NewToken { name: "mdm".to_owned(), role, lifetime_seconds: None, profiles };
+        world.gateway.create_token(&world.authed(), &new)
+    };
+    let vpn = token("vpn", Role::Challenger).unwrap().secret;
+    let mint = |profile| {
+        let peer = Peer::Network(NETWORK.parse().unwrap());
+        let body = json!({"profile": profile, "device": "SN1"}).to_string();
+        call(&router, Some(peer), "POST /tickets", Some(&vpn), &body).0.status().as_u16()
+    };
+    assert_eq!((mint("vpn"), mint("device")), (201, 409));
+    assert!(token("nobody", Role::Challenger).is_err() && token("vpn", Role::Operator).is_err());
 }
 
 #[test]
 fn a_copy_of_everything_is_given_on_this_machine_alone_and_once_at_a_time() {
     let world = world();
     let router = router(&world);
-    let new = NewToken { name: "t".to_owned(), role: Role::Owner, lifetime_seconds: None };
+    let new =
+        NewToken { name: "t".to_owned(), role: Role::Owner, lifetime_seconds: None, profiles: Vec::new() };
     let token = world.gateway.create_token(&world.authed(), &new).unwrap().secret;
     let peer = Some(Peer::Network(NETWORK.parse().unwrap()));
     for request in ["POST /backups", "POST /backups/written"] {

@@ -66,7 +66,12 @@ fn a_revocation_is_for_good() {
 #[test]
 fn a_token_works_until_it_is_revoked_or_expires() {
     let world = world();
-    let new = NewToken { name: "mdm".to_owned(), role: Role::Operator, lifetime_seconds: Some(60) };
+    let new = NewToken {
+        name: "mdm".to_owned(),
+        role: Role::Operator,
+        lifetime_seconds: Some(60),
+        profiles: Vec::new(),
+    };
     let (one, two) = (
         world.gateway.create_token(&world.authed(), &new).unwrap(),
         world.gateway.create_token(&world.authed(), &new).unwrap(),

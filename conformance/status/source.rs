@@ -328,7 +328,8 @@ fn adding_a_source_needs_an_owner() {
     use certgate::domain::access::{Actor, Administer, Role};
     let world = world();
     let request = world.gateway.new_request();
-    let operator = Caller { actor: Actor::Local { uid: 7 }, role: Role::Operator, request };
+    let operator =
+        Caller { actor: Actor::Local { uid: 7 }, role: Role::Operator, request, profiles: Vec::new() };
     assert!(operator.prove::<Administer>().is_err());
     add(&world, MissingPolicy::Keep);
     let again = world.gateway.add_source(&world.authed(), &new_source());

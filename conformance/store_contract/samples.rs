@@ -8,7 +8,7 @@ use certgate::{
         audit::AuditFact,
         binding::{Assurance, Binding, BoundObject, Evidence},
         certificate::{CertificateRecord, Purpose, SystemCertificate},
-        challenge::Ticket,
+        challenge::{Ticket, TicketOrigin},
         crl::{CrlPolicy, CrlRecord},
         device::{Device, IdentityKind, Lifecycle},
         enrol::{Enrolment, EnrolmentState, TraceStep},
@@ -148,6 +148,7 @@ pub(crate) fn token(number: u8) -> ApiToken {
         created_at: at(0),
         expires_at: Some(at(60)),
         revoked_at: None,
+        profiles: Vec::new(),
     }
 }
 
@@ -174,6 +175,8 @@ pub(crate) fn ticket(number: u8) -> Ticket {
         created_at: at(0),
         created_by: "local uid 0".to_owned(),
         cancelled_at: None,
+        also_for: Vec::new(),
+        origin: TicketOrigin::Api,
     }
 }
 

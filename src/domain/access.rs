@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{RequestId, Timestamp, TokenId};
+use crate::types::{ProfileName, RequestId, Timestamp, TokenId};
 
 /// Who acts. Written into every audit event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ impl fmt::Display for Actor {
     }
 }
 
-/// What an actor may do, from least to most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// What an actor may do. Stored by position: a new role goes to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Reads everything but secrets.
@@ -52,6 +52,8 @@ pub enum Role {
     Operator,
     /// Also changes issuers, tokens and everything else.
     Owner,
+    /// Asks for challenges and does nothing else: an MDM server's role.
+    Challenger,
 }
 
 impl fmt::Display for Role {
@@ -60,19 +62,23 @@ impl fmt::Display for Role {
             Self::Auditor => "auditor",
             Self::Operator => "operator",
             Self::Owner => "owner",
+            Self::Challenger => "challenger",
         })
     }
 }
 
 /// A permission as a type, so that a use case can demand it.
 pub trait Permission {
-    /// The least role that has it.
-    const ROLE: Role;
+    /// The roles that have it, the least first.
+    const ROLES: &'static [Role];
 }
 
 /// May read.
 #[derive(Debug)]
 pub enum Read {}
+/// May ask for challenges: one-time tickets for devices and users.
+#[derive(Debug)]
+pub enum Mint {}
 /// May operate: devices, certificates, tickets, approvals.
 #[derive(Debug)]
 pub enum Operate {}
@@ -81,13 +87,16 @@ pub enum Operate {}
 pub enum Administer {}
 
 impl Permission for Read {
-    const ROLE: Role = Role::Auditor;
+    const ROLES: &'static [Role] = &[Role::Auditor, Role::Operator, Role::Owner];
+}
+impl Permission for Mint {
+    const ROLES: &'static [Role] = &[Role::Challenger, Role::Operator, Role::Owner];
 }
 impl Permission for Operate {
-    const ROLE: Role = Role::Operator;
+    const ROLES: &'static [Role] = &[Role::Operator, Role::Owner];
 }
 impl Permission for Administer {
-    const ROLE: Role = Role::Owner;
+    const ROLES: &'static [Role] = &[Role::Owner];
 }
 
 /// Somebody whose identity was established, with the role that they have.
@@ -99,21 +108,23 @@ pub struct Caller {
     pub role: Role,
     /// The request in which they act.
     pub request: RequestId,
+    /// The only profiles for which they may ask for challenges; empty: all.
+    pub profiles: Vec<ProfileName>,
 }
 
 impl Caller {
     /// certgate itself, as owner.
     pub fn system(request: RequestId) -> Self {
-        Self { actor: Actor::System, role: Role::Owner, request }
+        Self { actor: Actor::System, role: Role::Owner, request, profiles: Vec::new() }
     }
 
     /// Proves that the caller has permission `P`.
     pub fn prove<P: Permission>(&self) -> Result<Authed<P>, Forbidden> {
-        if self.role >= P::ROLE {
-            Ok(Authed { caller: self.clone(), permission: PhantomData })
-        } else {
-            Err(Forbidden { has: self.role, needs: P::ROLE })
+        if P::ROLES.contains(&self.role) {
+            return Ok(Authed { caller: self.clone(), permission: PhantomData });
         }
+        let needs = P::ROLES.first().copied().unwrap_or(Role::Owner);
+        Err(Forbidden { has: self.role, needs })
     }
 }
 
@@ -142,6 +153,13 @@ impl<P> Authed<P> {
     }
 }
 
+impl Authed<Mint> {
+    /// Whether the caller may ask for challenges of this profile.
+    pub fn may_mint_for(&self, profile: &ProfileName) -> bool {
+        self.caller.profiles.is_empty() || self.caller.profiles.contains(profile)
+    }
+}
+
 /// A stored API token. The secret itself is never stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiToken {
@@ -159,4 +177,40 @@ pub struct ApiToken {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// The only profiles for which it gets challenges; empty: all.
+    pub profiles: Vec<ProfileName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(role: Role) -> Caller {
+        Caller { role, ..Caller::system(RequestId::from_random([1; 16])) }
+    }
+
+    #[test]
+    fn a_challenger_asks_for_challenges_and_reads_nothing() {
+        let challenger = caller(Role::Challenger);
+        assert!(challenger.prove::<Mint>().is_ok());
+        let refused = challenger.prove::<Read>().unwrap_err();
+        assert_eq!(refused, Forbidden { has: Role::Challenger, needs: Role::Auditor });
+        assert!(challenger.prove::<Operate>().is_err() && challenger.prove::<Administer>().is_err());
+    }
+
+    #[test]
+    fn an_auditor_reads_and_gets_no_challenges() {
+        assert!(caller(Role::Auditor).prove::<Read>().is_ok());
+        assert!(caller(Role::Auditor).prove::<Mint>().is_err());
+        assert!(caller(Role::Operator).prove::<Mint>().is_ok());
+    }
+
+    #[test]
+    fn a_caller_for_some_profiles_gets_challenges_for_those() {
+        let wifi: ProfileName = "wifi".parse().unwrap();
+        let some = Caller { profiles: vec![wifi.clone()], ..caller(Role::Challenger) };
+        let some = some.prove::<Mint>().unwrap();
+        assert!(some.may_mint_for(&wifi) && !some.may_mint_for(&"vpn".parse().unwrap()));
+        assert!(caller(Role::Challenger).prove::<Mint>().unwrap().may_mint_for(&wifi));
+    }
 }

@@ -21,9 +21,10 @@ pub struct Ticket {
     pub id: TicketId,
     /// Keyed MAC of the secret.
     pub secret_mac: [u8; 32],
-    /// The only profile that takes it.
+    /// The profile that takes it.
     pub profile: ProfileName,
-    /// The device that it was minted for.
+    /// The device that it was minted for. A ticket that names neither a device nor a user vouches for somebody, and not
+    /// for whom.
     pub device: Option<DeviceId>,
     /// The user that it was minted for.
     pub user: Option<UserId>,
@@ -37,6 +38,23 @@ pub struct Ticket {
     pub created_by: String,
     /// When it was withdrawn before use.
     pub cancelled_at: Option<Timestamp>,
+    /// Other profiles that take it too: those among which the key usage of a request at the NDES-compatible URL chooses.
+    pub also_for: Vec<ProfileName>,
+    /// Where it was asked for.
+    pub origin: TicketOrigin,
+}
+
+/// Where a ticket was asked for. Stored by position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TicketOrigin {
+    /// The command line or the API.
+    #[default]
+    Api,
+    /// The NDES-compatible page.
+    NdesPage,
+    /// The challenge webhook of an MDM server.
+    Webhook,
 }
 
 /// Proof that somebody with the right to do so allowed the enrolment. Only the checks of this module make
@@ -240,7 +258,7 @@ pub fn check_ticket(
     profile: &ProfileName,
     now: Timestamp,
 ) -> Result<Authorisation, ChallengeRefused> {
-    if ticket.profile != *profile {
+    if ticket.profile != *profile && !ticket.also_for.contains(profile) {
         let (ticket, minted_for) = (ticket.id.clone(), ticket.profile.clone());
         return Err(ChallengeRefused::OtherProfile { ticket, minted_for });
     }
@@ -380,6 +398,8 @@ mod tests {
             created_at: Timestamp::from_unix(T0),
             created_by: "operator".to_owned(),
             cancelled_at: None,
+            also_for: Vec::new(),
+            origin: TicketOrigin::Api,
         }
     }
 
@@ -468,5 +488,14 @@ mod tests {
         }
         assert_eq!(check_static(&[3; 32], &macs, &name("device")), Err(ChallengeRefused::Unknown));
         assert_eq!(check_static(&[3; 32], &[], &name("device")), Err(ChallengeRefused::Unknown));
+    }
+
+    #[test]
+    fn a_ticket_is_for_its_profiles_and_no_other() {
+        let ticket = Ticket { also_for: vec![name("signing")], ..ticket() };
+        let check = |profile| check_ticket(&ticket, &name(profile), Timestamp::from_unix(T0));
+        assert!(check("device").is_ok());
+        assert_eq!(check("signing").unwrap().profile(), &name("signing"));
+        assert!(matches!(check("vpn"), Err(ChallengeRefused::OtherProfile { .. })));
     }
 }

@@ -99,7 +99,12 @@ pub fn initialise(ports: &Ports, plan: &Plan) -> Result<Made, ServiceError> {
     }
     let message = own.iter().find(|(purpose, _)| *purpose == Purpose::ScepMessage);
     let message = message.map(|(_, made)| made.certificate.fingerprint());
-    let owner = NewToken { name: "owner".to_owned(), role: Role::Owner, lifetime_seconds: None };
+    let owner = NewToken {
+        name: "owner".to_owned(),
+        role: Role::Owner,
+        lifetime_seconds: None,
+        profiles: Vec::new(),
+    };
     let (token, owner_token) = token::mint(ports, &owner, ports.clock.now())?;
     let act = Act {
         actor: Actor::System,

@@ -1,4 +1,4 @@
-//! Tickets: one-time challenges, minted for one device or user.
+//! Tickets: one-time challenges, minted for one device or user, or for nobody in particular where the profile takes such.
 //!
 //! The secret is shown once, to whoever mints it, and stored only as a keyed MAC; it is consumed by the transaction that
 //! records the certificate ([`super::issue`]).
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{Gateway, Listing, ServiceError, audit::Act};
 use crate::{
     domain::{
-        access::{Authed, Operate, Read},
-        challenge::Ticket,
+        access::{Authed, Mint, Operate, Read},
+        challenge::{Ticket, TicketOrigin},
         profile::{ChallengeMode, Scope},
         timer::{Timer, TimerSubject},
     },
@@ -35,7 +35,7 @@ const SECRET_LEN: usize = 24;
 pub struct NewTicket {
     /// The only profile that will take it.
     pub profile: ProfileName,
-    /// For a profile of scope `device`: which device.
+    /// For a profile of scope `device`: which device. Neither a device nor a user: an unbound ticket.
     pub device: Option<DeviceId>,
     /// For a profile of scope `user`: which user.
     pub user: Option<UserId>,
@@ -91,6 +91,18 @@ pub struct TicketView {
     pub expires_at: Timestamp,
     /// When it was withdrawn.
     pub cancelled_at: Option<Timestamp>,
+    /// Other profiles that take it too.
+    pub also_for: Vec<ProfileName>,
+    /// Where it was asked for.
+    pub origin: TicketOrigin,
+}
+
+/// How a ticket is minted: what depends on where it was asked for.
+pub(super) struct Minting {
+    pub(super) id: TicketId,
+    pub(super) secret: Secret,
+    pub(super) origin: TicketOrigin,
+    pub(super) also_for: Vec<ProfileName>,
 }
 
 impl TicketView {
@@ -115,23 +127,42 @@ impl TicketView {
             created_by: ticket.created_by,
             expires_at: ticket.expires_at,
             cancelled_at: ticket.cancelled_at,
+            also_for: ticket.also_for,
+            origin: ticket.origin,
         }
     }
 }
 
 impl Gateway {
-    /// Mints a ticket. Errors: no such profile, device or user; the profile takes no tickets or is for the other kind of
-    /// object; the object is not in standing to enrol; lifetime or uses out of bounds.
+    /// Mints a ticket. Errors: no such profile, device or user; the profile takes no such tickets or is for the other kind of
+    /// object; the caller is for other profiles; the object is not in standing to enrol; lifetime or uses out of bounds.
     pub fn create_ticket(
         &self,
-        authed: &Authed<Operate>,
+        authed: &Authed<Mint>,
         wanted: &NewTicket,
     ) -> Result<MintedTicket, ServiceError> {
+        let id = TicketId::from_random(self.ports.random.bytes());
+        let minting =
+            Minting { id, secret: self.ticket_secret(), origin: TicketOrigin::Api, also_for: Vec::new() };
+        self.mint(authed, wanted, minting)
+    }
+
+    /// Mints a ticket in one of its ways.
+    pub(super) fn mint(
+        &self,
+        authed: &Authed<Mint>,
+        wanted: &NewTicket,
+        minting: Minting,
+    ) -> Result<MintedTicket, ServiceError> {
         self.check_profile_takes(wanted)?;
+        if !authed.may_mint_for(&wanted.profile) {
+            let problem = format!("the token gets no challenges for the profile {}", wanted.profile);
+            return Err(ServiceError::Refused(problem));
+        }
         let act = Act::of(authed, self.now());
-        let secret = self.ticket_secret();
+        let Minting { id, secret, origin, also_for } = minting;
         let ticket = Ticket {
-            id: TicketId::from_random(self.ports.random.bytes()),
+            id,
             secret_mac: self.ports.keyring.mac(MacPurpose::Ticket, secret.expose()),
             profile: wanted.profile.clone(),
             device: wanted.device.clone(),
@@ -141,11 +172,14 @@ impl Gateway {
             created_at: act.at,
             created_by: act.actor.to_string(),
             cancelled_at: None,
+            also_for,
+            origin,
         };
         let detail = [
             ("profile", ticket.profile.to_string()),
             ("for", object_text(&ticket)),
             ("expires", ticket.expires_at.to_string()),
+            ("origin", origin_name(origin).to_owned()),
         ];
         let subject = ticket.device.clone().map(|device| TimerSubject::TicketEnds { device });
         let timer = subject.map(|subject| Timer { at: ticket.expires_at, subject });
@@ -192,7 +226,11 @@ impl Gateway {
             .profile(&wanted.profile)
             .ok_or_else(|| ServiceError::not_found("profile", &wanted.profile))?;
         let spec = profile.spec();
-        if !spec.challenge.contains(&ChallengeMode::Ticket) {
+        let takes = |mode| spec.challenge.contains(&mode);
+        if wanted.device.is_none() && wanted.user.is_none() && takes(ChallengeMode::UnboundTicket) {
+            return Ok(());
+        }
+        if !takes(ChallengeMode::Ticket) {
             return Err(ServiceError::Refused(format!("the profile {} takes no tickets", wanted.profile)));
         }
         match (spec.scope, &wanted.device, &wanted.user) {
@@ -288,6 +326,15 @@ fn object_text(ticket: &Ticket) -> String {
     match (&ticket.device, &ticket.user) {
         (Some(device), _) => format!("device {device}"),
         (None, Some(user)) => format!("user {user}"),
-        (None, None) => String::new(),
+        (None, None) => "whoever has it".to_owned(),
+    }
+}
+
+/// As in the audit record and in metrics.
+const fn origin_name(origin: TicketOrigin) -> &'static str {
+    match origin {
+        TicketOrigin::Api => "api",
+        TicketOrigin::NdesPage => "ndes-page",
+        TicketOrigin::Webhook => "webhook",
     }
 }

@@ -9,7 +9,7 @@ use super::{Gateway, Listing, Ports, ServiceError, audit::Act};
 use crate::{
     domain::access::{Actor, Administer, ApiToken, Authed, Caller, Role},
     ports::MacPurpose,
-    types::{RequestId, Secret, Timestamp, TokenId},
+    types::{ProfileName, RequestId, Secret, Timestamp, TokenId},
 };
 
 /// What every token's text starts with, so that secret scanners find lost ones.
@@ -26,6 +26,9 @@ pub struct NewToken {
     /// How long it lives; none: until it is revoked.
     #[serde(default)]
     pub lifetime_seconds: Option<u64>,
+    /// For the role `challenger`: the only profiles for which it gets challenges; empty: all.
+    #[serde(default)]
+    pub profiles: Vec<ProfileName>,
 }
 
 /// A token as operators see it. The secret is never shown again.
@@ -43,6 +46,8 @@ pub struct TokenView {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// The only profiles for which it gets challenges; empty: all.
+    pub profiles: Vec<ProfileName>,
 }
 
 /// A token that was just made, with its secret, this once.
@@ -69,6 +74,7 @@ impl From<ApiToken> for TokenView {
             created_at: token.created_at,
             expires_at: token.expires_at,
             revoked_at: token.revoked_at,
+            profiles: token.profiles,
         }
     }
 }
@@ -83,6 +89,11 @@ pub(super) fn mint(
     if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err(ServiceError::invalid("name", "must be 1 to 100 printable characters"));
     }
+    if !new.profiles.is_empty() && new.role != Role::Challenger {
+        let problem =
+            format_args!("only a challenger's token is for some profiles, not one of the role {}", new.role);
+        return Err(ServiceError::invalid("profiles", problem));
+    }
     let secret =
         Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(ports.random.bytes::<32>())).into_bytes());
     let token = ApiToken {
@@ -93,6 +104,7 @@ pub(super) fn mint(
         created_at: now,
         expires_at: new.lifetime_seconds.map(|seconds| now.plus(Duration::from_secs(seconds))),
         revoked_at: None,
+        profiles: new.profiles.clone(),
     };
     Ok((token, secret))
 }
@@ -105,14 +117,19 @@ impl Gateway {
         new: &NewToken,
     ) -> Result<CreatedToken, ServiceError> {
         let act = Act::of(authed, self.now());
+        let authorities = self.authorities();
+        if let Some(unknown) = new.profiles.iter().find(|name| authorities.profile(name).is_none()) {
+            return Err(ServiceError::not_found("profile", unknown));
+        }
         let (token, secret) = mint(&self.ports, new, act.at)?;
-        let role = role_name(token.role);
+        let role = token.role.to_string();
+        let profiles = token.profiles.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
         self.ports.store.write(|tx| {
             tx.put_token(&token)?;
             tx.append_audit(&act.fact(
                 "token.created",
                 &token.id,
-                &[("name", token.name.clone()), ("role", role.clone())],
+                &[("name", token.name.clone()), ("role", role.clone()), ("profiles", profiles.clone())],
             ))
         })?;
         let secret = String::from_utf8_lossy(secret.expose()).into_owned();
@@ -151,15 +168,7 @@ impl Gateway {
             actor: Actor::Token { id: token.id, name: token.name },
             role: token.role,
             request: request.clone(),
+            profiles: token.profiles,
         }))
     }
-}
-
-fn role_name(role: Role) -> String {
-    match role {
-        Role::Auditor => "auditor",
-        Role::Operator => "operator",
-        Role::Owner => "owner",
-    }
-    .to_owned()
 }

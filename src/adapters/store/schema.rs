@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The schema that this certgate reads and writes.
-pub(super) const CURRENT: u32 = 3;
+pub(super) const CURRENT: u32 = 4;
 
 /// Where the version is kept, in the table `meta`. The record is read by every certgate, older ones too: its form never changes.
 pub(super) const KEY: &[u8] = b"schema";
@@ -33,6 +33,7 @@ const MIGRATIONS: [Migration; CURRENT as usize - 1] = [
     to_2,
     // To 3: sources of devices. Their tables are new and empty, and no record changed: a device of schema 2 has no source.
     |_| Ok(()),
+    to_4,
 ];
 
 /// Gives an empty file the current schema, brings an older one up to it, and refuses a newer one before anything is touched.
@@ -85,6 +86,7 @@ fn to_2(rows: &mut WriteRows<'_>) -> StoreResult<()> {
         rows.put(Table::Profiles, &key, &value)?;
     }
     let mut timers = Vec::new();
+    tickets_of_3(rows)?;
     let tickets: Vec<Ticket> = rows.records(Table::Tickets, &key::ALL, usize::MAX)?;
     for ticket in tickets {
         if let Some(row) = by_device(&ticket) {
@@ -121,4 +123,30 @@ fn profiles_of_1(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
             .map_err(|error| corrupt(&error.to_string()))?;
         Ok((key.to_vec(), [new.as_slice(), legacy].concat()))
     })
+}
+
+/// Schema 4 knows where a ticket was asked for and which other profiles take it, and for which profiles a token is.
+fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    tickets_of_3(rows)?;
+    // No list of profiles: all of them.
+    extend(rows, Table::Tokens, &[0])
+}
+
+/// The tickets of schema 1 to 3 as records of version 2: for no other profile, and from the API.
+fn tickets_of_3(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    extend(rows, Table::Tickets, &[0, 0])
+}
+
+/// Brings the records of a table from the version before to the present one, which has more fields at its end: `fields` are their
+/// values as postcard writes them. Records of the present version stay.
+fn extend(rows: &mut WriteRows<'_>, table: Table, fields: &[u8]) -> StoreResult<()> {
+    let version = table.record_version();
+    let old = rows.list(table, &key::ALL, usize::MAX, |key, bytes| match bytes {
+        [found, record @ ..] if *found + 1 == version => {
+            Ok(Some((key.to_vec(), [&[version], record, fields].concat())))
+        }
+        [found, ..] if *found == version => Ok(None),
+        _ => Err(record::corrupt(table, key, "its record version is not known".to_owned())),
+    })?;
+    old.into_iter().flatten().try_for_each(|(key, value)| rows.put(table, &key, &value))
 }

@@ -50,7 +50,7 @@ tables! {
     /// Profiles by name and version.
     Profiles = "profiles", v 2;
     /// Tickets by id.
-    Tickets = "tickets", v 1;
+    Tickets = "tickets", v 2;
     /// Ticket ids by the MAC of the secret.
     TicketsByMac = "tickets_by_mac", v 1;
     /// Ticket ids by device and ticket.
@@ -98,7 +98,7 @@ tables! {
     /// Audit events by sequence.
     Audit = "audit", v 1;
     /// API tokens by id.
-    Tokens = "tokens", v 1;
+    Tokens = "tokens", v 2;
     /// Token ids by the MAC of the secret.
     TokensByMac = "tokens_by_mac", v 1;
 }

@@ -21,6 +21,7 @@ use crate::app::failure::Outcome;
 Examples:
   certgate ticket create --profile device --device SN123
   certgate ticket create --profile device --device SN123 --out challenge.txt
+  certgate ticket create --profile lab --unbound
   certgate ticket list"
 )]
 pub(super) struct TicketArgs {
@@ -50,11 +51,14 @@ struct CreateArgs {
     #[arg(long)]
     profile: String,
     /// The device it is for
-    #[arg(long, required_unless_present = "user")]
+    #[arg(long, required_unless_present_any = ["user", "unbound"])]
     device: Option<String>,
     /// The user it is for
     #[arg(long)]
     user: Option<String>,
+    /// For nobody in particular: whoever has it may enrol as anybody registered, where the profile takes `unbound-ticket`
+    #[arg(long, conflicts_with_all = ["device", "user"])]
+    unbound: bool,
     /// How often it can be used [default: once]
     #[arg(long)]
     uses: Option<u32>,
@@ -72,6 +76,7 @@ const COLUMNS: &[Field] = &[
     ("PROFILE", "/profile"),
     ("DEVICE", "/device"),
     ("USER", "/user"),
+    ("ORIGIN", "/origin"),
     ("LEFT", "/uses_left"),
     ("EXPIRES", "/expires_at"),
 ];

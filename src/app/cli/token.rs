@@ -19,7 +19,8 @@ use crate::app::failure::Outcome;
     after_help = "A token is shown once; certgate keeps only a keyed hash of it. Send it as `Authorization: Bearer TOKEN`.
 
 Example:
-  certgate token create mdm --role operator --valid 365d --out mdm.token"
+  certgate token create mdm --role operator --valid 365d --out mdm.token
+  certgate token create fleet --role challenger --profile wifi --out fleet.token"
 )]
 pub(super) struct TokenArgs {
     #[command(flatten)]
@@ -51,6 +52,9 @@ struct CreateArgs {
     /// What its bearer may do
     #[arg(long, value_enum)]
     role: RoleName,
+    /// With the role challenger: only for challenges of this profile; may be repeated [default: every profile]
+    #[arg(long = "profile", value_name = "PROFILE")]
+    profiles: Vec<String>,
     /// How long it can be used, as 12h or 365d [default: until it is revoked]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     valid: Option<duration::Seconds>,
@@ -67,12 +71,15 @@ enum RoleName {
     Operator,
     /// Also changes issuers, tokens and everything else
     Owner,
+    /// Only asks for challenges: for an MDM server
+    Challenger,
 }
 
 const COLUMNS: &[Field] = &[
     ("TOKEN", "/id"),
     ("NAME", "/name"),
     ("ROLE", "/role"),
+    ("PROFILES", "/profiles"),
     ("CREATED", "/created_at"),
     ("EXPIRES", "/expires_at"),
     ("REVOKED", "/revoked_at"),
@@ -85,7 +92,7 @@ pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
         Verb::Create(new) => {
             let role =
                 new.role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            let mut request = json!({ "name": new.name, "role": role });
+            let mut request = json!({ "name": new.name, "role": role, "profiles": new.profiles });
             if let (Some(duration::Seconds(seconds)), Some(request)) = (new.valid, request.as_object_mut()) {
                 request.insert("lifetime_seconds".to_owned(), seconds.into());
             }

@@ -178,7 +178,12 @@ fn check_means(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<&'st
     }
     let takes = |mode| spec.challenge.contains(&mode);
     let how = match grounds.means {
-        Some(Means::Ticket { .. }) if !takes(ChallengeMode::Ticket) => {
+        Some(Means::Ticket { device: None, user: None, .. }) if !takes(ChallengeMode::UnboundTicket) => {
+            return Err(RefusalReason::MeansNotTaken("tickets that name nobody"));
+        }
+        Some(Means::Ticket { device, user, .. })
+            if (device.is_some() || user.is_some()) && !takes(ChallengeMode::Ticket) =>
+        {
             return Err(RefusalReason::MeansNotTaken("tickets"));
         }
         Some(Means::Static) if !takes(ChallengeMode::Static) => {
@@ -187,6 +192,7 @@ fn check_means(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<&'st
         Some(Means::Approval { .. }) | None if spec.approval != Approval::Manual => {
             return Err(RefusalReason::MeansNotTaken("an operator's approval"));
         }
+        Some(Means::Ticket { device: None, user: None, .. }) => "ticket that names nobody",
         Some(Means::Ticket { .. }) => "ticket",
         Some(Means::Static) => "static challenge",
         Some(Means::Renewal { .. }) => "renewal",

@@ -85,6 +85,11 @@ impl Check<'_> {
         self.spec.challenge.contains(&mode)
     }
 
+    /// Whether a request says itself whom it is for.
+    fn claims_are_taken(&self) -> bool {
+        self.takes(ChallengeMode::Static) || self.takes(ChallengeMode::UnboundTicket)
+    }
+
     fn subject(&mut self) {
         let template = match Template::parse(&self.spec.subject) {
             Ok(template) => template,
@@ -112,10 +117,10 @@ impl Check<'_> {
 
     fn match_rule(&mut self) {
         if self.spec.match_rule == MatchRule::Claim {
-            if !self.takes(ChallengeMode::Static) {
+            if !self.claims_are_taken() {
                 self.warning(
                     "match",
-                    "claim takes names from requests with the static challenge, which \
+                    "claim takes names from requests with the static challenge or an unbound ticket, which \
                      `challenge` does not name; requests with a ticket for a device or user are filled from its \
                      record",
                 );
@@ -134,7 +139,7 @@ impl Check<'_> {
         self.parts.identify = IdentityField::from_name(text);
         let names = IdentityField::ALL.map(|(name, _)| name).join(", ");
         if text.is_empty() {
-            if self.takes(ChallengeMode::Static) || !self.takes(ChallengeMode::Ticket) {
+            if self.claims_are_taken() || !self.takes(ChallengeMode::Ticket) {
                 self.fatal(
                     "identify",
                     format!("is needed where no ticket names the device or user: use one of {names}"),
@@ -152,10 +157,17 @@ impl Check<'_> {
                 "an open door: anybody could enrol; name \"ticket\" or \"static\", or set approval = \"manual\"",
             );
         }
-        if self.spec.allow_unregistered && self.spec.challenge == [ChallengeMode::Ticket] {
+        if self.spec.allow_unregistered && !self.claims_are_taken() && self.spec.approval == Approval::Auto {
             self.warning(
                 "allow-unregistered",
-                "a ticket without a device will do for any device: mint tickets for devices",
+                "is not used: a ticket is for a device or user that is registered",
+            );
+        }
+        if self.takes(ChallengeMode::UnboundTicket) {
+            self.warning(
+                "challenge",
+                "unbound-ticket: whoever has such a ticket may enrol as any device or user that is registered \
+                 (VU#971035); bind tickets where the MDM server can say for whom they are",
             );
         }
     }
@@ -238,14 +250,14 @@ impl Check<'_> {
     /// A claim takes every name of the request, a user principal name among them, and Active Directory logs on whom it names, by
     /// TLS as by smart card. An operator who approves sees the names; a static challenge shows nothing of who sends it.
     fn claimed_users(&mut self) {
-        let unseen = self.takes(ChallengeMode::Static) && self.spec.approval == Approval::Auto;
+        let unseen = self.claims_are_taken() && self.spec.approval == Approval::Auto;
         // No extendedKeyUsage is every purpose (RFC 5280 §4.2.1.12).
         let purposes = &self.parts.extended_key_usage;
         let logs_on = purposes.is_empty() || purposes.contains(&CLIENT_AUTH);
         if self.spec.match_rule == MatchRule::Claim && unseen && logs_on {
             self.warning(
                 "match",
-                "claim with the static challenge: whoever knows the challenge can name any user (upn, email) and \
+                "claim with a challenge that names nobody: whoever knows the challenge can name any user (upn, email) and \
                  log on as them where the name is trusted; use fill or strict, or approval = \"manual\"",
             );
         }

@@ -53,7 +53,7 @@ pub enum MatchRule {
     Claim,
 }
 
-/// A way to authorise a first enrolment.
+/// A way to authorise a first enrolment. Stored by position: a new way goes to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChallengeMode {
@@ -61,6 +61,8 @@ pub enum ChallengeMode {
     Ticket,
     /// The profile's static challenge.
     Static,
+    /// One-time challenges that name nobody: whoever has one may enrol as anybody that the profile knows (VU#971035).
+    UnboundTicket,
 }
 
 /// Who decides.
@@ -125,7 +127,7 @@ pub struct ProfileSpec {
     /// identities. Default `subject.cn`.
     #[serde(default = "default_identify")]
     pub identify: String,
-    /// `ticket`, `static` or both; empty only with manual approval.
+    /// Any of `ticket`, `unbound-ticket`, `static`; empty only with manual approval.
     #[serde(default = "default_challenge")]
     pub challenge: Vec<ChallengeMode>,
     /// `auto` (default) or `manual`.

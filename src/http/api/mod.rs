@@ -2,7 +2,7 @@
 //!
 //! Served over HTTPS to bearers of API tokens (`Authorization: Bearer ..`), and over the local socket to root and to the server's
 //! own user (as owner, by peer credentials). Each handler proves its permission; *R*ead needs the role auditor, *O*perate operator,
-//! *A*dminister owner. Bodies have at most 1 MiB (a listing of devices 64 MiB). Every answer carries `x-request-id`.
+//! *A*dminister owner; *M*int operator or challenger, a role that can do nothing else. Bodies have at most 1 MiB (a listing of devices 64 MiB). Every answer carries `x-request-id`.
 //!
 //! Errors are `application/problem+json` ([`Problem`]): `{type, title, status, detail, request_id}` with `type` one of
 //! `urn:certgate:problem:` `not-found` (404), `invalid` (400), `conflict` (409), `refused` (409), `forbidden` (403), `unauthenticated` (401),
@@ -42,7 +42,7 @@
 //! | `GET /crls` | R | | listing of [`CrlView`](crate::service::crl::CrlView) |
 //! | `GET /crls/{issuer}` | R | | `CrlView` with the PEM |
 //! | `POST /crls/{issuer}/publish` | O | | `CrlView` with the PEM |
-//! | `POST /tickets` | O | `{profile, device?, user?, uses?, lifetime_seconds?}` | 201 `{ticket, secret}`: a [`TicketView`](crate::service::ticket::TicketView), and the secret, this once |
+//! | `POST /tickets` | M | `{profile, device?, user?, uses?, lifetime_seconds?}` | 201 `{ticket, secret}`: a [`TicketView`](crate::service::ticket::TicketView), and the secret, this once |
 //! | `GET /tickets?limit&after` | R | | listing of `TicketView` |
 //! | `GET /tickets/{ticket}` | R | | `TicketView` |
 //! | `DELETE /tickets/{ticket}` | O | | `TicketView` |
@@ -57,7 +57,7 @@
 //! | `POST /backups` | A, local socket only | | the whole store as frames ([`FrameReader`](crate::service::backup::FrameReader)), one at a time |
 //! | `POST /backups/written` | A, local socket only | [`WrittenBackup`](crate::service::backup::WrittenBackup) | the same: it is complete, on record |
 //! | `GET /tokens` | A | | listing of [`TokenView`](crate::service::token::TokenView) |
-//! | `POST /tokens` | A | [`NewToken`](crate::service::token::NewToken) `{name, role, lifetime_seconds?}` | 201 [`CreatedToken`](crate::service::token::CreatedToken) with its secret (this once) |
+//! | `POST /tokens` | A | [`NewToken`](crate::service::token::NewToken) `{name, role, lifetime_seconds?, profiles?}` | 201 [`CreatedToken`](crate::service::token::CreatedToken) with its secret (this once) |
 //! | `DELETE /tokens/{token}` | A | | `TokenView` |
 
 mod handlers;

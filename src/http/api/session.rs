@@ -139,9 +139,12 @@ fn recognise(
 ) -> Result<Caller, Failure> {
     match credential {
         // Whoever is root or the server's own user can read the server's keys anyway.
-        Credential::Local(uid) if *uid == 0 || Some(*uid) == own_uid => {
-            Ok(Caller { actor: Actor::Local { uid: *uid }, role: Role::Owner, request: request.clone() })
-        }
+        Credential::Local(uid) if *uid == 0 || Some(*uid) == own_uid => Ok(Caller {
+            actor: Actor::Local { uid: *uid },
+            role: Role::Owner,
+            request: request.clone(),
+            profiles: Vec::new(),
+        }),
         Credential::Local(uid) => Err(Failure::StrangeUid(*uid)),
         Credential::Bearer(secret) => gateway.authenticate(secret, request)?.ok_or(Failure::Unauthenticated),
         Credential::Nothing => Err(Failure::Unauthenticated),

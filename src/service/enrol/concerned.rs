@@ -75,6 +75,11 @@ pub(in crate::service) fn concerned(
 ) -> Result<Concerned, ServiceError> {
     let mut concerned = Concerned::default();
     match authorisation.map(Authorisation::means) {
+        Some(Means::Static | Means::Ticket { device: None, user: None, .. }) | None => {
+            if let Some(claimed) = profile.claimed_identity(csr) {
+                concerned.look_up(view, profile.spec().scope, &claimed)?;
+            }
+        }
         Some(Means::Ticket { device, user, .. }) => {
             concerned.device = device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
             concerned.user = user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
@@ -88,11 +93,6 @@ pub(in crate::service) fn concerned(
         }
         // What was approved is what is issued: somebody who was registered since then asks again.
         Some(Means::Approval { bound, .. }) => concerned.fill(view, bound.as_ref())?,
-        Some(Means::Static) | None => {
-            if let Some(claimed) = profile.claimed_identity(csr) {
-                concerned.look_up(view, profile.spec().scope, &claimed)?;
-            }
-        }
     }
     if let (Some(device), None) = (&concerned.device, &concerned.user) {
         concerned.user = device.user.as_ref().map(|id| view.user(id)).transpose()?.flatten();

@@ -11,7 +11,7 @@ use crate::{
         binding::Binding,
         certificate::{CertificateRecord, Purpose},
         challenge::{
-            Authorisation, ChallengeRefused, RenewalFacts, Ticket, approved, awaiting_approval,
+            Authorisation, ChallengeRefused, RenewalFacts, Ticket, TicketOrigin, approved, awaiting_approval,
             check_renewal, check_static, check_ticket,
         },
         device::{Device, DeviceEvent, IdentityKind, Lifecycle, LifecyclePolicy, Registration},
@@ -194,6 +194,8 @@ fn ticket(device: Option<&str>) -> Ticket {
         created_at: NOW,
         created_by: "operator".to_owned(),
         cancelled_at: None,
+        also_for: Vec::new(),
+        origin: TicketOrigin::Api,
     }
 }
 
@@ -208,7 +210,7 @@ fn by_static() -> Authorisation {
 const FILL: &str = r#"
 subject = "CN=$DEVICE_SN$,O=Lab"
 subject-alt-names = ["dns:{{DEVICE_ID}}.lab.example", "upn:$USER_UPN$"]
-challenge = ["ticket", "static"]
+challenge = ["ticket", "unbound-ticket", "static"]
 "#;
 
 const STRICT: &str = r#"
@@ -493,4 +495,16 @@ fn a_request_key_depends_on_each_of_its_parts() {
     ] {
         assert_ne!(other, base);
     }
+}
+
+#[test]
+fn a_ticket_that_names_nobody_needs_the_profiles_leave() {
+    let unbound = by_ticket(None);
+    let scene = Scene::new(&FILL.replace(r#""unbound-ticket", "#, ""));
+    let refusal = scene.authorise(&csr("CN=SN1", &[]), &unbound).unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::MeansNotTaken("tickets that name nobody"));
+    let scene = Scene::new(&FILL.replace(r#""ticket", "#, ""));
+    assert!(scene.authorise(&csr("CN=SN1", &[]), &unbound).is_ok());
+    let refusal = scene.authorise(&csr("CN=SN1", &[]), &by_ticket(Some("SN1"))).unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::MeansNotTaken("tickets"));
 }

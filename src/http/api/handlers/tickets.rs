@@ -10,7 +10,7 @@ use super::{
     session::{Params, Session, body, named},
 };
 use crate::{
-    domain::access::{Operate, Read},
+    domain::access::{Mint, Operate, Read},
     service::{
         Listing,
         ticket::{NewTicket, TicketView},
@@ -55,7 +55,7 @@ pub(in super::super) async fn create(session: Session, bytes: Bytes) -> Created<
         lifetime: request.lifetime_seconds.map(Duration::from_secs),
         uses: request.uses,
     };
-    let minted = session.run::<Operate, _>(move |gateway, authed| {
+    let minted = session.run::<Mint, _>(move |gateway, authed| {
         let minted = gateway.create_ticket(authed, &wanted)?;
         let secret = String::from_utf8_lossy(minted.secret.expose()).into_owned();
         Ok(CreatedTicket { ticket: minted.ticket, secret })
