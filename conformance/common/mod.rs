@@ -40,7 +40,7 @@ use certgate::{
         enrol::Enrolment,
         status::{Cause, CauseKey, CauseKind, Effect},
     },
-    ports::{Clock, Decrypter, Random, Signer, StoreError, Tx, View},
+    ports::{Clock, Decrypter, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View},
     service::{
         Gateway, GatewaySettings, Ports,
         bootstrap::{self, Made, Plan},
@@ -90,6 +90,8 @@ pub struct WorldOptions {
     pub settings: GatewaySettings,
     /// Where it keeps its records.
     pub store: Arc<RedbStore>,
+    /// How it asks others.
+    pub outbound: Arc<dyn Outbound>,
 }
 
 impl Default for WorldOptions {
@@ -99,6 +101,7 @@ impl Default for WorldOptions {
             digest: DigestAlgorithm::Sha256,
             settings: GatewaySettings::default(),
             store: Arc::new(RedbStore::in_memory().unwrap()),
+            outbound: Arc::new(NoOutbound),
         }
     }
 }
@@ -130,6 +133,7 @@ impl World {
             keyring: Arc::new(SoftwareKeyring::new(KeyEncryptionKey::new([7; 32], "test".to_owned()))),
             clock: clock.clone(),
             random: Arc::new(SystemRandomSource::default()),
+            outbound: options.outbound.clone(),
         };
         let profiles: Vec<_> = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
         let made = bootstrap::initialise(&ports, &plan(&options, profiles.clone())).unwrap();

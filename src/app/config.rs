@@ -36,6 +36,8 @@ pub struct Config {
     pub crl: Crl,
     /// `[limits]`
     pub limits: Limits,
+    /// `[outbound]`
+    pub outbound: Outbound,
     /// `[log]`
     pub log: Log,
     /// `[profile.NAME]`
@@ -58,6 +60,7 @@ impl Default for Config {
             ocsp: Ocsp::default(),
             crl: Crl::default(),
             limits: Limits::default(),
+            outbound: Outbound::default(),
             log: Log::default(),
             profile: BTreeMap::new(),
             challenge_files: BTreeMap::new(),
@@ -270,6 +273,37 @@ impl Default for Limits {
     }
 }
 
+/// `[outbound]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Outbound {
+    /// Authorities to trust beside the system's: a PEM file, relative to the configuration file.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the system's authorities are trusted.
+    pub system_roots: bool,
+    /// An HTTP proxy for everything but loopback addresses.
+    pub proxy: Option<String>,
+    /// Time for a connection.
+    pub connect_timeout_seconds: u64,
+    /// Time for a whole exchange.
+    pub timeout_seconds: u64,
+    /// Requests at a time to each party; 0 = half of the threads for enrolment.
+    pub concurrent_requests: u64,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            system_roots: true,
+            proxy: None,
+            connect_timeout_seconds: 5,
+            timeout_seconds: 15,
+            concurrent_requests: 0,
+        }
+    }
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -412,7 +446,13 @@ mod tests {
         expected.sort();
         written.sort();
         assert_eq!(written, expected);
-        for unset in ["\n# public-url = ", "\n# default-profile = ", "\n# static-challenge-files = "] {
+        for unset in [
+            "\n# public-url = ",
+            "\n# default-profile = ",
+            "\n# static-challenge-files = ",
+            "\n# ca-file = ",
+            "\n# proxy = ",
+        ] {
             assert!(Config::documented_example().contains(unset), "{unset}");
         }
     }

@@ -22,6 +22,7 @@ use crate::{
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
+    ports::NoOutbound,
     service::{
         Ports, ServiceError,
         bootstrap::{self, Made, Plan},
@@ -167,6 +168,7 @@ fn populate(stage: &Stage, settings: &Settings, authorities: &Authorities) -> Ou
         keyring: std::sync::Arc::new(SoftwareKeyring::new(kek)),
         clock: std::sync::Arc::new(SystemClock),
         random: std::sync::Arc::new(SystemRandomSource::default()),
+        outbound: std::sync::Arc::new(NoOutbound),
     };
     let made = bootstrap::initialise(&ports, &plan(settings, authorities)?).map_err(refused)?;
     secret_file::create(&stage.path.join(TOKEN_FILE), made.owner_token.expose()).map_err(Failure::error)?;

@@ -23,13 +23,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     failure::{Failure, Outcome},
-    settings::{Endpoint, Settings},
+    settings::{Endpoint, OutboundSettings, Settings},
     systemd::{self, Sockets},
     telemetry::Metrics,
 };
 use crate::{
     adapters::{
         keys::{KekError, KekSource, SoftwareKeyring},
+        outbound::HttpOutbound,
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
@@ -41,8 +42,11 @@ use crate::{
         ops::{OpsEdge, Readiness},
         serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
     },
-    ports::StoreError,
-    service::{Gateway, Ports, ServiceError},
+    ports::{NoOutbound, Outbound, StoreError},
+    service::{
+        Gateway, Ports, ServiceError,
+        metric::{self, label},
+    },
 };
 use local::LocalSocket;
 use watched::{StoreFailure, WatchedStore};
@@ -87,7 +91,8 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Opens the ports that the gateway stands on: the store in `data`, and keys under `kek`.
+/// Opens the ports that the gateway stands on: the store in `data`, and keys under `kek`. Nobody else is asked before [`outbound`] takes
+/// its place.
 pub fn open_ports(data: &Path, kek: &KekSource) -> Outcome<Ports> {
     let kek = kek.open(data).map_err(|error| cannot_open_keys(data, &error))?;
     let store = RedbStore::open(&data.join(STORE_FILE)).map_err(|error| cannot_open_store(data, &error))?;
@@ -96,7 +101,24 @@ pub fn open_ports(data: &Path, kek: &KekSource) -> Outcome<Ports> {
         keyring: Arc::new(SoftwareKeyring::new(kek)),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandomSource::default()),
+        outbound: Arc::new(NoOutbound),
     })
+}
+
+/// The client for other parties, whose requests are counted.
+pub(super) fn outbound(settings: &OutboundSettings) -> Outcome<Arc<dyn Outbound>> {
+    if settings.destinations.is_empty() {
+        return Ok(Arc::new(NoOutbound));
+    }
+    let observer = |destination: &str, result: &str, took: Duration| {
+        let (destination, result) = (destination.to_owned(), result.to_owned());
+        metrics::histogram!(metric::OUTBOUND_REQUEST_DURATION, label::DESTINATION => destination.clone())
+            .record(took);
+        metrics::counter!(metric::OUTBOUND_REQUESTS, label::DESTINATION => destination, label::RESULT => result)
+            .increment(1);
+    };
+    let client = HttpOutbound::new(&settings.http, settings.destinations.clone(), Box::new(observer));
+    Ok(Arc::new(client.map_err(Failure::while_doing("outbound"))?))
 }
 
 fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
@@ -129,6 +151,7 @@ impl Server {
         let mut ports = open_ports(&settings.data, &settings.kek)?;
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
+        ports.outbound = outbound(&settings.outbound)?;
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);

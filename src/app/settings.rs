@@ -2,6 +2,7 @@
 
 mod challenge;
 mod check;
+mod outbound;
 
 use std::{
     fmt, fs,
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::outbound::OutboundSettings;
 pub use super::document::{ConfigErrors, Finding};
 use super::{
     config::{Config, LogFormat},
@@ -43,6 +45,8 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// Threads, queues, connections, time-outs.
     pub limits: Limits,
+    /// Other parties that are asked.
+    pub outbound: OutboundSettings,
     /// Logging.
     pub log: Log,
     /// The profiles, by name.

@@ -122,6 +122,12 @@ fn describe() {
         Unit::Seconds,
         "When the last backup was complete, since 1970; absent until this process has seen one"
     );
+    describe_counter!(metric::OUTBOUND_REQUESTS, "Requests to other parties by destination and result");
+    describe_histogram!(
+        metric::OUTBOUND_REQUEST_DURATION,
+        Unit::Seconds,
+        "Time that other parties took to answer, by destination"
+    );
     gauge!(metric::BUILD_INFO, label::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 

@@ -42,6 +42,10 @@ pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_second
 pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
 /// Gauge, seconds since 1970. When the last backup was complete, since this process started.
 pub const BACKUP_LAST_SUCCESS: &str = "certgate_backup_last_success_timestamp_seconds";
+/// Counter. Requests of ours to other parties, by `destination` and `result`: `2xx` to `5xx`, or why there is no answer.
+pub const OUTBOUND_REQUESTS: &str = "certgate_outbound_requests_total";
+/// Histogram, seconds. Requests of ours to other parties, by `destination`.
+pub const OUTBOUND_REQUEST_DURATION: &str = "certgate_outbound_request_duration_seconds";
 
 /// Names of labels.
 pub mod label {
@@ -61,6 +65,8 @@ pub mod label {
     pub const SOURCE: &str = "source";
     /// Where devices of a source stand.
     pub const CONDITION: &str = "condition";
+    /// Another party, as the configuration calls it.
+    pub const DESTINATION: &str = "destination";
     /// A pool of the bridge.
     pub const POOL: &str = "pool";
     /// An algorithm's name.

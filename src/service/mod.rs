@@ -58,7 +58,7 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    ports::{Clock, Keyring, Random, Store},
+    ports::{Clock, Keyring, Outbound, Random, Store},
     types::{ProfileName, RequestId, Secret, Timestamp},
 };
 
@@ -73,6 +73,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// Other parties.
+    pub outbound: Arc<dyn Outbound>,
 }
 
 impl std::fmt::Debug for Ports {

@@ -60,6 +60,8 @@ impl<'a> Checker<'a> {
         let ocsp = self.ocsp(&config.ocsp);
         let crl = self.crl(&config.crl);
         let profiles = self.profiles(config);
+        let limits = self.limits(&config.limits);
+        let outbound = self.outbound(&config.outbound, &limits);
         let gateway = GatewaySettings {
             realm: config.scep.realm.clone(),
             default_profile: self.default_profile(config),
@@ -88,14 +90,15 @@ impl<'a> Checker<'a> {
                 config.scep.max_message_bytes,
                 16_384..=MAX_MESSAGE as u64,
             ),
-            limits: self.limits(&config.limits),
+            limits,
+            outbound,
             log: self.log(&config.log),
             profiles,
         };
         (self.mistakes.is_empty().then_some(settings), self.mistakes, self.warnings)
     }
 
-    fn mistake(&mut self, key: &str, problem: impl fmt::Display) {
+    pub(super) fn mistake(&mut self, key: &str, problem: impl fmt::Display) {
         let finding = self.places.finding(key, problem);
         self.mistakes.push(finding);
     }
@@ -111,7 +114,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Where relative paths start.
-    fn directory(&self) -> &'a Path {
+    pub(super) fn directory(&self) -> &'a Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
@@ -122,11 +125,17 @@ impl<'a> Checker<'a> {
         value
     }
 
-    fn size(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> usize {
+    pub(super) fn size(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> usize {
         usize::try_from(self.number(key, value, range)).unwrap_or(usize::MAX)
     }
 
-    fn duration(&mut self, key: &str, value: u64, range: RangeInclusive<u64>, unit: u64) -> Duration {
+    pub(super) fn duration(
+        &mut self,
+        key: &str,
+        value: u64,
+        range: RangeInclusive<u64>,
+        unit: u64,
+    ) -> Duration {
         Duration::from_secs(self.number(key, value, range).saturating_mul(unit))
     }
 }

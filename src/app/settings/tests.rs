@@ -131,8 +131,25 @@ fn domain_mistakes_have_the_whole_key_path() {
 }
 
 #[test]
+fn the_proxy_and_the_authorities_are_checked() {
+    for (line, problem) in [
+        ("proxy = \"https://proxy.example\"", "outbound.proxy (line 2): is not a URL of the form"),
+        ("proxy = \"http://user:pass@proxy.example\"", "outbound.proxy (line 2): is not a URL of the form"),
+        ("ca-file = \"there-is-none.pem\"", "outbound.ca-file (line 2): "),
+        ("timeout-seconds = 0", "outbound.timeout-seconds (line 2): 0 is not in 1 to 120"),
+    ] {
+        let found = mistake(&format!("[outbound]\n{line}\n"));
+        assert!(found.starts_with(problem) && !found.contains("pass@"), "{found}");
+    }
+    let (settings, _) =
+        parse("[outbound]\nproxy = \"http://proxy.example\"\n[limits]\nworkers = 8\n").unwrap();
+    assert_eq!(settings.outbound.http.proxy, Some(("proxy.example".to_owned(), 3128)));
+    assert_eq!((settings.outbound.limits.places, settings.outbound.http.enrolment_places), (4, 6));
+}
+
+#[test]
 fn unknown_keys_are_refused_in_every_section() {
-    for section in ["listen", "tls", "keys", "scep", "ocsp", "crl", "limits", "log"] {
+    for section in ["listen", "tls", "keys", "scep", "ocsp", "crl", "limits", "outbound", "log"] {
         let found = mistake(&format!("[{section}]\nsurprise = 1\n"));
         assert!(found.starts_with(&format!("{section}.surprise (line 2): unknown field")), "{found}");
     }
