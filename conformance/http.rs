@@ -15,7 +15,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certgate::{
     service::scep::CertRep,
-    types::Secret,
+    types::{ContentCipher, DigestAlgorithm, Secret},
     wire::{
         crl::Crl,
         ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse},
@@ -68,9 +68,7 @@ fn issuing() -> Certificate {
 /// A request about the issuing CA's newest message certificate, which was issued.
 fn ocsp_request(nonce: Option<&[u8]>) -> Vec<u8> {
     let bundle = Degenerate::from_ber(&get("/scep/wifi?operation=GetCACert").body).unwrap();
-    let cert_id =
-        CertId::new(certgate::types::DigestAlgorithm::Sha1, &issuing(), bundle.certificates[0].serial())
-            .unwrap();
+    let cert_id = CertId::new(DigestAlgorithm::Sha1, &issuing(), bundle.certificates[0].serial()).unwrap();
     OcspRequest::new(vec![cert_id], nonce).to_der().unwrap()
 }
 
@@ -89,7 +87,7 @@ fn assert_good(answer: &Answer) {
 }
 
 #[test]
-fn scep_is_served_under_every_path_that_clients_use() {
+fn s4_1_a_scep_is_served_under_every_path_that_clients_use() {
     let wanted = get("/scep/wifi?operation=GetCACaps").body;
     assert!(wanted.starts_with(b"AES\n"));
     for path in ["/scep/wifi/", "/scep/wifi/pkiclient.exe", "/scep/wifi/cgi-bin/pkiclient.exe"] {
@@ -182,6 +180,25 @@ fn a_long_get_enrolment_url_is_read() {
     assert_eq!(answer.status, 400, "read whole, and found to be no pkiMessage");
 }
 
+#[test]
+fn s2_9_a_what_every_server_must_speak_is_spoken() {
+    let capabilities = String::from_utf8(get("/scep/wifi?operation=GetCACaps").body.clone()).unwrap();
+    for keyword in ["AES", "POSTPKIOperation", "SHA-256"] {
+        assert!(capabilities.lines().any(|line| line == keyword), "{keyword}");
+    }
+    let bundle = Degenerate::from_ber(&get("/scep/wifi?operation=GetCACert").body).unwrap();
+    server().register_device("must");
+    let (secret, _) = server().ticket("wifi", "must");
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&Secret::from(secret.as_str())));
+    // AES-128-CBC and SHA-256.
+    let message = client.message(&bundle.certificates[0], &MessageOptions::default(), &csr);
+    let answer = post("/scep/wifi?operation=PKIOperation", &message);
+    let issued = client.open(&message, CertRep { body: answer.body, operation: "", result: "" });
+    assert_eq!(issued.certificate().subject().to_string(), "CN=must");
+    assert_eq!((issued.cipher, issued.digest), (Some(ContentCipher::Aes128Cbc), DigestAlgorithm::Sha256));
+}
+
 /// A name, and what becomes of base64.
 type Spelling = (&'static str, fn(&str) -> String);
 
@@ -201,7 +218,7 @@ fn in_lines(base64: &str, end: &str) -> String {
 }
 
 #[test]
-fn an_enrolment_by_get_is_read_however_it_is_encoded() {
+fn s4_1_a_an_enrolment_by_get_is_read_however_it_is_encoded() {
     let bundle = Degenerate::from_ber(&get("/scep/wifi?operation=GetCACert").body).unwrap();
     for (number, (spelling, encoded)) in SPELLINGS.into_iter().enumerate() {
         let device = format!("get-{number}");

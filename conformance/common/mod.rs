@@ -363,6 +363,8 @@ pub struct Answer {
     pub cipher: Option<ContentCipher>,
     /// How its content key is wrapped.
     pub transport: Option<KeyTransport>,
+    /// What its envelope holds: the degenerate SignedData.
+    pub payload: Vec<u8>,
     /// Of the degenerate SignedData.
     pub certificates: Vec<Certificate>,
     /// Of the degenerate SignedData.
@@ -478,6 +480,7 @@ impl Client {
             sender_nonce: verified.message().sender_nonce().to_vec(),
             cipher: None,
             transport: None,
+            payload: Vec::new(),
             certificates: Vec::new(),
             crls: Vec::new(),
             rep,
@@ -490,6 +493,7 @@ impl Client {
             let degenerate = Degenerate::from_ber(payload.expose()).unwrap();
             answer.cipher = Some(envelope.cipher);
             answer.transport = Some(recipient.transport);
+            answer.payload = payload.expose().to_vec();
             answer.certificates = degenerate.certificates;
             answer.crls = degenerate.crls;
         } else {

@@ -37,7 +37,7 @@ fn waiting(world: &World) -> certgate::service::queue::EnrolmentView {
 }
 
 #[test]
-fn pending_until_approved_then_polled() {
+fn s2_4_c_pending_until_approved_then_polled() {
     let world = World::new(&[("manual", MANUAL)]);
     let device = world.register("SN1");
     let client = Client::new();
@@ -87,7 +87,7 @@ fn rejected_is_failure_for_poll_and_repeat() {
 }
 
 #[test]
-fn only_the_key_that_asked_may_poll() {
+fn s3_3_3_a_only_the_key_that_asked_may_poll() {
     let world = World::new(&[("manual", MANUAL)]);
     world.register("SN1");
     let client = Client::new();

@@ -44,7 +44,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn challenges_are_neither_in_the_store_nor_in_the_log() {
+fn s7_3_a_challenges_are_neither_in_the_store_nor_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let mut options =

@@ -115,7 +115,7 @@ fn issued(world: &World, device: &str) -> Certificate {
 }
 
 #[test]
-fn scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_is_answered_with_better() {
+fn s2_9_b_scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_is_answered_with_better() {
     let world = world("sha1 = true, des = true");
     let mut answer = None;
     let log = logged(|| answer = Some(send(&world, SCEPCLIENT)));
@@ -135,7 +135,7 @@ fn scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_is_answ
 }
 
 #[test]
-fn each_old_algorithm_needs_its_own_leave() {
+fn s2_9_b_each_old_algorithm_needs_its_own_leave() {
     for legacy in
         ["sha1 = true", "des = true", "sha1 = true, triple-des = true", "des = true, triple-des = true"]
     {

@@ -1,5 +1,5 @@
 //! SCEP (RFC 8894) through the use cases: every answer is opened and looked into. Tests are named by the section of the RFC
-//! that they hold to (`s3_2_1_2_..`); `table_..` are the rows of the answer table for bad input in the README.
+//! that they hold to (`s3_2_1_2_..`), with a letter (`s3_2_1_2_a_..`) by the row of the checklist in `checklist`; `table_..` are the rows of the answer table for bad input in the README.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
 
@@ -10,6 +10,7 @@ mod approval;
 mod at_rest;
 mod bad_input;
 mod captured;
+mod checklist;
 mod profile;
 mod race;
 mod renewal;

@@ -32,7 +32,7 @@ fn request(certificate: &Certificate, key: &Client) -> Vec<u8> {
 }
 
 #[test]
-fn s2_5_renews_with_a_new_key_and_keeps_the_binding() {
+fn s2_5_a_renews_with_a_new_key_and_keeps_the_binding() {
     let world = World::new(&[("device", DEVICE)]);
     let (client, old) = enrolled(&world, "device", "SN1");
     let next = Client::new();
@@ -50,7 +50,7 @@ fn s2_5_renews_with_a_new_key_and_keeps_the_binding() {
 }
 
 #[test]
-fn s2_5_renews_with_the_same_key() {
+fn s2_5_a_renews_with_the_same_key() {
     let world = World::new(&[("device", DEVICE)]);
     let (client, old) = enrolled(&world, "device", "SN1");
     let answer = client.renew(&world, "device", &request(&old, &client));

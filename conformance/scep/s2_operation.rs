@@ -19,7 +19,7 @@ legacy = { triple-des = true, sha1 = true, des = true }
 "#;
 
 #[test]
-fn s2_1_2_message_certificate_signs_and_enciphers_with_rsa() {
+fn s2_1_2_a_message_certificate_signs_and_enciphers_with_rsa() {
     let world = World::new(&[("device", DEVICE)]);
     let message = world.message_certificate("device");
     let usage = message.key_usage().unwrap();
@@ -33,7 +33,7 @@ fn s2_1_2_message_certificate_signs_and_enciphers_with_rsa() {
 }
 
 #[test]
-fn s2_2_bundle_is_message_certificate_then_ca_then_root() {
+fn s4_2_1_a_bundle_is_message_certificate_then_ca_then_root() {
     let world = World::new(&[("device", DEVICE)]);
     let bundle = world.ca_certificates("device");
     let [message, issuing, root] = bundle.as_slice() else { panic!("{} certificates", bundle.len()) };
@@ -46,7 +46,7 @@ fn s2_2_bundle_is_message_certificate_then_ca_then_root() {
 }
 
 #[test]
-fn s2_3_signer_subject_need_not_be_the_subject_of_the_request() {
+fn s2_3_a_signer_subject_need_not_be_the_subject_of_the_request() {
     let world = World::new(&[("device", r#"subject = "CN=$DEVICE_ID$""#)]);
     let ticket = world.ticket("device", &world.register("SN1"));
     let client = Client::new();
@@ -55,7 +55,7 @@ fn s2_3_signer_subject_need_not_be_the_subject_of_the_request() {
 }
 
 #[test]
-fn s2_4_self_signature_alone_authorises_nothing() {
+fn s2_4_b_self_signature_alone_authorises_nothing() {
     let world = World::new(&[("device", DEVICE)]);
     world.register("SN1");
     let client = Client::new();
@@ -112,7 +112,7 @@ fn s2_9_an_ec_device_key_is_certified_under_an_rsa_signer() {
 }
 
 #[test]
-fn s3_5_2_capabilities_are_plain_lines() {
+fn s3_5_2_a_capabilities_are_plain_lines() {
     let world = World::new(&[("device", DEVICE), ("old", LEGACY)]);
     let capabilities = |profile: &str| world.gateway.ca_capabilities(&profile.parse().unwrap()).unwrap();
     let modern = capabilities("device");

@@ -54,7 +54,7 @@ fn s3_1_reply_mirrors_the_digest() {
 }
 
 #[test]
-fn s2_9_triple_des_is_spoken_only_where_the_profile_allows_it() {
+fn s2_9_b_triple_des_is_spoken_only_where_the_profile_allows_it() {
     let old = "subject = \"CN=$DEVICE_ID$\"\nlegacy = { triple-des = true }\n";
     let world = World::new(&[("device", DEVICE), ("old", old)]);
     let options = MessageOptions { cipher: ContentCipher::TripleDesCbc, ..Default::default() };
@@ -65,7 +65,7 @@ fn s2_9_triple_des_is_spoken_only_where_the_profile_allows_it() {
 }
 
 #[test]
-fn s3_2_1_5_nonces_are_fresh() {
+fn s3_2_1_5_a_recipient_nonce_is_the_clients_and_sender_nonce_is_fresh() {
     let world = World::new(&[("device", DEVICE)]);
     let client = Client::new();
     let csr = client.csr("CN=x", None);
@@ -74,7 +74,7 @@ fn s3_2_1_5_nonces_are_fresh() {
 }
 
 #[test]
-fn s3_3_2_1_issued_certificate_is_alone_unless_the_profile_adds_the_chain() {
+fn s3_3_2_1_a_issued_certificate_is_alone_unless_the_profile_adds_the_chain() {
     let cisco = "subject = \"CN=$DEVICE_ID$\"\ninclude-ca = true\n";
     let world = World::new(&[("device", DEVICE), ("cisco", cisco)]);
     assert_eq!(enrol(&world, "device", "SN1", &MessageOptions::default()).certificates.len(), 1);
@@ -84,7 +84,7 @@ fn s3_3_2_1_issued_certificate_is_alone_unless_the_profile_adds_the_chain() {
 }
 
 #[test]
-fn s3_3_2_certificate_carries_what_gear_needs_to_check_it() {
+fn s2_7_a_certificate_carries_what_gear_needs_to_check_it() {
     let world = World::new(&[("device", DEVICE)]);
     let answer = enrol(&world, "device", "SN1", &MessageOptions::default());
     let certificate = answer.certificate();

@@ -54,7 +54,7 @@ fn s4_3_enrolment_records_certificate_binding_device_and_fact() {
 }
 
 #[test]
-fn s4_4_poll_of_an_unknown_transaction_is_bad_cert_id() {
+fn s4_4_a_poll_of_an_unknown_transaction_is_bad_cert_id() {
     let world = World::new(&[("device", DEVICE)]);
     let client = Client::new();
     let payload = IssuerAndSubject {
@@ -67,7 +67,7 @@ fn s4_4_poll_of_an_unknown_transaction_is_bad_cert_id() {
 }
 
 #[test]
-fn s4_5_get_cert_finds_by_issuer_and_serial() {
+fn s3_3_4_a_get_cert_finds_by_issuer_and_serial() {
     let world = World::new(&[("device", DEVICE)]);
     let ticket = world.ticket("device", &world.register("SN1"));
     let client = Client::new();
@@ -79,7 +79,7 @@ fn s4_5_get_cert_finds_by_issuer_and_serial() {
 }
 
 #[test]
-fn s4_5_get_cert_without_match_is_bad_cert_id() {
+fn s3_3_4_a_get_cert_without_match_is_bad_cert_id() {
     let world = World::new(&[("device", DEVICE)]);
     let client = Client::new();
     let ours_by_name = IssuerAndSerialNumber {
@@ -98,7 +98,7 @@ fn s4_5_get_cert_without_match_is_bad_cert_id() {
 }
 
 #[test]
-fn s4_6_get_crl_gives_the_newest_crl_alone() {
+fn s4_6_a_get_crl_gives_the_newest_crl_alone() {
     let world = World::new(&[("device", DEVICE)]);
     world.gateway.run_due().unwrap();
     let client = Client::new();
@@ -116,7 +116,7 @@ fn s4_6_get_crl_gives_the_newest_crl_alone() {
 }
 
 #[test]
-fn s4_6_get_crl_of_another_issuer_is_bad_cert_id() {
+fn s3_3_4_a_get_crl_of_another_issuer_is_bad_cert_id() {
     let world = World::new(&[("device", DEVICE)]);
     world.gateway.run_due().unwrap();
     let client = Client::new();
@@ -126,7 +126,7 @@ fn s4_6_get_crl_of_another_issuer_is_bad_cert_id() {
 }
 
 #[test]
-fn s5_2_repeated_request_gets_the_same_certificate_though_the_ticket_is_used_up() {
+fn s5_2_a_repeated_request_gets_the_same_certificate_though_the_ticket_is_used_up() {
     let world = World::new(&[("device", DEVICE)]);
     let ticket = world.ticket("device", &world.register("SN1"));
     let client = Client::new();

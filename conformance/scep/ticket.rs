@@ -90,7 +90,7 @@ fn used_expired_cancelled_foreign_wrong_and_missing_challenges_look_alike() {
 }
 
 #[test]
-fn refusals_are_recorded_only_for_tickets_that_were_minted() {
+fn s7_3_a_a_reused_ticket_is_on_record_and_a_guess_is_not() {
     let world = World::new(&[("device", DEVICE)]);
     let ticket = world.ticket("device", &world.register("SN1"));
     let client = Client::new();
