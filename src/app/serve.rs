@@ -276,17 +276,17 @@ impl Edges {
         metrics: &Metrics,
         store_failure: &StoreFailure,
     ) -> Outcome<Self> {
-        let limits = settings.limits;
-        let pool = |name, workers, waiters| {
-            Bridge::start(name, workers, waiters)
+        let (limits, enrolment, ocsp) = (settings.limits, settings.limits.enrolment, settings.limits.ocsp);
+        let pool = |name, workers, turns, waiters| {
+            Bridge::start(name, workers, turns, waiters)
                 .map(Arc::new)
                 .map_err(Failure::while_doing("starting threads"))
         };
-        let api = pool("api", API_WORKERS, API_WAITERS)?;
+        let api = pool("api", API_WORKERS, API_WORKERS, API_WAITERS)?;
         let device = DeviceEdge {
             gateway: Arc::clone(gateway),
-            enrolment: pool("enrolment", limits.enrolment.workers.get(), limits.enrolment.waiters)?,
-            status: pool("ocsp", limits.ocsp.workers.get(), limits.ocsp.waiters)?,
+            enrolment: pool("enrolment", enrolment.workers.get(), enrolment.turns.get(), enrolment.waiters)?,
+            status: pool("ocsp", ocsp.workers.get(), ocsp.turns.get(), ocsp.waiters)?,
             max_message: settings.max_message_bytes,
             body_timeout: limits.body_timeout,
             ocsp_counters: OcspCounters::default(),

@@ -319,14 +319,12 @@ impl Checker<'_> {
     fn limits(&mut self, limits: &config::Limits) -> Limits {
         Limits {
             enrolment: Pool {
-                // Most of them wait for the store's shared commit: the more wait together, the fewer commits there are.
-                workers: self.workers("limits.workers", limits.workers, |processors| 4 * processors + 8),
+                // Nearly all of them wait for the store's shared commit: the more wait together, the fewer commits there are.
+                workers: self.workers("limits.workers", limits.workers, |processors| 24 * processors + 16),
+                turns: processors(),
                 waiters: self.size("limits.waiters", limits.waiters, 0..=1_000_000),
             },
-            ocsp: Pool {
-                workers: self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors),
-                waiters: self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000),
-            },
+            ocsp: self.ocsp_pool(limits),
             connections: self.size("limits.connections", limits.connections, 16..=1_000_000),
             header_timeout: self.duration(
                 "limits.header-timeout-seconds",
@@ -343,11 +341,18 @@ impl Checker<'_> {
         }
     }
 
+    /// Signing is all that these threads do: none waits for anything else.
+    fn ocsp_pool(&mut self, limits: &config::Limits) -> Pool {
+        let workers = self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors);
+        let waiters = self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000);
+        Pool { workers, turns: workers, waiters }
+    }
+
     /// As written, or for 0 what `default` makes of the number of processors.
     fn workers(&mut self, key: &str, written: u64, default: fn(usize) -> usize) -> NonZeroUsize {
-        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let default = default(processors().get()).min(1_024);
         NonZeroUsize::new(self.size(key, written, 0..=1_024))
-            .or_else(|| NonZeroUsize::new(default(processors)))
+            .or_else(|| NonZeroUsize::new(default))
             .unwrap_or(NonZeroUsize::MIN)
     }
 
@@ -357,6 +362,10 @@ impl Checker<'_> {
         }
         Log { format: log.format, filter: log.level.clone() }
     }
+}
+
+fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Profiles and their challenges.
