@@ -28,8 +28,8 @@ use tempfile::TempDir;
 
 use crate::samples::{
     at, binding, certificate, certificate_id, crl, device, device_object, enrolment, fact, hold, issuer, job,
-    key, mac, membership, profile, read, revoked, source, system_certificate, ticket, ticket_timer, token,
-    user, write,
+    key, mac, membership, profile, read, revoked, source, successor, system_certificate, ticket,
+    ticket_timer, token, user, write,
 };
 
 fn new_file() -> (TempDir, PathBuf) {
@@ -250,13 +250,21 @@ fn tickets_and_tokens_for_profiles(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.put_token(&ApiToken { role: Role::Challenger, profiles, ..token(2) })
 }
 
+/// The same for CA rollover.
+fn generations(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    let next = successor();
+    tx.put_issuer(&next)?;
+    tx.put_enrolment_issuer(&enrolment(1).id, &next.id)
+}
+
 #[test]
 fn the_bytes_of_schema_4_stay() {
     let (_folder, path) = new_file();
     filled(&path, |tx| {
         one_of_each(tx)?;
         sources(tx)?;
-        tickets_and_tokens_for_profiles(tx)
+        tickets_and_tokens_for_profiles(tx)?;
+        generations(tx)
     });
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.
@@ -313,6 +321,18 @@ fn a_store_of_schema_2_has_its_devices_without_source_and_takes_sources() {
     assert_eq!(read(store, |view| view.membership(&id)), None);
     write(store, sources);
     assert_eq!(read(store, |view| view.sources()).len(), 1);
+}
+
+#[test]
+fn an_issuer_of_schema_3_is_the_first_of_its_line_and_takes_a_successor() {
+    let (_folder, path) = new_file();
+    restored(&path, include_str!("../../fixtures/store/schema-3.txt"));
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing")]);
+    write(store, generations);
+    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
+    assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
+    assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(2).id)), None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use certgate::{
         crl::{CrlPolicy, CrlRecord},
         device::{Device, IdentityKind, Lifecycle},
         enrol::{Enrolment, EnrolmentState, TraceStep},
-        issuer::{Issuer, IssuerKind},
+        issuer::{Generation, GenerationState, Issuer, IssuerKind},
         key::{KeyPurpose, SealedKey},
         profile::{Approval, Legacy, MatchRule, Profile, ProfileSpec, Scope},
         queue::JobKind,
@@ -74,7 +74,20 @@ pub(crate) fn issuer(name: &str) -> Issuer {
         ca_issuers_urls: Vec::new(),
         crl_policy: CrlPolicy { lifetime: 604_800, period: 86_400, debounce: 5, keep_expired: 604_800 },
         created_at: at(0),
+        generation: Generation::first(&name.parse().unwrap(), at(0)),
     }
+}
+
+/// The second of the line `issuing`.
+pub(crate) fn successor() -> Issuer {
+    let generation = Generation {
+        line: "issuing".parse().unwrap(),
+        number: 2,
+        state: GenerationState::Announced,
+        since: at(8),
+        cutover_at: Some(at(9)),
+    };
+    Issuer { generation, ..issuer("issuing-2") }
 }
 
 pub(crate) fn key(number: u32) -> SealedKey {

@@ -15,6 +15,7 @@ pub mod key;
 pub mod profile;
 pub mod queue;
 pub mod restore;
+pub mod rollover;
 pub mod source;
 pub mod status;
 pub mod timer;

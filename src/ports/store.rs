@@ -272,12 +272,16 @@ pub trait Enrolments {
     fn pending_enrolments(&self, limit: usize) -> StoreResult<Vec<Enrolment>>;
     /// How many wait for approval.
     fn count_pending_enrolments(&self) -> StoreResult<u64>;
+    /// The issuer that the enrolment asked for; none where it takes the one that is current.
+    fn enrolment_issuer(&self, id: &EnrolmentId) -> StoreResult<Option<IssuerId>>;
 }
 
 /// Writes enrolments.
 pub trait EnrolmentsMut {
     /// Adds or replaces.
     fn put_enrolment(&mut self, enrolment: &Enrolment) -> StoreResult<()>;
+    /// Records which issuer it asked for; adds or replaces.
+    fn put_enrolment_issuer(&mut self, id: &EnrolmentId, issuer: &IssuerId) -> StoreResult<()>;
 }
 
 /// Reads certificates and bindings.

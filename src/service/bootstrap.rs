@@ -18,7 +18,7 @@ use crate::{
         access::{Actor, Role},
         certificate::{CertificateRecord, Purpose},
         crl::CrlPolicy,
-        issuer::{Issuer, IssuerKind},
+        issuer::{Generation, Issuer, IssuerKind},
         key::{KeyPurpose, SealedKey},
         profile::Profile,
         queue::JobKind,
@@ -247,6 +247,7 @@ impl<'a> CheckedPlan<'a> {
             ca_issuers_urls: vec![format!("{url}/ca/{id}.cer")],
             crl_policy: self.plan.crl_policy,
             created_at: self.now,
+            generation: Generation::first(id, self.now),
         }
     }
 }

@@ -13,10 +13,13 @@ use crate::{
     domain::{
         certificate::CertificateRecord,
         challenge::Ticket,
+        crl::CrlPolicy,
         device::LifecyclePolicy,
+        issuer::{Generation, IssuerKind},
         timer::{Timer, TimerSubject},
     },
     ports::store::{StoreError, StoreResult},
+    types::{DigestAlgorithm, IdError, IssuerId, KeyId, Timestamp},
 };
 
 /// The schema that this certgate reads and writes.
@@ -107,6 +110,41 @@ fn to_2(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     timers.iter().try_for_each(|timer| rows.put_record(Table::Timers, &key::timer(timer), timer))
 }
 
+/// The issuers of schema 3 as records of version 2, which have their generation at the end.
+fn issuers_of_3(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    rows.list(Table::Issuers, &key::ALL, usize::MAX, |key, bytes| {
+        let corrupt = |reason: String| record::corrupt(Table::Issuers, key, reason);
+        let old =
+            bytes.strip_prefix(&[1]).ok_or_else(|| corrupt("its record version is not known".to_owned()))?;
+        let line = std::str::from_utf8(key).map_err(|error| corrupt(error.to_string()))?;
+        let line: IssuerId = line.parse().map_err(|error: IdError| corrupt(error.to_string()))?;
+        let ((.., since), rest): (IssuerOf3, &[u8]) =
+            postcard::take_from_bytes(old).map_err(|error| corrupt(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(corrupt(format!("{} bytes too many", rest.len())));
+        }
+        let new = [&[Table::Issuers.record_version()], old].concat();
+        let new = postcard::to_extend(&Generation::first(&line, since), new)
+            .map_err(|error| corrupt(error.to_string()))?;
+        Ok((key.to_vec(), new))
+    })
+}
+
+/// The fields of an issuer of schema 3, in their order.
+type IssuerOf3 = (
+    IssuerId,
+    IssuerKind,
+    Option<IssuerId>,
+    Vec<u8>,
+    KeyId,
+    DigestAlgorithm,
+    Vec<String>,
+    Vec<String>,
+    Vec<String>,
+    CrlPolicy,
+    Timestamp,
+);
+
 /// The profiles of schema 1 as records of version 2. What is new, with its default, is the end of the lifecycle policy, which is
 /// followed by the three bytes of the legacy switches.
 fn profiles_of_1(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -125,11 +163,14 @@ fn profiles_of_1(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
     })
 }
 
-/// Schema 4 knows where a ticket was asked for and which other profiles take it, and for which profiles a token is.
+/// Schema 4 knows where a ticket was asked for and which other profiles take it, for which profiles a token is, and the
+/// generations of a CA: every issuer before it is the first and only one of its line.
 fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     tickets_of_3(rows)?;
     // No list of profiles: all of them.
-    extend(rows, Table::Tokens, &[0])
+    extend(rows, Table::Tokens, &[0])?;
+    let issuers = issuers_of_3(rows)?;
+    issuers.iter().try_for_each(|(key, value)| rows.put(Table::Issuers, key, value))
 }
 
 /// The tickets of schema 1 to 3 as records of version 2: for no other profile, and from the API.

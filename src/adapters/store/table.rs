@@ -42,7 +42,7 @@ tables! {
     /// Schema version and counters, by name.
     Meta = "meta", v 1;
     /// Issuers by name.
-    Issuers = "issuers", v 1;
+    Issuers = "issuers", v 2;
     /// Sealed keys by id.
     Keys = "keys", v 1;
     /// System certificates by purpose, issuer, start of use, serial.
@@ -63,6 +63,8 @@ tables! {
     EnrolmentsByTransaction = "enrolments_by_transaction", v 1;
     /// Ids of the enrolments that wait for approval, by order of arrival.
     EnrolmentsPending = "enrolments_pending", v 1;
+    /// Issuer names by enrolment: only those that wait for another issuer than their profile's current one.
+    EnrolmentIssuers = "enrolment_issuers", v 1;
     /// Certificates by issuer and serial.
     Certificates = "certificates", v 1;
     /// Certificate keys by fingerprint.

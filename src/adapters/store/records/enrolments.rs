@@ -14,7 +14,7 @@ use crate::{
         enrol::{Enrolment, EnrolmentState},
     },
     ports::store::{Enrolments, EnrolmentsMut, Page, StoreResult, Tickets, TicketsMut},
-    types::{DeviceId, EnrolmentId, Fingerprint, ProfileName, TicketId, TransactionId},
+    types::{DeviceId, EnrolmentId, Fingerprint, IssuerId, ProfileName, TicketId, TransactionId},
 };
 
 impl<R: Rows> Tickets for Records<R> {
@@ -106,6 +106,10 @@ impl<R: Rows> Enrolments for Records<R> {
     fn count_pending_enrolments(&self) -> StoreResult<u64> {
         self.0.count(Table::EnrolmentsPending)
     }
+
+    fn enrolment_issuer(&self, id: &EnrolmentId) -> StoreResult<Option<IssuerId>> {
+        self.0.record(Table::EnrolmentIssuers, id.as_str().as_bytes())
+    }
 }
 
 impl<R: Rows> Records<R> {
@@ -135,6 +139,10 @@ impl EnrolmentsMut for Records<WriteRows<'_>> {
             self.0.put(*table, row, key)?;
         }
         self.0.put_record(Table::Enrolments, key, &Arrived { arrival, enrolment: enrolment.clone() })
+    }
+
+    fn put_enrolment_issuer(&mut self, id: &EnrolmentId, issuer: &IssuerId) -> StoreResult<()> {
+        self.0.put_record(Table::EnrolmentIssuers, id.as_str().as_bytes(), issuer)
     }
 }
 
