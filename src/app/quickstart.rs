@@ -19,7 +19,7 @@ use super::{
         http::HttpClient,
         key::ClientKey,
         ocsp::{Question, ask},
-        scep::{Authority, CertificateRequest, Requester, ScepClient, issued_to, transaction_of_key},
+        scep::{CertificateRequest, Requester, ScepClient, granted, transaction_of_key},
     },
     config::LogFormat,
     failure::{Failure, Outcome},
@@ -35,7 +35,10 @@ use crate::{
     types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, Secret},
     wire::{
         ocsp::CertStatus,
-        scep::MessageType,
+        scep::{
+            MessageType,
+            client::{Authority, issued_to},
+        },
         x509::{Certificate, Name},
     },
 };
@@ -306,7 +309,7 @@ impl Demo {
         let challenge = steps.step("minted a one-time challenge for it", || self.ticket())?;
         let client = ScepClient::new(&self.http, &self.url, &self.clock, &self.random);
         let authority = steps.step("SCEP GetCACaps, GetCACert", || {
-            let authority = Authority::discover(&client)?;
+            let authority = client.discover()?;
             let found = authority.capabilities.keywords().join(", ");
             Ok((authority, found))
         })?;
@@ -345,7 +348,7 @@ impl Demo {
         let transaction = transaction_of_key(key);
         let reply =
             client.request(authority, MessageType::PkcsReq, requester, key, &transaction, &request)?;
-        let (certificate, _) = issued_to(key, reply.granted()?)?;
+        let (certificate, _) = issued_to(key.public_key(), granted(reply)?)?;
         let issuer = authority.ca.issuer.clone();
         certificate
             .is_signed_by(&issuer)

@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use super::http::{HttpError, Response};
 use crate::{
     app::failure::Failure,
-    wire::{ocsp::ErrorStatus, scep::FailInfo},
+    wire::{
+        ocsp::ErrorStatus,
+        scep::{FailInfo, client::AnswerError},
+    },
 };
 
 /// What is wrong with an answer that came. A device that believed it would be deceived, or left without a certificate.
@@ -128,18 +131,17 @@ impl ClientError {
 
     /// For `map_err`: a body that is no message of the protocol, with what it is instead.
     pub(super) fn unreadable<E: fmt::Display>(what: &str, response: &Response) -> impl FnOnce(E) -> Self {
-        move |cause| {
-            let body = String::from_utf8_lossy(&response.body);
-            Self::wrong(
-                Fault::Unreadable,
-                format_args!(
-                    "{what}: {cause} ({} bytes, Content-Type \"{}\"{})",
-                    response.body.len(),
-                    response.content_type,
-                    Said(Some(&body))
-                ),
-            )
-        }
+        move |cause| Self::unreadable_body(format_args!("{what}: {cause}"), response)
+    }
+
+    /// A body that is no message of the protocol, with what it is instead.
+    pub(super) fn unreadable_body(what: impl fmt::Display, response: &Response) -> Self {
+        let body = String::from_utf8_lossy(&response.body);
+        let (length, media_type, said) = (response.body.len(), &response.content_type, Said(Some(&body)));
+        Self::wrong(
+            Fault::Unreadable,
+            format_args!("{what} ({length} bytes, Content-Type \"{media_type}\"{said})"),
+        )
     }
 
     /// How long a server that is merely busy asks to stay away.
@@ -150,6 +152,27 @@ impl ClientError {
             Self::Responder(ErrorStatus::TryLater) => Some(Duration::from_secs(1)),
             _ => None,
         }
+    }
+}
+
+impl From<AnswerError> for ClientError {
+    fn from(error: AnswerError) -> Self {
+        let fault = match &error {
+            AnswerError::Unreadable(_) => Fault::Unreadable,
+            AnswerError::Signature(_) => Fault::Signature,
+            AnswerError::Signer(_) => Fault::Signer,
+            AnswerError::Transaction => Fault::Transaction,
+            AnswerError::Nonce => Fault::Nonce,
+            AnswerError::Recipient(_) => Fault::Recipient,
+            AnswerError::Key => Fault::Key,
+        };
+        Self::wrong(fault, error)
+    }
+}
+
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        ClientError::from(error).into()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
             http::HttpClient,
             key::ClientKey,
             ocsp::{Question, ask},
-            scep::{Authority, CertificateRequest, Reply, Requester, ScepClient, issued_to},
+            scep::{CertificateRequest, Requester, ScepClient},
         },
         failure::Failure,
     },
@@ -32,7 +32,10 @@ use crate::{
     types::{DigestAlgorithm, Secret, SerialNumber, Timestamp, TransactionId},
     wire::{
         ocsp::CertStatus,
-        scep::{Degenerate, MessageType},
+        scep::{
+            Degenerate, MessageType,
+            client::{Authority, Reply, issued_to},
+        },
         x509::{Certificate, Name},
     },
 };
@@ -160,7 +163,7 @@ impl<'a> Device<'a> {
 
     /// GetCACaps and GetCACert. Behind a load balancer, every server has to be the same CA.
     fn greet(&self) -> Result<(), ClientError> {
-        let found = Authority::discover(&self.client)?;
+        let found = self.client.discover()?;
         let known = &self.storm.authority.ca.all;
         if found.ca.all.iter().any(|certificate| !known.contains(certificate)) {
             let issuer = found.ca.issuer.subject();
@@ -251,7 +254,7 @@ impl<'a> Device<'a> {
 
     /// A certificate for our key, by the server's CA, valid now, with a serial number of its own.
     fn accept(&self, granted: Degenerate) -> Result<Held<'a>, ClientError> {
-        let (certificate, _) = issued_to(self.key, granted)?;
+        let (certificate, _) = issued_to(self.key.public_key(), granted)?;
         let issuer = check_chain(&certificate, &self.storm.authority.ca.all, self.worker.clock.now())?;
         check_serial(&certificate, &self.storm.serials)?;
         Ok(Held { certificate, issuer })

@@ -34,13 +34,13 @@ use super::{
         admin::{AdminClient, ServerArgs},
         output::note,
     },
-    client::{http::HttpClient, key::ClientKey, scep::Authority},
+    client::{http::HttpClient, key::ClientKey},
     failure::{Failure, Outcome},
 };
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
     types::{KeyAlgorithm, Secret},
-    wire::x509::Name,
+    wire::{scep::client::Authority, x509::Name},
 };
 
 /// What devices prove themselves with.

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `message` | reading a pkiMessage, and the proof that its signature was checked |
 //! | `payload` | what the envelope or a degenerate SignedData carries |
-//! | `write` | a CertRep, and the requests of the built-in client |
+//! | `write` | a CertRep, and the requests of a client |
+//! | [`client`] | what a client sends next, and what an answer means to it |
 //!
 //! The envelope itself is CMS's: [`super::cms`].
 
+pub mod client;
 mod message;
 mod payload;
 mod write;

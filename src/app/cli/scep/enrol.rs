@@ -22,15 +22,16 @@ use crate::{
         },
         client::{
             key::ClientKey,
-            scep::{
-                Authority, CertificateRequest, Reply, Requester, ScepClient, issued_to, transaction_of_key,
-            },
+            scep::{CertificateRequest, Requester, ScepClient, conduct, granted, transaction_of_key},
         },
         failure::{Failure, Outcome},
     },
-    types::KeyAlgorithm,
+    types::{KeyAlgorithm, TransactionId},
     wire::{
-        scep::{Degenerate, MessageType},
+        scep::{
+            Degenerate, MessageType,
+            client::{Authority, Enrolment, Reply, issued_to},
+        },
         x509::{Certificate, GeneralName, Name},
     },
 };
@@ -128,9 +129,7 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
         cert: &args.delivery.cert,
     };
     let transaction = transaction_of_key(&key);
-    let reply =
-        client.request(&authority, MessageType::PkcsReq, exchange.requester, &key, &transaction, &request)?;
-    exchange.finish(reply, &args.authority, &transaction, &args.subject, format)
+    exchange.run(MessageType::PkcsReq, &args.authority, &transaction, &request, format)
 }
 
 /// `certgate scep renew`.
@@ -162,9 +161,7 @@ pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
     };
     // Not the key's hash: the same key may be renewed again, and that is another transaction.
     let transaction = client.fresh_transaction();
-    let reply =
-        client.request(&authority, message_type, exchange.requester, subject_key, &transaction, &request)?;
-    exchange.finish(reply, &args.authority, &transaction, present.subject(), format)
+    exchange.run(message_type, &args.authority, &transaction, &request, format)
 }
 
 /// One enrolment or renewal, from its first answer to the certificate.
@@ -179,20 +176,28 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn finish(
+    fn run(
         &self,
-        reply: Reply,
+        first: MessageType,
         args: &AuthorityArgs,
-        transaction: &crate::types::TransactionId,
-        subject: &Name,
+        transaction: &TransactionId,
+        request: &CertificateRequest,
         format: Format,
     ) -> Outcome {
-        let reply = match (reply, self.delivery.wait) {
-            (Reply::Pending, Some(duration::Seconds(seconds))) => pending::wait(seconds, || {
-                self.client.poll(self.authority, self.requester, transaction, subject)
-            })?,
-            (reply, _) => reply,
+        let subject = &request.subject;
+        let send = |kind| match kind {
+            MessageType::CertPoll => self.client.poll(self.authority, self.requester, transaction, subject),
+            kind => self.client.request(
+                self.authority,
+                kind,
+                self.requester,
+                self.subject_key,
+                transaction,
+                request,
+            ),
         };
+        let mut enrolment = Enrolment::new(first, pending::pace(self.delivery.wait));
+        let reply = conduct(&mut enrolment, send, pending::rest)?;
         if let Reply::Pending = reply {
             let pending = PendingEnrolment {
                 url: args.url.clone(),
@@ -207,7 +212,7 @@ impl Exchange<'_> {
             return pending.remember(&self.delivery.transaction_path(), format);
         }
         deliver(
-            reply.granted()?,
+            granted(reply)?,
             self.subject_key,
             self.authority,
             &Files { key: self.key_path, cert: self.cert, chain: self.delivery.chain.as_ref() },
@@ -225,13 +230,13 @@ pub(super) struct Files<'a> {
 
 /// Checks, writes and shows what was issued.
 pub(super) fn deliver(
-    granted: Degenerate,
+    content: Degenerate,
     key: &ClientKey,
     authority: &Authority,
     files: &Files<'_>,
     format: Format,
 ) -> Outcome {
-    let (certificate, _) = issued_to(key, granted)?;
+    let (certificate, _) = issued_to(key.public_key(), content)?;
     let issuer = authority.ca.all.iter().find(|ca| ca.is_ca() && certificate.is_signed_by(ca).is_ok());
     if issuer.is_none() {
         return Err(Failure::error(format_args!(

@@ -14,12 +14,15 @@ use crate::{
         },
         client::{
             key::ClientKey,
-            scep::{Authority, Requester, ScepClient},
+            scep::{Requester, ScepClient, granted},
         },
         failure::{Failure, Outcome},
     },
     types::{KeyAlgorithm, SerialNumber},
-    wire::{scep::MessageType, x509::Certificate},
+    wire::{
+        scep::{MessageType, client::Authority},
+        x509::Certificate,
+    },
 };
 
 /// Who asks. Servers differ in whom they answer: certgate answers anybody who can name the certificate.
@@ -65,6 +68,9 @@ pub(super) struct GetCrlArgs {
 pub(super) struct GetCaArgs {
     #[command(flatten)]
     authority: AuthorityArgs,
+    /// The CA's certificates after its rollover (GetNextCACert), signed by the present CA
+    #[arg(long)]
+    next: bool,
     /// Where to write all of them (PEM)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -96,8 +102,8 @@ pub(super) fn get_cert(args: &GetCertArgs, format: Format) -> Outcome {
     let authority = discover(&client, &args.authority)?;
     let (key, certificate) = requester(&client, &args.requester)?;
     let requester = Requester { key: &key, certificate: &certificate };
-    let granted = client.fetch(&authority, MessageType::GetCert, requester, &args.serial)?.granted()?;
-    let found = granted.certificates.iter().find(|certificate| *certificate.serial() == args.serial);
+    let content = granted(client.fetch(&authority, MessageType::GetCert, requester, &args.serial)?)?;
+    let found = content.certificates.iter().find(|certificate| *certificate.serial() == args.serial);
     let found = found.ok_or_else(|| Failure::error("the answer holds another certificate"))?;
     if let Some(out) = &args.out {
         write_certificates(out, &[found])?;
@@ -114,8 +120,8 @@ pub(super) fn get_crl(args: &GetCrlArgs, format: Format) -> Outcome {
     let (key, certificate) = requester(&client, &args.requester)?;
     let serial = args.serial.as_ref().unwrap_or_else(|| certificate.serial());
     let requester = Requester { key: &key, certificate: &certificate };
-    let granted = client.fetch(&authority, MessageType::GetCrl, requester, serial)?.granted()?;
-    let crl = granted.crls.first().ok_or_else(|| Failure::error("the answer holds no CRL"))?;
+    let content = granted(client.fetch(&authority, MessageType::GetCrl, requester, serial)?)?;
+    let crl = content.crls.first().ok_or_else(|| Failure::error("the answer holds no CRL"))?;
     let signed = authority.ca.all.iter().any(|ca| ca.is_ca() && crl.verify(ca).is_ok());
     if !signed {
         return Err(Failure::error("the CRL is signed by none of the server's CA certificates"));
@@ -138,10 +144,13 @@ pub(super) fn get_crl(args: &GetCrlArgs, format: Format) -> Outcome {
 pub(super) fn get_ca(args: &GetCaArgs, format: Format) -> Outcome {
     let session = Session::new()?;
     let client = session.client(&args.authority.url);
-    let authority = Authority::discover(&client)?;
+    let mut authority = client.discover()?;
     let pinned = args.authority.ca_fingerprint.as_ref();
     if let Some(pin) = pinned.filter(|pin| !authority.ca.has_fingerprint(pin)) {
         return Err(Failure::refused(format_args!("none of the CA certificates has the fingerprint {pin}")));
+    }
+    if args.next {
+        authority.ca = client.next_ca(&authority.ca)?;
     }
     if let Some(out) = &args.out {
         write_certificates(out, &authority.ca.all.iter().collect::<Vec<_>>())?;

@@ -13,14 +13,11 @@ use super::output::{self, Field, Format};
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
     app::{
-        client::{
-            http::HttpClient,
-            scep::{Authority, ScepClient},
-        },
+        client::{http::HttpClient, scep::ScepClient},
         failure::{Failure, Outcome},
     },
     types::{DigestAlgorithm, KeyAlgorithm},
-    wire::x509::Certificate,
+    wire::{scep::client::Authority, x509::Certificate},
 };
 
 /// Enrol, renew and fetch certificates as a SCEP client.
@@ -84,7 +81,7 @@ impl Session {
 
 /// Asks the server who it is. Without a pin there is nothing to compare with: the fingerprint is shown for a person to compare.
 pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority> {
-    let authority = Authority::discover(client)?;
+    let authority = client.discover()?;
     match &args.ca_fingerprint {
         Some(pin) if authority.ca.has_fingerprint(pin) => {}
         Some(pin) => {

@@ -22,14 +22,19 @@ use crate::{
             output::{self, Format},
         },
         client::{
-            error::ClientError,
             key::ClientKey,
-            scep::{Reply, Requester},
+            scep::{Requester, conduct, granted},
         },
         failure::{Failure, Outcome},
     },
     types::TransactionId,
-    wire::x509::Certificate,
+    wire::{
+        scep::{
+            MessageType,
+            client::{Enrolment, Pace, Reply},
+        },
+        x509::Certificate,
+    },
 };
 
 /// Between two polls.
@@ -93,33 +98,24 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
     let signer = Certificate::from_pem(&pending.signer).map_err(Failure::error)?;
     let subject = pending.subject.parse().map_err(Failure::while_doing("subject"))?;
     let requester = Requester { key: &key, certificate: &signer };
-    let ask = || client.poll(&authority, requester, &pending.transaction, &subject);
-    let reply = match args.wait {
-        Some(duration::Seconds(seconds)) => wait(seconds, ask)?,
-        None => ask()?,
-    };
+    let mut enrolment = Enrolment::new(MessageType::CertPoll, pace(args.wait));
+    let ask = |_| client.poll(&authority, requester, &pending.transaction, &subject);
+    let reply = conduct(&mut enrolment, ask, rest)?;
     if let Reply::Pending = reply {
         return pending.remember(&args.transaction, format);
     }
     let places = Files { key: &pending.key, cert: &pending.cert, chain: pending.chain.as_ref() };
-    deliver(reply.granted()?, &key, &authority, &places, format)?;
+    deliver(granted(reply)?, &key, &authority, &places, format)?;
     std::fs::remove_file(&args.transaction).map_err(Failure::while_doing(args.transaction.display()))
 }
 
-/// Asks until there is a decision or `seconds` are over; gives the last answer.
-pub(super) fn wait(seconds: u64, mut ask: impl FnMut() -> Result<Reply, ClientError>) -> Outcome<Reply> {
-    let mut left = Duration::from_secs(seconds);
-    output::note("waiting for an operator's approval");
-    loop {
-        let pause = INTERVAL.min(left);
-        if pause.is_zero() {
-            return Ok(Reply::Pending);
-        }
-        thread::sleep(pause);
-        left -= pause;
-        match ask()? {
-            Reply::Pending => {}
-            decided => return Ok(decided),
-        }
-    }
+/// How long `--wait` goes on asking.
+pub(super) fn pace(wait: Option<duration::Seconds>) -> Pace {
+    Pace { interval: INTERVAL, patience: Duration::from_secs(wait.map_or(0, |wait| wait.0)) }
+}
+
+/// Stays away until the next poll.
+pub(super) fn rest(pause: Duration) {
+    output::note(&format!("waiting for an operator's approval; asking again in {} seconds", pause.as_secs()));
+    thread::sleep(pause);
 }

@@ -99,7 +99,7 @@ fn answered(suite: &mut ScepSuite<'_>) -> Checked {
 /// The answer to GetCACaps, where there is one.
 fn caps(
     suite: &mut ScepSuite<'_>,
-) -> Checked<std::rc::Rc<(Response, crate::app::client::scep::Capabilities)>> {
+) -> Checked<std::rc::Rc<(Response, crate::wire::scep::client::Capabilities)>> {
     let capabilities = suite.capabilities();
     let usable = capabilities.ok().filter(|capabilities| capabilities.0.status.is_success());
     usable.ok_or_else(|| Remark::skipped("GetCACaps was not answered"))

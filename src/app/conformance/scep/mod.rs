@@ -32,13 +32,16 @@ use crate::{
     app::client::{
         http::Response,
         key::ClientKey,
-        scep::{CaCertificates, Capabilities, Requester, open},
+        scep::{Requester, open},
     },
     ports::{Clock, Random},
     types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, Timestamp, TransactionId},
     wire::{
-        scep::{Degenerate, FailInfo, PkiStatus},
-        x509::{Certificate, KeyKind, Name},
+        scep::{
+            Degenerate, FailInfo, PkiStatus,
+            client::{CaCertificates, Capabilities},
+        },
+        x509::{Certificate, Name},
     },
 };
 use answer::{Answer, PKI_MESSAGE};
@@ -228,13 +231,8 @@ impl<'a> ScepSuite<'a> {
         if !response.status.is_success() {
             return Err(Remark::failed(format_args!("HTTP {}", response.status.as_u16())));
         }
-        let one = Certificate::from_der(&response.body).ok();
-        let is_bundle = one.is_none();
-        let all = match one {
-            Some(one) => vec![one],
-            None => Degenerate::from_ber(&response.body).map_err(Remark::failed)?.certificates,
-        };
-        let certificates = roles(all).ok_or_else(|| Remark::failed("no certificate has an RSA key"))?;
+        let certificates = CaCertificates::read(&response.body).map_err(Remark::failed)?;
+        let is_bundle = Certificate::from_der(&response.body).is_err();
         Ok(Rc::new(Ca { response, certificates, is_bundle }))
     }
 
@@ -420,16 +418,6 @@ impl<'a> ScepSuite<'a> {
             }
         }
     }
-}
-
-/// The certificates in their roles. Where keyUsage forbids every one of them to encrypt, which is a fault that a check of its own tells, whichever
-/// has an RSA key is taken: micromdm's scepserver 2.1.0 uses a CA certificate without keyEncipherment.
-fn roles(all: Vec<Certificate>) -> Option<CaCertificates> {
-    CaCertificates::new(all.clone()).ok().or_else(|| {
-        let rsa = |certificate: &&Certificate| matches!(certificate.public_key().kind(), KeyKind::Rsa { .. });
-        let recipient = all.iter().find(rsa)?.clone();
-        Some(CaCertificates { all, issuer: recipient.clone(), recipient })
-    })
 }
 
 /// What a granted request's answer carries.
