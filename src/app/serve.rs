@@ -2,6 +2,7 @@
 //!
 //! [`Server::start`] is the only way to a running gateway: `certgate serve` and `certgate quickstart` both go through it.
 
+mod aside;
 mod local;
 mod watched;
 mod workers;
@@ -48,6 +49,7 @@ use crate::{
         metric::{self, label},
     },
 };
+use aside::AsideOutbound;
 use local::LocalSocket;
 use watched::{StoreFailure, WatchedStore};
 use workers::{ServerCertificate, Worker};
@@ -151,7 +153,7 @@ impl Server {
         let mut ports = open_ports(&settings.data, &settings.kek)?;
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
-        ports.outbound = outbound(&settings.outbound)?;
+        ports.outbound = Arc::new(AsideOutbound(outbound(&settings.outbound)?));
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
