@@ -222,9 +222,18 @@ impl World {
         Degenerate::from_ber(&answer.body).unwrap().certificates
     }
 
+    /// Where the next request comes from.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            peer: "192.0.2.7".to_owned(),
+            request: self.gateway.new_request(),
+            user_agent: "Test/1.0".to_owned(),
+        }
+    }
+
     /// PKIOperation.
     pub fn pki_operation(&self, profile: &str, message: &[u8]) -> Result<CertRep, ScepError> {
-        let origin = Origin { peer: "192.0.2.7".to_owned(), request: self.gateway.new_request() };
+        let origin = self.origin();
         self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin)
     }
 

@@ -177,6 +177,12 @@ pub struct Scep {
     pub message_key_days: u64,
     /// How long a repeated request is answered with the certificate of the first.
     pub repeat_window_hours: u64,
+    /// How long the trace of a request is kept; 0 = none is.
+    pub trace_days: u64,
+    /// How many traces are kept.
+    pub trace_entries: u64,
+    /// How long the transcripts beside them are kept; 0 = none are.
+    pub transcript_days: u64,
 }
 
 impl Default for Scep {
@@ -187,6 +193,9 @@ impl Default for Scep {
             max_message_bytes: 256 * 1024,
             message_key_days: 365,
             repeat_window_hours: 24,
+            trace_days: 14,
+            trace_entries: 50_000,
+            transcript_days: 3,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod crl;
 pub mod device;
 mod digest;
 pub mod enrol;
+pub mod exchange;
 pub mod issuer;
 pub mod key;
 pub mod profile;

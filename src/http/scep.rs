@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CACHE_CONTROL, HeaderValue},
+    header::{CACHE_CONTROL, HeaderValue, USER_AGENT},
 };
 use percent_encoding::percent_decode_str;
 
@@ -182,12 +182,13 @@ async fn pki_operation(
         return refusal(&ScepError::UnknownProfile);
     }
     let start = Instant::now();
+    let user_agent = user_agent(&request);
     let message = match message_of(edge, request).await {
         Ok(message) => message,
         Err(answer) => return answer,
     };
     let gateway = Arc::clone(&edge.gateway);
-    let origin = Origin { peer: peer.ip().to_string(), request: id };
+    let origin = Origin { peer: peer.ip().to_string(), request: id, user_agent };
     let named = profile.clone();
     let outcome = edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin)).await;
     metrics::histogram!(metric::SCEP_REQUEST_DURATION, label::OPERATION => "pki-operation")
@@ -212,6 +213,12 @@ async fn pki_operation(
             plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         }
     }
+}
+
+/// User-Agent as text, whatever its bytes are.
+fn user_agent(request: &Request<Incoming>) -> String {
+    let header = request.headers().get(USER_AGENT);
+    header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
 }
 
 /// The pkiMessage: the body of a POST (whatever its Content-Type: strongSwan sends none), or base64 in the query of a GET.

@@ -47,6 +47,9 @@ pub const OUTBOUND_REQUESTS: &str = "certgate_outbound_requests_total";
 /// Histogram, seconds. Requests of ours to other parties, by `destination`.
 pub const OUTBOUND_REQUEST_DURATION: &str = "certgate_outbound_request_duration_seconds";
 
+/// Counter. Exchanges whose trace was not kept one by one, by `outcome`: `merged` with one like it, or `dropped`.
+pub const TRACES: &str = "certgate_scep_traces_not_kept_total";
+
 /// Names of labels.
 pub mod label {
     /// A profile's name; `-` where none is known.
@@ -55,7 +58,7 @@ pub mod label {
     pub const OPERATION: &str = "operation";
     /// How it ended.
     pub const RESULT: &str = "result";
-    /// `hit` or `miss`; what a timer did.
+    /// `hit` or `miss`; what a timer did; what became of a trace.
     pub const OUTCOME: &str = "outcome";
     /// An issuer's name.
     pub const ISSUER: &str = "issuer";

@@ -9,6 +9,7 @@
 //! | [`system`] | certgate's own certificates: SCEP message key, OCSP signers, TLS; made and renewed |
 //! | [`profile`] | profiles from the configuration, recorded as versions |
 //! | [`scep`], [`enrol`], [`issue`] | the SCEP responder; authorise, sign, commit |
+//! | [`exchange`] | the trace of SCEP requests: did it arrive, and why was it refused? |
 //! | [`status`] | causes written, the revocation snapshot, what follows a change |
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
@@ -27,6 +28,7 @@ pub mod crl;
 pub mod device;
 pub mod enrol;
 mod error;
+pub mod exchange;
 pub mod health;
 pub mod issue;
 pub mod issuer;
@@ -48,7 +50,10 @@ pub mod user;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -98,6 +103,8 @@ pub struct GatewaySettings {
     pub system: SystemSettings,
     /// How long a repeated request is answered with the certificate of the first (RFC 8894 §5.2).
     pub repeat_window: Duration,
+    /// What is kept of SCEP exchanges.
+    pub trace: TraceSettings,
     /// Host names and addresses in the TLS certificate.
     pub server_names: Vec<String>,
     /// The key-encryption key lies beside the store: whoever copies the one has the other.
@@ -115,6 +122,24 @@ pub struct OcspSettings {
     pub revoked: Duration,
     /// How many answers are kept.
     pub cache_entries: usize,
+}
+
+/// What is kept of SCEP exchanges, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceSettings {
+    /// How long an exchange is kept; zero: none is.
+    pub keep: Duration,
+    /// How long its transcript is kept; zero: none is.
+    pub keep_transcripts: Duration,
+    /// How many exchanges are kept.
+    pub entries: usize,
+}
+
+impl TraceSettings {
+    /// Whether anything is kept.
+    pub const fn is_on(&self) -> bool {
+        !self.keep.is_zero() && self.entries > 0
+    }
 }
 
 /// Lifetimes of certgate's own certificates. Each is renewed when a third of its life is left; message keys stay usable for opening until they expire.
@@ -147,6 +172,11 @@ impl Default for GatewaySettings {
                 server_tls: Duration::from_secs(90 * DAY),
             },
             repeat_window: Duration::from_secs(DAY),
+            trace: TraceSettings {
+                keep: Duration::from_secs(14 * DAY),
+                keep_transcripts: Duration::from_secs(3 * DAY),
+                entries: 50_000,
+            },
             server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             key_beside_store: false,
         }
@@ -164,6 +194,7 @@ pub struct Gateway {
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
     refusals: enrol::RefusalMeter,
+    arrivals: AtomicU32,
     backup_runs: Arc<AtomicBool>,
     syncs: source::RunningSyncs,
 }
@@ -191,6 +222,7 @@ impl Gateway {
             crls,
             work: maintain::WorkSignal::default(),
             refusals: enrol::RefusalMeter::default(),
+            arrivals: AtomicU32::new(0),
             backup_runs: Arc::default(),
             syncs: source::RunningSyncs::default(),
         };
@@ -207,8 +239,9 @@ impl Gateway {
         self.ports.clock.now()
     }
 
-    /// A fresh request id, for work that no request from outside caused.
+    /// A fresh request id; later ones sort after it.
     pub fn new_request(&self) -> RequestId {
-        RequestId::from_random(self.ports.random.bytes())
+        let count = self.arrivals.fetch_add(1, Ordering::Relaxed);
+        RequestId::from_arrival(self.now(), count, self.ports.random.bytes())
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{IssuerId as Issuer, SerialNumber};
+use super::{IssuerId as Issuer, SerialNumber, Timestamp};
 
 /// Text that is not an identifier of the named kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,6 +143,21 @@ random_id!(
     RequestId, "request id"
 );
 
+impl RequestId {
+    /// An identifier that sorts by arrival: five bytes of seconds since 1970, three of a count within the process, eight random
+    /// ones, so that it cannot be guessed.
+    pub fn from_arrival(at: Timestamp, count: u32, random: [u8; 8]) -> Self {
+        Self(format!("{:010x}{:06x}{}", at.unix(), count & 0xff_ffff, hex::encode(random)))
+    }
+}
+
+impl From<&RequestId> for EnrolmentId {
+    /// An enrolment bears the id of the request that began it: the same in the log, the audit record and the answer's header.
+    fn from(request: &RequestId) -> Self {
+        Self(request.0.clone())
+    }
+}
+
 /// A certificate of one of our issuers: (issuer, serial), as in IssuerAndSerialNumber. Text: `issuer/serial`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CertificateId {
@@ -190,6 +205,14 @@ mod tests {
         for bad in ["", "../x", "a/b", "-rf", "a b", "a\n"] {
             assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn requests_sort_by_arrival() {
+        let id = |at, count, random| RequestId::from_arrival(Timestamp::from_unix(at), count, [random; 8]);
+        let ids = [id(7, 9, 9), id(0x01_0000_0000, 1, 9), id(0x01_0000_0000, 2, 0), id(0x01_0000_0001, 0, 0)];
+        assert!(ids.is_sorted());
+        assert_eq!(ids[1].as_str(), "0100000000000001".to_owned() + &"09".repeat(8));
     }
 
     #[test]

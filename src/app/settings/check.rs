@@ -23,7 +23,10 @@ use crate::{
         crl::CrlPolicy,
         profile::{Approval, ChallengeMode, ProfileSpec},
     },
-    service::{GatewaySettings, OcspSettings, SystemSettings, profile::ConfiguredProfile, scep::MAX_MESSAGE},
+    service::{
+        GatewaySettings, OcspSettings, SystemSettings, TraceSettings, profile::ConfiguredProfile,
+        scep::MAX_MESSAGE,
+    },
     types::{ProfileName, Secret},
 };
 
@@ -74,6 +77,7 @@ impl<'a> Checker<'a> {
                 1..=720,
                 HOUR,
             ),
+            trace: self.trace(&config.scep),
             server_names: self.server_names(&config.tls),
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
@@ -313,6 +317,17 @@ impl Checker<'_> {
             message: self.duration("scep.message-key-days", config.scep.message_key_days, 1..=3_650, DAY),
             ocsp_signer: self.duration("ocsp.signer-days", config.ocsp.signer_days, 1..=90, DAY),
             server_tls: self.duration("tls.certificate-days", config.tls.certificate_days, 1..=397, DAY),
+        }
+    }
+
+    fn trace(&mut self, scep: &config::Scep) -> TraceSettings {
+        if scep.transcript_days > scep.trace_days {
+            self.mistake("scep.transcript-days", "is over scep.trace-days: a transcript goes with its trace");
+        }
+        TraceSettings {
+            keep: self.duration("scep.trace-days", scep.trace_days, 0..=3_650, DAY),
+            keep_transcripts: self.duration("scep.transcript-days", scep.transcript_days, 0..=3_650, DAY),
+            entries: self.size("scep.trace-entries", scep.trace_entries, 1_000..=10_000_000),
         }
     }
 

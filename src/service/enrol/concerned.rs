@@ -12,7 +12,7 @@ use crate::{
     },
     ports::{View, store::StoreResult},
     service::{Gateway, ServiceError, authority::Authority},
-    types::Timestamp,
+    types::{DeviceId, Timestamp},
     wire::{csr::ProvenCsr, x509::Certificate},
 };
 
@@ -101,6 +101,10 @@ pub(in crate::service) fn concerned(
 }
 
 impl Concerned {
+    pub(in crate::service) fn device_id(&self) -> Option<DeviceId> {
+        self.device.as_ref().map(|device| device.id.clone())
+    }
+
     fn fill(&mut self, view: &dyn View, bound: Option<&(BoundObject, Assurance)>) -> StoreResult<()> {
         match bound.map(|(object, _)| object) {
             Some(BoundObject::Device { id, .. }) => self.device = view.device(id)?,

@@ -45,14 +45,15 @@ use crate::{
         access::Actor,
         binding::{Assurance, BoundObject, Evidence},
         certificate::CertificateRecord,
-        challenge::{Authorisation, RENEWAL_REFUSED},
+        challenge::Authorisation,
         enrol::{
             Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms,
             Refusal, TraceStep, authorise, defer, request_key,
         },
+        exchange::{MAX_DETAIL, Refused, Unreadable, clipped},
     },
     ports::{SealPurpose, View},
-    types::{CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
+    types::{CertificateId, DeviceId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
     wire::{
         csr::{Csr, ProvenCsr},
         scep::{Degenerate, FailInfo, MessageType},
@@ -63,9 +64,6 @@ use crate::{
 /// At most this many requests wait for operators.
 pub const MAX_PENDING: u64 = 1000;
 
-/// failInfoText of an enrolment that was decided against.
-pub(super) const REFUSED: &str = "The request is refused.";
-
 /// What is to be done with a request.
 enum Course {
     /// It was answered before.
@@ -75,7 +73,7 @@ enum Course {
     /// Put before an operator.
     Defer { deferral: Deferral, ticket: Option<TicketId>, concerned: Concerned, trace: Vec<TraceStep> },
     /// Refuse; with evidence that it once was trusted, on record.
-    Refuse { refusal: Refusal, evidence: Option<Evidence>, trace: Vec<TraceStep> },
+    Refuse { refusal: Refusal, evidence: Option<Evidence>, device: Option<DeviceId>, trace: Vec<TraceStep> },
     /// Refuse a RenewalReq that no certificate of ours signed.
     Stranger,
 }
@@ -100,6 +98,7 @@ impl Gateway {
     pub(super) fn enrol(&self, request: &Request<'_>) -> Result<Answer, Stop> {
         let candidate = self.candidate(request)?;
         let course = self.ports.store.read(|view| self.course(view, &candidate))?;
+        candidate.note(&course);
         match course {
             Course::Repeat(state) => self.repeat(&candidate, state),
             Course::Issue { order, ticket, concerned, trace } => {
@@ -115,29 +114,33 @@ impl Gateway {
                 let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
                 self.put_before_operator(&candidate, ticket.as_ref(), &enrolment)
             }
-            Course::Refuse { refusal, evidence, trace } => {
+            Course::Refuse { refusal, evidence, trace, .. } => {
                 if let Some(evidence) = evidence {
                     let enrolment = self.enrolment(&candidate, evidence, None, None, trace)?;
                     self.record_refusal(&candidate, enrolment, &refusal)?;
                 }
                 Err(stop(&refusal))
             }
-            Course::Stranger => Err(Stop::refuse(
-                FailInfo::BadRequest,
-                RENEWAL_REFUSED,
-                "the certificate that signed the renewal is not one of ours",
-            )),
+            Course::Stranger => {
+                request.trail.failed("authorisation", Refused::Stranger);
+                Err(Refused::Stranger.into())
+            }
         }
     }
 
     /// Reads and proves the request. RFC 8894 §7.6 advises to check the self-signature on renewals too.
     fn candidate<'a>(&self, request: &'a Request<'a>) -> Result<Candidate<'a>, Stop> {
-        let csr =
-            Csr::from_der(request.payload.expose()).map_err(|error| Stop::unreadable(error.to_string()))?;
-        let csr = csr.prove().map_err(|error| Stop::unreadable(error.to_string()))?;
+        let (trail, legacy) = (request.trail, request.endpoint.profile.spec().legacy);
+        let csr = Csr::from_der(request.payload.expose())
+            .map_err(|error| Unreadable::Request(error.to_string()).into());
+        let csr = trail
+            .check("request", csr, |_| format!("PKCS#10 of {} bytes", request.payload.expose().len()))?;
+        let csr = csr.prove().map_err(|_| Unreadable::SelfSignature.into());
+        let csr = trail.check("self-signature", csr, |csr| csr.signature_algorithm().digest().to_string())?;
+        trail.learn(|exchange| exchange.subject = clipped(&csr.subject().to_string(), MAX_DETAIL));
         if csr.signature_algorithm().digest() == DigestAlgorithm::Sha1 {
-            let allowed = request.endpoint.profile.spec().legacy.sha1;
-            request.endpoint.legacy(allowed, "sha1-request", request.origin)?;
+            let allowed = request.endpoint.legacy(legacy.sha1, "sha1-request", "sha1", request.origin);
+            trail.check("digest of the request", allowed, |()| "allowed".to_owned())?;
         }
         let key = request_key(
             request.endpoint.profile.name(),
@@ -159,7 +162,7 @@ impl Gateway {
         }
         let standing = match self.standing(view, candidate, signer.as_ref())? {
             Ok(standing) => standing,
-            Err(refused) => return Ok(refuse_challenge(refused)),
+            Err(refused) => return refuse_challenge(view, refused),
         };
         let authorisation = match &standing {
             Standing::Authorised(authorisation) => Some(authorisation),
@@ -188,7 +191,8 @@ impl Gateway {
                 match outcome {
                     Ok(order) => Course::Issue { order, ticket, concerned, trace },
                     Err(refusal) => {
-                        Course::Refuse { refusal, evidence: Some(authorisation.evidence()), trace }
+                        let evidence = Some(authorisation.evidence());
+                        Course::Refuse { refusal, evidence, device: concerned.device_id(), trace }
                     }
                 }
             }
@@ -198,7 +202,7 @@ impl Gateway {
                     Ok(deferral) => Course::Defer { deferral, ticket, concerned, trace },
                     Err(refusal) => {
                         let evidence = awaiting.first().map(Authorisation::evidence);
-                        Course::Refuse { refusal, evidence, trace }
+                        Course::Refuse { refusal, evidence, device: concerned.device_id(), trace }
                     }
                 }
             }
@@ -244,7 +248,7 @@ impl Gateway {
     ) -> Result<Enrolment, ServiceError> {
         let message = candidate.request.message;
         let profile = &candidate.request.endpoint.profile;
-        let id = EnrolmentId::from_random(self.ports.random.bytes());
+        let id = EnrolmentId::from(&candidate.request.origin.request);
         let (purpose, csr) = (SealPurpose::CertificationRequest, candidate.csr.as_der());
         let sealed_csr = self.ports.keyring.seal(purpose, id.as_str().as_bytes(), csr)?;
         Ok(Enrolment {
@@ -280,7 +284,7 @@ impl Gateway {
             order,
             enrolment,
             origin: RequestOrigin::Message { ticket, repeats_since: self.repeats_since(candidate.now) },
-            device: concerned.device.as_ref().map(|device| device.id.clone()),
+            device: concerned.device_id(),
             user: concerned.user.as_ref().map(|user| user.id.clone()),
             act: candidate.act(),
         };
@@ -335,10 +339,16 @@ impl Gateway {
 
     fn repeat(&self, candidate: &Candidate<'_>, state: EnrolmentState) -> Result<Answer, Stop> {
         match state {
-            EnrolmentState::Pending => Ok(Answer::Pending),
-            EnrolmentState::Issued { certificate } => self.granted(candidate.request.endpoint, &certificate),
-            EnrolmentState::Refused { info, reason } => Err(Stop::refuse(info, REFUSED, reason)),
-            EnrolmentState::Rejected { reason } => Err(Stop::refuse(FailInfo::BadRequest, REFUSED, reason)),
+            EnrolmentState::Pending => {
+                candidate.request.trail.pending();
+                Ok(Answer::Pending)
+            }
+            EnrolmentState::Issued { certificate } => {
+                candidate.request.trail.granted(&certificate);
+                self.granted(candidate.request.endpoint, &certificate)
+            }
+            EnrolmentState::Refused { info, reason } => Err(decided_before(Some(info), reason)),
+            EnrolmentState::Rejected { reason } => Err(decided_before(None, reason)),
         }
     }
 
@@ -351,6 +361,25 @@ impl Gateway {
 }
 
 impl Candidate<'_> {
+    /// Notes what is to be done, and whom it concerns.
+    fn note(&self, course: &Course) {
+        let trail = self.request.trail;
+        match course {
+            Course::Repeat(_) => {
+                trail.passed("repeat", "the same request was answered before: the same answer");
+            }
+            Course::Issue { trace, concerned, .. } | Course::Defer { trace, concerned, .. } => {
+                trail.learn(|exchange| exchange.device = concerned.device_id());
+                trail.decided(trace);
+            }
+            Course::Refuse { trace, device, .. } => {
+                trail.learn(|exchange| exchange.device.clone_from(device));
+                trail.decided(trace);
+            }
+            Course::Stranger => {}
+        }
+    }
+
     fn act(&self) -> Act {
         let origin = self.request.origin;
         Act {
@@ -362,7 +391,13 @@ impl Candidate<'_> {
 }
 
 fn stop(refusal: &Refusal) -> Stop {
-    Stop::refuse(refusal.info, refusal.text, refusal.reason.to_string())
+    Refused::from(refusal.clone()).into()
+}
+
+/// What was decided against stays so; `info` where a rule did, none where an operator did.
+pub(super) fn decided_before(info: Option<FailInfo>, reason: String) -> Stop {
+    let by_operator = info.is_none();
+    Refused::Decided { info: info.unwrap_or(FailInfo::BadRequest), reason, by_operator }.into()
 }
 
 /// RFC 8894 §3.3.2.1: the issued certificate is the first; alone unless the profile says otherwise (Apple and Juniper

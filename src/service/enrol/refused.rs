@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Candidate, Course};
 use crate::{
     domain::{
-        binding::Evidence,
+        binding::{BoundObject, Evidence},
         challenge::ChallengeRefused,
         enrol::{Enrolment, EnrolmentState, Refusal},
     },
-    service::{Gateway, issue::trace_step, scep::Stop},
-    types::Timestamp,
+    ports::View,
+    service::{Gateway, ServiceError, issue::trace_step, scep::Stop},
+    types::{DeviceId, Timestamp},
 };
 
 /// At most this many refusals are recorded in one minute; the rest is logged only.
@@ -66,14 +67,29 @@ impl Gateway {
     }
 }
 
-pub(super) fn refuse_challenge(refused: ChallengeRefused) -> Course {
+pub(super) fn refuse_challenge(view: &dyn View, refused: ChallengeRefused) -> Result<Course, ServiceError> {
     // RFC 8894 §7.3: a used one-time challenge that is presented again may be a stolen one.
     if let ChallengeRefused::UsedUp { ticket } = &refused {
         tracing::warn!(%ticket, "a ticket that is used up was presented again");
     }
     let evidence = evidence_of(&refused);
+    let device = evidence.as_ref().map(|evidence| device_of(view, evidence)).transpose()?.flatten();
     let trace = vec![trace_step("authorisation", false, &refused)];
-    Course::Refuse { refusal: refused.into(), evidence, trace }
+    Ok(Course::Refuse { refusal: refused.into(), evidence, device, trace })
+}
+
+/// The device that the ticket was minted for, or that the certificate is bound to.
+fn device_of(view: &dyn View, evidence: &Evidence) -> Result<Option<DeviceId>, ServiceError> {
+    Ok(match evidence {
+        Evidence::Ticket { id } => view.ticket(id)?.and_then(|ticket| ticket.device),
+        Evidence::Renewal { certificate } => {
+            view.bindings(certificate)?.into_iter().find_map(|binding| match binding.object {
+                BoundObject::Device { id, .. } => Some(id),
+                BoundObject::User { .. } => None,
+            })
+        }
+        Evidence::Claim | Evidence::Approval => None,
+    })
 }
 
 /// What a refused challenge proves nevertheless: that we minted the ticket, or issued the certificate.

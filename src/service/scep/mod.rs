@@ -6,6 +6,7 @@
 //! | `operation` | PKIOperation: every check on the way from bytes to a payload, in their order, and the dispatch |
 //! | `reply` | the CertRep, fitted to what the request showed that the client can read |
 //! | `query` | CertPoll, GetCert, GetCRL |
+//! | `trail` | what is noted of an exchange while it goes on |
 //!
 //! PKCSReq and RenewalReq are decided in [`super::enrol`].
 //!
@@ -16,8 +17,10 @@
 mod operation;
 mod query;
 mod reply;
+mod trail;
 
 pub(super) use operation::{Answer, Request, Stop};
+pub(super) use trail::Trail;
 
 use std::sync::Arc;
 
@@ -26,12 +29,9 @@ use super::{
     authority::{Authorities, Authority},
 };
 use crate::{
-    domain::profile::CheckedProfile,
+    domain::{exchange::Unanswered, profile::CheckedProfile},
     types::{ProfileName, RequestId},
-    wire::{
-        scep::{Degenerate, FailInfo},
-        x509::Certificate,
-    },
+    wire::{scep::Degenerate, x509::Certificate},
 };
 
 /// The longest pkiMessage that is read. Real ones have 2 to 6 kB; the longest known (RSA-8192 with attestation) stay below
@@ -43,8 +43,10 @@ pub const MAX_MESSAGE: usize = 256 * 1024;
 pub struct Origin {
     /// Address of the peer, for the audit record.
     pub peer: String,
-    /// The request's id, for logs and the audit record.
+    /// The request's id, for logs and the audit record; an enrolment that it leads to bears the same.
     pub request: RequestId,
+    /// User-Agent; empty where there is none.
+    pub user_agent: String,
 }
 
 /// Answers that are not a CertRep.
@@ -59,6 +61,26 @@ pub enum ScepError {
     /// HTTP 503 with Retry-After: transient.
     #[error("temporarily unavailable")]
     Unavailable,
+}
+
+impl From<Unanswered> for ScepError {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::Profile(_) => Self::UnknownProfile,
+            Unanswered::TooLong { .. } => Self::BadRequest("the message is too long"),
+            Unanswered::NotPkiMessage(_) => Self::BadRequest("not a SCEP message"),
+            Unanswered::NoMessage => Self::BadRequest("the message is missing"),
+            Unanswered::NotBase64 { .. } => Self::BadRequest("the message is not base64"),
+            Unanswered::Operation(_)
+            | Unanswered::NoSuccessor
+            | Unanswered::Method(_)
+            | Unanswered::NotArrived => Self::BadRequest("the request is not understood"),
+            Unanswered::Overloaded
+            | Unanswered::ApprovalsFull
+            | Unanswered::Fault(_)
+            | Unanswered::Panicked => Self::Unavailable,
+        }
+    }
 }
 
 /// GetCACert's answer.
@@ -88,23 +110,6 @@ pub(super) struct Endpoint {
     pub(super) authority: Arc<Authority>,
     /// All issuers: a renewed certificate may be another issuer's.
     pub(super) authorities: Arc<Authorities>,
-}
-
-/// A request that is answered with FAILURE.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// The code.
-    pub(super) info: FailInfo,
-    /// failInfoText: goes out in the clear, so it says nothing that an attacker could use.
-    pub(super) text: &'static str,
-    /// For the log.
-    pub(super) reason: String,
-}
-
-impl Refusal {
-    pub(super) fn new(info: FailInfo, text: &'static str, reason: impl Into<String>) -> Self {
-        Self { info, text, reason: reason.into() }
-    }
 }
 
 impl Gateway {

@@ -1,24 +1,21 @@
 //! PKIOperation (RFC 8894 §4.3 ff.): the checks that every message passes, in their order.
 
+use std::fmt;
+
 use super::{
-    CertRep, Endpoint, MAX_MESSAGE, Origin, Refusal, ScepError,
+    CertRep, Endpoint, MAX_MESSAGE, Origin, ScepError, Trail,
     reply::{Reply, Seal},
     unavailable,
 };
 use crate::{
+    domain::exchange::{Ending, Operation, Refused, Unanswered, Unreadable},
     service::{Gateway, ServiceError, authority::MessageKey, metric},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
-        scep::{
-            Envelope, EnvelopeError, FailInfo, MessageCheckError, MessageType, PkiMessage, Recipient,
-            VerifiedPki,
-        },
+        scep::{Envelope, EnvelopeError, MessageCheckError, MessageType, PkiMessage, Recipient, VerifiedPki},
         x509::KeyKind,
     },
 };
-
-/// What a client is told when its envelope or what is in it cannot be read: the same for every cause.
-pub(super) const UNREADABLE: &str = "the request could not be read";
 
 /// What the answer to a message is.
 #[derive(Debug)]
@@ -28,28 +25,39 @@ pub(in crate::service) enum Answer {
     /// PENDING.
     Pending,
     /// FAILURE.
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 /// Why a message does not get through: the client's doing, or ours.
 #[derive(Debug)]
 pub(in crate::service) enum Stop {
     /// FAILURE.
-    Refused(Refusal),
+    Refused(Refused),
     /// No CertRep; HTTP 503.
     Fault(ServiceError),
     /// No CertRep; HTTP 503: more waits for approval than is good.
     Full,
 }
 
-impl Stop {
-    pub(in crate::service) fn refuse(info: FailInfo, text: &'static str, reason: impl Into<String>) -> Self {
-        Self::Refused(Refusal::new(info, text, reason))
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
     }
+}
 
-    /// The uniform answer to whatever cannot be read (no padding oracle). The reason is for the log alone.
-    pub(in crate::service) fn unreadable(reason: impl Into<String>) -> Self {
-        Self::refuse(FailInfo::BadRequest, UNREADABLE, reason)
+impl From<Unreadable> for Stop {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Refused(unreadable.into())
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refused) => refused.fmt(f),
+            Self::Fault(error) => error.fmt(f),
+            Self::Full => Unanswered::ApprovalsFull.fmt(f),
+        }
     }
 }
 
@@ -63,6 +71,8 @@ impl<E: Into<ServiceError>> From<E> for Stop {
 pub(in crate::service) struct Request<'a> {
     pub(in crate::service) endpoint: &'a Endpoint,
     pub(in crate::service) origin: &'a Origin,
+    /// Where every further check is noted.
+    pub(in crate::service) trail: &'a Trail,
     pub(in crate::service) kind: MessageType,
     pub(in crate::service) message: &'a VerifiedPki,
     /// Of the envelope.
@@ -71,69 +81,134 @@ pub(in crate::service) struct Request<'a> {
 }
 
 impl Gateway {
-    /// PKIOperation: answers one pkiMessage.
+    /// PKIOperation: answers one pkiMessage, and keeps the trace of it.
     pub fn pki_operation(
         &self,
         profile: &ProfileName,
         message: &[u8],
         origin: &Origin,
     ) -> Result<CertRep, ScepError> {
-        let endpoint = self.endpoint(profile)?;
-        if message.len() > MAX_MESSAGE {
-            return Err(ScepError::BadRequest("the message is too long"));
-        }
-        let message = PkiMessage::from_ber(message).map_err(|error| {
-            tracing::info!(request = %origin.request, peer = origin.peer, %error, "not a SCEP message");
-            ScepError::BadRequest("not a SCEP message")
+        let trail = self.trail(origin, Some(profile), Operation::PkiOperation);
+        let answer = self.answer(profile, message, origin, &trail);
+        Self::keep(trail);
+        answer
+    }
+
+    fn answer(
+        &self,
+        profile: &ProfileName,
+        message: &[u8],
+        origin: &Origin,
+        trail: &Trail,
+    ) -> Result<CertRep, ScepError> {
+        let (endpoint, message) = self.read_message(profile, message, origin, trail).map_err(|why| {
+            trail.unanswered(&why);
+            ScepError::from(why)
         })?;
-        let operation = operation_name(message.message_type());
+        let operation = Operation::of(message.message_type());
         let transaction = message.transaction_id().clone();
+        trail.learn(|exchange| {
+            exchange.operation = operation;
+            exchange.transaction = Some(transaction.clone());
+        });
         let mut reply = Reply::to(&message, &endpoint)?;
-        let answer = match self.process(&endpoint, origin, message, &mut reply) {
+        let answer = match self.process(&endpoint, origin, message, &mut reply, trail) {
             Ok(answer) => answer,
-            Err(Stop::Refused(refusal)) => Answer::Refused(refusal),
-            Err(Stop::Fault(error)) => return Err(unavailable(&origin.request, &error)),
+            Err(Stop::Refused(refused)) => Answer::Refused(refused),
+            Err(Stop::Fault(error)) => return Err(fault(trail, origin, &error)),
             Err(Stop::Full) => {
                 tracing::warn!(request = %origin.request, peer = origin.peer, %profile, "too many requests wait for approval");
+                trail.unanswered(&Unanswered::ApprovalsFull);
                 return Err(ScepError::Unavailable);
             }
         };
-        let result = result_name(&answer);
-        let reason = if let Answer::Refused(refusal) = &answer { refusal.reason.as_str() } else { "" };
+        let (operation, result) = (operation.as_str(), ending(&answer).as_str());
+        let reason = match &answer {
+            Answer::Refused(refused) => {
+                trail.refused(refused);
+                refused.to_string()
+            }
+            Answer::Granted(_) | Answer::Pending => String::new(),
+        };
         tracing::info!(
             request = %origin.request, peer = origin.peer, %profile, operation, %transaction, result, reason,
             "SCEP transaction"
         );
-        let body = self.sign_reply(&reply, answer).map_err(|error| unavailable(&origin.request, &error))?;
+        let body = self.sign_reply(&reply, answer).map_err(|error| fault(trail, origin, &error))?;
         Ok(CertRep { body, operation, result })
     }
 
+    /// The responder and the message that is for it.
+    fn read_message(
+        &self,
+        profile: &ProfileName,
+        message: &[u8],
+        origin: &Origin,
+        trail: &Trail,
+    ) -> Result<(Endpoint, PkiMessage), Unanswered> {
+        let endpoint = self.endpoint(profile).map_err(|error| match error {
+            ScepError::UnknownProfile => Unanswered::Profile(profile.to_string()),
+            ScepError::BadRequest(_) | ScepError::Unavailable => {
+                Unanswered::Fault(format!("the issuer of the profile {profile} is not there"))
+            }
+        })?;
+        if message.len() > MAX_MESSAGE {
+            return Err(Unanswered::TooLong { limit: MAX_MESSAGE });
+        }
+        let length = message.len();
+        let message = PkiMessage::from_ber(message).map_err(|error| {
+            tracing::info!(request = %origin.request, peer = origin.peer, %error, "not a SCEP message");
+            trail.failed("message", &error);
+            Unanswered::NotPkiMessage(error.to_string())
+        })?;
+        trail.passed("message", format_args!("{length} bytes of CMS"));
+        Ok((endpoint, message))
+    }
+
+    /// The checks in the order of RFC 8894 §3: what is on the outside first.
     fn process(
         &self,
         endpoint: &Endpoint,
         origin: &Origin,
         message: PkiMessage,
         reply: &mut Reply,
+        trail: &Trail,
     ) -> Result<Answer, Stop> {
-        let kind = message_type(&message)?;
-        let message = message.verify().map_err(|error| message_check(&error))?;
-        endpoint.check_digest(message.digest(), origin)?;
-        check_reply_key(&message)?;
+        let kind = trail.check("messageType", message_type(&message), |kind| format!("{kind:?}"))?;
+        let verified = message.verify().map_err(|error| message_check(&error));
+        let message = trail.check("signature", verified, |message| {
+            format!("{} by {}", message.digest(), message.signer().subject())
+        })?;
+        let digest = endpoint.check_digest(message.digest(), origin);
+        trail.check("digest", digest, |()| message.digest().to_string())?;
+        trail.check("key of the signer", check_reply_key(&message), KeyKind::to_string)?;
         // From here on the digest is one that the profile allows and the key one that an answer can be encrypted to.
         reply.digest = reply_digest(message.digest());
-        let envelope = message.envelope().map_err(envelope_error)?;
-        endpoint.check_cipher(envelope.cipher, origin)?;
-        let (message_key, recipient) = endpoint.recipient(&envelope)?;
-        reply.message_key = message_key.clone();
+        let envelope = trail.check("envelope", message.envelope().map_err(envelope_error), |envelope| {
+            format!("{} recipients", envelope.recipients.len())
+        })?;
+        let cipher = endpoint.check_cipher(envelope.cipher, origin);
+        trail.check("cipher", cipher, |()| envelope.cipher.to_string())?;
+        let addressed = trail.check("recipient", endpoint.recipient(&envelope), |addressed| {
+            if addressed.by_name {
+                format!("our message certificate {}", addressed.key.certificate.serial())
+            } else {
+                "names no message certificate of ours: the newest is tried".to_owned()
+            }
+        })?;
+        reply.message_key = addressed.key.clone();
         reply.seal = Some(Seal {
             recipient: message.signer().clone(),
             cipher: reply_cipher(envelope.cipher),
-            transport: recipient.transport,
+            transport: addressed.recipient.transport,
         });
-        let payload = self.open_envelope(message_key, &envelope, recipient)?;
+        let opened = self.open_envelope(&envelope, &addressed);
+        let payload =
+            trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()))?;
         self.dispatch(&Request {
             endpoint,
             origin,
+            trail,
             kind,
             message: &message,
             cipher: envelope.cipher,
@@ -153,12 +228,8 @@ impl Gateway {
 
     /// Opens the envelope. Where the content key does not unwrap, or has the wrong length, a random one takes its place
     /// (implicit rejection): the client learns from one uniform answer only that nothing readable came out.
-    fn open_envelope(
-        &self,
-        key: &MessageKey,
-        envelope: &Envelope,
-        recipient: &Recipient,
-    ) -> Result<Secret, Stop> {
+    fn open_envelope(&self, envelope: &Envelope, addressed: &Addressed<'_>) -> Result<Secret, Stop> {
+        let Addressed { key, recipient, by_name } = addressed;
         let mut random = vec![0; envelope.cipher.key_len()];
         self.ports.random.fill(&mut random);
         let random = Secret::new(random);
@@ -168,7 +239,7 @@ impl Gateway {
             .ok()
             .filter(|unwrapped| unwrapped.expose().len() == envelope.cipher.key_len())
             .unwrap_or(random);
-        envelope.open(&content_key).map_err(|error| Stop::unreadable(error.to_string()))
+        envelope.open(&content_key).map_err(|_| Stop::from(Unreadable::DoesNotOpen { addressed: *by_name }))
     }
 }
 
@@ -176,7 +247,7 @@ impl Endpoint {
     /// RFC 8894 §2.9: SHA-1 is a MAY, and off unless the profile says otherwise. MD5 is not spoken at all.
     fn check_digest(&self, digest: DigestAlgorithm, origin: &Origin) -> Result<(), Stop> {
         match digest {
-            DigestAlgorithm::Sha1 => self.legacy(self.profile.spec().legacy.sha1, "sha1", origin),
+            DigestAlgorithm::Sha1 => self.legacy(self.profile.spec().legacy.sha1, "sha1", "sha1", origin),
             DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => Ok(()),
         }
     }
@@ -186,22 +257,22 @@ impl Endpoint {
         let legacy = self.profile.spec().legacy;
         match cipher {
             ContentCipher::Aes128Cbc | ContentCipher::Aes192Cbc | ContentCipher::Aes256Cbc => Ok(()),
-            ContentCipher::TripleDesCbc => self.legacy(legacy.triple_des, "3des", origin),
-            ContentCipher::DesCbc => self.legacy(legacy.des, "des", origin),
+            ContentCipher::TripleDesCbc => self.legacy(legacy.triple_des, "3des", "triple-des", origin),
+            ContentCipher::DesCbc => self.legacy(legacy.des, "des", "des", origin),
         }
     }
 
-    /// Lets an old algorithm pass where the profile allows it, visibly.
+    /// Lets an old algorithm pass where the profile allows it with `switch`, visibly.
     pub(in crate::service) fn legacy(
         &self,
         allowed: bool,
         algorithm: &'static str,
+        switch: &'static str,
         origin: &Origin,
     ) -> Result<(), Stop> {
         let profile = self.profile.name();
         if !allowed {
-            let reason = format!("the profile {profile} does not allow {algorithm}");
-            return Err(Stop::refuse(FailInfo::BadAlg, "the algorithm is not allowed", reason));
+            return Err(Refused::Legacy { algorithm, switch }.into());
         }
         tracing::warn!(request = %origin.request, peer = origin.peer, %profile, algorithm, "legacy algorithm used");
         metrics::counter!(metric::LEGACY_ALGORITHM, metric::label::PROFILE => profile.to_string(), metric::label::ALGORITHM => algorithm)
@@ -212,16 +283,31 @@ impl Endpoint {
     /// The message key that the envelope names, newest first. Where it names none of ours, the newest is tried on the only
     /// (or first) recipient: clients re-encode and shorten issuer names, and an envelope for somebody else fails on the
     /// same path as a broken one.
-    fn recipient<'a>(&'a self, envelope: &'a Envelope) -> Result<(&'a MessageKey, &'a Recipient), Stop> {
+    fn recipient<'a>(&'a self, envelope: &'a Envelope) -> Result<Addressed<'a>, Stop> {
         let keys = &self.authority.message_keys;
         let named = keys.iter().find_map(|key| {
             let recipient = envelope.recipients.iter().find(|recipient| recipient.is(&key.certificate))?;
-            Some((key, recipient))
+            Some(Addressed { key, recipient, by_name: true })
         });
+        let first = || keys.first().zip(envelope.recipients.first());
         named
-            .or_else(|| keys.first().zip(envelope.recipients.first()))
-            .ok_or_else(|| Stop::unreadable("no recipient"))
+            .or_else(|| first().map(|(key, recipient)| Addressed { key, recipient, by_name: false }))
+            .ok_or_else(|| Unreadable::NoRecipient.into())
     }
+}
+
+/// The key that an envelope is opened with.
+struct Addressed<'a> {
+    key: &'a MessageKey,
+    recipient: &'a Recipient,
+    /// Whether the envelope names it.
+    by_name: bool,
+}
+
+/// Notes and logs a fault of ours.
+fn fault(trail: &Trail, origin: &Origin, error: &ServiceError) -> ScepError {
+    trail.unanswered(&Unanswered::Fault(error.to_string()));
+    unavailable(&origin.request, error)
 }
 
 /// RFC 8894 §3.2.1.2: the closed set, before any other logic (CVE-2026-30836: an UpdateReq that skipped the challenge).
@@ -235,37 +321,30 @@ fn message_type(message: &PkiMessage) -> Result<MessageType, Stop> {
 }
 
 fn unknown_message_type(text: &str) -> Stop {
-    let shown: String = text.chars().take(8).collect();
-    Stop::refuse(FailInfo::BadRequest, "unknown messageType", format!("messageType {shown:?}"))
+    Refused::MessageType(text.chars().take(8).collect()).into()
 }
 
 fn message_check(error: &MessageCheckError) -> Stop {
     match *error {
-        MessageCheckError::BadMessageCheck(why) => {
-            Stop::refuse(FailInfo::BadMessageCheck, "the signature does not verify", why)
-        }
-        MessageCheckError::BadAlg(why) => Stop::refuse(FailInfo::BadAlg, "the algorithm is not spoken", why),
+        MessageCheckError::BadMessageCheck(why) => Refused::Signature(why).into(),
+        MessageCheckError::BadAlg(why) => Refused::NotSpoken(why.to_owned()).into(),
     }
 }
 
 /// RFC 8894 §2.3: the answer is encrypted to the key that signed; checked before anything is done for that client. The
 /// password variant of §3.1 for other keys is not spoken: no client of the matrix sends it.
-fn check_reply_key(message: &VerifiedPki) -> Result<(), Stop> {
+fn check_reply_key(message: &VerifiedPki) -> Result<KeyKind, Stop> {
     match message.signer().public_key().kind() {
-        KeyKind::Rsa { bits } if bits >= 2048 => Ok(()),
-        kind => Err(Stop::refuse(
-            FailInfo::BadAlg,
-            "the signer's key must be RSA with at least 2048 bits",
-            format!("the signer's key is {kind}"),
-        )),
+        kind @ KeyKind::Rsa { bits } if bits >= 2048 => Ok(kind),
+        kind => Err(Refused::ReplyKey(kind).into()),
     }
 }
 
 fn envelope_error(error: EnvelopeError) -> Stop {
     match error {
-        EnvelopeError::Algorithm(why) => Stop::refuse(FailInfo::BadAlg, "the algorithm is not spoken", why),
-        EnvelopeError::Missing => Stop::unreadable("no envelope"),
-        EnvelopeError::Malformed(why) => Stop::unreadable(why),
+        EnvelopeError::Algorithm(why) => Refused::NotSpoken(why).into(),
+        EnvelopeError::Missing => Unreadable::NoEnvelope.into(),
+        EnvelopeError::Malformed(why) => Unreadable::Envelope(why).into(),
     }
 }
 
@@ -289,27 +368,10 @@ const fn reply_cipher(request: ContentCipher) -> ContentCipher {
     }
 }
 
-const fn operation_name(kind: Option<MessageType>) -> &'static str {
-    match kind {
-        Some(MessageType::PkcsReq) => "pkcs-req",
-        Some(MessageType::RenewalReq) => "renewal-req",
-        Some(MessageType::CertPoll) => "cert-poll",
-        Some(MessageType::GetCert) => "get-cert",
-        Some(MessageType::GetCrl) => "get-crl",
-        Some(MessageType::CertRep) | None => "unknown",
-    }
-}
-
-const fn result_name(answer: &Answer) -> &'static str {
+fn ending(answer: &Answer) -> Ending {
     match answer {
-        Answer::Granted(_) => "success",
-        Answer::Pending => "pending",
-        Answer::Refused(refusal) => match refusal.info {
-            FailInfo::BadAlg => "bad-alg",
-            FailInfo::BadMessageCheck => "bad-message-check",
-            FailInfo::BadRequest => "bad-request",
-            FailInfo::BadTime => "bad-time",
-            FailInfo::BadCertId => "bad-cert-id",
-        },
+        Answer::Granted(_) => Ending::Success,
+        Answer::Pending => Ending::Pending,
+        Answer::Refused(refused) => Ending::Refused(refused.answer().0),
     }
 }

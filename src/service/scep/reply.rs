@@ -48,8 +48,9 @@ impl Gateway {
         let outcome = match answer {
             Answer::Granted(payload) => Outcome::Success(self.seal(reply, &payload)?),
             Answer::Pending => Outcome::Pending,
-            Answer::Refused(refusal) => {
-                Outcome::Failure { info: refusal.info, text: Some(refusal.text.to_owned()) }
+            Answer::Refused(refused) => {
+                let (info, text) = refused.answer();
+                Outcome::Failure { info, text: Some(text.to_owned()) }
             }
         };
         let specification = CertRepSpec {

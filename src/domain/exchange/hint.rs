@@ -1,0 +1,292 @@
+//! What to do about a refusal, in plain words.
+//!
+//! A hint is for whoever looks at the enrolment, never for the client. It says what to do next, with the command where there is one.
+
+use super::{NotFound, Refused, Unanswered, Unreadable};
+use crate::{
+    domain::{challenge::ChallengeRefused, enrol::RefusalReason, status::Status},
+    types::{ContentCipher, DeviceId, ProfileName},
+    wire::x509::KeyKind,
+};
+
+/// What a hint may name.
+#[derive(Clone, Copy, Debug)]
+pub struct HintFacts<'a> {
+    /// The profile that was asked.
+    pub profile: &'a ProfileName,
+    /// The device, where one is known.
+    pub device: Option<&'a DeviceId>,
+}
+
+impl HintFacts<'_> {
+    fn new_ticket(&self) -> String {
+        let device = self.device.map_or("DEVICE", DeviceId::as_str);
+        format!("certgate ticket create --profile {} --device {device}", self.profile)
+    }
+}
+
+impl Refused {
+    /// What to do about it.
+    pub fn hint(&self, facts: HintFacts<'_>) -> String {
+        let profile = facts.profile;
+        match self {
+            Self::MessageType(_) => {
+                "The client speaks of something that RFC 8894 does not know (UpdateReq of old drafts is one): have it enrol \
+                 (PKCSReq) or renew (RenewalReq)."
+                    .to_owned()
+            }
+            Self::Signature(_) => {
+                "The message was changed on its way, or the client signs with another key than that of the certificate it \
+                 sends: look for a proxy that rewrites bodies, then for a newer version of the client."
+                    .to_owned()
+            }
+            Self::NotSpoken(_) => {
+                "certgate speaks SHA-1 and SHA-2 digests and the ciphers AES, triple DES and DES. Update the client, or choose one \
+                 of these in its settings."
+                    .to_owned()
+            }
+            Self::Legacy { switch, .. } => format!(
+                "The client uses an old algorithm. Better update it; if that cannot be, `{switch} = true` under \
+                 [profile.{profile}.legacy] lets it in, with a warning at each use."
+            ),
+            Self::ReplyKey(kind) => reply_key(*kind),
+            Self::Unreadable(unreadable) => unreadable.hint().to_owned(),
+            Self::Rule(refusal) => refusal.reason.hint(facts),
+            Self::Stranger => format!(
+                "certgate renews only what it issued itself. Let the device enrol anew: `{}`.",
+                facts.new_ticket()
+            ),
+            Self::NotFound(not_found) => not_found.hint().to_owned(),
+            Self::Decided { by_operator: true, .. } => {
+                "An operator rejected this request. A new one has to differ: let the device make a new key, or wait until \
+                 scep.repeat-window-hours are over."
+                    .to_owned()
+            }
+            Self::Decided { by_operator: false, .. } => {
+                "The enrolment that is polled for was refused: `certgate enrolment list --transaction` with this \
+                 transactionID shows when and why."
+                    .to_owned()
+            }
+        }
+    }
+}
+
+fn reply_key(kind: KeyKind) -> String {
+    match kind {
+        KeyKind::Rsa { bits } => format!(
+            "An answer cannot be encrypted safely to {bits} bits: have the client make an RSA key of at least 2048 bits."
+        ),
+        KeyKind::P256 | KeyKind::P384 | KeyKind::Other => {
+            "The answer is encrypted to the key that signs the request, which only RSA can: have the client sign its request with \
+             an RSA key."
+                .to_owned()
+        }
+    }
+}
+
+impl Unreadable {
+    const fn hint(&self) -> &'static str {
+        match self {
+            Self::NoEnvelope | Self::Envelope(_) => {
+                "The message has no envelope that can be read: the client is broken, or the message was cut on its way."
+            }
+            Self::NoRecipient => "The envelope is for nobody: the client is broken.",
+            Self::DoesNotOpen { addressed: false } => {
+                "The envelope is not for this gateway's SCEP certificate: the client has the CA certificates of another server or \
+                 of a time before the last renewal. Have it fetch them again (GetCACert), and compare their fingerprints."
+            }
+            Self::DoesNotOpen { addressed: true } => {
+                "The envelope names our certificate but does not open with its key: the message was damaged, or the client \
+                 encrypts wrongly (try another cipher or key transport in its settings)."
+            }
+            Self::Request(_) => {
+                "What is in the envelope is not what the message says (a PKCS#10 request for an enrolment): look for a newer \
+                 version of the client."
+            }
+            Self::SelfSignature => {
+                "The request is not signed by the key that is to be certified, or with an algorithm that certgate does not check \
+                 (RSA and ECDSA on P-256 and P-384 it does): let the client make a new key and request."
+            }
+        }
+    }
+}
+
+impl NotFound {
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Transaction => {
+                "A client may ask only for its own enrolment: same URL, same transactionID, same key. Had it enrolled before the \
+                 store was restored or made anew, it has to enrol again."
+            }
+            Self::Issuer => "The client asks for something of another CA: look at its CA certificates.",
+            Self::Serial => "This issuer never issued that serial number.",
+            Self::Own => "Certificates of the gateway itself are not given out this way.",
+        }
+    }
+}
+
+impl RefusalReason {
+    /// What to do about it.
+    pub fn hint(&self, facts: HintFacts<'_>) -> String {
+        let HintFacts { profile, device } = facts;
+        let device_of = || device.map_or("DEVICE", DeviceId::as_str);
+        match self {
+            Self::Challenge(refused) => refused.hint(facts),
+            Self::AuthorisedElsewhere(other) => {
+                format!("Have the client use the URL of the profile {other}, or give it a challenge for {profile}.")
+            }
+            Self::MeansNotTaken(_) => format!(
+                "The challenge is right, but the profile {profile} does not take this kind: change `challenge` or `approval` under \
+                 [profile.{profile}], or give the client the kind that it takes."
+            ),
+            Self::Digest { .. } => format!(
+                "The client signs with SHA-1. Better update it; if that cannot be, `sha1 = true` under [profile.{profile}.legacy] \
+                 lets it in, with a warning at each use."
+            ),
+            Self::Cipher(cipher) => {
+                let switch = if *cipher == ContentCipher::DesCbc { "des" } else { "triple-des" };
+                format!(
+                    "The client sends {cipher}. Better update it; if that cannot be, `{switch} = true` under \
+                     [profile.{profile}.legacy] lets it in, with a warning at each use."
+                )
+            }
+            Self::Key { wanted, .. } => format!(
+                "Have the client make a key of the right kind ({wanted}), or change `key-types` or `min-rsa-bits` under \
+                 [profile.{profile}]."
+            ),
+            Self::NotRegistered { what: "user" } => format!(
+                "Record the user first (`certgate user add`), or look at `identify` under [profile.{profile}]: it says where the \
+                 request names its user."
+            ),
+            Self::NotRegistered { .. } => format!(
+                "Register the device first (`certgate device register`, or a source), or look at `identify` under \
+                 [profile.{profile}]: it says where the request names its device."
+            ),
+            Self::OtherObject { .. } => {
+                "The challenge or certificate is somebody else's, or the device began a new life since: mint a ticket for the \
+                 right one."
+                    .to_owned()
+            }
+            Self::DeviceStanding { device, .. } => format!(
+                "`certgate device show {device}` says where it stands; `reprovision` begins a new life after a wipe or retirement, \
+                 `found` and `cleared` release holds."
+            ),
+            Self::UserStanding { user, .. } => {
+                format!("`certgate user show {user}` says where the user stands; `certgate user enable` lets them in again.")
+            }
+            Self::Template(_) => format!(
+                "Fill in what the templates under [profile.{profile}] use (`certgate device show {}`), or change the templates.",
+                device_of()
+            ),
+            Self::NamesDiffer(_) => format!(
+                "The profile is strict: correct the names in the client's profile or in the record, or set `match = \"fill\"` \
+                 under [profile.{profile}] to have certgate set them."
+            ),
+            Self::NoName => format!(
+                "Neither the templates under [profile.{profile}] nor the request give a name: set `subject` or \
+                 `subject-alt-names`."
+            ),
+            Self::Sid { .. } => {
+                "A request must not claim another account's SID: correct the record or the client's profile.".to_owned()
+            }
+            Self::Renewal(_) => format!(
+                "A renewal has to ask for the names that its certificate has. For other names let the device enrol anew: `{}`.",
+                facts.new_ticket()
+            ),
+            Self::IssuerNotValid => "The CA has expired or is not valid yet: `certgate issuer list`, and look at the \
+                                     gateway's clock."
+                .to_owned(),
+        }
+    }
+}
+
+impl ChallengeRefused {
+    fn hint(&self, facts: HintFacts<'_>) -> String {
+        let (again, profile) = (facts.new_ticket(), facts.profile);
+        match self {
+            Self::Missing => format!(
+                "The client sent no challenge password. Mint one with `{again}` and put it into the client's settings. A renewal needs \
+                 none, but has to be signed with the certificate that it renews."
+            ),
+            Self::Unknown => format!(
+                "The challenge is mistyped, of another gateway, or the static one of before its last change. Mint another with \
+                 `{again}`."
+            ),
+            Self::Expired { at, .. } => {
+                format!(
+                    "The device's ticket ran out at {at}: mint another with `{again}` (--valid makes it last longer)."
+                )
+            }
+            Self::UsedUp { .. } => format!(
+                "The ticket was used before. If the device did not get its certificate then, mint another with `{again}`; if \
+                 nobody should have tried again, somebody else may know it."
+            ),
+            Self::Cancelled { .. } => format!("The ticket was withdrawn: mint another with `{again}`."),
+            Self::OtherProfile { minted_for, .. } => {
+                format!(
+                    "Have the client use the URL of the profile {minted_for}, or mint a ticket for {profile}: `{again}`."
+                )
+            }
+            Self::NotGood { status, certificate } => match status {
+                Status::Expired => {
+                    format!("It came too late to renew: let the device enrol anew, `{again}`.")
+                }
+                _ => format!(
+                    "`certgate cert show {certificate}` says why it is not good; the device has to enrol anew."
+                ),
+            },
+            Self::OtherProfilesCertificate { .. } => format!(
+                "A certificate is renewed under its own profile: have the client use that profile's URL, or enrol anew under {profile}."
+            ),
+            Self::TooEarly { opens, .. } => format!(
+                "The client may come back from {opens} on, or earlier with a larger `renewal-window-days` under \
+                 [profile.{profile}]."
+            ),
+        }
+    }
+}
+
+impl Unanswered {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Operation(_) => {
+                "A SCEP URL ends in ?operation=PKIOperation, GetCACaps or GetCACert: a proxy may have dropped the query, or this was \
+                 a browser or a health check."
+            }
+            Self::NoSuccessor => {
+                "Nothing is wrong: clients ask for this to learn whether the CA will change."
+            }
+            Self::Profile(_) => {
+                "`certgate profile list` names the profiles; the client's SCEP URL has to be /scep/PROFILE (or set \
+                 scep.default-profile for the NDES-compatible URLs)."
+            }
+            Self::Method(_) => "SCEP is spoken with GET and POST: look for a proxy, or a tool that probes.",
+            Self::NoMessage | Self::NotBase64 { .. } => {
+                "A GET carries the message in its URL: something on the way cut it or changed it (a + that became a space). Have \
+                 the client use POST, which certgate offers in GetCACaps."
+            }
+            Self::TooLong { .. } => {
+                "Real messages have 2 to 6 kB. If this is one, raise scep.max-message-bytes (at most 262144)."
+            }
+            Self::NotArrived => {
+                "The connection ended early or the body took longer than limits.body-timeout-seconds: look at the network between \
+                 (MTU, proxies, time-outs)."
+            }
+            Self::NotPkiMessage(_) => {
+                "What came is no SCEP message: a proxy that answers or inspects, a health check, or a client that sends its \
+                 request bare."
+            }
+            Self::Overloaded => {
+                "The client was told to come back. If this goes on: more limits.workers or processors, or fewer clients at once."
+            }
+            Self::ApprovalsFull => {
+                "Decide on what waits: `certgate queue list`. The client was told to come back."
+            }
+            Self::Fault(_) => {
+                "The fault is certgate's own and the client was told to come back: `certgate doctor`, and the log under this id."
+            }
+            Self::Panicked => "This is a defect of certgate: please report it with the log under this id.",
+        }
+    }
+}
