@@ -112,6 +112,16 @@ fn ndes_paths_mean_the_default_profile_whatever_their_case() {
         assert_eq!(answer.header("content-type"), Some("application/x-x509-ca-ra-cert"), "{path}");
         assert_eq!(Degenerate::from_ber(&answer.body).unwrap().certificates.len(), 3);
     }
+    for path in
+        ["/certsrv/mscep/mscep.dll", "/CertSrv/mscep/mscep.dll/", "/certsrv/mscep/mscep.dll/pkiclient.exe"]
+    {
+        let answer = http_get(server.device_address(), path).unwrap();
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain")), "{path}");
+        let head = raw(server.device_address(), format!("HEAD {path} HTTP/1.0\r\n\r\n").as_bytes());
+        assert!(head.starts_with("HTTP/1.0 200") && head.ends_with("\r\n\r\n"), "{head}");
+    }
+    let unknown = http_get(server.device_address(), "/certsrv/mscep/mscep.dll?operation=Nonsense").unwrap();
+    assert_eq!(unknown.status, 400);
     for path in ["/certsrv/mscep/mscep.dllX", "/cgi-bin/pkiclient.exe.bak", "/certsrv/mscep/"] {
         let answer = http_get(server.device_address(), &format!("{path}?operation=GetCACert")).unwrap();
         assert_eq!(answer.status, 404, "{path}");

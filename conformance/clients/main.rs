@@ -11,6 +11,7 @@ mod process;
 
 mod certmonger;
 mod conformance;
+mod ndes;
 mod openssl_cms;
 mod pkilint;
 mod scepclient;

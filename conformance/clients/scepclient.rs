@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use super::{assert_enrolled, process::expect_success, serial_of, server, succeed, workplace};
 
-fn scepclient(directory: &std::path::Path, url: &str, challenge: &str) -> Command {
+pub(super) fn scepclient(directory: &std::path::Path, url: &str, challenge: &str) -> Command {
     let mut command = Command::new("scepclient");
     command.current_dir(directory).args([
         "-private-key",

@@ -38,6 +38,7 @@ use crate::{
     http::{
         api,
         bridge::Bridge,
+        challenge,
         device::DeviceEdge,
         ocsp::OcspCounters,
         ops::{OpsEdge, Readiness},
@@ -268,6 +269,8 @@ struct Edges {
     device: Arc<DeviceEdge>,
     ops: Arc<OpsEdge>,
     router: axum::Router,
+    /// The router with what only the admin listener serves.
+    admin: axum::Router,
     api: Arc<Bridge>,
 }
 
@@ -299,10 +302,12 @@ impl Edges {
             readiness: Arc::new(move || readiness(&health, &store_failure)),
             bridge: Arc::clone(&api),
         };
+        let router = api::router(Arc::clone(gateway), Arc::clone(&api));
         Ok(Self {
             device: Arc::new(device),
             ops: Arc::new(ops),
-            router: api::router(Arc::clone(gateway), Arc::clone(&api)),
+            admin: challenge::beside(router.clone(), Arc::clone(gateway), Arc::clone(&api)),
+            router,
             api,
         })
     }
@@ -346,7 +351,7 @@ impl Binder<'_> {
             for listener in self.open("listen.admin", endpoint)? {
                 self.addresses.admin.push(address(&listener)?);
                 let (listener, ended) = (registered(listener)?, self.ended.clone());
-                let (acceptor, router) = (acceptor.clone(), self.edges.router.clone());
+                let (acceptor, router) = (acceptor.clone(), self.edges.admin.clone());
                 self.spawn(serve_api_tls(listener, acceptor, router, limits, ended));
             }
         }

@@ -2,6 +2,7 @@
 
 mod challenge;
 mod check;
+mod ndes;
 mod outbound;
 
 use std::{

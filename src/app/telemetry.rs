@@ -81,6 +81,10 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     describe_counter!(metric::SCEP_REQUESTS, "SCEP requests by profile, operation and result");
     describe_histogram!(metric::SCEP_REQUEST_DURATION, Unit::Seconds, "Time to answer a SCEP request");
+    describe_counter!(
+        metric::CHALLENGE_REQUESTS,
+        "Challenges asked for by MDM servers, by origin and result"
+    );
     describe_counter!(metric::OCSP_REQUESTS, "OCSP requests by result");
     describe_counter!(metric::OCSP_CACHE, "OCSP answers looked up in the cache, by outcome");
     describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");

@@ -13,6 +13,7 @@ pub mod enrol;
 pub mod exchange;
 pub mod issuer;
 pub mod key;
+pub mod ndes;
 pub mod profile;
 pub mod queue;
 pub mod restore;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`device`] | devices and network gear: routes to [`scep`], [`ocsp`], [`crl`] |
 //! | [`api`] | administration, over HTTPS and the local socket |
+//! | [`challenge`] | NDES's page and the challenge webhook, beside the API |
 //! | [`ops`] | metrics and health |
 //! | [`serve`] | accepting, limiting and draining connections, the same for all |
 //! | [`outflow`] | long answers, written by a thread and sent piece by piece |
@@ -11,6 +12,7 @@
 
 pub mod api;
 pub mod bridge;
+pub mod challenge;
 pub mod crl;
 pub mod device;
 pub mod ocsp;

@@ -28,6 +28,10 @@ use crate::{
 /// The NDES-compatible paths, which name no profile; compared without regard to case, as IIS does.
 const NDES_PATH: &str = "/certsrv/mscep/mscep.dll";
 
+/// What a GET of it without an operation reads.
+const NDES_TEXT: &str = "SCEP (RFC 8894) for network devices. The one-time password is at /certsrv/mscep_admin/ on the admin \
+                         listener (HTTPS).";
+
 /// The default path of RFC 8894 §4.1.
 const CGI_PATH: &str = "/cgi-bin/pkiclient.exe";
 
@@ -42,6 +46,11 @@ pub(super) fn profile_of_path(gateway: &Gateway, path: &str) -> Option<ProfileNa
     let path = path.to_ascii_lowercase();
     let default = path == "/scep" || path == "/scep/" || is_at(&path, NDES_PATH) || is_at(&path, CGI_PATH);
     if default { gateway.default_profile() } else { None }
+}
+
+/// Whether a path is the one that NDES has.
+fn is_ndes(path: &str) -> bool {
+    is_at(&path.to_ascii_lowercase(), NDES_PATH)
 }
 
 /// Whether `path` is `base` or below it.
@@ -74,6 +83,10 @@ pub(super) async fn answer(
         None => None,
     };
     let Some(operation) = operation else {
+        if parameter(query, "operation").is_none() && is_ndes(request.uri().path()) {
+            // What administrators and MDM servers look at to see whether NDES is there.
+            return plain(StatusCode::OK, NDES_TEXT);
+        }
         return plain(
             StatusCode::BAD_REQUEST,
             "unknown operation: GetCACaps, GetCACert and PKIOperation are served here",
@@ -183,6 +196,7 @@ async fn pki_operation(
     }
     let start = Instant::now();
     let user_agent = user_agent(&request);
+    let by_key_usage = is_ndes(request.uri().path());
     let message = match message_of(edge, request).await {
         Ok(message) => message,
         Err(answer) => return answer,
@@ -190,7 +204,14 @@ async fn pki_operation(
     let gateway = Arc::clone(&edge.gateway);
     let origin = Origin { peer: peer.ip().to_string(), request: id, user_agent };
     let named = profile.clone();
-    let outcome = edge.enrolment.call(move || gateway.pki_operation(&named, &message, &origin)).await;
+    let outcome = edge.enrolment.call(move || {
+        if by_key_usage {
+            gateway.ndes_operation(&message, &origin)
+        } else {
+            gateway.pki_operation(&named, &message, &origin)
+        }
+    });
+    let outcome = outcome.await;
     metrics::histogram!(metric::SCEP_REQUEST_DURATION, label::OPERATION => "pki-operation")
         .record(start.elapsed());
     match outcome {

@@ -142,12 +142,7 @@ impl Gateway {
     ) -> Result<DeviceView, ServiceError> {
         let act = Act::of(authed, self.now());
         let device = Device::new(new.id, new.registration, act.at)?;
-        self.ports.store.write(|tx| {
-            check_references(tx.as_view(), &device)?;
-            tx.put_device(&device)?;
-            tx.append_audit(&act.fact("device.registered", &device.id, &[("name", device.name.clone())]))?;
-            Ok::<_, ServiceError>(())
-        })?;
+        self.ports.store.write(|tx| insert_device(tx, &device, &act))?;
         Ok(device.into())
     }
 
@@ -216,6 +211,13 @@ pub(super) fn with_source(view: &dyn View, device: Device) -> Result<DeviceView,
     let listed_at = view.source(&membership.source)?.and_then(|source| source.listed_at);
     let last_seen = Some(membership.last_seen(listed_at));
     Ok(DeviceView { source: Some(membership.source), last_seen, ..device.into() })
+}
+
+/// Adds a device, on record.
+pub(super) fn insert_device(tx: &mut dyn Tx, device: &Device, act: &Act) -> Result<(), ServiceError> {
+    check_references(tx.as_view(), device)?;
+    tx.put_device(device)?;
+    Ok(tx.append_audit(&act.fact("device.registered", &device.id, &[("name", device.name.clone())]))?)
 }
 
 /// Refuses what the store would only call a conflict, in words that help.

@@ -4,6 +4,9 @@
 pub const SCEP_REQUESTS: &str = "certgate_scep_requests_total";
 /// Histogram, seconds. SCEP requests from the first byte of the message to the answer, by `operation`.
 pub const SCEP_REQUEST_DURATION: &str = "certgate_scep_request_duration_seconds";
+/// Counter. Challenges asked for by MDM servers, by `origin` (`ndes-page`, `webhook`) and `result`: `given`, `probe`,
+/// `unauthenticated`, `throttled`, `forbidden`, `cache-full`, `refused`, `shed`.
+pub const CHALLENGE_REQUESTS: &str = "certgate_challenge_requests_total";
 /// Counter. OCSP requests by `result`.
 pub const OCSP_REQUESTS: &str = "certgate_ocsp_requests_total";
 /// Counter. OCSP answers looked up in the cache, by `outcome`: `hit` or `miss`.
@@ -60,6 +63,8 @@ pub mod label {
     pub const RESULT: &str = "result";
     /// `hit` or `miss`; what a timer did; what became of a trace.
     pub const OUTCOME: &str = "outcome";
+    /// Where a challenge was asked for.
+    pub const ORIGIN: &str = "origin";
     /// An issuer's name.
     pub const ISSUER: &str = "issuer";
     /// What a system certificate is for.

@@ -11,6 +11,7 @@
 //! | [`scep`], [`enrol`], [`issue`] | the SCEP responder; authorise, sign, commit |
 //! | [`exchange`] | the trace of SCEP requests: did it arrive, and why was it refused? |
 //! | [`status`] | causes written, the revocation snapshot, what follows a change |
+//! | [`challenge`] | tickets as NDES and as challenge webhooks give them to MDM servers |
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`source`] | where device records come from, and the syncs that bring them |
@@ -24,6 +25,7 @@ pub mod authority;
 pub mod backup;
 pub mod bootstrap;
 pub mod certificate;
+pub mod challenge;
 pub mod crl;
 pub mod device;
 pub mod enrol;
@@ -107,6 +109,10 @@ pub struct GatewaySettings {
     pub trace: TraceSettings,
     /// Host names and addresses in the TLS certificate.
     pub server_names: Vec<String>,
+    /// The NDES-compatible URLs.
+    pub ndes: challenge::NdesSettings,
+    /// The challenge webhook.
+    pub challenge_webhook: challenge::WebhookSettings,
     /// The key-encryption key lies beside the store: whoever copies the one has the other.
     pub key_beside_store: bool,
 }
@@ -178,6 +184,8 @@ impl Default for GatewaySettings {
                 entries: 50_000,
             },
             server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            ndes: challenge::NdesSettings::default(),
+            challenge_webhook: challenge::WebhookSettings::default(),
             key_beside_store: false,
         }
     }
@@ -197,6 +205,7 @@ pub struct Gateway {
     arrivals: AtomicU32,
     backup_runs: Arc<AtomicBool>,
     syncs: source::RunningSyncs,
+    passwords: challenge::PasswordCache,
 }
 
 impl Gateway {
@@ -225,6 +234,7 @@ impl Gateway {
             arrivals: AtomicU32::new(0),
             backup_runs: Arc::default(),
             syncs: source::RunningSyncs::default(),
+            passwords: challenge::PasswordCache::default(),
         };
         Ok(gateway)
     }

@@ -220,7 +220,8 @@ impl Gateway {
         Ok(TicketView::of(ticket, act.at))
     }
 
-    fn check_profile_takes(&self, wanted: &NewTicket) -> Result<(), ServiceError> {
+    /// Whether a profile takes tickets like this one.
+    pub(super) fn check_profile_takes(&self, wanted: &NewTicket) -> Result<(), ServiceError> {
         let authorities = self.authorities();
         let profile = authorities
             .profile(&wanted.profile)
@@ -244,7 +245,7 @@ impl Gateway {
         }
     }
 
-    fn ticket_secret(&self) -> Secret {
+    pub(super) fn ticket_secret(&self) -> Secret {
         let random: [u8; SECRET_LEN] = self.ports.random.bytes();
         // 256 is a multiple of 32, so every character is equally likely.
         Secret::new(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32)).copied()).collect())

@@ -79,6 +79,8 @@ impl<'a> Checker<'a> {
             ),
             trace: self.trace(&config.scep),
             server_names: self.server_names(&config.tls),
+            ndes: self.ndes(config),
+            challenge_webhook: self.challenge_webhook(&config.challenge_webhook),
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
@@ -414,11 +416,15 @@ impl Checker<'_> {
 
     fn default_profile(&mut self, config: &Config) -> Option<ProfileName> {
         let name = config.scep.default_profile.clone()?;
-        // As written, not as read: a profile with a mistake in it is there nevertheless.
-        if !self.places.names_in("profile").any(|written| written == name.as_str()) {
+        if !self.is_profile(&name) {
             self.mistake("scep.default-profile", format_args!("there is no profile \"{name}\""));
         }
         Some(name)
+    }
+
+    /// As written, not as read: a profile with a mistake in it is there nevertheless.
+    pub(super) fn is_profile(&self, name: &ProfileName) -> bool {
+        self.places.names_in("profile").any(|written| written == name.as_str())
     }
 
     fn static_challenges(&mut self, config: &Config) -> BTreeMap<ProfileName, Vec<Secret>> {

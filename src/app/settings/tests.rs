@@ -1,7 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::service::{OcspSettings, SystemSettings};
+use crate::service::{
+    OcspSettings, SystemSettings,
+    challenge::{NdesSettings, WebhookSettings},
+};
 
 const PROFILE: &str = "[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n";
 
@@ -40,6 +43,10 @@ fn defaults_are_those_that_the_services_have() {
     assert_eq!(ocsp(settings.gateway.ocsp), ocsp(service.ocsp));
     assert_eq!(system(settings.gateway.system), system(service.system));
     assert_eq!(settings.gateway.repeat_window, service.repeat_window);
+    let ndes = |ndes: &NdesSettings| (ndes.password_bytes, ndes.password_lifetime, ndes.max_passwords);
+    assert_eq!(ndes(&settings.gateway.ndes), ndes(&service.ndes));
+    let webhook = |webhook: WebhookSettings| (webhook.ticket_lifetime, webhook.register_devices);
+    assert_eq!(webhook(settings.gateway.challenge_webhook), webhook(service.challenge_webhook));
     assert_eq!(settings.gateway.server_names, service.server_names);
     assert_eq!(settings.data, Path::new("/etc/certgate/data"));
     assert_eq!(settings.listen.socket, Path::new("/etc/certgate/data/certgate.sock"));
@@ -54,6 +61,12 @@ fn every_mistake_is_named_by_its_key() {
     for (text, start) in [
         ("[listen]\ndevice = \"localhost\"", "listen.device (line 2): \"localhost\" is not ADDRESS:PORT"),
         ("[listen]\ndevice = \"off\"", "listen.device (line 2): cannot be off"),
+        ("[ndes]\npassword-bytes = 4", "ndes.password-bytes (line 2): 4 is not in 8 to 32"),
+        ("[ndes]\nmax-passwords = 10001", "ndes.max-passwords (line 2): 10001 is not in 0 to 10000"),
+        (
+            "[challenge-webhook]\nticket-minutes = 0",
+            "challenge-webhook.ticket-minutes (line 2): 0 is not in 1",
+        ),
         ("[listen]\nadmin = [\"127.0.0.1:1\", \"fd:\"]", "listen.admin (line 2): \"fd:\""),
         (
             "[listen]\nops = \"127.0.0.1:8443\"",
@@ -108,6 +121,22 @@ fn every_mistake_is_named_by_its_key() {
     ] {
         let found = mistake(text);
         assert!(found.starts_with(start), "{text}\n  gives    {found}\n  expected {start}");
+    }
+}
+
+#[test]
+fn profiles_by_key_usage_must_be_there_and_of_one_issuer() {
+    let other = "[profile.s]\nsubject = \"CN=x\"\nissuer = \"other\"\n";
+    let default = "[scep]\ndefault-profile = \"device\"\n";
+    for (scep, named, problem) in [
+        ("", "device", "needs scep.default-profile"),
+        (default, "no", "there is no profile \"no\""),
+        (default, "s", "\"s\" has the issuer \"other\", and \"device\" has \"issuing\""),
+    ] {
+        for key in ["signature-profile", "encryption-profile"] {
+            let found = mistake(&format!("{PROFILE}{other}{scep}[ndes]\n{key} = \"{named}\"\n"));
+            assert!(found.starts_with(&format!("ndes.{key} (line ")) && found.contains(problem), "{found}");
+        }
     }
 }
 

@@ -126,7 +126,8 @@ impl Concerned {
     }
 }
 
-fn device_named(view: &dyn View, claimed: &str) -> StoreResult<Option<Device>> {
+/// The device of this id, or with this identity of any kind.
+pub(in crate::service) fn device_named(view: &dyn View, claimed: &str) -> StoreResult<Option<Device>> {
     if let Some(device) = claimed.parse().ok().map(|id| view.device(&id)).transpose()?.flatten() {
         return Ok(Some(device));
     }

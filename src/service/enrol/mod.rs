@@ -27,7 +27,7 @@ mod concerned;
 mod refused;
 mod standing;
 
-pub(super) use concerned::{Concerned, concerned, facts};
+pub(super) use concerned::{Concerned, concerned, device_named, facts};
 pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
 
 use self::{

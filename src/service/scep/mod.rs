@@ -5,6 +5,7 @@
 //! | `mod` (here) | what a client asks before it enrols: capabilities and certificates |
 //! | `operation` | PKIOperation: every check on the way from bytes to a payload, in their order, and the dispatch |
 //! | `reply` | the CertRep, fitted to what the request showed that the client can read |
+//! | `template` | the NDES-compatible URL, where what is asked for chooses the profile |
 //! | `query` | CertPoll, GetCert, GetCRL |
 //! | `trail` | what is noted of an exchange while it goes on |
 //!
@@ -17,6 +18,7 @@
 mod operation;
 mod query;
 mod reply;
+mod template;
 mod trail;
 
 pub(super) use operation::{Answer, Request, Stop};
@@ -29,7 +31,7 @@ use super::{
     authority::{Authorities, Authority},
 };
 use crate::{
-    domain::{exchange::Unanswered, profile::CheckedProfile},
+    domain::{exchange::Unanswered, ndes::Templates, profile::CheckedProfile},
     types::{ProfileName, RequestId},
     wire::{scep::Degenerate, x509::Certificate},
 };
@@ -110,6 +112,8 @@ pub(super) struct Endpoint {
     pub(super) authority: Arc<Authority>,
     /// All issuers: a renewed certificate may be another issuer's.
     pub(super) authorities: Arc<Authorities>,
+    /// The profiles among which the key usage of a request chooses; none: there is no choice.
+    pub(super) templates: Option<Templates>,
 }
 
 impl Gateway {
@@ -169,7 +173,7 @@ impl Gateway {
         let authorities = self.authorities();
         let profile = authorities.profile(profile).ok_or(ScepError::UnknownProfile)?.clone();
         let authority = authorities.issuer(&profile.spec().issuer).ok_or(ScepError::Unavailable)?.clone();
-        Ok(Endpoint { profile, authority, authorities })
+        Ok(Endpoint { profile, authority, authorities, templates: None })
     }
 }
 

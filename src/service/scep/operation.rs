@@ -8,7 +8,10 @@ use super::{
     unavailable,
 };
 use crate::{
-    domain::exchange::{Ending, Operation, Refused, Unanswered, Unreadable},
+    domain::{
+        exchange::{Ending, Operation, Refused, Unanswered, Unreadable},
+        ndes::Templates,
+    },
     service::{Gateway, ServiceError, authority::MessageKey, metric},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
@@ -80,16 +83,25 @@ pub(in crate::service) struct Request<'a> {
     pub(in crate::service) payload: Secret,
 }
 
+/// What becomes of a pkiMessage.
+pub(super) type Answered = Result<CertRep, ScepError>;
+
 impl Gateway {
     /// PKIOperation: answers one pkiMessage, and keeps the trace of it.
-    pub fn pki_operation(
+    pub fn pki_operation(&self, profile: &ProfileName, message: &[u8], origin: &Origin) -> Answered {
+        self.operation(profile, None, message, origin)
+    }
+
+    /// [`Gateway::pki_operation`], where `templates` may choose another profile than the one that opens the message.
+    pub(super) fn operation(
         &self,
         profile: &ProfileName,
+        templates: Option<Templates>,
         message: &[u8],
         origin: &Origin,
-    ) -> Result<CertRep, ScepError> {
+    ) -> Answered {
         let trail = self.trail(origin, Some(profile), Operation::PkiOperation);
-        let answer = self.answer(profile, message, origin, &trail);
+        let answer = self.answer(profile, templates, message, origin, &trail);
         Self::keep(trail);
         answer
     }
@@ -97,14 +109,16 @@ impl Gateway {
     fn answer(
         &self,
         profile: &ProfileName,
+        templates: Option<Templates>,
         message: &[u8],
         origin: &Origin,
         trail: &Trail,
-    ) -> Result<CertRep, ScepError> {
+    ) -> Answered {
         let (endpoint, message) = self.read_message(profile, message, origin, trail).map_err(|why| {
             trail.unanswered(&why);
             ScepError::from(why)
         })?;
+        let endpoint = Endpoint { templates, ..endpoint };
         let operation = Operation::of(message.message_type());
         let transaction = message.transaction_id().clone();
         trail.learn(|exchange| {
@@ -205,8 +219,9 @@ impl Gateway {
         let opened = self.open_envelope(&envelope, &addressed);
         let payload =
             trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()))?;
+        let chosen = self.chosen(endpoint, kind, &message, &payload, trail)?;
         self.dispatch(&Request {
-            endpoint,
+            endpoint: chosen.as_ref().unwrap_or(endpoint),
             origin,
             trail,
             kind,

@@ -60,6 +60,11 @@ impl KeyUsage {
         self.0 == 0
     }
 
+    /// The usages of the first octet of the standard's BIT STRING, as Windows writes key usage: 0x80 is digitalSignature.
+    pub const fn from_octet(octet: u8) -> Self {
+        Self(octet.reverse_bits() as u16 & 0x7f)
+    }
+
     /// The names of what is in it, in the order of RFC 5280.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(usage, _)| self.contains(*usage)).map(|(_, name)| name)
@@ -78,9 +83,7 @@ impl KeyUsage {
     pub(in crate::wire) fn read(element: &Element<'_>) -> Result<Self, BerError> {
         match (element.tag, element.content) {
             (BIT_STRING, [_unused]) => Ok(Self::default()),
-            (BIT_STRING, [unused, octet, ..]) if *unused < 8 => {
-                Ok(Self(u16::from(octet.reverse_bits() & 0x7f)))
-            }
+            (BIT_STRING, [unused, octet, ..]) if *unused < 8 => Ok(Self::from_octet(*octet)),
             _ => Err("unreadable keyUsage".into()),
         }
     }

@@ -1,0 +1,144 @@
+//! The NDES-compatible SCEP URL with its three profiles: the key usage of the request chooses.
+
+use certgate::{
+    domain::access::Role,
+    service::{
+        challenge::NdesSettings,
+        scep::{CertRep, Origin},
+    },
+    types::{DigestAlgorithm, KeyAlgorithm, Secret},
+    wire::{
+        scep::{FailInfo, MessageType},
+        x509::Name,
+    },
+};
+
+use super::{
+    OPEN, basic, call,
+    common::{Answer, Client, MessageOptions, World, signer},
+    router, token, world_with,
+};
+
+/// Key usage as the octet of the BIT STRING.
+const SIGN: u8 = 0x80;
+const ENCIPHER: u8 = 0x20;
+
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = match u8::try_from(content.len()) {
+        Ok(short @ ..0x80) => vec![short],
+        Ok(longer) => vec![0x81, longer],
+        _ => [&[0x82], &u16::try_from(content.len()).unwrap().to_be_bytes()[..]].concat(),
+    };
+    [&[tag], length.as_slice(), &content].concat()
+}
+
+fn oid(hexadecimal: &str) -> Vec<u8> {
+    der(6, &[&hex::decode(hexadecimal).unwrap()])
+}
+
+/// A request of a P-256 key that asks for a key usage, put together by hand: the built-in client asks for none.
+fn request(subject: &str, challenge: &Secret, usage: Option<u8>) -> Vec<u8> {
+    let key = signer(KeyAlgorithm::P256);
+    let password = der(0x13, &[challenge.expose()]);
+    let password = der(0x30, &[&oid("2a864886f70d010907"), &der(0x31, &[&password])]);
+    let extensions = usage.map(|usage| {
+        let unused = u8::try_from(usage.trailing_zeros()).unwrap();
+        let value = der(4, &[&der(3, &[&[unused, usage]])]);
+        let extension = der(0x30, &[&oid("551d0f"), &[1, 1, 0xff], &value]);
+        der(0x30, &[&oid("2a864886f70d01090e"), &der(0x31, &[&der(0x30, &[&extension])])])
+    });
+    let name: Name = subject.parse().unwrap();
+    let attributes = der(0xa0, &[&password, &extensions.unwrap_or_default()]);
+    let info = der(0x30, &[&[2, 1, 0], name.as_der(), key.public_key().as_spki(), &attributes]);
+    let algorithm = key.algorithm().signature(DigestAlgorithm::Sha256);
+    let signature = key.sign(algorithm, &info).unwrap();
+    let ecdsa_with_sha256 = der(0x30, &[&oid("2a8648ce3d040302")]);
+    der(0x30, &[&info, &ecdsa_with_sha256, &der(3, &[&[0], &signature])])
+}
+
+fn at_ndes(world: &World, client: &Client, kind: MessageType, payload: &[u8]) -> Answer {
+    let options = MessageOptions::from(kind);
+    let message = client.message(&world.message_certificate("device"), &options, payload);
+    let origin = Origin {
+        user_agent: String::new(),
+        peer: "192.0.2.7".to_owned(),
+        request: world.gateway.new_request(),
+    };
+    let rep: CertRep = world.gateway.ndes_operation(&message, &origin).unwrap();
+    client.open(&message, rep)
+}
+
+fn three() -> World {
+    let profile = |unit: &str| OPEN.replace("O=Test", &format!("OU={unit}"));
+    let (sign, encipher) = (profile("sign"), format!("{}approval = \"manual\"", profile("encipher")));
+    let ndes = NdesSettings {
+        signature: Some("sign".parse().unwrap()),
+        encryption: Some("encipher".parse().unwrap()),
+        ..NdesSettings::default()
+    };
+    let profiles =
+        [("device", profile("general")), ("sign", sign), ("encipher", encipher), ("vpn", profile("vpn"))];
+    let profiles: Vec<_> = profiles.iter().map(|(name, toml)| (*name, toml.as_str())).collect();
+    let world = world_with(ndes, &profiles);
+    world.register("SN1");
+    world
+}
+
+fn password(world: &World, query: &str) -> Secret {
+    let credentials = basic(&token(world, Role::Challenger, &[]));
+    let path = format!("GET /certsrv/mscep_admin?operation=NDESGenerateChallenge{query}");
+    let answer = call(&router(world), &path, Some(&credentials), "");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    Secret::from(answer.text().as_str())
+}
+
+#[test]
+fn the_key_usage_of_the_request_chooses_the_profile() {
+    let world = three();
+    for (usage, unit) in [(Some(SIGN), "sign"), (Some(SIGN | ENCIPHER), "general"), (None, "general")] {
+        let client = Client::new();
+        let csr = request("CN=SN1", &password(&world, ""), usage);
+        let answer = at_ndes(&world, &client, MessageType::PkcsReq, &csr);
+        assert_eq!(answer.certificate().subject().to_string(), format!("CN=SN1,OU={unit}"), "{usage:?}");
+    }
+}
+
+#[test]
+fn a_transaction_is_polled_in_the_profile_in_which_it_was_begun() {
+    let world = three();
+    let client = Client::new();
+    let csr = request("CN=SN1", &password(&world, ""), Some(ENCIPHER));
+    let pending = at_ndes(&world, &client, MessageType::PkcsReq, &csr);
+    assert_eq!(pending.status, certgate::wire::scep::PkiStatus::Pending, "encipher needs an approval");
+    let issuing = world.issuer("issuing");
+    let names = [issuing.subject().as_der(), client.identity.subject().as_der()];
+    let polled = at_ndes(&world, &client, MessageType::CertPoll, &der(0x30, &names));
+    assert_eq!(polled.status, certgate::wire::scep::PkiStatus::Pending);
+    let stranger = Client::new();
+    let polled = at_ndes(&world, &stranger, MessageType::CertPoll, &der(0x30, &names));
+    assert_eq!(polled.failure(), FailInfo::BadCertId);
+}
+
+#[test]
+fn a_password_for_one_key_usage_opens_no_other_profile() {
+    let world = three();
+    let signing = password(&world, "&keyUsage=0x80&Params=");
+    let client = Client::new();
+    let both = request("CN=SN1", &signing, Some(SIGN | ENCIPHER));
+    assert_eq!(at_ndes(&world, &client, MessageType::PkcsReq, &both).failure(), FailInfo::BadRequest);
+    let sign = request("CN=SN1", &signing, Some(SIGN));
+    at_ndes(&world, &client, MessageType::PkcsReq, &sign).certificate();
+}
+
+#[test]
+fn a_password_of_the_page_opens_the_profiles_of_ndes_and_no_other() {
+    let world = three();
+    let secret = password(&world, "");
+    let client = Client::new();
+    let csr = request("CN=SN1", &secret, Some(SIGN));
+    assert_eq!(client.enrol(&world, "vpn", &csr).failure(), FailInfo::BadRequest);
+    // At a URL that names a profile the key usage chooses nothing.
+    let answer = client.enrol(&world, "device", &csr);
+    assert_eq!(answer.certificate().subject().to_string(), "CN=SN1,OU=general");
+}
