@@ -71,6 +71,7 @@ fn every_reading_command_prints_json_that_parses() {
         &["issuer", "show", "issuing"],
         &["profile", "list"],
         &["profile", "show", "device"],
+        &["profile", "clients"],
         &["ticket", "list"],
         &["device", "list"],
         &["device", "show", "SN1"],

@@ -67,10 +67,15 @@ impl Keyring for Captured {
 
 /// A world with one profile, which takes the captured messages' challenge and registered devices' own names.
 fn world(legacy: &str) -> World {
+    world_of(&format!("legacy = {{ {legacy} }}"))
+}
+
+/// The same with these lines in the profile.
+fn world_of(lines: &str) -> World {
     let mut options = WorldOptions::default();
     options.settings.static_challenges.insert("shared".parse().unwrap(), vec![Secret::from("secret123")]);
     let settings = options.settings.clone();
-    let spec = format!("subject = \"CN=$DEVICE_ID$\"\nchallenge = [\"static\"]\nlegacy = {{ {legacy} }}\n");
+    let spec = format!("subject = \"CN=$DEVICE_ID$\"\nchallenge = [\"static\"]\n{lines}\n");
     let world = World::with(options, &[("shared", &spec)]);
     for device in ["dev1.example", "ss1.example", "cm1.example"] {
         world.register(device);
@@ -132,6 +137,14 @@ fn s2_9_b_scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_
     assert_eq!(certificate.subject().to_string(), "CN=dev1.example");
     let [binding] = world.bindings(&certificate).try_into().unwrap();
     assert_eq!((binding.evidence, binding.assurance), (Evidence::Claim, Assurance::Low));
+}
+
+#[test]
+fn scepclient_2_1_enrols_under_legacy_and_is_answered_in_single_des_but_with_sha256() {
+    let answer = send(&world_of("client = \"legacy\""), SCEPCLIENT);
+    assert_eq!((answer.status, answer.fail_info), (PkiStatus::Success, None));
+    // Nothing is signed with SHA-1, whatever a profile says.
+    assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha256, Some(ContentCipher::DesCbc)));
 }
 
 #[test]

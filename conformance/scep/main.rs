@@ -11,6 +11,7 @@ mod at_rest;
 mod bad_input;
 mod captured;
 mod checklist;
+mod client;
 mod profile;
 mod race;
 mod renewal;

@@ -15,6 +15,7 @@ use certgate::{
         challenge::{Ticket, TicketOrigin},
         device::{Condition, ConditionKind, Device, IdentityKind},
         enrol::{Enrolment, EnrolmentState},
+        profile::{Legacy, ProfileSpec},
         restore::Restoration,
         source::{Absence, Membership, ReportedState, SyncCounts, SyncOutcome, SyncRecord},
         status::CauseKind,
@@ -270,6 +271,24 @@ fn the_bytes_of_schema_4_stay() {
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.
     fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-schema-4.txt"), &written).unwrap();
     assert!(written == include_str!("../../fixtures/store/schema-4.txt"), "{written}");
+}
+
+/// The switches of schema 3 were yes or no; what was yes stays, and what was no is what nobody wrote.
+#[test]
+fn switches_of_schema_3_keep_what_was_open() {
+    let (_folder, path) = new_file();
+    let rows = include_str!("../../fixtures/store/schema-3.txt");
+    let row = rows.lines().find(|line| line.starts_with("profiles ")).unwrap();
+    // The record ends with include-ca, the lifecycle policy of five bytes, and the switches sha1, triple-des and des.
+    let (head, lifecycle) = (&row[..row.len() - 18], &row[row.len() - 16..row.len() - 6]);
+    assert_eq!(&row[row.len() - 18..], format!("00{lifecycle}000000"));
+    restored(&path, &rows.replace(row, &format!("{head}01{lifecycle}010001")));
+    let store = RedbStore::open(&path).unwrap();
+    let [found] = read(&store, |view| view.profiles()).try_into().unwrap();
+    assert_eq!(found.spec.include_ca, Some(true));
+    let legacy = Legacy { sha1: Some(true), triple_des: None, des: Some(true) };
+    let expected = ProfileSpec { include_ca: Some(true), legacy, ..profile("device", 1).spec };
+    assert_eq!(found.spec, expected);
 }
 
 /// A file with these rows, each as [`dump`] writes it.

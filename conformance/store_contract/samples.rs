@@ -134,9 +134,12 @@ pub(crate) fn profile(name: &str, version: u32) -> Profile {
             backdate_minutes: 10,
             renewal_window_days: 0,
             microsoft_sid: false,
-            include_ca: false,
+            include_ca: None,
             lifecycle: certgate::domain::device::LifecyclePolicy::default(),
             legacy: Legacy::default(),
+            client: certgate::domain::client::Clients::default(),
+            ca_bundle: certgate::domain::client::behaviour::CaBundle::Full,
+            reply_cipher: None,
         },
     }
 }

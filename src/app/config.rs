@@ -50,6 +50,9 @@ pub struct Config {
     /// the store must not name files of this machine.
     #[serde(skip)]
     pub challenge_files: BTreeMap<String, Vec<String>>,
+    /// `ca-certificate-files` of the profiles, apart for the same reason.
+    #[serde(skip)]
+    pub ca_certificate_files: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for Config {
@@ -70,6 +73,7 @@ impl Default for Config {
             log: Log::default(),
             profile: BTreeMap::new(),
             challenge_files: BTreeMap::new(),
+            ca_certificate_files: BTreeMap::new(),
         }
     }
 }
@@ -398,19 +402,25 @@ impl Config {
 
     /// Reads a document; mistakes are left in it.
     pub(super) fn read(document: &mut Document<'_>) -> Self {
-        const KEY: &str = "static-challenge-files";
-        let mut challenge_files = BTreeMap::new();
-        for (profile, value) in document.take_from_each("profile", KEY) {
-            if let Some(files) = texts(value.get_ref()) {
-                challenge_files.insert(profile, files);
-            } else {
-                let key = format!("profile.{profile}.{KEY}");
-                document.mistakes.push(document.places.finding(&key, "expected a list of strings"));
-            }
-        }
+        let challenge_files = files_of_profiles(document, "static-challenge-files");
+        let ca_certificate_files = files_of_profiles(document, "ca-certificate-files");
         let config: Self = document.read();
-        Self { challenge_files, ..config }
+        Self { challenge_files, ca_certificate_files, ..config }
     }
+}
+
+/// Takes `key`, a list of file names, out of every profile.
+fn files_of_profiles(document: &mut Document<'_>, key: &str) -> BTreeMap<String, Vec<String>> {
+    let mut files = BTreeMap::new();
+    for (profile, value) in document.take_from_each("profile", key) {
+        if let Some(named) = texts(value.get_ref()) {
+            files.insert(profile, named);
+        } else {
+            let key = format!("profile.{profile}.{key}");
+            document.mistakes.push(document.places.finding(&key, "expected a list of strings"));
+        }
+    }
+    files
 }
 
 fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
@@ -506,15 +516,21 @@ mod tests {
         written.sort();
         assert_eq!(written, expected);
         for unset in [
-            "\n# public-url = ",
-            "\n# default-profile = ",
-            "\n# signature-profile = ",
-            "\n# encryption-profile = ",
-            "\n# static-challenge-files = ",
-            "\n# ca-file = ",
-            "\n# proxy = ",
+            "public-url",
+            "default-profile",
+            "signature-profile",
+            "encryption-profile",
+            "static-challenge-files",
+            "ca-certificate-files",
+            "ca-file",
+            "proxy",
+            "include-ca",
+            "reply-cipher",
+            "sha1",
+            "triple-des",
+            "des",
         ] {
-            assert!(Config::documented_example().contains(unset), "{unset}");
+            assert!(Config::documented_example().contains(&format!("\n# {unset} = ")), "{unset}");
         }
     }
 

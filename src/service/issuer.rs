@@ -7,6 +7,7 @@ use crate::{
     domain::{
         access::{Authed, Read},
         certificate::Purpose,
+        client::behaviour::Behaviour,
         issuer::{Issuer, IssuerKind},
         profile::{Profile, ProfileSpec},
         status::{Status, effective},
@@ -71,13 +72,16 @@ pub struct ProfileView {
     pub scep_url: Option<String>,
     /// What it says.
     pub spec: ProfileSpec,
+    /// How its endpoint behaves: what the spec says and what its clients want, taken together.
+    pub behaviour: Behaviour,
 }
 
 impl ProfileView {
     fn of(profile: Profile, issuer: Option<&Issuer>) -> Self {
         let scep_url = issuer.and_then(public_url).map(|base| format!("{base}/scep/{}", profile.name));
         let Profile { name, version, created_at, spec } = profile;
-        Self { name, version, created_at, scep_url, spec }
+        let behaviour = Behaviour::of(&spec);
+        Self { name, version, created_at, scep_url, spec, behaviour }
     }
 }
 

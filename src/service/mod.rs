@@ -67,6 +67,7 @@ pub use listing::Listing;
 use crate::{
     ports::{Clock, Keyring, Outbound, Random, Store},
     types::{ProfileName, RequestId, Secret, Timestamp},
+    wire::x509::Certificate,
 };
 
 /// The ports that a gateway stands on.
@@ -99,6 +100,8 @@ pub struct GatewaySettings {
     pub default_profile: Option<ProfileName>,
     /// Static challenges: at most two valid ones per profile, newest first.
     pub static_challenges: BTreeMap<ProfileName, Vec<Secret>>,
+    /// What GetCACert shows behind the message certificate, for the profiles that do not show their issuer's own chain.
+    pub ca_certificates: BTreeMap<ProfileName, Vec<Certificate>>,
     /// Validity of OCSP answers.
     pub ocsp: OcspSettings,
     /// How long certgate's own certificates live.
@@ -166,6 +169,7 @@ impl Default for GatewaySettings {
             realm: String::new(),
             default_profile: None,
             static_challenges: BTreeMap::new(),
+            ca_certificates: BTreeMap::new(),
             ocsp: OcspSettings {
                 good: Duration::from_secs(600),
                 hold: Duration::from_secs(300),

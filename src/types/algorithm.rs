@@ -161,7 +161,7 @@ pub enum ContentCipher {
     Aes256Cbc,
     /// Three-key triple DES in CBC mode: where a profile allows it.
     TripleDesCbc,
-    /// Single DES in CBC mode: read only, where a profile allows it; never written.
+    /// Single DES in CBC mode: read where a profile allows it, and written only in answer to it.
     DesCbc,
 }
 

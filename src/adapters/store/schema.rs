@@ -13,13 +13,18 @@ use crate::{
     domain::{
         certificate::CertificateRecord,
         challenge::Ticket,
+        client::{
+            Clients,
+            behaviour::{CaBundle, ReplyCipher},
+        },
         crl::CrlPolicy,
         device::LifecyclePolicy,
         issuer::{Generation, IssuerKind},
+        profile::{Approval, ChallengeMode, KeyFamily, MatchRule, Scope},
         timer::{Timer, TimerSubject},
     },
     ports::store::{StoreError, StoreResult},
-    types::{DigestAlgorithm, IdError, IssuerId, KeyId, Timestamp},
+    types::{DigestAlgorithm, IdError, IssuerId, KeyId, ProfileName, Timestamp},
 };
 
 /// The schema that this certgate reads and writes.
@@ -155,7 +160,7 @@ fn profiles_of_1(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
         let old = bytes.strip_prefix(&[1]).ok_or_else(|| corrupt("its record version is not known"))?;
         let (head, legacy) =
             old.split_last_chunk::<LEGACY>().ok_or_else(|| corrupt("it ends within the record"))?;
-        let mut new = vec![Table::Profiles.record_version()];
+        let mut new = vec![2];
         new.extend_from_slice(head);
         let new = postcard::to_extend(&(overlap_days, revoke_superseded), new)
             .map_err(|error| corrupt(&error.to_string()))?;
@@ -163,9 +168,42 @@ fn profiles_of_1(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
     })
 }
 
-/// Schema 4 knows where a ticket was asked for and which other profiles take it, for which profiles a token is, and the
-/// generations of a CA: every issuer before it is the first and only one of its line.
+/// The fields of a profile record of version 2 up to its `include_ca`, in their order; only how long they are is of interest.
+type HeadOf3 = (
+    (ProfileName, u32, Timestamp, String, IssuerId, Scope, String, Vec<String>, MatchRule, String),
+    (Vec<ChallengeMode>, Approval, bool, Vec<KeyFamily>, u32, Vec<String>, Vec<String>, u32, u32, u32, bool),
+);
+
+/// The profiles of schema 3 as records of version 3. Switches that were no became those that nobody wrote; what is new, with its
+/// default, is at the end.
+fn profiles_of_3(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    rows.list(Table::Profiles, &key::ALL, usize::MAX, |key, bytes| {
+        let corrupt = |reason: &str| record::corrupt(Table::Profiles, key, reason.to_owned());
+        let old = bytes.strip_prefix(&[2]).ok_or_else(|| corrupt("its record version is not known"))?;
+        let (_, rest) =
+            postcard::take_from_bytes::<HeadOf3>(old).map_err(|error| corrupt(&error.to_string()))?;
+        let head = old.get(..old.len() - rest.len()).unwrap_or_default();
+        let [include_ca, lifecycle @ .., sha1, triple_des, des] = rest else {
+            return Err(corrupt("it ends within the record"));
+        };
+        let written = |switch: &u8| (*switch != 0).then_some(true);
+        let appended = (Clients::default(), CaBundle::default(), None::<ReplyCipher>);
+        let mut new = vec![Table::Profiles.record_version()];
+        new.extend_from_slice(head);
+        let new = postcard::to_extend(&written(include_ca), new)
+            .map(|new| [new.as_slice(), lifecycle].concat())
+            .and_then(|new| postcard::to_extend(&([sha1, triple_des, des].map(written), appended), new))
+            .map_err(|error| corrupt(&error.to_string()))?;
+        Ok((key.to_vec(), new))
+    })
+}
+
+/// Schema 4 has profiles that name their clients, knows where a ticket was asked for and which other profiles take it, for which
+/// profiles a token is, and the generations of a CA: every issuer before it is the first and only one of its line.
 fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    for (key, value) in profiles_of_3(rows)? {
+        rows.put(Table::Profiles, &key, &value)?;
+    }
     tickets_of_3(rows)?;
     // No list of profiles: all of them.
     extend(rows, Table::Tokens, &[0])?;

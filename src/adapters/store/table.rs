@@ -48,7 +48,7 @@ tables! {
     /// System certificates by purpose, issuer, start of use, serial.
     SystemCertificates = "system_certificates", v 1;
     /// Profiles by name and version.
-    Profiles = "profiles", v 2;
+    Profiles = "profiles", v 3;
     /// Tickets by id.
     Tickets = "tickets", v 2;
     /// Ticket ids by the MAC of the secret.

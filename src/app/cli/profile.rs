@@ -1,12 +1,19 @@
 //! `certgate profile`: what the configured profiles say. They are changed in the configuration file.
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::{
     admin::{ServerArgs, segment},
     output::{self, Field, Format},
 };
-use crate::app::failure::Outcome;
+use crate::{
+    app::failure::{Failure, Outcome},
+    domain::client::{
+        ClientFamily,
+        quirk::{self, Quirk},
+    },
+};
 
 /// Look at the profiles in force.
 #[derive(Args, Debug)]
@@ -29,6 +36,11 @@ enum Verb {
     Show {
         /// Name of the profile
         profile: String,
+    },
+    /// What each SCEP client wants and what is done about it: the names for `client` in a profile. Asks no server
+    Clients {
+        /// Only this client's
+        client: Option<String>,
     },
 }
 
@@ -63,17 +75,39 @@ const FIELDS: &[Field] = &[
     ("Validity in days", "/spec/validity-days"),
     ("Renewal window", "/spec/renewal-window-days"),
     ("Lifecycle", "/spec/lifecycle"),
-    ("Old algorithms", "/spec/legacy"),
+    ("Clients", "/spec/client"),
+    ("GetCACert shows", "/behaviour/ca-bundle"),
+    ("CA in SUCCESS", "/behaviour/include-ca"),
+    ("Cipher of answers", "/behaviour/reply-cipher"),
+    ("Old algorithms", "/behaviour/old-algorithms"),
 ];
+
+const QUIRKS: &[Field] =
+    &[("QUIRK", "/name"), ("CLIENTS", "/clients"), ("FOR", "/for"), ("WHAT", "/says"), ("SOURCE", "/source")];
 
 /// Runs `certgate profile ..`.
 pub(super) fn run(args: ProfileArgs, format: Format) -> Outcome {
-    let client = args.server.connect()?;
+    let connect = || args.server.connect();
     match args.verb {
-        Verb::List => output::listing(format, &client.get("/profiles")?, COLUMNS),
+        Verb::List => output::listing(format, &connect()?.get("/profiles")?, COLUMNS),
         Verb::Show { profile } => {
-            output::object(format, &client.get(&format!("/profiles/{}", segment(&profile)))?, FIELDS);
+            output::object(format, &connect()?.get(&format!("/profiles/{}", segment(&profile)))?, FIELDS);
         }
+        Verb::Clients { client } => output::listing(format, &quirks(client.as_deref())?, QUIRKS),
     }
     Ok(())
+}
+
+/// The table of quirks as a listing.
+fn quirks(client: Option<&str>) -> Outcome<Value> {
+    let only = client.map(str::parse::<ClientFamily>).transpose().map_err(Failure::usage)?;
+    let concerned =
+        quirk::ALL.iter().filter(|quirk| only.is_none_or(|client| quirk.clients.contains(&client)));
+    let row = |quirk: &&Quirk| {
+        let reach = if quirk.always { "every client" } else { "this client" };
+        json!({
+            "name": quirk.name, "clients": quirk.clients, "for": reach, "says": quirk.says, "source": quirk.source,
+        })
+    };
+    Ok(json!({ "items": concerned.map(row).collect::<Vec<_>>() }))
 }

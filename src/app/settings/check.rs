@@ -12,7 +12,7 @@ use std::{
 use hyper::Uri;
 use tracing_subscriber::EnvFilter;
 
-use super::{Endpoint, Finding, Limits, Listen, Log, Pool, Settings, challenge};
+use super::{Endpoint, Finding, Limits, Listen, Log, Pool, Settings, certificates, challenge};
 use crate::{
     adapters::keys::KekSource,
     app::{
@@ -20,6 +20,7 @@ use crate::{
         document::{Document, Places},
     },
     domain::{
+        client::behaviour::CaBundle,
         crl::CrlPolicy,
         profile::{Approval, ChallengeMode, ProfileSpec},
     },
@@ -28,6 +29,7 @@ use crate::{
         scep::MAX_MESSAGE,
     },
     types::{ProfileName, Secret},
+    wire::x509::Certificate,
 };
 
 const HOUR: u64 = 3_600;
@@ -69,6 +71,7 @@ impl<'a> Checker<'a> {
             realm: config.scep.realm.clone(),
             default_profile: self.default_profile(config),
             static_challenges: self.static_challenges(config),
+            ca_certificates: self.ca_certificates(config),
             ocsp,
             system: self.system(config),
             repeat_window: self.duration(
@@ -448,6 +451,35 @@ impl Checker<'_> {
             }
         }
         challenges
+    }
+
+    /// The chains that profiles show in GetCACert in place of their issuer's own.
+    fn ca_certificates(&mut self, config: &Config) -> BTreeMap<ProfileName, Vec<Certificate>> {
+        let mut shown = BTreeMap::new();
+        for (name, spec) in &config.profile {
+            let Some(files) = config.ca_certificate_files.get(name.as_str()) else { continue };
+            let key = format!("profile.{name}.ca-certificate-files");
+            if spec.ca_bundle != CaBundle::Full {
+                self.mistake(&key, "says what is shown, and so does ca-bundle: leave one of them out");
+            }
+            let certificates = self.read_certificates(&key, files);
+            if certificates.is_empty() && !self.is_wrong(&key) {
+                self.mistake(&key, "names no file");
+            }
+            shown.insert(name.clone(), certificates);
+        }
+        shown
+    }
+
+    fn read_certificates(&mut self, key: &str, files: &[String]) -> Vec<Certificate> {
+        let mut all = Vec::new();
+        for file in files {
+            match certificates::read(self.directory(), file) {
+                Ok(read) => all.extend(read),
+                Err(error) => self.mistake(key, error),
+            }
+        }
+        all
     }
 
     fn read_challenges(&mut self, key: &str, files: &[String]) -> Vec<Secret> {

@@ -182,8 +182,8 @@ fn unknown_keys_are_refused_in_every_section() {
         let found = mistake(&format!("[{section}]\nsurprise = 1\n"));
         assert!(found.starts_with(&format!("{section}.surprise (line 2): unknown field")), "{found}");
     }
-    let found = mistake(&format!("{PROFILE}[profile.device.legacy]\nmd5 = true\n"));
-    assert!(found.starts_with("profile.device.legacy.md5 (line 4): unknown field"), "{found}");
+    let found = mistake(&format!("{PROFILE}[profile.device.legacy]\nmd4 = true\n"));
+    assert!(found.starts_with("profile.device.legacy.md4 (line 4): unknown field"), "{found}");
 }
 
 #[test]

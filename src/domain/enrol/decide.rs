@@ -231,7 +231,7 @@ fn check_renewed(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<()
 
 /// No SHA-1, triple DES or DES unless the profile opted in.
 fn check_algorithms(request: &EnrolRequest<'_>) -> Result<String, RefusalReason> {
-    let legacy = request.profile.spec().legacy;
+    let legacy = request.profile.behaviour().old_algorithms;
     let digest_taken = |signed, digest| {
         if digest == DigestAlgorithm::Sha1 && !legacy.sha1 {
             Err(RefusalReason::Digest { signed, digest })

@@ -7,7 +7,14 @@ use super::{
     san::SanTemplate,
     template::{Context, Template},
 };
-use crate::wire::x509::{KeyUsage, Name};
+use crate::{
+    domain::client::{
+        ClientFamily,
+        behaviour::{Behaviour, CaBundle, ReplyCipher},
+        quirk,
+    },
+    wire::x509::{KeyUsage, Name},
+};
 
 const MAX_VALIDITY_DAYS: u32 = 39_500;
 const MAX_OVERLAP_DAYS: u32 = 3650;
@@ -62,6 +69,7 @@ pub(super) fn check(spec: &ProfileSpec) -> (Parts, Vec<ProfileMistake>) {
     check.extended_key_usage();
     check.claimed_users();
     check.periods();
+    check.client();
     check.legacy();
     (check.parts, check.mistakes)
 }
@@ -292,8 +300,34 @@ impl Check<'_> {
         }
     }
 
+    /// What no single behaviour can satisfy.
+    fn client(&mut self) {
+        let clients = &self.spec.client;
+        if self.spec.include_ca.is_none()
+            && quirk::CA_IN_SUCCESS.concerns(clients)
+            && quirk::LEAF_ALONE.concerns(clients)
+        {
+            self.fatal(
+                "client",
+                "names one that wants the CA certificates in SUCCESS and one that refuses them: give each a profile of its \
+                 own, or write include-ca",
+            );
+        }
+        if self.spec.ca_bundle == CaBundle::Message && clients.names(ClientFamily::Apple) {
+            self.warning(
+                "ca-bundle",
+                "message: Apple's client looks for a CA beside the message certificate",
+            );
+        }
+        if self.spec.reply_cipher == Some(ReplyCipher::Request)
+            && !Behaviour::of(self.spec).old_algorithms.des
+        {
+            self.warning("reply-cipher", "changes nothing: the profile does not take single DES");
+        }
+    }
+
     fn legacy(&mut self) {
-        let legacy = self.spec.legacy;
+        let legacy = Behaviour::of(self.spec).old_algorithms;
         if legacy.sha1 {
             self.warning(
                 "legacy.sha1",

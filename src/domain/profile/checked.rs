@@ -12,7 +12,7 @@ use super::{
     variables::Variables,
 };
 use crate::{
-    domain::digest::digest_of,
+    domain::{client::behaviour::Behaviour, digest::digest_of},
     types::{ProfileName, Timestamp, Validity},
     wire::{
         csr::ProvenCsr,
@@ -29,6 +29,7 @@ pub struct CheckedProfile {
     identify: Option<IdentityField>,
     key_usage: KeyUsage,
     extended_key_usage: Vec<ObjectIdentifier>,
+    behaviour: Behaviour,
 }
 
 /// Where a request names its device or user.
@@ -79,8 +80,15 @@ impl Profile {
         if mistakes.iter().any(|mistake| mistake.fatal) {
             return Err(mistakes);
         }
-        let profile = self.clone();
-        Ok(CheckedProfile { profile, subject, alternatives, identify, key_usage, extended_key_usage })
+        Ok(CheckedProfile {
+            profile: self.clone(),
+            subject,
+            alternatives,
+            identify,
+            key_usage,
+            extended_key_usage,
+            behaviour: Behaviour::of(&self.spec),
+        })
     }
 }
 
@@ -115,6 +123,11 @@ impl CheckedProfile {
             digits.insert(index, '-');
         }
         digits.into_iter().collect()
+    }
+
+    /// How its endpoint behaves.
+    pub fn behaviour(&self) -> &Behaviour {
+        &self.behaviour
     }
 
     /// extendedKeyUsage of the certificates.

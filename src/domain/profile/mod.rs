@@ -13,7 +13,13 @@ pub use checked::{CheckedProfile, IdentityField};
 pub(super) use san::is_well_formed;
 pub use variables::{VariableFacts, Variables, variables};
 
-use super::device::LifecyclePolicy;
+use super::{
+    client::{
+        Clients,
+        behaviour::{CaBundle, ReplyCipher},
+    },
+    device::LifecyclePolicy,
+};
 use crate::types::{IssuerId, ProfileName, Timestamp};
 
 /// One immutable version of a profile. Certificates keep the version that issued them.
@@ -86,17 +92,17 @@ pub enum KeyFamily {
     Ec,
 }
 
-/// Old algorithms that a profile takes from old gear; all off by default, each use is logged as a warning and
-/// counted.
+/// Old algorithms that a profile takes from old gear, as written; what is not written is off, unless `client` names `legacy`. Each
+/// use is logged as a warning and counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Legacy {
     /// Requests signed with SHA-1.
-    pub sha1: bool,
+    pub sha1: Option<bool>,
     /// Envelopes encrypted with triple DES; the answer uses triple DES too.
-    pub triple_des: bool,
-    /// Envelopes encrypted with single DES; the answer uses triple DES.
-    pub des: bool,
+    pub triple_des: Option<bool>,
+    /// Envelopes encrypted with single DES; the answer uses triple DES, or single DES with `reply-cipher = "request"`.
+    pub des: Option<bool>,
 }
 
 /// What a profile says. As written in the configuration file under `[profile.NAME]`; every key but `subject`
@@ -163,15 +169,25 @@ pub struct ProfileSpec {
     #[serde(default)]
     pub microsoft_sid: bool,
     /// Puts the CA certificates into SUCCESS beside the issued one (Cisco VPN clients want it; Apple and
-    /// Juniper refuse it); default false.
+    /// Juniper refuse it); default as `client` wants it.
     #[serde(default)]
-    pub include_ca: bool,
+    pub include_ca: Option<bool>,
     /// Whether a wiped or retired device revokes, holds ...
     #[serde(default)]
     pub lifecycle: LifecyclePolicy,
     /// Old algorithms.
     #[serde(default)]
     pub legacy: Legacy,
+    // From here on the fields of schema 4, in the order of `profiles_of_3` of the store.
+    /// Whose peculiarities are served where they exclude each other: `any` (default), a client or several.
+    #[serde(default)]
+    pub client: Clients,
+    /// What GetCACert shows: `full` (default), `short` or `message`.
+    #[serde(default)]
+    pub ca_bundle: CaBundle,
+    /// `strong` or `request`; default as `client` wants it.
+    #[serde(default)]
+    pub reply_cipher: Option<ReplyCipher>,
 }
 
 #[expect(clippy::expect_used, reason = "a constant that satisfies the rule of issuer names; a test reads it")]

@@ -130,7 +130,7 @@ impl Gateway {
 
     /// Reads and proves the request. RFC 8894 §7.6 advises to check the self-signature on renewals too.
     fn candidate<'a>(&self, request: &'a Request<'a>) -> Result<Candidate<'a>, Stop> {
-        let (trail, legacy) = (request.trail, request.endpoint.profile.spec().legacy);
+        let (trail, legacy) = (request.trail, request.endpoint.profile.behaviour().old_algorithms);
         let csr = Csr::from_der(request.payload.expose())
             .map_err(|error| Unreadable::Request(error.to_string()).into());
         let csr = trail
@@ -405,7 +405,7 @@ pub(super) fn decided_before(info: Option<FailInfo>, reason: String) -> Stop {
 fn granted(endpoint: &Endpoint, record: &CertificateRecord) -> Result<Answer, Stop> {
     let mut certificates = vec![record.der.as_slice()];
     if let Some(authority) = endpoint.authorities.issuer(&record.id.issuer)
-        && endpoint.profile.spec().include_ca
+        && endpoint.profile.behaviour().include_ca
     {
         certificates.push(authority.certificate.as_der());
         certificates.extend(authority.chain.iter().map(Certificate::as_der));

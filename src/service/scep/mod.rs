@@ -31,7 +31,12 @@ use super::{
     authority::{Authorities, Authority},
 };
 use crate::{
-    domain::{exchange::Unanswered, ndes::Templates, profile::CheckedProfile},
+    domain::{
+        client::behaviour::{Behaviour, CaBundle},
+        exchange::Unanswered,
+        ndes::Templates,
+        profile::CheckedProfile,
+    },
     types::{ProfileName, RequestId},
     wire::{scep::Degenerate, x509::Certificate},
 };
@@ -120,36 +125,49 @@ impl Gateway {
     /// GetCACaps (RFC 8894 §3.5.2): LF between the keywords and behind the last, no empty line (strongSwan and Apple compare
     /// whole lines).
     ///
-    /// SHA-1 is named though a profile may refuse it: iOS 10 and later was seen to miss it, and a client that can do better
-    /// does. SHA-384 is no keyword of the RFC: strongSwan 5.9 takes AES as supported only where it is there (strongswan
-    /// #1607). DES3 is named only where the profile allows it: every client that is tested takes AES, and naming it
-    /// would invite downgrades.
+    /// SHA-1 and SHA-384 are named for the clients that miss them ([`Behaviour::sha1_keyword`], [`Behaviour::sha384_keyword`]); a
+    /// client that can do better than SHA-1 does. DES3 is named only where the profile allows it: every client that is tested takes
+    /// AES, and naming it would invite downgrades.
     pub fn ca_capabilities(&self, profile: &ProfileName) -> Result<String, ScepError> {
         let endpoint = self.endpoint(profile)?;
-        let mut keywords = vec!["AES"];
-        if endpoint.profile.spec().legacy.triple_des {
-            keywords.push("DES3");
-        }
-        keywords.extend([
-            "POSTPKIOperation",
-            "Renewal",
-            "SCEPStandard",
-            "SHA-1",
-            "SHA-256",
-            "SHA-384",
-            "SHA-512",
-        ]);
-        Ok(keywords.join("\n") + "\n")
+        let behaviour: &Behaviour = endpoint.profile.behaviour();
+        let keywords = [
+            ("AES", true),
+            ("DES3", behaviour.old_algorithms.triple_des),
+            ("POSTPKIOperation", true),
+            ("Renewal", true),
+            ("SCEPStandard", true),
+            ("SHA-1", behaviour.sha1_keyword),
+            ("SHA-256", true),
+            ("SHA-384", behaviour.sha384_keyword),
+            ("SHA-512", true),
+        ];
+        Ok(keywords
+            .into_iter()
+            .filter(|(_, named)| *named)
+            .flat_map(|(keyword, _)| [keyword, "\n"])
+            .collect())
     }
 
     /// GetCACert (RFC 8894 §4.2): the message certificate first, then the issuing CA, then what is above it, the root
     /// last. Apple takes the first with both key usages and wants the chain to end in a root; Windows looks for the CA
-    /// whose thumbprint its profile names.
+    /// whose thumbprint its profile names. A profile can have less shown ([`CaBundle`]), or the certificates of chosen files
+    /// behind the message certificate.
     pub fn ca_certificates(&self, profile: &ProfileName) -> Result<CaCertificates, ScepError> {
-        let authority = self.endpoint(profile)?.authority;
-        let message = authority.message_keys.first().ok_or(ScepError::Unavailable)?;
-        let mut certificates = vec![message.certificate.as_der(), authority.certificate.as_der()];
-        certificates.extend(authority.chain.iter().map(Certificate::as_der));
+        let Endpoint { profile, authority, .. } = self.endpoint(profile)?;
+        let message = authority.message_keys.first().ok_or(ScepError::Unavailable)?.certificate.as_der();
+        let bundle = profile.behaviour().ca_bundle;
+        if bundle == CaBundle::Message {
+            return Ok(CaCertificates { content_type: "application/x-x509-ca-cert", body: message.to_vec() });
+        }
+        let above = if bundle == CaBundle::Full { authority.chain.as_slice() } else { &[] };
+        let mut certificates = vec![message];
+        if let Some(chosen) = self.settings.ca_certificates.get(profile.name()) {
+            certificates.extend(chosen.iter().map(Certificate::as_der));
+        } else {
+            let chain = std::iter::once(&authority.certificate).chain(above);
+            certificates.extend(chain.map(Certificate::as_der));
+        }
         let body = Degenerate::to_der(&certificates, &[])
             .map_err(|error| unavailable(&self.new_request(), &error.into()))?;
         Ok(CaCertificates { content_type: "application/x-x509-ca-ra-cert", body })

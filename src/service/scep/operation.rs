@@ -213,7 +213,7 @@ impl Gateway {
         reply.message_key = addressed.key.clone();
         reply.seal = Some(Seal {
             recipient: message.signer().clone(),
-            cipher: reply_cipher(envelope.cipher),
+            cipher: endpoint.profile.behaviour().cipher_of_reply(envelope.cipher),
             transport: addressed.recipient.transport,
         });
         let opened = self.open_envelope(&envelope, &addressed);
@@ -262,14 +262,16 @@ impl Endpoint {
     /// RFC 8894 §2.9: SHA-1 is a MAY, and off unless the profile says otherwise. MD5 is not spoken at all.
     fn check_digest(&self, digest: DigestAlgorithm, origin: &Origin) -> Result<(), Stop> {
         match digest {
-            DigestAlgorithm::Sha1 => self.legacy(self.profile.spec().legacy.sha1, "sha1", "sha1", origin),
+            DigestAlgorithm::Sha1 => {
+                self.legacy(self.profile.behaviour().old_algorithms.sha1, "sha1", "sha1", origin)
+            }
             DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => Ok(()),
         }
     }
 
     /// RFC 8894 §2.9: AES always; 3DES is a MAY, single DES a MUST NOT, so both need the profile's leave.
     fn check_cipher(&self, cipher: ContentCipher, origin: &Origin) -> Result<(), Stop> {
-        let legacy = self.profile.spec().legacy;
+        let legacy = self.profile.behaviour().old_algorithms;
         match cipher {
             ContentCipher::Aes128Cbc | ContentCipher::Aes192Cbc | ContentCipher::Aes256Cbc => Ok(()),
             ContentCipher::TripleDesCbc => self.legacy(legacy.triple_des, "3des", "triple-des", origin),
@@ -370,16 +372,6 @@ const fn reply_digest(request: DigestAlgorithm) -> DigestAlgorithm {
         DigestAlgorithm::Sha1 | DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
         DigestAlgorithm::Sha384 => DigestAlgorithm::Sha384,
         DigestAlgorithm::Sha512 => DigestAlgorithm::Sha512,
-    }
-}
-
-/// The request's; single DES is answered with triple DES, which every client that sends DES can read.
-const fn reply_cipher(request: ContentCipher) -> ContentCipher {
-    match request {
-        ContentCipher::Aes128Cbc => ContentCipher::Aes128Cbc,
-        ContentCipher::Aes192Cbc => ContentCipher::Aes192Cbc,
-        ContentCipher::Aes256Cbc => ContentCipher::Aes256Cbc,
-        ContentCipher::TripleDesCbc | ContentCipher::DesCbc => ContentCipher::TripleDesCbc,
     }
 }
 

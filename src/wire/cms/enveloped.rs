@@ -257,7 +257,7 @@ pub enum SealError {
     /// The recipient's key cannot encrypt.
     #[error(transparent)]
     Recipient(#[from] CannotEncrypt),
-    /// A cipher that is never written (DES), or a content key that is not the cipher's.
+    /// A content key that is not the cipher's.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
@@ -304,10 +304,8 @@ fn encrypt(payload: &[u8], cipher: ContentCipher, key: &[u8], iv: &[u8]) -> Resu
         ContentCipher::Aes192Cbc => with::<Encryptor<Aes192>>(payload, key, iv),
         ContentCipher::Aes256Cbc => with::<Encryptor<Aes256>>(payload, key, iv),
         ContentCipher::TripleDesCbc => with::<Encryptor<TdesEde3>>(payload, key, iv),
-        // RFC 8894 §2.9: single DES MUST NOT be used.
-        ContentCipher::DesCbc => {
-            return Err(EncodeError { what, reason: "single DES is never written".to_owned() });
-        }
+        // RFC 8894 §2.9: single DES MUST NOT be used; whether it is, nevertheless, is the caller's policy.
+        ContentCipher::DesCbc => with::<Encryptor<Des>>(payload, key, iv),
     }
     .map_err(EncodeError::of(what))
 }

@@ -124,6 +124,13 @@ impl Certificate {
         Self::from_der(&first_pem_block(pem, &[PEM_LABEL]).map_err(DecodeError::of("Certificate"))?)
     }
 
+    /// Reads every certificate of a PEM text, in its order; other blocks and text around them are ignored.
+    pub fn all_from_pem(pem: &str) -> Result<Vec<Self>, DecodeError> {
+        let end = format!("-----END {PEM_LABEL}-----");
+        let blocks = pem.split_inclusive(&end).filter(|block| block.ends_with(&end));
+        blocks.map(Self::from_pem).collect()
+    }
+
     /// The PEM text, with a line feed at the end.
     pub fn to_pem(&self) -> String {
         // Fails only for labels or sizes that a certificate of 64 KiB does not have.

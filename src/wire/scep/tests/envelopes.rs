@@ -59,10 +59,11 @@ fn opens_what_it_seals() {
 }
 
 #[test]
-fn never_seals_with_single_des_or_a_key_of_another_length() {
+fn never_seals_with_a_key_of_another_length() {
     let seal = |cipher, key_of| seal(b"", &message_ca(), cipher, KeyTransport::Pkcs1, &random(key_of));
     let des = ContentCipher::DesCbc;
-    assert!(matches!(seal(des, des), Err(SealError::Encode(_))));
+    assert!(seal(des, des).is_ok());
+    assert!(matches!(seal(des, ContentCipher::Aes128Cbc), Err(SealError::Encode(_))));
     assert!(matches!(seal(ContentCipher::Aes256Cbc, ContentCipher::Aes128Cbc), Err(SealError::Encode(_))));
 }
 
