@@ -339,7 +339,8 @@ fn http(address: SocketAddr, head: &[u8], body: &[u8]) -> Option<Answer> {
     parse_answer(&bytes)
 }
 
-fn parse_answer(bytes: &[u8]) -> Option<Answer> {
+/// The answer in what a connection gave; none where it is not whole.
+pub fn parse_answer(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");

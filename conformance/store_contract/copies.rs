@@ -2,7 +2,7 @@
 
 use certgate::{
     adapters::store::RedbStore,
-    domain::{restore::Restoration, status::CauseKind},
+    domain::{alarm::TicketAlarm, restore::Restoration, status::CauseKind},
     ports::store::{Row, Store, StoreError, StoreResult},
 };
 
@@ -127,4 +127,26 @@ pub(crate) fn the_last_restoration_is_kept(store: &dyn Store) {
         write(store, |tx| tx.put_restoration(&restoration));
         assert_eq!(read(store, |view| view.restoration()), Some(restoration));
     }
+}
+
+pub(crate) fn alarms_are_replaced_together(store: &dyn Store) {
+    assert_eq!(read(store, |view| view.alarms()), []);
+    let alarm = |number: u8| TicketAlarm {
+        ticket: ticket(number).id,
+        profile: ticket(number).profile,
+        device: None,
+        user: None,
+        certificates: vec![certificate_id("issuing/4f00ab")],
+        held: true,
+        peer: "192.0.2.7".to_owned(),
+        first_at: at(0),
+        last_at: at(1),
+        times: 2,
+        acknowledged_at: None,
+        acknowledged_by: None,
+    };
+    write(store, |tx| tx.put_alarms(&[alarm(1), alarm(2)]));
+    assert_eq!(read(store, |view| view.alarms()), [alarm(1), alarm(2)]);
+    write(store, |tx| tx.put_alarms(&[alarm(2)]));
+    assert_eq!(read(store, |view| view.alarms()), [alarm(2)]);
 }

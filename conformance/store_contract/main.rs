@@ -115,6 +115,7 @@ macro_rules! every_claim {
                 an_export_is_of_one_state_and_holds_nobody_up
                 an_export_stops_at_the_first_error
                 the_last_restoration_is_kept
+                alarms_are_replaced_together
             }
             concurrency {
                 writers_are_durable_and_serialised

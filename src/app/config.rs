@@ -53,6 +53,13 @@ pub struct Config {
     /// `ca-certificate-files` of the profiles, apart for the same reason.
     #[serde(skip)]
     pub ca_certificate_files: BTreeMap<String, Vec<String>>,
+    /// `requests-per-minute` of the profiles: what a profile may bear says nothing of its certificates, so it is not in its
+    /// versions either.
+    #[serde(skip)]
+    pub requests_per_minute: BTreeMap<String, u64>,
+    /// `on-ticket-reuse` of the profiles; not in their versions for the same reason.
+    #[serde(skip)]
+    pub on_ticket_reuse: BTreeMap<String, OnTicketReuse>,
 }
 
 impl Default for Config {
@@ -74,8 +81,20 @@ impl Default for Config {
             profile: BTreeMap::new(),
             challenge_files: BTreeMap::new(),
             ca_certificate_files: BTreeMap::new(),
+            requests_per_minute: BTreeMap::new(),
+            on_ticket_reuse: BTreeMap::new(),
         }
     }
+}
+
+/// What a used-up ticket does that somebody else presents again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTicketReuse {
+    /// It rings.
+    #[default]
+    Alarm,
+    /// It rings, and what came of the ticket is on hold.
+    Hold,
 }
 
 /// One text or a list of them.
@@ -114,6 +133,8 @@ pub struct Listen {
     pub admin: OneOrMany,
     /// Metrics and health.
     pub ops: OneOrMany,
+    /// Addresses and networks of proxies whose `X-Forwarded-For` is believed on the device listener.
+    pub trusted_proxies: Vec<String>,
     /// The CLI's Unix socket, relative to the data directory.
     pub socket: PathBuf,
 }
@@ -124,6 +145,7 @@ impl Default for Listen {
             device: "127.0.0.1:8080".into(),
             admin: "127.0.0.1:8443".into(),
             ops: "127.0.0.1:9090".into(),
+            trusted_proxies: Vec::new(),
             socket: "certgate.sock".into(),
         }
     }
@@ -316,10 +338,18 @@ pub struct Limits {
     pub ocsp_waiters: u64,
     /// Open connections per listener.
     pub connections: u64,
+    /// Open connections of one address; 0 = half of all.
+    pub connections_per_address: u64,
     /// Time for a request's head.
     pub header_timeout_seconds: u64,
     /// Time for a request's body.
     pub body_timeout_seconds: u64,
+    /// SCEP requests of one address; 0 = any number.
+    pub address_requests_per_minute: u64,
+    /// Different wrong challenges from one address to one profile that lock it out; 0 = never.
+    pub wrong_challenges: u64,
+    /// Within this time, and for this time.
+    pub lock_out_minutes: u64,
 }
 
 impl Default for Limits {
@@ -330,8 +360,12 @@ impl Default for Limits {
             ocsp_workers: 0,
             ocsp_waiters: 1024,
             connections: 4096,
+            connections_per_address: 0,
             header_timeout_seconds: 10,
             body_timeout_seconds: 30,
+            address_requests_per_minute: 0,
+            wrong_challenges: 30,
+            lock_out_minutes: 10,
         }
     }
 }
@@ -402,25 +436,47 @@ impl Config {
 
     /// Reads a document; mistakes are left in it.
     pub(super) fn read(document: &mut Document<'_>) -> Self {
-        let challenge_files = files_of_profiles(document, "static-challenge-files");
-        let ca_certificate_files = files_of_profiles(document, "ca-certificate-files");
+        let challenge_files = taken(document, "static-challenge-files", "expected a list of strings", texts);
+        let ca_certificate_files =
+            taken(document, "ca-certificate-files", "expected a list of strings", texts);
+        let requests_per_minute = taken(document, "requests-per-minute", "expected a number", number);
+        let on_ticket_reuse =
+            taken(document, "on-ticket-reuse", "expected \"alarm\" or \"hold\"", on_ticket_reuse);
         let config: Self = document.read();
-        Self { challenge_files, ca_certificate_files, ..config }
+        Self { challenge_files, ca_certificate_files, requests_per_minute, on_ticket_reuse, ..config }
     }
 }
 
-/// Takes `key`, a list of file names, out of every profile.
-fn files_of_profiles(document: &mut Document<'_>, key: &str) -> BTreeMap<String, Vec<String>> {
-    let mut files = BTreeMap::new();
+/// The key of each profile that is no part of its versions, taken out of the document.
+fn taken<T>(
+    document: &mut Document<'_>,
+    key: &str,
+    expected: &str,
+    read: impl Fn(&DeValue<'_>) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let mut values = BTreeMap::new();
     for (profile, value) in document.take_from_each("profile", key) {
-        if let Some(named) = texts(value.get_ref()) {
-            files.insert(profile, named);
+        if let Some(value) = read(value.get_ref()) {
+            values.insert(profile, value);
         } else {
             let key = format!("profile.{profile}.{key}");
-            document.mistakes.push(document.places.finding(&key, "expected a list of strings"));
+            document.mistakes.push(document.places.finding(&key, expected));
         }
     }
-    files
+    values
+}
+
+fn on_ticket_reuse(value: &DeValue<'_>) -> Option<OnTicketReuse> {
+    match value.as_str()? {
+        "alarm" => Some(OnTicketReuse::Alarm),
+        "hold" => Some(OnTicketReuse::Hold),
+        _ => None,
+    }
+}
+
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    let integer = value.as_integer()?;
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
@@ -497,6 +553,7 @@ mod tests {
         let mut example = parse(Config::documented_example());
         let device = example.profile.remove(&"device".parse::<ProfileName>().unwrap()).unwrap();
         assert!(example.profile.is_empty() && example.challenge_files.is_empty());
+        assert!(example.requests_per_minute.is_empty());
         assert_eq!(example, Config::default());
         let minimal = parse("[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n");
         assert_eq!(Some(&device), minimal.profile.values().next());
@@ -529,6 +586,8 @@ mod tests {
             "sha1",
             "triple-des",
             "des",
+            "requests-per-minute",
+            "on-ticket-reuse",
         ] {
             assert!(Config::documented_example().contains(&format!("\n# {unset} = ")), "{unset}");
         }
@@ -552,9 +611,12 @@ mod tests {
     }
 
     #[test]
-    fn challenge_files_are_kept_out_of_the_profile() {
-        let config = parse("[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-files = [\"one\", \"two\"]\n");
+    fn what_is_no_part_of_a_version_is_kept_out_of_the_profile() {
+        let config = parse(
+            "[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-files = [\"one\", \"two\"]\nrequests-per-minute = 60\n",
+        );
         assert_eq!(config.challenge_files["a"], ["one", "two"]);
+        assert_eq!(config.requests_per_minute["a"], 60);
         let mut document = Document::parse("[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-files = 7\n");
         Config::read(&mut document);
         assert_eq!(

@@ -294,6 +294,7 @@ impl Edges {
             status: pool("ocsp", ocsp.workers.get(), ocsp.turns.get(), ocsp.waiters)?,
             max_message: settings.max_message_bytes,
             body_timeout: limits.body_timeout,
+            trusted_proxies: settings.listen.trusted_proxies.clone(),
             ocsp_counters: OcspCounters::default(),
         };
         let (metrics, health, store_failure) = (metrics.clone(), Arc::clone(gateway), store_failure.clone());
@@ -336,6 +337,8 @@ impl Binder<'_> {
     fn bind(&mut self, settings: &Settings, certificate: &ServerCertificate) -> Outcome {
         let limits = ConnectionLimits {
             connections: settings.limits.connections,
+            per_address: settings.limits.connections_per_address,
+            trusted_proxies: settings.listen.trusted_proxies.clone(),
             head_timeout: settings.limits.header_timeout,
             drain_timeout: DRAIN,
         };
@@ -344,7 +347,7 @@ impl Binder<'_> {
             for listener in self.open("listen.device", endpoint)? {
                 self.addresses.device.push(address(&listener)?);
                 let (listener, ended) = (registered(listener)?, self.ended.clone());
-                self.spawn(serve_device(listener, Arc::clone(&self.edges.device), limits, ended));
+                self.spawn(serve_device(listener, Arc::clone(&self.edges.device), limits.clone(), ended));
             }
         }
         for endpoint in &settings.listen.admin {
@@ -352,14 +355,14 @@ impl Binder<'_> {
                 self.addresses.admin.push(address(&listener)?);
                 let (listener, ended) = (registered(listener)?, self.ended.clone());
                 let (acceptor, router) = (acceptor.clone(), self.edges.admin.clone());
-                self.spawn(serve_api_tls(listener, acceptor, router, limits, ended));
+                self.spawn(serve_api_tls(listener, acceptor, router, limits.clone(), ended));
             }
         }
         for endpoint in &settings.listen.ops {
             for listener in self.open("listen.ops", endpoint)? {
                 self.addresses.ops.push(address(&listener)?);
                 let (listener, ended) = (registered(listener)?, self.ended.clone());
-                self.spawn(serve_ops(listener, Arc::clone(&self.edges.ops), limits, ended));
+                self.spawn(serve_ops(listener, Arc::clone(&self.edges.ops), limits.clone(), ended));
             }
         }
         // Last: who finds the socket finds a server that is whole.

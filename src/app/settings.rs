@@ -23,6 +23,7 @@ use super::{
 use crate::{
     adapters::keys::KekSource,
     domain::crl::CrlPolicy,
+    http::forwarded::TrustedProxies,
     service::{GatewaySettings, profile::ConfiguredProfile},
 };
 
@@ -64,6 +65,8 @@ pub struct Listen {
     pub admin: Vec<Endpoint>,
     /// Metrics and health.
     pub ops: Vec<Endpoint>,
+    /// Proxies before the device listener.
+    pub trusted_proxies: TrustedProxies,
     /// The CLI's Unix socket.
     pub socket: PathBuf,
 }
@@ -95,6 +98,8 @@ pub struct Limits {
     pub ocsp: Pool,
     /// Open connections per listener.
     pub connections: usize,
+    /// Open connections of one address per listener.
+    pub connections_per_address: usize,
     /// Time for a request's head.
     pub header_timeout: Duration,
     /// Time for a request's body.

@@ -121,6 +121,16 @@ fn describe() {
         "From the call that revokes, holds or releases to its answer; OCSP says so by then"
     );
     describe_counter!(metric::LEGACY_ALGORITHM, "Uses of an old algorithm that a profile allows");
+    describe_counter!(
+        metric::CONNECTIONS_REFUSED,
+        "Connections closed because their address had enough of them, by listener"
+    );
+    describe_counter!(metric::THROTTLED, "SCEP requests that came too soon, by profile and limit");
+    describe_counter!(
+        metric::TICKETS_REUSED,
+        "Used-up tickets presented again with another key: somebody else has the secret"
+    );
+    describe_counter!(metric::LOCK_OUTS, "Addresses locked out of a profile for guessing challenges");
     describe_gauge!(
         metric::BACKUP_LAST_SUCCESS,
         Unit::Seconds,

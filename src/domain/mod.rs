@@ -2,6 +2,7 @@
 //! are defined beside the decisions about them.
 
 pub mod access;
+pub mod alarm;
 pub mod audit;
 pub mod binding;
 pub mod certificate;
@@ -21,5 +22,6 @@ pub mod restore;
 pub mod rollover;
 pub mod source;
 pub mod status;
+pub mod throttle;
 pub mod timer;
 pub mod user;

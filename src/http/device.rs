@@ -15,8 +15,8 @@ use hyper::{
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::{bridge::Bridge, crl, ocsp, scep};
-use crate::service::Gateway;
+use super::{bridge::Bridge, crl, forwarded::TrustedProxies, ocsp, scep};
+use crate::service::{Gateway, guard::TooSoon};
 
 /// What the device listener answers with.
 pub struct DeviceEdge {
@@ -30,6 +30,8 @@ pub struct DeviceEdge {
     pub max_message: usize,
     /// Time for a request's body.
     pub body_timeout: Duration,
+    /// Whose word is taken for whom they speak.
+    pub trusted_proxies: TrustedProxies,
     /// What is counted of OCSP.
     pub ocsp_counters: ocsp::OcspCounters,
 }
@@ -63,7 +65,8 @@ impl DeviceEdge {
             } else if let Some(file) = path.strip_prefix("/ca/") {
                 crl::ca_certificate(&self.gateway, &request, file)
             } else if let Some(profile) = scep::profile_of_path(&self.gateway, &path) {
-                scep::answer(&self, request, profile, peer, id).await
+                let client = self.trusted_proxies.client(peer.ip(), request.headers());
+                scep::answer(&self, request, profile, client, id).await
             } else {
                 not_found()
             }
@@ -85,12 +88,15 @@ pub(super) enum BodyError {
     TooLarge,
     /// The client went away or took too long.
     Broken,
+    /// Compressed: nothing that devices send is, and what a few bytes grow to is nobody's to choose.
+    Encoded,
 }
 
 impl BodyError {
     pub(super) fn answer(&self) -> Response<Full<Bytes>> {
         match self {
             Self::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large"),
+            Self::Encoded => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "no Content-Encoding is taken"),
             Self::Broken => plain(StatusCode::REQUEST_TIMEOUT, "the message did not arrive"),
         }
     }
@@ -102,6 +108,9 @@ pub(super) async fn body_of(
     request: Request<Incoming>,
     limit: usize,
 ) -> Result<Bytes, BodyError> {
+    if request.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(BodyError::Encoded);
+    }
     match timeout(edge.body_timeout, Limited::new(request.into_body(), limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
@@ -131,6 +140,13 @@ pub(super) fn not_found() -> Response<Full<Bytes>> {
 pub(super) fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "this method is not served here");
     answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+/// 429 with the time after which it makes sense to come back.
+pub(super) fn too_soon(too_soon: &TooSoon) -> Response<Full<Bytes>> {
+    let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "too many requests, try again later");
+    answer.headers_mut().insert(header::RETRY_AFTER, too_soon.retry_after.as_secs().into());
     answer
 }
 

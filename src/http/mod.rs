@@ -6,6 +6,8 @@
 //! | [`api`] | administration, over HTTPS and the local socket |
 //! | [`challenge`] | NDES's page and the challenge webhook, beside the API |
 //! | [`ops`] | metrics and health |
+//! | [`forwarded`] | whose request it is when a proxy stands between |
+//! | [`crowd`] | how many connections one client may have |
 //! | [`serve`] | accepting, limiting and draining connections, the same for all |
 //! | [`outflow`] | long answers, written by a thread and sent piece by piece |
 //! | [`stall`] | gives up answers that the peer does not read |
@@ -14,7 +16,9 @@ pub mod api;
 pub mod bridge;
 pub mod challenge;
 pub mod crl;
+mod crowd;
 pub mod device;
+pub mod forwarded;
 pub mod ocsp;
 pub mod ops;
 mod outflow;

@@ -1,6 +1,6 @@
 //! SCEP over HTTP (RFC 8894 §4.1), with the tolerance that real clients need.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,11 +13,12 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     bridge::BridgeError,
-    device::{DeviceEdge, body_of, method_not_allowed, overloaded, plain, typed},
+    device::{DeviceEdge, body_of, method_not_allowed, overloaded, plain, too_soon, typed},
 };
 use crate::{
     service::{
         Gateway,
+        guard::Weight,
         metric::{self, label},
         scep::{CertRep, Origin, ScepError},
     },
@@ -72,7 +73,7 @@ pub(super) async fn answer(
     edge: &DeviceEdge,
     request: Request<Incoming>,
     profile: ProfileName,
-    peer: SocketAddr,
+    client: IpAddr,
     id: RequestId,
 ) -> Response<Full<Bytes>> {
     let query = request.uri().query().unwrap_or_default();
@@ -98,11 +99,11 @@ pub(super) async fn answer(
         }
         // RFC 9110 §9.2.1: HEAD is safe. It would issue a certificate and show it to nobody.
         Operation::PkiOperation if request.method() == Method::HEAD => method_not_allowed("GET, POST"),
-        Operation::GetCaCaps => capabilities(&edge.gateway, &named_or(edge, query, profile)),
-        Operation::GetCaCert => ca_certificates(&edge.gateway, &named_or(edge, query, profile)),
+        Operation::GetCaCaps => capabilities(&edge.gateway, &named_or(edge, query, profile), client),
+        Operation::GetCaCert => ca_certificates(&edge.gateway, &named_or(edge, query, profile), client),
         // RFC 8894 §4.7.1: only when the CA has a successor, which no issuer has.
         Operation::GetNextCaCert => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
-        Operation::PkiOperation => pki_operation(edge, request, profile, peer, id).await,
+        Operation::PkiOperation => pki_operation(edge, request, profile, client, id).await,
     }
 }
 
@@ -143,25 +144,34 @@ fn raw_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn capabilities(gateway: &Gateway, profile: &ProfileName) -> Response<Full<Bytes>> {
-    count(
-        profile,
-        "get-ca-caps",
-        gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into())),
-    )
+fn capabilities(gateway: &Gateway, profile: &ProfileName, client: IpAddr) -> Response<Full<Bytes>> {
+    read(gateway, profile, client, "get-ca-caps", || {
+        gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into()))
+    })
 }
 
-fn ca_certificates(gateway: &Gateway, profile: &ProfileName) -> Response<Full<Bytes>> {
-    let answer =
-        gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()));
-    count(profile, "get-ca-cert", answer)
+fn ca_certificates(gateway: &Gateway, profile: &ProfileName, client: IpAddr) -> Response<Full<Bytes>> {
+    read(gateway, profile, client, "get-ca-cert", || {
+        gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()))
+    })
 }
 
-fn count(
+/// What a client asks before it enrols, counted.
+fn read(
+    gateway: &Gateway,
     profile: &ProfileName,
+    client: IpAddr,
     operation: &'static str,
-    answer: Result<Response<Full<Bytes>>, ScepError>,
+    answer: impl FnOnce() -> Result<Response<Full<Bytes>>, ScepError>,
 ) -> Response<Full<Bytes>> {
+    if gateway.authorities().profile(profile).is_none() {
+        return refusal(&ScepError::UnknownProfile);
+    }
+    if let Err(early) = gateway.admit(profile, client, Weight::Read) {
+        count_request(profile, operation, "throttled");
+        return too_soon(&early);
+    }
+    let answer = answer();
     let result = if answer.is_ok() { "success" } else { "refused" };
     count_request(profile, operation, result);
     answer.unwrap_or_else(|error| refusal(&error))
@@ -188,11 +198,15 @@ async fn pki_operation(
     edge: &DeviceEdge,
     request: Request<Incoming>,
     profile: ProfileName,
-    peer: SocketAddr,
+    client: IpAddr,
     id: RequestId,
 ) -> Response<Full<Bytes>> {
     if edge.gateway.authorities().profile(&profile).is_none() {
         return refusal(&ScepError::UnknownProfile);
+    }
+    if let Err(early) = edge.gateway.admit(&profile, client, Weight::Operation) {
+        count_request(&profile, "pki-operation", "throttled");
+        return too_soon(&early);
     }
     let start = Instant::now();
     let user_agent = user_agent(&request);
@@ -202,7 +216,7 @@ async fn pki_operation(
         Err(answer) => return answer,
     };
     let gateway = Arc::clone(&edge.gateway);
-    let origin = Origin { peer: peer.ip().to_string(), request: id, user_agent };
+    let origin = Origin { peer: client.to_string(), request: id, user_agent };
     let named = profile.clone();
     let outcome = edge.enrolment.call(move || {
         if by_key_usage {

@@ -1,6 +1,13 @@
 //! Accepting, limiting and draining connections: the same for every listener.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,7 +25,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
-use super::{device::DeviceEdge, ops::OpsEdge, stall::StallBound};
+use super::{
+    crowd::{Crowd, Place},
+    device::DeviceEdge,
+    forwarded::TrustedProxies,
+    ops::OpsEdge,
+    stall::StallBound,
+};
+use crate::service::metric::{self, label};
 
 /// Largest request head: a GET enrolment has 4 to 16 kB in its URL, and NDES administrators know limits of 64 kB.
 const MAX_HEAD: usize = 128 * 1024;
@@ -27,12 +41,16 @@ const MAX_HEAD: usize = 128 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of a listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionLimits {
     /// Open connections; more wait in the kernel's queue.
     pub connections: usize,
+    /// Open connections of one address (of IPv6: one /64); more are closed at once.
+    pub per_address: usize,
+    /// Proxies, which may have any number.
+    pub trusted_proxies: TrustedProxies,
     /// Time for the TLS handshake and for the head of a request; also how long an idle connection is kept, and
-    /// one whose peer takes nothing of its answer.
+    /// one whose peer takes nothing of its answer or next to nothing.
     pub head_timeout: Duration,
     /// Time for the connections to finish their requests after shutdown was asked for.
     pub drain_timeout: Duration,
@@ -97,10 +115,11 @@ pub async fn serve_api_tls(
     limits: ConnectionLimits,
     shutdown: Shutdown,
 ) {
+    let head_timeout = limits.head_timeout;
     accept_loop("admin", listener, limits, shutdown, move |stream, peer, connection| {
         let (acceptor, router) = (acceptor.clone(), router.clone());
         async move {
-            match timeout(limits.head_timeout, acceptor.accept(stream)).await {
+            match timeout(head_timeout, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => connection.serve_router(stream, Peer::Network(peer), router).await,
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
@@ -128,6 +147,9 @@ trait Listener: Send + Sync {
     type Stream: Send;
     type Peer: Send;
 
+    /// The peer's network address, if it has one.
+    fn address(peer: &Self::Peer) -> Option<IpAddr>;
+
     /// The next connection, and who is at its other end.
     fn connection(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
@@ -135,6 +157,10 @@ trait Listener: Send + Sync {
 impl Listener for TcpListener {
     type Stream = TcpStream;
     type Peer = SocketAddr;
+
+    fn address(peer: &SocketAddr) -> Option<IpAddr> {
+        Some(peer.ip())
+    }
 
     async fn connection(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.accept().await?;
@@ -148,6 +174,10 @@ impl Listener for UnixListener {
     type Stream = UnixStream;
     /// The user id.
     type Peer = u32;
+
+    fn address(_: &u32) -> Option<IpAddr> {
+        None
+    }
 
     async fn connection(&self) -> io::Result<(UnixStream, u32)> {
         let (stream, _) = self.accept().await?;
@@ -169,6 +199,7 @@ async fn accept_loop<L: Listener, F>(
 {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let crowd = Crowd::new(limits.per_address, limits.trusted_proxies);
     loop {
         let accepted = tokio::select! {
             _ = shutdown.wait_for(|ended| *ended) => break,
@@ -176,12 +207,16 @@ async fn accept_loop<L: Listener, F>(
         };
         match accepted {
             Ok((stream, peer, slot)) => {
+                let Some(place) = crowd.enter(L::address(&peer)) else {
+                    metrics::counter!(metric::CONNECTIONS_REFUSED, label::LISTENER => name).increment(1);
+                    continue;
+                };
                 let connection =
                     Connection { watcher: graceful.watcher(), head_timeout: limits.head_timeout };
                 let work = handle(stream, peer, connection);
                 tokio::spawn(async move {
                     work.await;
-                    drop(slot);
+                    drop::<(OwnedSemaphorePermit, Place)>((slot, place));
                 });
             }
             Err(error) => {
@@ -277,6 +312,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let limits = ConnectionLimits {
             connections: 1,
+            per_address: 1,
+            trusted_proxies: TrustedProxies::default(),
             head_timeout: Duration::from_millis(500),
             drain_timeout: Duration::ZERO,
         };

@@ -11,6 +11,7 @@
 use crate::{
     domain::{
         access::ApiToken,
+        alarm::TicketAlarm,
         audit::{AuditEvent, AuditFact},
         binding::{Binding, BoundObject},
         certificate::{CertificateRecord, Purpose, SystemCertificate},
@@ -158,6 +159,7 @@ pub trait View:
     + Crls
     + Audit
     + Tokens
+    + Alarms
     + Copies
 {
 }
@@ -180,6 +182,7 @@ pub trait Tx:
     + CrlsMut
     + AuditMut
     + TokensMut
+    + AlarmsMut
     + CopiesMut
 {
     /// This transaction as a view of its own state, written records included.
@@ -479,6 +482,18 @@ pub trait TokensMut {
     fn put_token(&mut self, token: &ApiToken) -> StoreResult<()>;
     /// Removes; absent is fine.
     fn remove_token(&mut self, id: &TokenId) -> StoreResult<()>;
+}
+
+/// Reads alarms.
+pub trait Alarms {
+    /// All that are kept, in the order in which they were put; none in a new store.
+    fn alarms(&self) -> StoreResult<Vec<TicketAlarm>>;
+}
+
+/// Writes alarms.
+pub trait AlarmsMut {
+    /// Replaces all.
+    fn put_alarms(&mut self, alarms: &[TicketAlarm]) -> StoreResult<()>;
 }
 
 /// One record of a store as a backup keeps it; what the parts mean is the store's own matter.

@@ -476,7 +476,7 @@ fn known_causes(view: &dyn View, id: &CertificateId) -> Result<Vec<Cause>, Servi
     Ok(causes_of(view, id)?)
 }
 
-fn manual_hold() -> CauseKey {
+pub(super) fn manual_hold() -> CauseKey {
     CauseKey { kind: CauseKind::Manual, reference: "hold".to_owned() }
 }
 

@@ -31,7 +31,7 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `restored`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `restored`, `lock-outs`, `alarms`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -98,6 +98,8 @@ impl Gateway {
         let mut checks =
             vec![self.check_store(), self.check_jobs(), self.check_status(), self.check_key_encryption_key()];
         checks.extend(self.check_restoration(now));
+        checks.extend(self.check_lock_outs());
+        checks.extend(self.check_alarms(now));
         let enrolling: BTreeSet<IssuerId> = self
             .ports
             .store
@@ -191,6 +193,27 @@ impl Gateway {
         let detail = format!("{detail}; what was revoked in between is lost");
         let hint = "revoke again what was revoked after the backup: your MDM and the old audit record know";
         Some(Check::not_passed(NAME, CheckResult::Warn, detail, hint))
+    }
+
+    /// Nothing while nobody is locked out.
+    fn check_lock_outs(&self) -> Option<Check> {
+        let number = self.locked_out();
+        let detail = format!("{number} addresses are locked out: they sent many different wrong challenges");
+        let hint = "certgate audit tail names them (address.locked-out); it ends by itself after limits.lock-out-minutes";
+        (number > 0).then(|| Check::not_passed("lock-outs", CheckResult::Warn, detail, hint))
+    }
+
+    /// Nothing while there is no open alarm.
+    fn check_alarms(&self, now: Timestamp) -> Option<Check> {
+        let alarms = self.ports.store.read(|view| view.alarms()).unwrap_or_default();
+        let open: Vec<_> = alarms.iter().filter(|alarm| alarm.is_open(now)).collect();
+        let (number, last) = (open.len(), open.last()?);
+        let detail = format!(
+            "{number} used-up tickets came again with another key, the last one ({}) from {} at {}: somebody else has its secret",
+            last.ticket, last.peer, last.last_at
+        );
+        let hint = "certgate alarm list; find out who has the secret, then certgate alarm acknowledge";
+        Some(Check::not_passed("alarms", CheckResult::Warn, detail, hint))
     }
 
     fn check_status(&self) -> Check {

@@ -43,6 +43,14 @@ pub const BRIDGE_SHED: &str = "certgate_bridge_shed_total";
 pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_seconds";
 /// Counter. Uses of an old algorithm that a profile allows, by `profile` and `algorithm`.
 pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
+/// Counter. Connections closed at once because their address had enough of them, by `listener`.
+pub const CONNECTIONS_REFUSED: &str = "certgate_connections_refused_total";
+/// Counter. SCEP requests that came too soon, by `profile` and `limit`: `address`, `profile` or `lock-out`.
+pub const THROTTLED: &str = "certgate_throttled_total";
+/// Counter. Clients that were locked out of a profile because they guessed challenges, by `profile`.
+pub const LOCK_OUTS: &str = "certgate_lock_outs_total";
+/// Counter. Used-up tickets that were presented again with another key, by `profile`.
+pub const TICKETS_REUSED: &str = "certgate_tickets_reused_total";
 /// Gauge, seconds since 1970. When the last backup was complete, since this process started.
 pub const BACKUP_LAST_SUCCESS: &str = "certgate_backup_last_success_timestamp_seconds";
 /// Counter. Requests of ours to other parties, by `destination` and `result`: `2xx` to `5xx`, or why there is no answer.
@@ -77,6 +85,10 @@ pub mod label {
     pub const DESTINATION: &str = "destination";
     /// A pool of the bridge.
     pub const POOL: &str = "pool";
+    /// A listener's name.
+    pub const LISTENER: &str = "listener";
+    /// Which limit was reached.
+    pub const LIMIT: &str = "limit";
     /// An algorithm's name.
     pub const ALGORITHM: &str = "algorithm";
     /// A version.

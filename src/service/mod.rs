@@ -16,10 +16,12 @@
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`source`] | where device records come from, and the syncs that bring them |
 //! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
+//! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
 
+pub mod alarm;
 pub mod audit;
 pub mod authority;
 pub mod backup;
@@ -31,6 +33,7 @@ pub mod device;
 pub mod enrol;
 mod error;
 pub mod exchange;
+pub mod guard;
 pub mod health;
 pub mod issue;
 pub mod issuer;
@@ -118,6 +121,8 @@ pub struct GatewaySettings {
     pub challenge_webhook: challenge::WebhookSettings,
     /// The key-encryption key lies beside the store: whoever copies the one has the other.
     pub key_beside_store: bool,
+    /// How much of what is allowed.
+    pub guard: guard::GuardSettings,
 }
 
 /// nextUpdate minus thisUpdate of OCSP answers, and the size of the answer cache.
@@ -191,6 +196,7 @@ impl Default for GatewaySettings {
             ndes: challenge::NdesSettings::default(),
             challenge_webhook: challenge::WebhookSettings::default(),
             key_beside_store: false,
+            guard: guard::GuardSettings::default(),
         }
     }
 }
@@ -207,6 +213,7 @@ pub struct Gateway {
     work: maintain::WorkSignal,
     refusals: enrol::RefusalMeter,
     arrivals: AtomicU32,
+    guard: guard::Guard,
     backup_runs: Arc<AtomicBool>,
     syncs: source::RunningSyncs,
     passwords: challenge::PasswordCache,
@@ -226,6 +233,7 @@ impl Gateway {
         let status = status::StatusBoard::load(&ports)?;
         let crls = crl::PublishedCrls::load(&ports)?;
         let ocsp = ocsp::AnswerCache::new(settings.ocsp.cache_entries);
+        let guard = guard::Guard::new(settings.guard.clone());
         let gateway = Self {
             ports,
             settings,
@@ -236,6 +244,7 @@ impl Gateway {
             work: maintain::WorkSignal::default(),
             refusals: enrol::RefusalMeter::default(),
             arrivals: AtomicU32::new(0),
+            guard,
             backup_runs: Arc::default(),
             syncs: source::RunningSyncs::default(),
             passwords: challenge::PasswordCache::default(),

@@ -1,6 +1,7 @@
 //! The command line: one file per noun. Each turns arguments into one or a few requests and prints the answers.
 
 pub mod admin;
+mod alarm;
 mod audit;
 mod backup;
 mod cert;
@@ -91,6 +92,8 @@ enum Command {
     Crl(crl::CrlArgs),
     /// Enrolments that wait for approval
     Queue(queue::QueueArgs),
+    /// Signs of a breach, until somebody has seen them
+    Alarm(alarm::AlarmArgs),
     /// Who did what
     Audit(audit::AuditArgs),
     /// API tokens
@@ -149,6 +152,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Cert(args) => cert::run(args, format),
         Command::Crl(args) => crl::run(args, format),
         Command::Queue(args) => queue::run(args, format),
+        Command::Alarm(args) => alarm::run(args, format),
         Command::Audit(args) => audit::run(&args, format),
         Command::Token(args) => token::run(args, format),
         Command::Backup(args) => backup::backup(args, format),

@@ -147,7 +147,7 @@ impl ClientError {
     /// How long a server that is merely busy asks to stay away.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Status { status: 503, retry_after, .. } => *retry_after,
+            Self::Status { status: 429 | 503, retry_after, .. } => *retry_after,
             // RFC 6960 §2.3 gives no time.
             Self::Responder(ErrorStatus::TryLater) => Some(Duration::from_secs(1)),
             _ => None,
@@ -232,7 +232,8 @@ mod tests {
         let pause = Some(Duration::from_secs(7));
         assert_eq!(status(503, pause).retry_after(), pause);
         assert_eq!(status(503, None).retry_after(), None);
-        assert_eq!(status(429, pause).retry_after(), None);
+        assert_eq!(status(429, pause).retry_after(), pause);
+        assert_eq!(status(500, pause).retry_after(), None);
         assert!(ClientError::Responder(ErrorStatus::TryLater).retry_after().is_some());
         assert!(ClientError::wrong(Fault::Nonce, "x").retry_after().is_none());
     }

@@ -16,17 +16,19 @@ use super::{Endpoint, Finding, Limits, Listen, Log, Pool, Settings, certificates
 use crate::{
     adapters::keys::KekSource,
     app::{
-        config::{self, Config, Kek, OneOrMany},
+        config::{self, Config, Kek, OnTicketReuse, OneOrMany},
         document::{Document, Places},
     },
     domain::{
         client::behaviour::CaBundle,
         crl::CrlPolicy,
         profile::{Approval, ChallengeMode, ProfileSpec},
+        throttle::{LockOut, Pace},
     },
+    http::forwarded::{Network, TrustedProxies},
     service::{
-        GatewaySettings, OcspSettings, SystemSettings, TraceSettings, profile::ConfiguredProfile,
-        scep::MAX_MESSAGE,
+        GatewaySettings, OcspSettings, SystemSettings, TraceSettings, guard::GuardSettings,
+        profile::ConfiguredProfile, scep::MAX_MESSAGE,
     },
     types::{ProfileName, Secret},
     wire::x509::Certificate,
@@ -84,6 +86,7 @@ impl<'a> Checker<'a> {
             server_names: self.server_names(&config.tls),
             ndes: self.ndes(config),
             challenge_webhook: self.challenge_webhook(&config.challenge_webhook),
+            guard: self.guard(config),
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
@@ -156,6 +159,7 @@ impl Checker<'_> {
             device: self.endpoints("listen.device", &listen.device),
             admin: self.endpoints("listen.admin", &listen.admin),
             ops: self.endpoints("listen.ops", &listen.ops),
+            trusted_proxies: self.trusted_proxies(&listen.trusted_proxies),
             socket: plain(&data.join(&listen.socket)),
         };
         if checked.device.is_empty() && !self.is_wrong("listen.device") {
@@ -190,6 +194,17 @@ impl Checker<'_> {
         }
         self.mistake(key, format_args!("{text:?} is not ADDRESS:PORT, fd:NAME or off"));
         None
+    }
+
+    fn trusted_proxies(&mut self, written: &[String]) -> TrustedProxies {
+        let mut networks = Vec::new();
+        for text in written {
+            match text.parse::<Network>() {
+                Ok(network) => networks.push(network),
+                Err(error) => self.mistake("listen.trusted-proxies", format_args!("{text:?} {error}")),
+            }
+        }
+        TrustedProxies(networks)
     }
 
     fn refuse_shared_endpoints(&mut self, listen: &Listen) {
@@ -346,6 +361,7 @@ impl Checker<'_> {
             },
             ocsp: self.ocsp_pool(limits),
             connections: self.size("limits.connections", limits.connections, 16..=1_000_000),
+            connections_per_address: self.connections_per_address(limits),
             header_timeout: self.duration(
                 "limits.header-timeout-seconds",
                 limits.header_timeout_seconds,
@@ -366,6 +382,37 @@ impl Checker<'_> {
         let workers = self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors);
         let waiters = self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000);
         Pool { workers, turns: workers, waiters }
+    }
+
+    /// As written, or for 0 half of all: one address alone cannot take them.
+    fn connections_per_address(&mut self, limits: &config::Limits) -> usize {
+        let written =
+            self.size("limits.connections-per-address", limits.connections_per_address, 0..=1_000_000);
+        if written > 0 { written } else { usize::try_from(limits.connections / 2).unwrap_or(usize::MAX) }
+    }
+
+    fn guard(&mut self, config: &Config) -> GuardSettings {
+        let limits = &config.limits;
+        let per_client = self.pace("limits.address-requests-per-minute", limits.address_requests_per_minute);
+        let per_profile = config.requests_per_minute.iter().filter_map(|(profile, number)| {
+            let pace = self.pace(&format!("profile.{profile}.requests-per-minute"), *number)?;
+            Some((profile.parse().ok()?, pace))
+        });
+        let per_profile = per_profile.collect();
+        let guesses = self.size("limits.wrong-challenges", limits.wrong_challenges, 0..=200);
+        let time = self.duration("limits.lock-out-minutes", limits.lock_out_minutes, 1..=1_440, 60);
+        let holds = config.on_ticket_reuse.iter().filter(|(_, policy)| **policy == OnTicketReuse::Hold);
+        GuardSettings {
+            per_client,
+            per_profile,
+            lock_out: (guesses > 0).then_some(LockOut { guesses, time }),
+            hold_on_reuse: holds.filter_map(|(profile, _)| profile.parse().ok()).collect(),
+        }
+    }
+
+    fn pace(&mut self, key: &str, per_minute: u64) -> Option<Pace> {
+        let number = self.number(key, per_minute, 0..=10_000_000);
+        Pace::per_minute(u32::try_from(number).unwrap_or(u32::MAX))
     }
 
     /// As written, or for 0 what `default` makes of the number of processors.

@@ -67,6 +67,19 @@ fn every_mistake_is_named_by_its_key() {
             "[challenge-webhook]\nticket-minutes = 0",
             "challenge-webhook.ticket-minutes (line 2): 0 is not in 1",
         ),
+        (
+            "[listen]\ntrusted-proxies = [\"proxy.example\"]",
+            "listen.trusted-proxies (line 2): \"proxy.example\" is no address",
+        ),
+        ("[limits]\nlock-out-minutes = 0", "limits.lock-out-minutes (line 2): 0 is not in 1 to 1440"),
+        (
+            "[profile.a]\nsubject = \"CN=x\"\nrequests-per-minute = \"many\"",
+            "profile.a.requests-per-minute (line 3): expected a number",
+        ),
+        (
+            "[profile.a]\nsubject = \"CN=x\"\nrequests-per-minute = 99999999",
+            "profile.a.requests-per-minute (line 3): 99999999 is not in 0 to 10000000",
+        ),
         ("[listen]\nadmin = [\"127.0.0.1:1\", \"fd:\"]", "listen.admin (line 2): \"fd:\""),
         (
             "[listen]\nops = \"127.0.0.1:8443\"",

@@ -46,6 +46,8 @@
 //! | `GET /tickets?limit&after` | R | | listing of `TicketView` |
 //! | `GET /tickets/{ticket}` | R | | `TicketView` |
 //! | `DELETE /tickets/{ticket}` | O | | `TicketView` |
+//! | `GET /alarms` | R | | listing of [`TicketAlarm`](crate::domain::alarm::TicketAlarm) |
+//! | `POST /alarms/{ticket}/acknowledge` | O | | `TicketAlarm` |
 //! | `GET /queue?limit` | R | | listing of [`EnrolmentView`](crate::service::queue::EnrolmentView), first come first |
 //! | `GET /queue/{enrolment}` | R | | `EnrolmentView` |
 //! | `POST /queue/{enrolment}/approve` | O | `{note?}` or nothing | `EnrolmentView` |
@@ -79,7 +81,8 @@ pub use problem::Problem;
 use super::bridge::Bridge;
 use crate::service::Gateway;
 use handlers::{
-    audit, backups, certificates, crls, devices, issuers, queue, server, sources, tickets, tokens, users,
+    alarms, audit, backups, certificates, crls, devices, issuers, queue, server, sources, tickets, tokens,
+    users,
 };
 use session::{Api, observe};
 
@@ -115,6 +118,8 @@ fn objects() -> Router<Api> {
         .route("/sources/{source}/sync", post(sources::sync).layer(DefaultBodyLimit::max(MAX_LISTING)))
         .route("/tickets", get(tickets::list).post(tickets::create))
         .route("/tickets/{ticket}", get(tickets::show).delete(tickets::cancel))
+        .route("/alarms", get(alarms::list))
+        .route("/alarms/{ticket}/acknowledge", post(alarms::acknowledge))
         .route("/queue", get(queue::list))
         .route("/queue/{enrolment}", get(queue::show))
         .route("/queue/{enrolment}/approve", post(queue::approve))

@@ -21,10 +21,11 @@
 //! | `mod` (here) | the way of a request: course, outcome, answer |
 //! | `standing` | who authorises it |
 //! | `concerned` | the records that it concerns |
-//! | `refused` | what becomes of a refusal |
+//! | `refused`, `reused` | what becomes of a refusal; a used-up ticket that comes again |
 
 mod concerned;
 mod refused;
+mod reused;
 mod standing;
 
 pub(super) use concerned::{Concerned, concerned, device_named, facts};
@@ -115,6 +116,7 @@ impl Gateway {
                 self.put_before_operator(&candidate, ticket.as_ref(), &enrolment)
             }
             Course::Refuse { refusal, evidence, trace, .. } => {
+                self.note_challenge(&candidate, &refusal)?;
                 if let Some(evidence) = evidence {
                     let enrolment = self.enrolment(&candidate, evidence, None, None, trace)?;
                     self.record_refusal(&candidate, enrolment, &refusal)?;
@@ -291,6 +293,7 @@ impl Gateway {
         match self.issue(&issuance) {
             Ok(record) => granted(endpoint, &record),
             Err(NotIssued::Refused(refusal)) => {
+                self.note_challenge(candidate, &refusal)?;
                 let mut enrolment = issuance.enrolment;
                 enrolment.trace.push(trace_step("still holds when recorded", false, &refusal.reason));
                 self.record_refusal(candidate, enrolment, &refusal)?;

@@ -7,10 +7,15 @@ use crate::{
     domain::{
         binding::{BoundObject, Evidence},
         challenge::ChallengeRefused,
-        enrol::{Enrolment, EnrolmentState, Refusal},
+        enrol::{Enrolment, EnrolmentState, Refusal, RefusalReason},
     },
-    ports::View,
-    service::{Gateway, ServiceError, issue::trace_step, scep::Stop},
+    ports::{MacPurpose, View},
+    service::{
+        Gateway, ServiceError,
+        issue::trace_step,
+        metric::{self, label},
+        scep::Stop,
+    },
     types::{DeviceId, Timestamp},
 };
 
@@ -67,11 +72,49 @@ impl Gateway {
     }
 }
 
-pub(super) fn refuse_challenge(view: &dyn View, refused: ChallengeRefused) -> Result<Course, ServiceError> {
-    // RFC 8894 §7.3: a used one-time challenge that is presented again may be a stolen one.
-    if let ChallengeRefused::UsedUp { ticket } = &refused {
-        tracing::warn!(%ticket, "a ticket that is used up was presented again");
+impl Gateway {
+    /// What a refused challenge says of whoever sent it.
+    pub(super) fn note_challenge(
+        &self,
+        candidate: &Candidate<'_>,
+        refusal: &Refusal,
+    ) -> Result<(), ServiceError> {
+        match &refusal.reason {
+            RefusalReason::Challenge(ChallengeRefused::Unknown) => self.note_guess(candidate),
+            RefusalReason::Challenge(ChallengeRefused::UsedUp { ticket }) => {
+                self.note_reuse(candidate, ticket)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
+
+    /// Counts a challenge that nobody was given against the address that it came from.
+    fn note_guess(&self, candidate: &Candidate<'_>) {
+        let (Some(presented), Ok(client)) =
+            (candidate.csr.challenge_password(), candidate.request.origin.peer.parse())
+        else {
+            return;
+        };
+        let profile = candidate.request.endpoint.profile.name();
+        // Never the challenge itself, not even for minutes: a wrong one may be right elsewhere.
+        let mac = self.ports.keyring.mac(MacPurpose::Ticket, presented.expose());
+        if !self.count_guess(profile, client, &mac) {
+            return;
+        }
+        let peer = &candidate.request.origin.peer;
+        metrics::counter!(metric::LOCK_OUTS, label::PROFILE => profile.to_string()).increment(1);
+        tracing::warn!(%peer, %profile, "too many different wrong challenges: the address is locked out");
+        if self.refusals.admits(candidate.now) {
+            let fact = candidate.act().fact("address.locked-out", peer, &[("profile", profile.to_string())]);
+            if let Err(error) = self.ports.store.write(|tx| tx.append_audit(&fact)) {
+                tracing::error!(%error, "a lock-out is not on record");
+            }
+        }
+    }
+}
+
+pub(super) fn refuse_challenge(view: &dyn View, refused: ChallengeRefused) -> Result<Course, ServiceError> {
     let evidence = evidence_of(&refused);
     let device = evidence.as_ref().map(|evidence| device_of(view, evidence)).transpose()?.flatten();
     let trace = vec![trace_step("authorisation", false, &refused)];

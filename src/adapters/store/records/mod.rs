@@ -2,6 +2,7 @@
 //!
 //! Every verb that writes checks first, so that a refusal leaves the transaction as it was.
 
+mod alarms;
 mod audit;
 mod ca;
 mod certificates;

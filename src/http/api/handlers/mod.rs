@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{problem::Failure, session};
 
+pub(super) mod alarms;
 pub(super) mod audit;
 pub(super) mod backups;
 pub(super) mod certificates;

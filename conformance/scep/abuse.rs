@@ -1,0 +1,199 @@
+//! Who guesses challenges is locked out; who is merely many is not.
+
+use std::{net::IpAddr, time::Duration};
+
+use certgate::{
+    domain::{
+        access::{Operate, Read},
+        alarm::TicketAlarm,
+        status::Status,
+        throttle::{LockOut, Pace},
+    },
+    service::{
+        GatewaySettings,
+        guard::{GuardSettings, Weight},
+    },
+    types::Secret,
+    wire::{scep::PkiStatus, x509::Certificate},
+};
+
+use crate::{
+    DEVICE,
+    common::{Client, World, WorldOptions},
+};
+
+/// The address from which a [`World`] is asked.
+const PEER: &str = "192.0.2.7";
+
+fn world() -> World {
+    let lock_out = Some(LockOut { guesses: 5, time: Duration::from_secs(600) });
+    let guard = GuardSettings { lock_out, ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    World::with(WorldOptions { settings, ..WorldOptions::default() }, &[("device", DEVICE)])
+}
+
+/// Whether the address could enrol now.
+fn admitted(world: &World, address: &str) -> bool {
+    let client: IpAddr = address.parse().unwrap();
+    world.gateway.admit(&"device".parse().unwrap(), client, Weight::Operation).is_ok()
+}
+
+fn try_challenge(world: &World, challenge: &str) {
+    let client = Client::new();
+    client.enrol(world, "device", &client.csr("CN=x", Some(&Secret::from(challenge)))).failure();
+}
+
+#[test]
+fn different_wrong_challenges_lock_an_address_out_for_a_while() {
+    let world = world();
+    for number in 0..5 {
+        assert!(admitted(&world, PEER), "after {number} guesses");
+        try_challenge(&world, &format!("guess-{number}"));
+    }
+    assert!(!admitted(&world, PEER));
+    assert!(admitted(&world, "192.0.2.8"), "others are not concerned");
+    let event = world.read(|view| view.last_audit_event()).unwrap();
+    assert_eq!((event.fact.action.as_str(), event.fact.object.as_str()), ("address.locked-out", PEER));
+    let health = world.gateway.health();
+    assert!(health.checks.iter().any(|check| check.name == "lock-outs"));
+    world.clock.advance(Duration::from_secs(600));
+    assert!(admitted(&world, PEER));
+    assert!(!world.gateway.health().checks.iter().any(|check| check.name == "lock-outs"));
+}
+
+#[test]
+fn a_fleet_behind_one_address_with_one_wrong_challenge_locks_nobody_out() {
+    let world = world();
+    for _ in 0..20 {
+        try_challenge(&world, "last-years-challenge");
+    }
+    assert!(admitted(&world, PEER));
+}
+
+#[test]
+fn tickets_that_once_were_right_are_no_guesses() {
+    let world = world();
+    for number in 0..8 {
+        let ticket = world.ticket("device", &world.register(&format!("SN{number}")));
+        let (first, second) = (Client::new(), Client::new());
+        first.enrol(&world, "device", &first.csr("CN=x", Some(&ticket))).certificate();
+        let again = second.enrol(&world, "device", &second.csr("CN=x", Some(&ticket)));
+        assert_eq!(again.status, PkiStatus::Failure);
+        let without = second.enrol(&world, "device", &second.csr("CN=x", None));
+        assert_eq!(without.status, PkiStatus::Failure);
+    }
+    assert!(admitted(&world, PEER));
+}
+
+#[test]
+fn without_configured_limits_a_company_enrols_from_one_address() {
+    let world = World::new(&[("device", DEVICE)]);
+    assert!((0..10_000).all(|_| admitted(&world, PEER)));
+}
+
+#[test]
+fn the_limit_of_an_address_counts_a_network_of_ipv6_once() {
+    let guard = GuardSettings { per_client: Pace::per_minute(3), ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    let world = World::with(WorldOptions { settings, ..WorldOptions::default() }, &[("device", DEVICE)]);
+    assert!((1..=3).all(|host| admitted(&world, &format!("2001:db8::{host}"))));
+    assert!(!admitted(&world, "2001:db8::4"));
+    assert!(admitted(&world, "2001:db8:0:1::4"));
+    world.clock.advance(Duration::from_secs(20));
+    assert!(admitted(&world, "2001:db8::5"));
+    assert!(!admitted(&world, "2001:db8::6"));
+}
+
+/// What `doctor` says of alarms.
+fn alarm_check(world: &World) -> Option<String> {
+    world.gateway.health().checks.into_iter().find(|check| check.name == "alarms").map(|check| check.detail)
+}
+
+fn alarms(world: &World) -> Vec<TicketAlarm> {
+    world.gateway.alarms(&world.authed::<Read>()).unwrap().items
+}
+
+fn status(world: &World, certificate: &Certificate) -> Status {
+    let id = world.record(certificate).id;
+    world.gateway.certificate(&world.authed::<Read>(), &id).unwrap().status
+}
+
+/// A certificate by a ticket, and the ticket.
+fn enrolled(world: &World, client: &Client) -> (Certificate, Secret) {
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let csr = client.csr("CN=x", Some(&ticket));
+    (client.enrol(world, "device", &csr).certificate().clone(), ticket)
+}
+
+#[test]
+fn s7_3_a_used_up_ticket_from_another_key_rings_until_it_is_acknowledged() {
+    let world = world();
+    let (device, thief) = (Client::new(), Client::new());
+    let (certificate, ticket) = enrolled(&world, &device);
+    assert_eq!(alarm_check(&world), None);
+    thief.enrol(&world, "device", &thief.csr("CN=x", Some(&ticket))).failure();
+
+    let alarm = alarms(&world).remove(0);
+    assert_eq!((alarm.times, alarm.held, alarm.peer.as_str()), (1, false, PEER));
+    assert_eq!(alarm.certificates, [world.record(&certificate).id]);
+    assert_eq!(alarm.device.as_ref().unwrap().as_str(), "SN1");
+    assert!(alarm_check(&world).unwrap().contains(alarm.ticket.as_str()));
+    assert_eq!(status(&world, &certificate), Status::Good, "an alarm alone harms nobody");
+    let world = world.restarted(GatewaySettings::default());
+    assert!(alarm_check(&world).is_some(), "it outlasts the process");
+
+    world.gateway.acknowledge_alarm(&world.authed::<Operate>(), &alarm.ticket).unwrap();
+    assert_eq!(alarm_check(&world), None);
+    thief.enrol(&world, "device", &thief.csr("CN=y", Some(&ticket))).failure();
+    assert!(alarm_check(&world).is_some(), "again is news");
+    assert_eq!(alarms(&world)[0].times, 2);
+}
+
+#[test]
+fn s7_3_the_device_itself_rings_no_alarm() {
+    let world = world();
+    let device = Client::new();
+    let (_, ticket) = enrolled(&world, &device);
+    let again = device.in_transaction("another-transaction");
+    again.enrol(&world, "device", &again.csr("CN=another", Some(&ticket))).failure();
+    assert_eq!(alarms(&world), []);
+}
+
+#[test]
+fn s7_3_ringing_on_fills_no_disk() {
+    let world = world();
+    let (device, thief) = (Client::new(), Client::new());
+    let (_, ticket) = enrolled(&world, &device);
+    let csr = thief.csr("CN=x", Some(&ticket));
+    let reused = |world: &World| {
+        let events = world.read(|view| view.audit_events(0, 10_000));
+        events.iter().filter(|event| event.fact.action == "ticket.reused").count()
+    };
+    for _ in 0..10 {
+        thief.enrol(&world, "device", &csr).failure();
+    }
+    assert_eq!((reused(&world), alarms(&world)[0].times), (1, 1));
+    world.clock.advance(Duration::from_secs(60));
+    thief.enrol(&world, "device", &csr).failure();
+    assert_eq!((reused(&world), alarms(&world)[0].times), (2, 2));
+}
+
+#[test]
+fn s7_3_where_the_profile_says_so_what_came_of_the_ticket_is_on_hold() {
+    let hold_on_reuse = ["device".parse().unwrap()].into();
+    let guard = GuardSettings { hold_on_reuse, ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    let world = World::with(WorldOptions { settings, ..WorldOptions::default() }, &[("device", DEVICE)]);
+    let (device, thief) = (Client::new(), Client::new());
+    let (certificate, ticket) = enrolled(&world, &device);
+    let renewing = device.with_identity(&certificate);
+    let renewed = renewing.enrol(&world, "device", &renewing.csr("CN=x", None));
+    thief.enrol(&world, "device", &thief.csr("CN=x", Some(&ticket))).failure();
+    for held in [&certificate, renewed.certificate()] {
+        assert_eq!(status(&world, held), Status::Hold);
+    }
+    assert!(alarms(&world)[0].held);
+    let id = world.record(&certificate).id;
+    let released = world.gateway.release_certificate(&world.authed(), &id, "it was the device").unwrap();
+    assert_eq!(released.status, Status::Good);
+}

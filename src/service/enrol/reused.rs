@@ -1,0 +1,137 @@
+//! A used-up ticket that comes again.
+//!
+//! The device itself may send it: it lost its answer and asks anew in another transaction. Then the key is the one that the certificate was
+//! issued to. Another key means that somebody else has the secret.
+
+use super::Candidate;
+use crate::{
+    domain::{
+        access::Actor,
+        alarm::{TicketAlarm, came_of, raised},
+        binding::{BoundObject, Evidence},
+        challenge::Ticket,
+        status::{Cause, CauseChange, Effect},
+    },
+    ports::View,
+    service::{
+        Gateway, ServiceError,
+        audit::Act,
+        certificate::manual_hold,
+        metric::{self, label},
+        status::change_causes,
+    },
+    types::{CertificateId, TicketId},
+};
+
+impl Gateway {
+    /// Rings the alarm, and holds what came of the ticket where the profile says so.
+    pub(super) fn note_reuse(&self, candidate: &Candidate<'_>, id: &TicketId) -> Result<(), ServiceError> {
+        let alarm = self.ports.store.read(|view| self.alarm_of(view, candidate, id))?;
+        let Some(alarm) = alarm else { return Ok(()) };
+        let profile = alarm.profile.to_string();
+        metrics::counter!(metric::TICKETS_REUSED, label::PROFILE => profile.clone()).increment(1);
+        let rings = |view: &dyn View| -> Result<bool, ServiceError> {
+            Ok(view.alarms()?.iter().any(|known| known.ticket == *id && known.rings(alarm.last_at)))
+        };
+        if self.ports.store.read(rings)? {
+            return Ok(());
+        }
+        tracing::warn!(
+            request = %candidate.request.origin.request, peer = alarm.peer, ticket = %id, profile, held = alarm.held,
+            "a used-up ticket was presented again with another key: somebody else has its secret"
+        );
+        let holding = Act { actor: Actor::System, ..candidate.act() };
+        let detail = [("profile", profile), ("held", alarm.held.to_string())];
+        let fact = candidate.act().fact("ticket.reused", id, &detail);
+        let moved = self.ports.store.write(|tx| {
+            let mut moved = Vec::new();
+            if rings(tx.as_view())? {
+                return Ok::<_, ServiceError>(moved);
+            }
+            tx.put_alarms(&raised(tx.alarms()?, alarm.clone()))?;
+            tx.append_audit(&fact)?;
+            for certificate in alarm.certificates.iter().filter(|_| alarm.held) {
+                if change_causes(tx, certificate, &[CauseChange::Put(hold(id, &holding))], &holding)? {
+                    moved.push(certificate.clone());
+                }
+            }
+            Ok(moved)
+        })?;
+        self.status_moved(&moved)
+    }
+
+    /// None where it is the device itself that asks again.
+    fn alarm_of(
+        &self,
+        view: &dyn View,
+        candidate: &Candidate<'_>,
+        id: &TicketId,
+    ) -> Result<Option<TicketAlarm>, ServiceError> {
+        let Some(ticket) = view.ticket(id)? else { return Ok(None) };
+        let certificates = certificates_of(view, &ticket)?;
+        if holds_key(view, candidate, &certificates)? || waits(view, candidate, id)? {
+            return Ok(None);
+        }
+        Ok(Some(TicketAlarm {
+            ticket: ticket.id,
+            held: self.settings.guard.hold_on_reuse.contains(&ticket.profile),
+            profile: ticket.profile,
+            device: ticket.device,
+            user: ticket.user,
+            certificates,
+            peer: candidate.request.origin.peer.clone(),
+            first_at: candidate.now,
+            last_at: candidate.now,
+            times: 1,
+            acknowledged_at: None,
+            acknowledged_by: None,
+        }))
+    }
+}
+
+/// What came of the ticket, in the present life of a device.
+fn certificates_of(view: &dyn View, ticket: &Ticket) -> Result<Vec<CertificateId>, ServiceError> {
+    let device = ticket.device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
+    let device = device.map(|device| BoundObject::Device { id: device.id, generation: device.generation });
+    let user = ticket.user.clone().map(|id| BoundObject::User { id });
+    let mut bindings = Vec::new();
+    for object in device.into_iter().chain(user) {
+        bindings.extend(view.bound_to(&object)?);
+    }
+    Ok(came_of(&ticket.id, &bindings).into_iter().collect())
+}
+
+/// Whether one of the certificates is for the key of the request.
+fn holds_key(
+    view: &dyn View,
+    candidate: &Candidate<'_>,
+    certificates: &[CertificateId],
+) -> Result<bool, ServiceError> {
+    let key = candidate.csr.public_key().fingerprint();
+    for id in certificates {
+        if view.certificate(id)?.is_some_and(|record| record.public_key == key) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the ticket was used up by a request of the same signer that still waits for an operator.
+fn waits(view: &dyn View, candidate: &Candidate<'_>, id: &TicketId) -> Result<bool, ServiceError> {
+    let signer = candidate.request.message.signer().public_key().fingerprint();
+    let evidence = Evidence::Ticket { id: id.clone() };
+    let pending = view.pending_enrolments(usize::MAX)?;
+    Ok(pending.iter().any(|waiting| waiting.evidence == evidence && waiting.signer_key == signer))
+}
+
+/// The same hold that an operator sets, so that an operator can release it.
+fn hold(ticket: &TicketId, act: &Act) -> Cause {
+    Cause {
+        key: manual_hold(),
+        effect: Effect::Hold,
+        since: act.at,
+        invalidity_date: None,
+        actor: act.actor.to_string(),
+        note: format!("the ticket {ticket} was presented again with another key"),
+    }
+}

@@ -1,0 +1,294 @@
+//! Who asks too often, and who guesses: decided from memory, before anything costs anything.
+//!
+//! [`Gateway::admit`] is asked at the edge, before the body of a request is read. What it knows is lost when the process ends,
+//! and bounded: where more clients come than it can remember, those that were quiet longest are forgotten.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    Gateway,
+    metric::{self, label},
+};
+use crate::{
+    domain::throttle::{Bucket, ClientNetwork, Guesses, LockOut, Pace},
+    types::{ProfileName, Timestamp},
+};
+
+/// Clients that are remembered, and pairs of client and profile with wrong challenges.
+const MAX_REMEMBERED: usize = 16_384;
+
+/// GetCACaps and GetCACert cost no cryptography: so many of them weigh as much as one PKIOperation.
+const READS_PER_OPERATION: NonZeroU32 = NonZeroU32::new(20).expect("it is not zero");
+
+/// How much of what is allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// PKIOperations of one client.
+    pub per_client: Option<Pace>,
+    /// PKIOperations of a profile, from all clients.
+    pub per_profile: BTreeMap<ProfileName, Pace>,
+    /// What becomes of a client that guesses challenges.
+    pub lock_out: Option<LockOut>,
+    /// Profiles that hold what came of a one-time challenge when somebody else presents it again.
+    pub hold_on_reuse: BTreeSet<ProfileName>,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// GetCACaps, GetCACert.
+    Read,
+    /// PKIOperation.
+    Operation,
+}
+
+/// A request that comes too soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests")]
+pub struct TooSoon {
+    /// When it makes sense to come back: whole seconds, at least one.
+    pub retry_after: Duration,
+}
+
+/// Which limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Client,
+    Profile,
+    LockOut,
+}
+
+impl Limit {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "address",
+            Self::Profile => "profile",
+            Self::LockOut => "lock-out",
+        }
+    }
+}
+
+/// What is remembered of clients and profiles.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    settings: GuardSettings,
+    state: Mutex<State>,
+    /// The minute in which a refusal by each limit was last logged.
+    logged: [AtomicU64; 3],
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clients: HashMap<ClientNetwork, Buckets>,
+    profiles: HashMap<ProfileName, Bucket>,
+    guesses: HashMap<(ClientNetwork, ProfileName), Guesses>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    operations: Bucket,
+    reads: Bucket,
+}
+
+impl Guard {
+    pub(crate) fn new(settings: GuardSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(
+        &self,
+        profile: &ProfileName,
+        client: ClientNetwork,
+        weight: Weight,
+        now: Timestamp,
+    ) -> Result<(), (Limit, Duration)> {
+        let mut state = self.state();
+        if weight == Weight::Operation
+            && let Some(guesses) = state.guesses.get(&(client, profile.clone()))
+            && let Some(left) = guesses.locked(now)
+        {
+            return Err((Limit::LockOut, left));
+        }
+        if let Some(pace) = self.settings.per_client {
+            make_room(&mut state.clients, &client, |it| it.operations.rank().max(it.reads.rank()));
+            let buckets = state.clients.entry(client).or_default();
+            let (bucket, pace) = match weight {
+                Weight::Read => (&mut buckets.reads, pace.times(READS_PER_OPERATION)),
+                Weight::Operation => (&mut buckets.operations, pace),
+            };
+            bucket.take(pace, now).map_err(|wait| (Limit::Client, wait))?;
+        }
+        // Last: who is refused for himself takes nothing from the others.
+        if let (Weight::Operation, Some(pace)) = (weight, self.settings.per_profile.get(profile)) {
+            let bucket = state.profiles.entry(profile.clone()).or_default();
+            bucket.take(*pace, now).map_err(|wait| (Limit::Profile, wait))?;
+        }
+        Ok(())
+    }
+
+    /// Counts a wrong challenge, by its digest. True: the client is locked out from now on.
+    fn count_guess(&self, profile: &ProfileName, client: ClientNetwork, guess: u64, now: Timestamp) -> bool {
+        let Some(rule) = self.settings.lock_out else { return false };
+        let mut state = self.state();
+        let key = (client, profile.clone());
+        make_room(&mut state.guesses, &key, Guesses::rank);
+        state.guesses.entry(key).or_insert_with(|| Guesses::new(now)).count(guess, rule, now)
+    }
+
+    fn locked_out(&self, now: Timestamp) -> usize {
+        self.state().guesses.values().filter(|guesses| guesses.locked(now).is_some()).count()
+    }
+
+    /// Whether a refusal by this limit is to be logged: once a minute.
+    fn logs(&self, limit: Limit, now: Timestamp) -> bool {
+        let minute = now.unix() / 60;
+        let last = match limit {
+            Limit::Client => &self.logged[0],
+            Limit::Profile => &self.logged[1],
+            Limit::LockOut => &self.logged[2],
+        };
+        last.swap(minute, Ordering::Relaxed) != minute
+    }
+}
+
+/// Forgets the eighth of `map` with the lowest ranks if there is no room for `key`.
+fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: &K, rank: impl Fn(&V) -> u64) {
+    if map.len() < MAX_REMEMBERED || map.contains_key(key) {
+        return;
+    }
+    let mut ranks: Vec<_> = map.values().map(&rank).collect();
+    let (_, bound, _) = ranks.select_nth_unstable(MAX_REMEMBERED / 8);
+    map.retain(|_, value| rank(value) > *bound);
+}
+
+impl Gateway {
+    /// Whether a client may ask this of a profile now. To be asked once per request, before its body is read.
+    ///
+    /// Only profiles that exist: what is remembered of others would be a stranger's to fill.
+    pub fn admit(&self, profile: &ProfileName, client: IpAddr, weight: Weight) -> Result<(), TooSoon> {
+        let (client, now) = (ClientNetwork::from(client), self.now());
+        self.guard.admit(profile, client, weight, now).map_err(|(limit, wait)| {
+            let name = limit.name();
+            metrics::counter!(
+                metric::THROTTLED, label::PROFILE => profile.to_string(), label::LIMIT => name
+            )
+            .increment(1);
+            if self.guard.logs(limit, now) {
+                tracing::warn!(%client, %profile, limit = name, "too many requests: told to come back");
+            }
+            TooSoon { retry_after: wait.max(Duration::from_secs(1)) }
+        })
+    }
+
+    /// Counts a challenge that nobody was given. True: the client is locked out of the profile from now on.
+    pub(super) fn count_guess(&self, profile: &ProfileName, client: IpAddr, mac: &[u8; 32]) -> bool {
+        let digest = mac.first_chunk().map_or(0, |digest| u64::from_be_bytes(*digest));
+        self.guard.count_guess(profile, client.into(), digest, self.now())
+    }
+
+    /// How many clients are locked out of some profile.
+    pub(super) fn locked_out(&self) -> usize {
+        self.guard.locked_out(self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn profile() -> ProfileName {
+        "device".parse().unwrap()
+    }
+
+    fn client(number: u32) -> ClientNetwork {
+        IpAddr::from(Ipv4Addr::from_bits(number)).into()
+    }
+
+    fn guard(per_client: u32, per_profile: u32, guesses: usize) -> Guard {
+        Guard::new(GuardSettings {
+            per_client: Pace::per_minute(per_client),
+            per_profile: Pace::per_minute(per_profile).map(|pace| (profile(), pace)).into_iter().collect(),
+            lock_out: Some(LockOut { guesses, time: Duration::from_secs(60) }),
+            hold_on_reuse: BTreeSet::new(),
+        })
+    }
+
+    #[test]
+    fn a_client_that_is_refused_takes_nothing_from_the_profile() {
+        let guard = guard(2, 3, 9);
+        let ask = |number| guard.admit(&profile(), client(number), Weight::Operation, NOW);
+        assert_eq!([ask(1), ask(1)], [Ok(()), Ok(())]);
+        for _ in 0..10 {
+            assert_eq!(ask(1), Err((Limit::Client, Duration::from_secs(30))));
+        }
+        assert_eq!(ask(2), Ok(()));
+        assert_eq!(ask(2), Err((Limit::Profile, Duration::from_secs(20))));
+    }
+
+    #[test]
+    fn reading_has_a_bucket_of_its_own_and_a_larger_one() {
+        let guard = guard(1, 0, 9);
+        let ask = |weight| guard.admit(&profile(), client(1), weight, NOW);
+        for _ in 0..20 {
+            assert_eq!(ask(Weight::Read), Ok(()));
+        }
+        assert!(ask(Weight::Read).is_err());
+        assert_eq!(ask(Weight::Operation), Ok(()));
+    }
+
+    #[test]
+    fn who_guesses_is_locked_out_of_that_profile_alone() {
+        let guard = guard(0, 0, 2);
+        assert!(!guard.count_guess(&profile(), client(1), 1, NOW));
+        assert!(guard.count_guess(&profile(), client(1), 2, NOW));
+        let ask = |profile: &str, number, weight| {
+            guard.admit(&profile.parse().unwrap(), client(number), weight, NOW)
+        };
+        assert_eq!(ask("device", 1, Weight::Operation), Err((Limit::LockOut, Duration::from_secs(60))));
+        assert_eq!(ask("device", 1, Weight::Read), Ok(()));
+        assert_eq!(ask("device", 2, Weight::Operation), Ok(()));
+        assert_eq!(ask("other", 1, Weight::Operation), Ok(()));
+        assert_eq!((guard.locked_out(NOW), guard.locked_out(NOW.plus(Duration::from_secs(60)))), (1, 0));
+    }
+
+    #[test]
+    fn any_number_of_clients_is_remembered_in_bounded_memory_and_the_locked_out_longest() {
+        let guard = guard(10, 0, 1);
+        let locked = client(u32::MAX);
+        assert!(guard.count_guess(&profile(), locked, 1, NOW.plus(Duration::from_secs(1000))));
+        for number in 0..40_000 {
+            assert_eq!(guard.admit(&profile(), client(number), Weight::Operation, NOW), Ok(()));
+            guard.count_guess(&profile(), client(number), 1, NOW);
+        }
+        let state = guard.state();
+        assert!(state.clients.len() <= MAX_REMEMBERED && state.guesses.len() <= MAX_REMEMBERED);
+        assert!(state.guesses.contains_key(&(locked, profile())));
+    }
+
+    #[test]
+    fn a_limit_is_logged_once_a_minute() {
+        let guard = guard(1, 1, 1);
+        assert!(guard.logs(Limit::Client, NOW));
+        assert!(!guard.logs(Limit::Client, NOW));
+        assert!(guard.logs(Limit::LockOut, NOW));
+        assert!(guard.logs(Limit::Client, NOW.plus(Duration::from_secs(60))));
+    }
+}
