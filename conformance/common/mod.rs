@@ -40,7 +40,7 @@ use certgate::{
         enrol::Enrolment,
         status::{Cause, CauseKey, CauseKind, Effect},
     },
-    ports::{Clock, Decrypter, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View},
+    ports::{Clock, Decrypter, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View, Vouchers},
     service::{
         Gateway, GatewaySettings, Ports,
         bootstrap::{self, Made, Plan},
@@ -92,6 +92,8 @@ pub struct WorldOptions {
     pub store: Arc<RedbStore>,
     /// How it asks others.
     pub outbound: Arc<dyn Outbound>,
+    /// Those who vouch.
+    pub vouchers: Vouchers,
 }
 
 impl Default for WorldOptions {
@@ -102,6 +104,7 @@ impl Default for WorldOptions {
             settings: GatewaySettings::default(),
             store: Arc::new(RedbStore::in_memory().unwrap()),
             outbound: Arc::new(NoOutbound),
+            vouchers: Vouchers::default(),
         }
     }
 }
@@ -134,6 +137,7 @@ impl World {
             clock: clock.clone(),
             random: Arc::new(SystemRandomSource::default()),
             outbound: options.outbound.clone(),
+            vouchers: options.vouchers.clone(),
         };
         let profiles: Vec<_> = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
         let made = bootstrap::initialise(&ports, &plan(&options, profiles.clone())).unwrap();

@@ -1,12 +1,18 @@
 //! Jobs: order in a lane, leases, fences.
 
-use certgate::{domain::queue::Job, ports::store::Store};
+use certgate::{
+    domain::{
+        queue::{Job, JobKind, JobWorker},
+        vouch::Voucher,
+    },
+    ports::store::Store,
+};
 
 use crate::samples::{at, job, read, write};
 
 /// Leases at `now` for a minute.
 fn lease(store: &dyn Store, now: u64) -> Option<Job> {
-    write(store, |tx| tx.lease_job(at(now), at(now + 60)))
+    write(store, |tx| tx.lease_job(JobWorker::Maintenance, at(now), at(now + 60)))
 }
 
 fn enqueue(store: &dyn Store, issuer: &str, run_at: u64) {
@@ -125,4 +131,18 @@ pub(crate) fn sequences_are_never_used_again(store: &dyn Store) {
     assert!(complete(store, &first));
     enqueue(store, "a", 0);
     assert!(lease(store, 0).unwrap().sequence > first.sequence);
+}
+
+pub(crate) fn each_worker_leases_its_own_jobs_and_a_lane_is_asked_by_name(store: &dyn Store) {
+    let poll = JobKind::PollRevocations { by: Voucher::Intune };
+    write(store, |tx| tx.enqueue(&poll, at(5)));
+    assert_eq!(lease(store, 10), None, "it is the other worker's");
+    let waiting = read(store, |view| view.job_in_lane(&poll.lane())).unwrap();
+    assert_eq!((&waiting.kind, waiting.leased_until), (&poll, None));
+    let leased = write(store, |tx| tx.lease_job(JobWorker::Outside, at(10), at(70))).unwrap();
+    assert_eq!(leased.sequence, waiting.sequence);
+    assert!(write(store, |tx| tx.remove_job(leased.sequence)), "leased or not");
+    assert!(!write(store, |tx| tx.remove_job(leased.sequence)));
+    assert!(!write(store, |tx| tx.complete_job(leased.sequence, leased.fence)));
+    assert_eq!(read(store, |view| view.job_in_lane(&poll.lane())), None);
 }

@@ -84,6 +84,7 @@ macro_rules! every_claim {
             jobs {
                 jobs_of_a_lane_run_in_order
                 lanes_run_side_by_side
+                each_worker_leases_its_own_jobs_and_a_lane_is_asked_by_name
                 a_job_is_not_leased_before_it_is_due
                 a_head_that_is_not_due_holds_its_lane
                 equal_waiting_jobs_are_one_job_that_runs_earlier

@@ -2,6 +2,9 @@
 //!
 //! Every key has a default, said in [`Config::documented_example`]; unknown keys are refused.
 
+mod mdm;
+mod outside;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -10,6 +13,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use toml::{Value, de::DeValue};
+
+pub use mdm::{ChallengeWebhook, Ndes};
+pub use outside::{Intune, Outbound};
 
 use super::document::Document;
 use crate::{domain::profile::ProfileSpec, types::ProfileName};
@@ -42,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[outbound]`
     pub outbound: Outbound,
+    /// `[intune]`
+    pub intune: Intune,
     /// `[log]`
     pub log: Log,
     /// `[profile.NAME]`
@@ -77,6 +85,7 @@ impl Default for Config {
             crl: Crl::default(),
             limits: Limits::default(),
             outbound: Outbound::default(),
+            intune: Intune::default(),
             log: Log::default(),
             profile: BTreeMap::new(),
             challenge_files: BTreeMap::new(),
@@ -232,50 +241,6 @@ impl Default for Scep {
     }
 }
 
-/// `[ndes]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Ndes {
-    /// The profile for keys that only sign.
-    pub signature_profile: Option<ProfileName>,
-    /// The profile for keys that only encipher.
-    pub encryption_profile: Option<ProfileName>,
-    /// Random bytes of a password.
-    pub password_bytes: u64,
-    /// How long a password lasts.
-    pub password_minutes: u64,
-    /// How many passwords may be open at once; 0 = any number.
-    pub max_passwords: u64,
-}
-
-impl Default for Ndes {
-    fn default() -> Self {
-        Self {
-            signature_profile: None,
-            encryption_profile: None,
-            password_bytes: 8,
-            password_minutes: 1440,
-            max_passwords: 0,
-        }
-    }
-}
-
-/// `[challenge-webhook]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct ChallengeWebhook {
-    /// How long its tickets last.
-    pub ticket_minutes: u64,
-    /// Whether devices that it describes, and nobody knows, are registered.
-    pub register_devices: bool,
-}
-
-impl Default for ChallengeWebhook {
-    fn default() -> Self {
-        Self { ticket_minutes: 60, register_devices: false }
-    }
-}
-
 /// `[ocsp]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -366,37 +331,6 @@ impl Default for Limits {
             address_requests_per_minute: 0,
             wrong_challenges: 30,
             lock_out_minutes: 10,
-        }
-    }
-}
-
-/// `[outbound]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Outbound {
-    /// Authorities to trust beside the system's: a PEM file, relative to the configuration file.
-    pub ca_file: Option<PathBuf>,
-    /// Whether the system's authorities are trusted.
-    pub system_roots: bool,
-    /// An HTTP proxy for everything but loopback addresses.
-    pub proxy: Option<String>,
-    /// Time for a connection.
-    pub connect_timeout_seconds: u64,
-    /// Time for a whole exchange.
-    pub timeout_seconds: u64,
-    /// Requests at a time to each party; 0 = half of the threads for enrolment.
-    pub concurrent_requests: u64,
-}
-
-impl Default for Outbound {
-    fn default() -> Self {
-        Self {
-            ca_file: None,
-            system_roots: true,
-            proxy: None,
-            connect_timeout_seconds: 5,
-            timeout_seconds: 15,
-            concurrent_requests: 0,
         }
     }
 }
@@ -581,6 +515,9 @@ mod tests {
             "ca-certificate-files",
             "ca-file",
             "proxy",
+            "tenant",
+            "client-id",
+            "client-secret",
             "include-ca",
             "reply-cipher",
             "sha1",

@@ -22,7 +22,7 @@ use crate::{
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
-    ports::NoOutbound,
+    ports::{NoOutbound, Vouchers},
     service::{
         Ports, ServiceError,
         bootstrap::{self, Made, Plan},
@@ -169,6 +169,7 @@ fn populate(stage: &Stage, settings: &Settings, authorities: &Authorities) -> Ou
         clock: std::sync::Arc::new(SystemClock),
         random: std::sync::Arc::new(SystemRandomSource::default()),
         outbound: std::sync::Arc::new(NoOutbound),
+        vouchers: Vouchers::default(),
     };
     let made = bootstrap::initialise(&ports, &plan(settings, authorities)?).map_err(refused)?;
     secret_file::create(&stage.path.join(TOKEN_FILE), made.owner_token.expose()).map_err(Failure::error)?;

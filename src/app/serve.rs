@@ -30,11 +30,13 @@ use super::{
 };
 use crate::{
     adapters::{
+        intune::IntuneClient,
         keys::{KekError, KekSource, SoftwareKeyring},
         outbound::HttpOutbound,
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
+    domain::vouch::Voucher,
     http::{
         api,
         bridge::Bridge,
@@ -44,7 +46,7 @@ use crate::{
         ops::{OpsEdge, Readiness},
         serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
     },
-    ports::{NoOutbound, Outbound, StoreError},
+    ports::{NoOutbound, Outbound, StoreError, Vouchers},
     service::{
         Gateway, Ports, ServiceError,
         metric::{self, label},
@@ -53,7 +55,7 @@ use crate::{
 use aside::AsideOutbound;
 use local::LocalSocket;
 use watched::{StoreFailure, WatchedStore};
-use workers::{ServerCertificate, Worker};
+use workers::{OutsideWorker, ServerCertificate, Worker};
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "certgate.redb";
@@ -84,6 +86,7 @@ pub struct Server {
     shutdown: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     worker: Worker,
+    outside: OutsideWorker,
     addresses: Addresses,
     store_failure: StoreFailure,
 }
@@ -105,6 +108,7 @@ pub fn open_ports(data: &Path, kek: &KekSource) -> Outcome<Ports> {
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandomSource::default()),
         outbound: Arc::new(NoOutbound),
+        vouchers: Vouchers::default(),
     })
 }
 
@@ -122,6 +126,21 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Outcome<Arc<dyn Outbound>
     };
     let client = HttpOutbound::new(&settings.http, settings.destinations.clone(), Box::new(observer));
     Ok(Arc::new(client.map_err(Failure::while_doing("outbound"))?))
+}
+
+/// Those who vouch for requests, as configured.
+fn vouchers(settings: &Settings, ports: &Ports) -> Vouchers {
+    let mut vouchers = Vouchers::default();
+    if let Some(intune) = &settings.intune {
+        let (outbound, clock) = (Arc::clone(&ports.outbound), Arc::clone(&ports.clock));
+        let client = IntuneClient::new(intune.clone(), outbound, clock, Arc::clone(&ports.random));
+        let client = Arc::new(client);
+        vouchers.vouching.insert(Voucher::Intune, client.clone());
+        if !intune.poll_interval.is_zero() {
+            vouchers.revocations.insert(Voucher::Intune, client);
+        }
+    }
+    vouchers
 }
 
 fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
@@ -155,6 +174,7 @@ impl Server {
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
         ports.outbound = Arc::new(AsideOutbound(outbound(&settings.outbound)?));
+        ports.vouchers = vouchers(settings, &ports);
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
@@ -174,12 +194,14 @@ impl Server {
         let Binder { listeners, addresses, ended, .. } = binder;
         drop(entered);
         runtime.spawn(workers::upkeep(metrics.clone(), ended.clone()));
+        let outside = OutsideWorker::start(Arc::clone(&gateway))
+            .map_err(Failure::while_doing("starting the worker for other parties"))?;
         let worker =
             Worker::start(gateway, certificate).map_err(Failure::while_doing("starting the worker"))?;
         if let Some(interval) = systemd::watchdog_interval() {
             runtime.spawn(workers::watchdog(interval, Arc::clone(&edges.api), worker.heartbeat(), ended));
         }
-        Ok(Self { runtime, shutdown, listeners, worker, addresses, store_failure })
+        Ok(Self { runtime, shutdown, listeners, worker, outside, addresses, store_failure })
     }
 
     /// Where it listens.
@@ -206,6 +228,7 @@ impl Server {
     pub fn stop(self) {
         systemd::stopping();
         tracing::info!("stopping");
+        self.outside.stop();
         self.runtime.spawn(async {
             if next_signal().await.is_ok() {
                 tracing::warn!("a second signal: ending at once");

@@ -3,6 +3,7 @@
 mod certificates;
 mod challenge;
 mod check;
+mod intune;
 mod ndes;
 mod outbound;
 
@@ -21,7 +22,7 @@ use super::{
     document::Document,
 };
 use crate::{
-    adapters::keys::KekSource,
+    adapters::{intune::IntuneSettings, keys::KekSource},
     domain::crl::CrlPolicy,
     http::forwarded::TrustedProxies,
     service::{GatewaySettings, profile::ConfiguredProfile},
@@ -50,6 +51,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Other parties that are asked.
     pub outbound: OutboundSettings,
+    /// Microsoft Intune, where it is used.
+    pub intune: Option<IntuneSettings>,
     /// Logging.
     pub log: Log,
     /// The profiles, by name.

@@ -137,6 +137,7 @@ fn describe() {
         "When the last backup was complete, since 1970; absent until this process has seen one"
     );
     describe_counter!(metric::OUTBOUND_REQUESTS, "Requests to other parties by destination and result");
+    describe_counter!(metric::REVOCATIONS_ASKED, "Revocations that other parties asked for, by outcome");
     describe_histogram!(
         metric::OUTBOUND_REQUEST_DURATION,
         Unit::Seconds,

@@ -4,6 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{Deserialize, Serialize};
 
+use super::vouch::Voucher;
 use crate::types::{ProfileName, RequestId, Timestamp, TokenId};
 
 /// Who acts. Written into every audit event.
@@ -29,6 +30,11 @@ pub enum Actor {
         /// Its address as seen by the listener, or empty.
         peer: String,
     },
+    /// Another party that vouches for requests.
+    Voucher {
+        /// Which.
+        by: Voucher,
+    },
 }
 
 impl fmt::Display for Actor {
@@ -38,6 +44,7 @@ impl fmt::Display for Actor {
             Self::Token { name, .. } => write!(f, "token {name}"),
             Self::System => f.write_str("certgate"),
             Self::Device { peer } => write!(f, "device at {peer}"),
+            Self::Voucher { by } => by.fmt(f),
         }
     }
 }

@@ -65,6 +65,7 @@ fn actor_fields(actor: &Actor) -> [String; 3] {
         Actor::Token { id, name } => ("token", id.to_string(), name.clone()),
         Actor::System => ("system", String::new(), String::new()),
         Actor::Device { peer } => ("device", peer.clone(), String::new()),
+        Actor::Voucher { by } => ("voucher", by.to_string(), String::new()),
     };
     [kind.to_owned(), handle, name]
 }

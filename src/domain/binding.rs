@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::vouch::Voucher;
 use crate::types::{CertificateId, DeviceId, TicketId, Timestamp, UserId};
 
 /// The object that a certificate belongs to. Its loss of standing revokes the certificate.
@@ -42,6 +43,11 @@ pub enum Evidence {
     },
     /// An operator's approval.
     Approval,
+    /// Somebody else knows the object, and found the request in order.
+    Vouched {
+        /// Who.
+        by: Voucher,
+    },
 }
 
 /// How sure the binding is.

@@ -11,8 +11,12 @@ use super::{
     enrol::{Enrolment, EnrolmentState},
     profile::CheckedProfile,
     status::Status,
+    vouch::{Denial, Verdict, Voucher},
 };
-use crate::types::{CertificateId, DeviceId, EnrolmentId, ProfileName, TicketId, Timestamp, UserId};
+use crate::{
+    types::{CertificateId, DeviceId, EnrolmentId, ProfileName, TicketId, Timestamp, UserId},
+    wire::scep::FailInfo,
+};
 
 /// A challenge minted for one device or user. The secret itself is shown once and stored only as a keyed MAC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +83,11 @@ pub enum Means {
     },
     /// By the profile's static challenge.
     Static,
+    /// By somebody else's word.
+    Vouched {
+        /// Whose.
+        by: Voucher,
+    },
     /// By a certificate of ours that is being renewed.
     Renewal {
         /// Which.
@@ -114,6 +123,7 @@ impl Authorisation {
         match &self.means {
             Means::Ticket { id, .. } => Evidence::Ticket { id: id.clone() },
             Means::Static => Evidence::Claim,
+            Means::Vouched { by } => Evidence::Vouched { by: *by },
             Means::Renewal { certificate, .. } => Evidence::Renewal { certificate: certificate.clone() },
             Means::Approval { first: ticket @ Evidence::Ticket { .. }, .. } => ticket.clone(),
             Means::Approval { .. } => Evidence::Approval,
@@ -131,6 +141,9 @@ pub enum ChallengeRefused {
     /// Neither a ticket nor the static challenge.
     #[error("the challenge is unknown")]
     Unknown,
+    /// Somebody else was asked, and does not stand up for it.
+    #[error(transparent)]
+    Denied(#[from] Denial),
     /// Past its end.
     #[error("the ticket {ticket} expired at {at}")]
     Expired {
@@ -194,6 +207,7 @@ impl ChallengeRefused {
         match self {
             Self::Missing
             | Self::Unknown
+            | Self::Denied(_)
             | Self::Expired { .. }
             | Self::UsedUp { .. }
             | Self::Cancelled { .. }
@@ -201,6 +215,14 @@ impl ChallengeRefused {
             Self::NotGood { .. } | Self::OtherProfilesCertificate { .. } | Self::TooEarly { .. } => {
                 RENEWAL_REFUSED
             }
+        }
+    }
+
+    /// failInfo (RFC 8894 §3.2.1.4): badRequest, unless somebody else had a better reason.
+    pub fn info(&self) -> FailInfo {
+        match self {
+            Self::Denied(denial) => denial.info,
+            _ => FailInfo::BadRequest,
         }
     }
 }
@@ -280,6 +302,20 @@ pub fn check_static(
         Ok(Authorisation { profile: profile.clone(), means: Means::Static })
     } else {
         Err(ChallengeRefused::Unknown)
+    }
+}
+
+/// Takes somebody else's word.
+pub fn check_verdict(
+    by: Voucher,
+    verdict: &Verdict,
+    profile: &ProfileName,
+) -> Result<Authorisation, ChallengeRefused> {
+    match verdict {
+        Verdict::Allowed { .. } => {
+            Ok(Authorisation { profile: profile.clone(), means: Means::Vouched { by } })
+        }
+        Verdict::Denied(denial) => Err(denial.clone().into()),
     }
 }
 

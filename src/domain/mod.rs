@@ -25,3 +25,4 @@ pub mod status;
 pub mod throttle;
 pub mod timer;
 pub mod user;
+pub mod vouch;

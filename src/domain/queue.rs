@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{IssuerId, Timestamp};
+use super::vouch::Voucher;
+use crate::types::{CertificateId, IssuerId, Timestamp};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,6 +16,27 @@ pub enum JobKind {
         /// Whose.
         issuer: IssuerId,
     },
+    /// Tell who vouched for the request of the certificate. While it is there, they were not told.
+    TellIssued {
+        /// Who.
+        by: Voucher,
+        /// Of what.
+        certificate: CertificateId,
+    },
+    /// Look whether they want certificates revoked; comes up again and again.
+    PollRevocations {
+        /// Who.
+        by: Voucher,
+    },
+}
+
+/// Which worker does a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobWorker {
+    /// The one that keeps CRLs and certificates up to date, and waits for nobody.
+    Maintenance,
+    /// The one that asks other parties, and may have to wait for them.
+    Outside,
 }
 
 impl JobKind {
@@ -23,6 +45,24 @@ impl JobKind {
     pub fn lane(&self) -> String {
         match self {
             Self::BuildCrl { issuer } => format!("crl/{issuer}"),
+            Self::TellIssued { by, certificate } => format!("{by}/issued/{certificate}"),
+            Self::PollRevocations { by } => format!("{by}/revocations"),
+        }
+    }
+
+    /// Who does it.
+    pub const fn worker(&self) -> JobWorker {
+        match self {
+            Self::BuildCrl { .. } => JobWorker::Maintenance,
+            Self::TellIssued { .. } | Self::PollRevocations { .. } => JobWorker::Outside,
+        }
+    }
+
+    /// Whether it is tried for ever: what others want must not be missed because they were away for two hours.
+    pub const fn never_gives_up(&self) -> bool {
+        match self {
+            Self::BuildCrl { .. } => false,
+            Self::TellIssued { .. } | Self::PollRevocations { .. } => true,
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum CauseKind {
     Superseded,
     /// The certificate of its issuer is revoked or on hold: computed ([`inherited`]), never stored.
     Issuer,
+    /// Somebody who vouched for the request wants it, or was never told of the certificate.
+    Voucher,
 }
 
 /// What identifies a cause among those of one certificate.
@@ -366,6 +368,7 @@ mod tests {
             CauseKind::UserState,
             CauseKind::Superseded,
             CauseKind::Issuer,
+            CauseKind::Voucher,
         ]);
         let effect = prop_oneof![
             Just(Effect::Hold),

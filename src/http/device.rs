@@ -150,6 +150,15 @@ pub(super) fn too_soon(too_soon: &TooSoon) -> Response<Full<Bytes>> {
     answer
 }
 
+/// 503 where another party that is needed does not answer, with when it may again: at least a second, at most ten minutes.
+pub(super) fn away(retry_after: Duration) -> Response<Full<Bytes>> {
+    let mut answer =
+        plain(StatusCode::SERVICE_UNAVAILABLE, "a party that has to be asked does not answer, try again");
+    let seconds = HeaderValue::from(retry_after.as_secs().clamp(1, 600));
+    answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+    answer
+}
+
 /// 503 with the time after which it makes sense to come back.
 pub(super) fn overloaded() -> Response<Full<Bytes>> {
     let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "busy, try again");

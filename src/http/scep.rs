@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     bridge::BridgeError,
-    device::{DeviceEdge, body_of, method_not_allowed, overloaded, plain, too_soon, typed},
+    device::{DeviceEdge, away, body_of, method_not_allowed, overloaded, plain, too_soon, typed},
 };
 use crate::{
     service::{
@@ -190,6 +190,7 @@ fn refusal(error: &ScepError) -> Response<Full<Bytes>> {
         ScepError::UnknownProfile => plain(StatusCode::NOT_FOUND, "no such profile"),
         ScepError::BadRequest(text) => plain(StatusCode::BAD_REQUEST, text),
         ScepError::Unavailable => overloaded(),
+        ScepError::Away { retry_after } => away(*retry_after),
     }
 }
 

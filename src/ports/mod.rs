@@ -5,6 +5,7 @@ pub mod keys;
 pub mod outbound;
 pub mod random;
 pub mod store;
+pub mod voucher;
 
 pub use clock::Clock;
 pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer};
@@ -13,3 +14,7 @@ pub use outbound::{
 };
 pub use random::Random;
 pub use store::{Store, StoreError, Tx, View};
+pub use voucher::{
+    IssuedNotice, NoAnswer, RefusedNotice, RevocationFailure, RevocationQueue, RevocationRequest,
+    RevocationResult, VoucherRequest, Vouchers, Vouching,
+};

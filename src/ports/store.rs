@@ -22,7 +22,7 @@ use crate::{
         issuer::Issuer,
         key::SealedKey,
         profile::Profile,
-        queue::{Job, JobKind},
+        queue::{Job, JobKind, JobWorker},
         restore::Restoration,
         source::{Membership, Source},
         status::{Cause, CauseKey},
@@ -405,14 +405,18 @@ pub trait SourcesMut {
 pub trait Jobs {
     /// All that are not done, in order of their sequence.
     fn jobs(&self, limit: usize) -> StoreResult<Vec<Job>>;
+    /// The first living job of a lane.
+    fn job_in_lane(&self, lane: &str) -> StoreResult<Option<Job>>;
 }
 
 /// Writes jobs.
 pub trait JobsMut {
     /// Adds a job at the end of its lane. When an equal, unleased, living job already waits, that one's `run_at` becomes the earlier of the two instead.
     fn enqueue(&mut self, kind: &JobKind, run_at: Timestamp) -> StoreResult<()>;
-    /// Leases the head of some lane that is due and not leased (dead jobs are skipped): first sequence first.
-    fn lease_job(&mut self, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>>;
+    /// Leases the head of some lane that is due, not leased and for this worker (dead jobs are skipped): first sequence first.
+    fn lease_job(&mut self, worker: JobWorker, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>>;
+    /// Removes a job whose matter is settled, leased or not. False: it is gone already.
+    fn remove_job(&mut self, sequence: u64) -> StoreResult<bool>;
     /// Removes a job that was done. False: the fence has moved, somebody else has it.
     fn complete_job(&mut self, sequence: u64, fence: u64) -> StoreResult<bool>;
     /// Gives a lease back after a failure; `dead` puts it aside for people.

@@ -110,7 +110,7 @@ pub struct BindingView {
     pub generation: Option<u32>,
     /// The user.
     pub user: Option<UserId>,
-    /// `ticket ID`, `claim`, `renewal of ISSUER/SERIAL`, `approval`.
+    /// `ticket ID`, `claim`, `renewal of ISSUER/SERIAL`, `approval`, `validated by intune`.
     pub evidence: String,
     /// How sure it is.
     pub assurance: Assurance,
@@ -197,6 +197,7 @@ impl From<Binding> for BindingView {
         let evidence = match binding.evidence {
             Evidence::Ticket { id } => format!("ticket {id}"),
             Evidence::Claim => "claim".to_owned(),
+            Evidence::Vouched { by } => format!("validated by {by}"),
             Evidence::Renewal { certificate } => format!("renewal of {certificate}"),
             Evidence::Approval => "approval".to_owned(),
         };

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{access::Forbidden, device::TransitionRefused},
-    ports::{KeyError, StoreError},
+    ports::{KeyError, NoAnswer, StoreError},
     wire::{EncodeError, x509::DecodeError},
 };
 
@@ -40,6 +40,9 @@ pub enum ServiceError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Another party that is needed did not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),

@@ -4,9 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, ServiceError, authority::Authority};
+use super::{Gateway, ServiceError, authority::Authority, outside::Heard};
 use crate::{
-    domain::access::{Authed, Read},
+    domain::{
+        access::{Authed, Read},
+        vouch::Voucher,
+    },
     types::{IssuerId, Timestamp, Validity},
 };
 
@@ -31,7 +34,7 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `restored`, `lock-outs`, `alarms`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `restored`, `lock-outs`, `alarms`, `intune`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -100,6 +103,7 @@ impl Gateway {
         checks.extend(self.check_restoration(now));
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
+        checks.extend(self.check_vouchers());
         let enrolling: BTreeSet<IssuerId> = self
             .ports
             .store
@@ -116,6 +120,22 @@ impl Gateway {
         }
         let ready = checks.iter().all(|check| check.result != CheckResult::Fail);
         HealthReport { ready, checks }
+    }
+
+    /// How the last exchange with each of them ended: they are not asked now, for a health check must not wait. While they are away
+    /// everything else works, so that they make nothing unready.
+    fn check_vouchers(&self) -> Vec<Check> {
+        let check = |by: &Voucher| match self.outside.last_heard(*by) {
+            None => Check::pass(by.to_string(), "was not asked yet"),
+            Some(Heard { at, problem: None }) => Check::pass(by.to_string(), format!("answered at {at}")),
+            Some(Heard { at, problem: Some(problem) }) => Check::not_passed(
+                by.to_string(),
+                CheckResult::Warn,
+                format!("did not answer at {at}: {problem}"),
+                "devices are told to come back, and nothing is lost; see `certgate queue jobs` and the README on Intune",
+            ),
+        };
+        self.ports.vouchers.vouching.keys().map(check).collect()
     }
 
     /// How much there is.

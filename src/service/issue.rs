@@ -8,15 +8,19 @@
 //! the new one is installed, and a lost answer must not lock it out. A timer brings it up again when the profile's overlap has
 //! passed (`service::timer`).
 
-use super::{Gateway, ServiceError, audit::Act, authority::Authority, metric, status::inherited};
+use super::{
+    Gateway, ServiceError, audit::Act, authority::Authority, metric, outside::TELL_AFTER, status::inherited,
+};
 use crate::{
     domain::{
         audit::AuditFact,
+        binding::Evidence,
         certificate::{CertificateRecord, Purpose},
         challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
         device::{Device, DeviceEvent, Lifecycle},
         enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
         profile::CheckedProfile,
+        queue::JobKind,
         status,
         timer::{Timer, TimerSubject},
         user::User,
@@ -146,6 +150,10 @@ impl Issuance<'_> {
         let device = device.map(|device| self.enrolled(&device)).transpose()?.flatten();
 
         tx.insert_certificate(record)?;
+        if let Evidence::Vouched { by } = self.order.evidence() {
+            let tell = JobKind::TellIssued { by: *by, certificate: record.id.clone() };
+            tx.enqueue(&tell, self.act.at.plus(TELL_AFTER))?;
+        }
         if let Some(timer) = self.end_of_overlap(record) {
             tx.set_timer(&timer)?;
         }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::{
         access::{Authed, Read},
-        queue::{AfterFailure, Job, JobKind, after_failure},
+        queue::{AfterFailure, Job, JobKind, JobWorker, after_failure, retry_after},
     },
     ports::{StoreError, View},
     types::{IssuerId, Timestamp},
@@ -36,6 +36,22 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 pub struct WorkSignal {
     woken: Mutex<bool>,
     changed: Condvar,
+}
+
+impl WorkSignal {
+    /// Blocks until woken or for `at_most`.
+    pub(super) fn wait(&self, at_most: Duration) {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(woken, at_most, |woken| !*woken);
+        let (mut woken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *woken = false;
+    }
+
+    /// Wakes who waits, or the next one who would.
+    fn wake(&self) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
 }
 
 /// A job as operators see it.
@@ -81,7 +97,7 @@ impl Gateway {
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
         log_failure("firing timers", self.fire_timers());
         for _ in 0..JOBS_PER_ROUND {
-            if !self.run_one_job()? {
+            if !self.run_one_job(JobWorker::Maintenance)? {
                 break;
             }
         }
@@ -94,19 +110,13 @@ impl Gateway {
 
     /// Blocks until woken by a change or for `at_most`.
     pub fn wait_for_work(&self, at_most: Duration) {
-        let woken = self.work.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut woken, _) = self
-            .work
-            .changed
-            .wait_timeout_while(woken, at_most, |woken| !*woken)
-            .unwrap_or_else(PoisonError::into_inner);
-        *woken = false;
+        self.work.wait(at_most);
     }
 
-    /// Wakes [`Gateway::wait_for_work`] (also used at shutdown).
+    /// Wakes [`Gateway::wait_for_work`] and [`Gateway::wait_outside`] (also used at shutdown).
     pub fn wake(&self) {
-        *self.work.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.work.changed.notify_all();
+        self.work.wake();
+        self.outside.work.wake();
     }
 
     /// All jobs that are not done.
@@ -116,22 +126,40 @@ impl Gateway {
     }
 
     /// False: there was none.
-    fn run_one_job(&self) -> Result<bool, ServiceError> {
+    pub(super) fn run_one_job(&self, worker: JobWorker) -> Result<bool, ServiceError> {
         let now = self.now();
-        if self.next_job_at()?.is_none_or(|at| at > now) {
+        if self.next_job_at(worker)?.is_none_or(|at| at > now) {
             return Ok(false);
         }
-        let Some(job) = self.ports.store.write(|tx| tx.lease_job(now, now.plus(LEASE)))? else {
+        let Some(job) = self.ports.store.write(|tx| tx.lease_job(worker, now, now.plus(LEASE)))? else {
             return Ok(false);
         };
         let outcome = match &job.kind {
             JobKind::BuildCrl { issuer } => self.build_crl_of_living(issuer),
+            JobKind::TellIssued { by, certificate } => self.tell_or_give_up(&job, *by, certificate),
+            JobKind::PollRevocations { by } => self.poll_revocations(*by),
         };
         match outcome {
-            Ok(()) => self.ports.store.write(|tx| tx.complete_job(job.sequence, job.fence))?,
+            Ok(()) => self.job_done(&job)?,
             Err(error) => self.job_failed(&job, &error)?,
         };
         Ok(true)
+    }
+
+    /// A poll comes up again, for as long as it is configured.
+    fn job_done(&self, job: &Job) -> Result<bool, StoreError> {
+        let again = match &job.kind {
+            JobKind::PollRevocations { by } => self.ports.vouchers.revocations.get(by),
+            JobKind::BuildCrl { .. } | JobKind::TellIssued { .. } => None,
+        };
+        let again = again.map(|queue| self.now().plus(queue.interval()));
+        self.ports.store.write(|tx| {
+            let done = tx.complete_job(job.sequence, job.fence)?;
+            if let Some(at) = again.filter(|_| done) {
+                tx.enqueue(&job.kind, at)?;
+            }
+            Ok(done)
+        })
     }
 
     /// An expired issuer signs no CRL, now or later: there is nothing to try again.
@@ -149,6 +177,7 @@ impl Gateway {
         let now = self.now();
         let (run_at, dead) = match after_failure(job.attempts, now) {
             AfterFailure::RetryAt(at) => (at, false),
+            AfterFailure::Dead if job.kind.never_gives_up() => (now.plus(retry_after(job.attempts)), false),
             AfterFailure::Dead => (now, true),
         };
         tracing::error!(lane = job.kind.lane(), attempts = job.attempts, dead, %error, "job failed");
@@ -183,15 +212,16 @@ impl Gateway {
         });
         let renewal = self.next_system_renewal()?;
         let timer = self.ports.store.read(|view| view.next_timer_at())?;
-        let due = scheduled.chain(self.next_job_at()?).chain(timer).chain([renewal]).min();
+        let due =
+            scheduled.chain(self.next_job_at(JobWorker::Maintenance)?).chain(timer).chain([renewal]).min();
         let wait = due.map_or(LONGEST_WAIT, |at| at.since(now));
         Ok(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
     }
 
-    fn next_job_at(&self) -> Result<Option<Timestamp>, StoreError> {
+    pub(super) fn next_job_at(&self, worker: JobWorker) -> Result<Option<Timestamp>, StoreError> {
         let jobs = self.ports.store.read(|view| view.jobs(usize::MAX))?;
         let at = |job: &Job| job.leased_until.map_or(job.run_at, |until| until.max(job.run_at));
-        Ok(jobs.iter().filter(|job| !job.dead).map(at).min())
+        Ok(jobs.iter().filter(|job| !job.dead && job.kind.worker() == worker).map(at).min())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]

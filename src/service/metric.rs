@@ -57,6 +57,8 @@ pub const BACKUP_LAST_SUCCESS: &str = "certgate_backup_last_success_timestamp_se
 pub const OUTBOUND_REQUESTS: &str = "certgate_outbound_requests_total";
 /// Histogram, seconds. Requests of ours to other parties, by `destination`.
 pub const OUTBOUND_REQUEST_DURATION: &str = "certgate_outbound_request_duration_seconds";
+/// Counter. Revocations that other parties asked for, by `destination` and `outcome`.
+pub const REVOCATIONS_ASKED: &str = "certgate_revocations_asked_total";
 
 /// Counter. Exchanges whose trace was not kept one by one, by `outcome`: `merged` with one like it, or `dropped`.
 pub const TRACES: &str = "certgate_scep_traces_not_kept_total";

@@ -17,6 +17,7 @@
 //! | [`source`] | where device records come from, and the syncs that bring them |
 //! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
+//! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
 //! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
@@ -41,6 +42,7 @@ mod listing;
 pub mod maintain;
 pub mod metric;
 pub mod ocsp;
+mod outside;
 pub mod profile;
 pub mod queue;
 pub mod restore;
@@ -68,7 +70,7 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    ports::{Clock, Keyring, Outbound, Random, Store},
+    ports::{Clock, Keyring, Outbound, Random, Store, Vouchers},
     types::{ProfileName, RequestId, Secret, Timestamp},
     wire::x509::Certificate,
 };
@@ -86,6 +88,8 @@ pub struct Ports {
     pub random: Arc<dyn Random>,
     /// Other parties.
     pub outbound: Arc<dyn Outbound>,
+    /// Those who vouch for requests.
+    pub vouchers: Vouchers,
 }
 
 impl std::fmt::Debug for Ports {
@@ -211,6 +215,7 @@ pub struct Gateway {
     ocsp: ocsp::AnswerCache,
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
+    outside: outside::Outside,
     refusals: enrol::RefusalMeter,
     arrivals: AtomicU32,
     guard: guard::Guard,
@@ -242,6 +247,7 @@ impl Gateway {
             ocsp,
             crls,
             work: maintain::WorkSignal::default(),
+            outside: outside::Outside::default(),
             refusals: enrol::RefusalMeter::default(),
             arrivals: AtomicU32::new(0),
             guard,

@@ -212,7 +212,7 @@ impl Gateway {
     }
 
     /// The stored request, which was proven before it was stored.
-    fn proven(&self, enrolment: &Enrolment) -> Result<ProvenCsr, ServiceError> {
+    pub(super) fn proven(&self, enrolment: &Enrolment) -> Result<ProvenCsr, ServiceError> {
         let (purpose, context) = (SealPurpose::CertificationRequest, enrolment.id.as_str().as_bytes());
         let csr = self.ports.keyring.unseal(purpose, context, &enrolment.sealed_csr)?;
         Csr::from_der(csr.expose())?.prove().map_err(|error| ServiceError::Internal(error.to_string()))

@@ -23,22 +23,22 @@ const MAX_HOSTS: usize = 64;
 
 /// A number of places.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(in crate::adapters) struct Places {
     taken: AtomicUsize,
     limit: usize,
 }
 
 /// A place, free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a>(&'a Places);
+pub(in crate::adapters) struct Place<'a>(&'a Places);
 
 impl Places {
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(in crate::adapters) const fn new(limit: usize) -> Self {
         Self { taken: AtomicUsize::new(0), limit }
     }
 
     /// Takes one if there is one; never waits, for who waits holds a thread.
-    pub(super) fn take(&self) -> Option<Place<'_>> {
+    pub(in crate::adapters) fn take(&self) -> Option<Place<'_>> {
         let more = |taken: usize| (taken < self.limit).then(|| taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Place(self))
     }
@@ -158,7 +158,7 @@ mod tests {
         let (breaker, now) = (Breaker::default(), now());
         breaker.answered("a", Some(Duration::from_secs(5)), now);
         assert_eq!(breaker.admit("a", now), Err(Duration::from_secs(5)));
-        breaker.answered("a", Some(Duration::from_hours(24)), now);
+        breaker.answered("a", Some(Duration::from_secs(24 * 3600)), now);
         assert_eq!(breaker.admit("a", now), Err(LONGEST_PAUSE));
     }
 

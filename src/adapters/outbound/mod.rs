@@ -23,7 +23,8 @@ use crate::{
     ports::{HostRule, Outbound, OutboundAnswer, OutboundError, OutboundMethod, OutboundRequest},
     types::Secret,
 };
-use guard::{Breaker, Places};
+use guard::Breaker;
+pub(in crate::adapters) use guard::Places;
 
 /// Longest head of an answer.
 const MAX_HEAD: usize = 32 * 1024;

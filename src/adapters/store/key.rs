@@ -103,6 +103,7 @@ const fn cause_kind(kind: CauseKind) -> u8 {
         CauseKind::UserState => 3,
         CauseKind::Superseded => 4,
         CauseKind::Issuer => 5,
+        CauseKind::Voucher => 6,
     }
 }
 

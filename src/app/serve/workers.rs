@@ -128,6 +128,44 @@ impl Worker {
     }
 }
 
+/// The thread that waits for other parties; there is none where nobody is asked.
+pub(super) struct OutsideWorker {
+    gateway: Arc<Gateway>,
+    ended: Arc<AtomicBool>,
+}
+
+impl OutsideWorker {
+    /// Starts it.
+    pub(super) fn start(gateway: Arc<Gateway>) -> io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let worker = Self { gateway, ended };
+        if worker.gateway.asks_others() {
+            let (gateway, ended) = (Arc::clone(&worker.gateway), Arc::clone(&worker.ended));
+            let rounds = move || outside_rounds(&gateway, &ended);
+            thread::Builder::new().name("outside".to_owned()).spawn(rounds)?;
+        }
+        Ok(worker)
+    }
+
+    /// Ends it, without waiting for an answer that another party owes: what is cut off is a job that comes again.
+    pub(super) fn stop(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.gateway.wake();
+    }
+}
+
+fn outside_rounds(gateway: &Gateway, ended: &AtomicBool) {
+    while !ended.load(Ordering::Acquire) {
+        let pause = gateway.run_outside().unwrap_or_else(|error| {
+            tracing::error!(%error, "what other parties are to be asked could not be done");
+            RETRY
+        });
+        if !ended.load(Ordering::Acquire) {
+            gateway.wait_outside(pause);
+        }
+    }
+}
+
 struct Rounds {
     gateway: Arc<Gateway>,
     certificate: ServerCertificate,

@@ -68,7 +68,8 @@ impl<'a> Checker<'a> {
         let crl = self.crl(&config.crl);
         let profiles = self.profiles(config);
         let limits = self.limits(&config.limits);
-        let outbound = self.outbound(&config.outbound, &limits);
+        let mut outbound = self.outbound(&config.outbound, &limits);
+        let intune = self.intune(config, &mut outbound);
         let gateway = GatewaySettings {
             realm: config.scep.realm.clone(),
             default_profile: self.default_profile(config),
@@ -104,6 +105,7 @@ impl<'a> Checker<'a> {
             ),
             limits,
             outbound,
+            intune,
             log: self.log(&config.log),
             profiles,
         };
@@ -115,7 +117,7 @@ impl<'a> Checker<'a> {
         self.mistakes.push(finding);
     }
 
-    fn warn(&mut self, key: &str, problem: impl fmt::Display) {
+    pub(super) fn warn(&mut self, key: &str, problem: impl fmt::Display) {
         let finding = self.places.finding(key, problem);
         self.warnings.push(finding);
     }
@@ -130,7 +132,7 @@ impl<'a> Checker<'a> {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    fn number(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> u64 {
+    pub(super) fn number(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> u64 {
         if !range.contains(&value) {
             self.mistake(key, format_args!("{value} is not in {} to {}", range.start(), range.end()));
         }

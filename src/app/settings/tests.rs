@@ -191,7 +191,7 @@ fn the_proxy_and_the_authorities_are_checked() {
 
 #[test]
 fn unknown_keys_are_refused_in_every_section() {
-    for section in ["listen", "tls", "keys", "scep", "ocsp", "crl", "limits", "outbound", "log"] {
+    for section in ["listen", "tls", "keys", "scep", "ocsp", "crl", "limits", "outbound", "intune", "log"] {
         let found = mistake(&format!("[{section}]\nsurprise = 1\n"));
         assert!(found.starts_with(&format!("{section}.surprise (line 2): unknown field")), "{found}");
     }

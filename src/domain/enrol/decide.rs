@@ -17,6 +17,7 @@ use crate::{
         enrol::TraceStep,
         profile::{Approval, ChallengeMode, CheckedProfile, KeyFamily, Scope, Variables, family},
         user::User,
+        vouch::Voucher,
     },
     types::{ContentCipher, DigestAlgorithm, ProfileName, Timestamp, Validity},
     wire::{
@@ -189,12 +190,16 @@ fn check_means(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<&'st
         Some(Means::Static) if !takes(ChallengeMode::Static) => {
             return Err(RefusalReason::MeansNotTaken("the static challenge"));
         }
+        Some(Means::Vouched { by: Voucher::Intune }) if !takes(ChallengeMode::Intune) => {
+            return Err(RefusalReason::MeansNotTaken("challenges of Intune's"));
+        }
         Some(Means::Approval { .. }) | None if spec.approval != Approval::Manual => {
             return Err(RefusalReason::MeansNotTaken("an operator's approval"));
         }
         Some(Means::Ticket { device: None, user: None, .. }) => "ticket that names nobody",
         Some(Means::Ticket { .. }) => "ticket",
         Some(Means::Static) => "static challenge",
+        Some(Means::Vouched { by: Voucher::Intune }) => "Intune validated the request",
         Some(Means::Renewal { .. }) => "renewal",
         Some(Means::Approval { .. }) => "operator's approval",
         None => "asks for approval",
@@ -308,6 +313,8 @@ fn check_object(
         Some(Means::Ticket { device, user, .. }) => {
             ticket_assurance(request, device.as_ref(), user.as_ref())?
         }
+        // Whoever vouches has compared the names in the request with those that it knows the device or user by.
+        Some(Means::Vouched { .. }) => Assurance::High,
         Some(Means::Static) | None => Assurance::Low,
     };
     match found {

@@ -47,7 +47,7 @@ fn is_minted_for_somebody(means: Option<&Means>) -> bool {
     match means {
         Some(Means::Ticket { device, user, .. }) => device.is_some() || user.is_some(),
         Some(Means::Approval { bound, .. }) => matches!(bound, Some((_, Assurance::High))),
-        Some(Means::Static | Means::Renewal { .. }) | None => false,
+        Some(Means::Static | Means::Vouched { .. } | Means::Renewal { .. }) | None => false,
     }
 }
 

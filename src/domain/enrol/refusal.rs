@@ -107,6 +107,24 @@ pub enum RefusalReason {
 }
 
 impl Refusal {
+    /// The Windows error code (HRESULT, winerror.h) that says most nearly the same.
+    pub const fn hresult(&self) -> i32 {
+        const E_ACCESSDENIED: u32 = 0x8007_0005;
+        const NTE_BAD_ALGID: u32 = 0x8009_0008;
+        const CERTSRV_E_BAD_REQUESTSUBJECT: u32 = 0x8009_4001;
+        const CERTSRV_E_KEY_LENGTH: u32 = 0x8009_4811;
+        let code = match &self.reason {
+            RefusalReason::Digest { .. } | RefusalReason::Cipher(_) => NTE_BAD_ALGID,
+            RefusalReason::Key { .. } => CERTSRV_E_KEY_LENGTH,
+            RefusalReason::NamesDiffer(_)
+            | RefusalReason::NoName
+            | RefusalReason::Sid { .. }
+            | RefusalReason::Template(_) => CERTSRV_E_BAD_REQUESTSUBJECT,
+            _ => E_ACCESSDENIED,
+        };
+        code.cast_signed()
+    }
+
     pub(super) fn new(reason: RefusalReason) -> Self {
         let (info, text) = answer(&reason);
         Self { info, reason, text }
@@ -122,7 +140,7 @@ impl<R: Into<RefusalReason>> From<R> for Refusal {
 /// The one map from reasons to answers.
 fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
     match reason {
-        RefusalReason::Challenge(refused) => (FailInfo::BadRequest, refused.text()),
+        RefusalReason::Challenge(refused) => (refused.info(), refused.text()),
         RefusalReason::Digest { .. } | RefusalReason::Cipher(_) => {
             (FailInfo::BadAlg, "The algorithm is not accepted.")
         }

@@ -208,6 +208,7 @@ impl ChallengeRefused {
                 "The client sent no challenge password. Mint one with `{again}` and put it into the client's settings. A renewal needs \
                  none, but has to be signed with the certificate that it renews."
             ),
+            Self::Denied(denial) => format!("The answer of {} means: {}.", denial.by, denial.hint),
             Self::Unknown => format!(
                 "The challenge is mistyped, of another gateway, or the static one of before its last change. Mint another with \
                  `{again}`."
@@ -272,6 +273,10 @@ impl Unanswered {
             Self::NotArrived => {
                 "The connection ended early or the body took longer than limits.body-timeout-seconds: look at the network between \
                  (MTU, proxies, time-outs)."
+            }
+            Self::Away { .. } => {
+                "The client is told to come back, and nothing is lost. `certgate doctor` says how the last exchange with the other party \
+                 ended, `certgate queue jobs` what waits for it."
             }
             Self::NotPkiMessage(_) => {
                 "What came is no SCEP message: a proxy that answers or inspects, a health check, or a client that sends its \

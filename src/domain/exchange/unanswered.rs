@@ -42,6 +42,14 @@ pub enum Unanswered {
     /// Too many requests wait for an operator.
     #[error("too many requests wait for approval")]
     ApprovalsFull,
+    /// Another party that has to be asked or told does not answer.
+    #[error("{reason}")]
+    Away {
+        /// What happened.
+        reason: String,
+        /// When it is worth another try.
+        retry_after: std::time::Duration,
+    },
     /// A fault of ours, which passes.
     #[error("{0}")]
     Fault(String),
@@ -61,7 +69,7 @@ impl Unanswered {
             Self::TooLong { .. } => 413,
             Self::Panicked => 500,
             Self::NoSuccessor => 501,
-            Self::Overloaded | Self::ApprovalsFull | Self::Fault(_) => 503,
+            Self::Overloaded | Self::ApprovalsFull | Self::Away { .. } | Self::Fault(_) => 503,
         }
     }
 }

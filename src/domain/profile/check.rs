@@ -95,6 +95,11 @@ impl Check<'_> {
 
     /// Whether a request says itself whom it is for.
     fn claims_are_taken(&self) -> bool {
+        self.names_are_unseen() || self.takes(ChallengeMode::Intune)
+    }
+
+    /// Whether nobody but the device knows what a request says: Intune compares the names with its own.
+    fn names_are_unseen(&self) -> bool {
         self.takes(ChallengeMode::Static) || self.takes(ChallengeMode::UnboundTicket)
     }
 
@@ -128,8 +133,8 @@ impl Check<'_> {
             if !self.claims_are_taken() {
                 self.warning(
                     "match",
-                    "claim takes names from requests with the static challenge or an unbound ticket, which \
-                     `challenge` does not name; requests with a ticket for a device or user are filled from its \
+                    "claim takes names from requests with the static challenge, an unbound ticket or a challenge of Intune's, \
+                     which `challenge` does not name; requests with a ticket for a device or user are filled from its \
                      record",
                 );
             }
@@ -164,6 +169,9 @@ impl Check<'_> {
                 "challenge",
                 "an open door: anybody could enrol; name \"ticket\" or \"static\", or set approval = \"manual\"",
             );
+        }
+        if self.takes(ChallengeMode::Intune) && self.spec.approval == Approval::Manual {
+            self.fatal("approval", "cannot be manual with \"intune\": its devices do not wait for people");
         }
         if self.spec.allow_unregistered && !self.claims_are_taken() && self.spec.approval == Approval::Auto {
             self.warning(
@@ -258,7 +266,7 @@ impl Check<'_> {
     /// A claim takes every name of the request, a user principal name among them, and Active Directory logs on whom it names, by
     /// TLS as by smart card. An operator who approves sees the names; a static challenge shows nothing of who sends it.
     fn claimed_users(&mut self) {
-        let unseen = self.claims_are_taken() && self.spec.approval == Approval::Auto;
+        let unseen = self.names_are_unseen() && self.spec.approval == Approval::Auto;
         // No extendedKeyUsage is every purpose (RFC 5280 §4.2.1.12).
         let purposes = &self.parts.extended_key_usage;
         let logs_on = purposes.is_empty() || purposes.contains(&CLIENT_AUTH);

@@ -69,6 +69,8 @@ pub enum ChallengeMode {
     Static,
     /// One-time challenges that name nobody: whoever has one may enrol as anybody that the profile knows (VU#971035).
     UnboundTicket,
+    /// Microsoft Intune's challenges, which its service is asked about.
+    Intune,
 }
 
 /// Who decides.

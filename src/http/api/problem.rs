@@ -99,7 +99,7 @@ const fn kind_of(error: &ServiceError) -> Kind {
         ServiceError::Refused(_) => REFUSED,
         ServiceError::Forbidden(_) => FORBIDDEN,
         ServiceError::NotInitialised => NOT_INITIALISED,
-        ServiceError::Key(_) | ServiceError::Store(_) => UNAVAILABLE,
+        ServiceError::Key(_) | ServiceError::NoAnswer(_) | ServiceError::Store(_) => UNAVAILABLE,
         ServiceError::Internal(_) => INTERNAL,
     }
 }

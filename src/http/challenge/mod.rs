@@ -225,9 +225,10 @@ const fn status_of(denied: &Denied) -> StatusCode {
             ServiceError::Invalid { .. } => StatusCode::BAD_REQUEST,
             ServiceError::Conflict(_) | ServiceError::Refused(_) => StatusCode::CONFLICT,
             ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
-            ServiceError::NotInitialised | ServiceError::Key(_) | ServiceError::Store(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ServiceError::NotInitialised
+            | ServiceError::Key(_)
+            | ServiceError::NoAnswer(_)
+            | ServiceError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             ServiceError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         },
     }

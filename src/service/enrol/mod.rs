@@ -22,11 +22,13 @@
 //! | `standing` | who authorises it |
 //! | `concerned` | the records that it concerns |
 //! | `refused`, `reused` | what becomes of a refusal; a used-up ticket that comes again |
+//! | `vouch` | others who are asked before the decision and told before the certificate leaves |
 
 mod concerned;
 mod refused;
 mod reused;
 mod standing;
+mod vouch;
 
 pub(super) use concerned::{Concerned, concerned, device_named, facts};
 pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
@@ -52,6 +54,7 @@ use crate::{
             Refusal, TraceStep, authorise, defer, request_key,
         },
         exchange::{MAX_DETAIL, Refused, Unreadable, clipped},
+        vouch::{Verdict, Voucher},
     },
     ports::{SealPurpose, View},
     types::{CertificateId, DeviceId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
@@ -65,6 +68,9 @@ use crate::{
 /// At most this many requests wait for operators.
 pub const MAX_PENDING: u64 = 1000;
 
+/// The check of a request by somebody else, in traces.
+const ASKED: &str = "asked outside";
+
 /// What is to be done with a request.
 enum Course {
     /// It was answered before.
@@ -77,6 +83,8 @@ enum Course {
     Refuse { refusal: Refusal, evidence: Option<Evidence>, device: Option<DeviceId>, trace: Vec<TraceStep> },
     /// Refuse a RenewalReq that no certificate of ours signed.
     Stranger,
+    /// Ask somebody else, then look again.
+    Ask(Voucher),
 }
 
 /// A proven request on its way.
@@ -85,6 +93,8 @@ struct Candidate<'a> {
     csr: ProvenCsr,
     key: Fingerprint,
     now: Timestamp,
+    /// What whoever was asked says of it.
+    verdict: Option<Verdict>,
 }
 
 /// Who signed, as far as repeats are concerned: a throw-away certificate counts by its key, for a client may make a new one for
@@ -97,8 +107,12 @@ fn signer_of(signer: &Certificate) -> Fingerprint {
 impl Gateway {
     /// PKCSReq and RenewalReq.
     pub(super) fn enrol(&self, request: &Request<'_>) -> Result<Answer, Stop> {
-        let candidate = self.candidate(request)?;
-        let course = self.ports.store.read(|view| self.course(view, &candidate))?;
+        let mut candidate = self.candidate(request)?;
+        let mut course = self.ports.store.read(|view| self.course(view, &candidate))?;
+        if let Course::Ask(by) = course {
+            candidate.verdict = Some(self.ask(&candidate, by)?);
+            course = self.ports.store.read(|view| self.course(view, &candidate))?;
+        }
         candidate.note(&course);
         match course {
             Course::Repeat(state) => self.repeat(&candidate, state),
@@ -117,11 +131,15 @@ impl Gateway {
             }
             Course::Refuse { refusal, evidence, trace, .. } => {
                 self.note_challenge(&candidate, &refusal)?;
+                self.tell_refused(&candidate, &refusal);
                 if let Some(evidence) = evidence {
                     let enrolment = self.enrolment(&candidate, evidence, None, None, trace)?;
                     self.record_refusal(&candidate, enrolment, &refusal)?;
                 }
                 Err(stop(&refusal))
+            }
+            Course::Ask(by) => {
+                Err(ServiceError::Internal(format!("{by} was asked, and is to be asked")).into())
             }
             Course::Stranger => {
                 request.trail.failed("authorisation", Refused::Stranger);
@@ -150,7 +168,7 @@ impl Gateway {
             signer_of(request.message.signer()),
             csr.fingerprint(),
         );
-        Ok(Candidate { request, csr, key, now: self.now() })
+        Ok(Candidate { request, csr, key, now: self.now(), verdict: None })
     }
 
     fn course(&self, view: &dyn View, candidate: &Candidate<'_>) -> Result<Course, ServiceError> {
@@ -163,12 +181,14 @@ impl Gateway {
             return Ok(Course::Stranger);
         }
         let standing = match self.standing(view, candidate, signer.as_ref())? {
+            Ok(Standing::Ask(by)) => return Ok(Course::Ask(by)),
             Ok(standing) => standing,
             Err(refused) => return refuse_challenge(view, refused),
         };
         let authorisation = match &standing {
             Standing::Authorised(authorisation) => Some(authorisation),
             Standing::Waits(awaiting) => awaiting.first(),
+            Standing::Ask(_) => None,
         };
         let ticket = authorisation.and_then(ticket_of);
         let concerned = concerned(view, profile, &candidate.csr, authorisation)?;
@@ -198,6 +218,7 @@ impl Gateway {
                     }
                 }
             }
+            Standing::Ask(by) => Course::Ask(by),
             Standing::Waits(awaiting) => {
                 let Decision { outcome, trace } = defer(&facts, &awaiting);
                 match outcome {
@@ -267,7 +288,7 @@ impl Gateway {
             received_at: candidate.now,
             state: EnrolmentState::Pending,
             decided_at: None,
-            trace,
+            trace: candidate.asked().into_iter().chain(trace).collect(),
         })
     }
 
@@ -291,9 +312,13 @@ impl Gateway {
             act: candidate.act(),
         };
         match self.issue(&issuance) {
-            Ok(record) => granted(endpoint, &record),
+            Ok(record) => {
+                self.tell_before_delivery(&record.id)?;
+                granted(endpoint, &record)
+            }
             Err(NotIssued::Refused(refusal)) => {
                 self.note_challenge(candidate, &refusal)?;
+                self.tell_refused(candidate, &refusal);
                 let mut enrolment = issuance.enrolment;
                 enrolment.trace.push(trace_step("still holds when recorded", false, &refusal.reason));
                 self.record_refusal(candidate, enrolment, &refusal)?;
@@ -355,18 +380,26 @@ impl Gateway {
         }
     }
 
-    /// SUCCESS with a recorded certificate.
+    /// SUCCESS with a recorded certificate, once those who vouched for it were told.
     pub(super) fn granted(&self, endpoint: &Endpoint, id: &CertificateId) -> Result<Answer, Stop> {
         let record = self.ports.store.read(|view| Ok::<_, ServiceError>(view.certificate(id)?))?;
         let record = record.ok_or_else(|| ServiceError::not_found("certificate", id))?;
+        self.tell_before_delivery(id)?;
         granted(endpoint, &record)
     }
 }
 
 impl Candidate<'_> {
+    /// That somebody else was asked, with what to look it up by there.
+    fn asked(&self) -> Option<TraceStep> {
+        let Some(Verdict::Allowed { reference }) = &self.verdict else { return None };
+        Some(trace_step(ASKED, true, &format_args!("allowed, reference {reference}")))
+    }
+
     /// Notes what is to be done, and whom it concerns.
     fn note(&self, course: &Course) {
         let trail = self.request.trail;
+        trail.decided(self.asked().as_slice());
         match course {
             Course::Repeat(_) => {
                 trail.passed("repeat", "the same request was answered before: the same answer");
@@ -379,7 +412,7 @@ impl Candidate<'_> {
                 trail.learn(|exchange| exchange.device.clone_from(device));
                 trail.decided(trace);
             }
-            Course::Stranger => {}
+            Course::Stranger | Course::Ask(_) => {}
         }
     }
 

@@ -131,7 +131,7 @@ fn device_of(view: &dyn View, evidence: &Evidence) -> Result<Option<DeviceId>, S
                 BoundObject::User { .. } => None,
             })
         }
-        Evidence::Claim | Evidence::Approval => None,
+        Evidence::Claim | Evidence::Vouched { .. } | Evidence::Approval => None,
     })
 }
 
@@ -139,6 +139,9 @@ fn device_of(view: &dyn View, evidence: &Evidence) -> Result<Option<DeviceId>, S
 fn evidence_of(refused: &ChallengeRefused) -> Option<Evidence> {
     match refused {
         ChallengeRefused::Missing | ChallengeRefused::Unknown => None,
+        ChallengeRefused::Denied(denial) => {
+            denial.once_trusted.then_some(Evidence::Vouched { by: denial.by })
+        }
         ChallengeRefused::Expired { ticket, .. }
         | ChallengeRefused::UsedUp { ticket }
         | ChallengeRefused::Cancelled { ticket }

@@ -6,10 +6,11 @@ use crate::{
         certificate::CertificateRecord,
         challenge::{
             Authorisation, AwaitingApproval, ChallengeRefused, Means, RenewalFacts, Ticket,
-            awaiting_approval, check_renewal, check_static, check_ticket,
+            awaiting_approval, check_renewal, check_static, check_ticket, check_verdict,
         },
         profile::Approval,
         status,
+        vouch::Voucher,
     },
     ports::{MacPurpose, View, store::StoreResult},
     service::{Gateway, ServiceError},
@@ -23,6 +24,8 @@ pub(super) enum Standing {
     Authorised(Authorisation),
     /// An operator may.
     Waits(AwaitingApproval),
+    /// Somebody else has to be asked first.
+    Ask(Voucher),
 }
 
 impl Gateway {
@@ -34,6 +37,13 @@ impl Gateway {
         signer: Option<&CertificateRecord>,
     ) -> Result<Result<Standing, ChallengeRefused>, ServiceError> {
         let profile = &candidate.request.endpoint.profile;
+        // Whatever they say stands: a challenge that they refuse does not fall through to a weaker way.
+        if let Some(by) = self.who_must_vouch(view, candidate)? {
+            return Ok(match &candidate.verdict {
+                None => Ok(Standing::Ask(by)),
+                Some(verdict) => check_verdict(by, verdict, profile.name()).map(Standing::Authorised),
+            });
+        }
         if candidate.request.kind != MessageType::RenewalReq {
             let challenge = self.check_challenge(view, candidate)?;
             let waits = profile.spec().approval == Approval::Manual;
@@ -60,7 +70,7 @@ impl Gateway {
 
     /// RFC 8894 §2.4. Both kinds are looked for whatever the profile takes: whether it takes what was found is a rule like
     /// the others ([`authorise`]).
-    fn check_challenge(
+    pub(super) fn check_challenge(
         &self,
         view: &dyn View,
         candidate: &Candidate<'_>,
@@ -97,6 +107,6 @@ pub(super) fn usable_ticket(
 pub(super) fn ticket_of(authorisation: &Authorisation) -> Option<TicketId> {
     match authorisation.means() {
         Means::Ticket { id, .. } => Some(id.clone()),
-        Means::Static | Means::Renewal { .. } | Means::Approval { .. } => None,
+        Means::Static | Means::Vouched { .. } | Means::Renewal { .. } | Means::Approval { .. } => None,
     }
 }

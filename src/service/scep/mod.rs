@@ -65,6 +65,12 @@ pub enum ScepError {
     /// HTTP 400: there is nobody to answer with a CertRep. The text is for the client.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// HTTP 503 with Retry-After: another party that is needed does not answer.
+    #[error("another party does not answer")]
+    Away {
+        /// When it is worth another try.
+        retry_after: std::time::Duration,
+    },
     /// HTTP 503 with Retry-After: transient.
     #[error("temporarily unavailable")]
     Unavailable,
@@ -82,6 +88,7 @@ impl From<Unanswered> for ScepError {
             | Unanswered::NoSuccessor
             | Unanswered::Method(_)
             | Unanswered::NotArrived => Self::BadRequest("the request is not understood"),
+            Unanswered::Away { retry_after, .. } => Self::Away { retry_after },
             Unanswered::Overloaded
             | Unanswered::ApprovalsFull
             | Unanswered::Fault(_)

@@ -12,6 +12,7 @@ use crate::{
         exchange::{Ending, Operation, Refused, Unanswered, Unreadable},
         ndes::Templates,
     },
+    ports::NoAnswer,
     service::{Gateway, ServiceError, authority::MessageKey, metric},
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
@@ -40,6 +41,8 @@ pub(in crate::service) enum Stop {
     Fault(ServiceError),
     /// No CertRep; HTTP 503: more waits for approval than is good.
     Full,
+    /// No CertRep; HTTP 503: another party that is needed does not answer. FAILURE would be final for most clients.
+    Away(NoAnswer),
 }
 
 impl From<Refused> for Stop {
@@ -60,6 +63,7 @@ impl fmt::Display for Stop {
             Self::Refused(refused) => refused.fmt(f),
             Self::Fault(error) => error.fmt(f),
             Self::Full => Unanswered::ApprovalsFull.fmt(f),
+            Self::Away(no_answer) => no_answer.fmt(f),
         }
     }
 }
@@ -130,6 +134,12 @@ impl Gateway {
             Ok(answer) => answer,
             Err(Stop::Refused(refused)) => Answer::Refused(refused),
             Err(Stop::Fault(error)) => return Err(fault(trail, origin, &error)),
+            Err(Stop::Away(no_answer)) => {
+                tracing::warn!(request = %origin.request, peer = origin.peer, %profile, %transaction, error = %no_answer, "another party is needed and does not answer");
+                let why = Unanswered::Away { reason: no_answer.reason, retry_after: no_answer.retry_after };
+                trail.unanswered(&why);
+                return Err(why.into());
+            }
             Err(Stop::Full) => {
                 tracing::warn!(request = %origin.request, peer = origin.peer, %profile, "too many requests wait for approval");
                 trail.unanswered(&Unanswered::ApprovalsFull);
@@ -162,7 +172,7 @@ impl Gateway {
     ) -> Result<(Endpoint, PkiMessage), Unanswered> {
         let endpoint = self.endpoint(profile).map_err(|error| match error {
             ScepError::UnknownProfile => Unanswered::Profile(profile.to_string()),
-            ScepError::BadRequest(_) | ScepError::Unavailable => {
+            ScepError::BadRequest(_) | ScepError::Away { .. } | ScepError::Unavailable => {
                 Unanswered::Fault(format!("the issuer of the profile {profile} is not there"))
             }
         })?;

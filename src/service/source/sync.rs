@@ -251,6 +251,7 @@ const fn is_of_the_line(error: &ServiceError) -> bool {
         ServiceError::Forbidden(_)
         | ServiceError::NotInitialised
         | ServiceError::Key(_)
+        | ServiceError::NoAnswer(_)
         | ServiceError::Store(_)
         | ServiceError::Internal(_) => false,
     }

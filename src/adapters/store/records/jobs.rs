@@ -7,7 +7,7 @@ use crate::{
         rows::{Flow, Rows, WriteRows},
         table::Table,
     },
-    domain::queue::{Job, JobKind},
+    domain::queue::{Job, JobKind, JobWorker},
     ports::store::{Jobs, JobsMut, StoreResult},
     types::Timestamp,
 };
@@ -15,6 +15,16 @@ use crate::{
 impl<R: Rows> Jobs for Records<R> {
     fn jobs(&self, limit: usize) -> StoreResult<Vec<Job>> {
         self.0.records(Table::Jobs, &key::ALL, limit)
+    }
+
+    fn job_in_lane(&self, lane: &str) -> StoreResult<Option<Job>> {
+        let index = Table::JobsByLane;
+        let mut head = None;
+        self.0.scan(index, &key::starting_with(&lane_prefix(lane)), |key, target| {
+            head = Some(self.0.indexed::<Job>(index, key, Table::Jobs, target)?);
+            Ok(Flow::Break(()))
+        })?;
+        Ok(head)
     }
 }
 
@@ -40,8 +50,10 @@ impl JobsMut for Records<WriteRows<'_>> {
         self.put_job(&job)
     }
 
-    fn lease_job(&mut self, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>> {
-        let free = |job: &Job| job.run_at <= now && job.leased_until.is_none_or(|end| end <= now);
+    fn lease_job(&mut self, worker: JobWorker, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>> {
+        let free = |job: &Job| {
+            job.kind.worker() == worker && job.run_at <= now && job.leased_until.is_none_or(|end| end <= now)
+        };
         let Some(head) = self.heads()?.into_iter().filter(free).min_by_key(|job| job.sequence) else {
             return Ok(None);
         };
@@ -57,6 +69,14 @@ impl JobsMut for Records<WriteRows<'_>> {
 
     fn complete_job(&mut self, sequence: u64, fence: u64) -> StoreResult<bool> {
         let Some(job) = self.leased_job(sequence, fence)? else { return Ok(false) };
+        self.0.remove(Table::JobsByLane, &lane_key(&job.kind.lane(), sequence))?;
+        self.0.remove(Table::Jobs, &key::number(sequence))?;
+        Ok(true)
+    }
+
+    fn remove_job(&mut self, sequence: u64) -> StoreResult<bool> {
+        let job: Option<Job> = self.0.record(Table::Jobs, &key::number(sequence))?;
+        let Some(job) = job else { return Ok(false) };
         self.0.remove(Table::JobsByLane, &lane_key(&job.kind.lane(), sequence))?;
         self.0.remove(Table::Jobs, &key::number(sequence))?;
         Ok(true)

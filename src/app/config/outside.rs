@@ -1,0 +1,82 @@
+//! How other parties are asked, and Intune.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// `[outbound]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Outbound {
+    /// Authorities to trust beside the system's: a PEM file, relative to the configuration file.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the system's authorities are trusted.
+    pub system_roots: bool,
+    /// An HTTP proxy for everything but loopback addresses.
+    pub proxy: Option<String>,
+    /// Time for a connection.
+    pub connect_timeout_seconds: u64,
+    /// Time for a whole exchange.
+    pub timeout_seconds: u64,
+    /// Requests at a time to each party; 0 = half of the threads for enrolment.
+    pub concurrent_requests: u64,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            system_roots: true,
+            proxy: None,
+            connect_timeout_seconds: 5,
+            timeout_seconds: 15,
+            concurrent_requests: 0,
+        }
+    }
+}
+
+/// `[intune]`: used where `tenant` is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Intune {
+    /// The tenant: its id, or one of its domains.
+    pub tenant: Option<String>,
+    /// The registered application.
+    pub client_id: Option<String>,
+    /// Where its secret is: a file, relative to the configuration file, or `credential:NAME`.
+    pub client_secret: Option<String>,
+    /// Entra ID.
+    pub login_url: String,
+    /// Microsoft Graph.
+    pub graph_url: String,
+    /// The resource that Intune's token is for.
+    pub resource_url: String,
+    /// Hosts at which Graph may say that Intune's services are.
+    pub service_hosts: Vec<String>,
+    /// Whether a certificate is handed out only after Intune was told of it.
+    pub wait_for_success_notification: bool,
+    /// When a certificate that could not be handed out for that is revoked.
+    pub give_up_hours: u64,
+    /// Between two looks at the revocation queue; 0 = never.
+    pub poll_minutes: u64,
+    /// Whether the queue is asked for the certificates of our issuers only.
+    pub revocations_by_issuer: bool,
+}
+
+impl Default for Intune {
+    fn default() -> Self {
+        Self {
+            tenant: None,
+            client_id: None,
+            client_secret: None,
+            login_url: "https://login.microsoftonline.com".to_owned(),
+            graph_url: "https://graph.microsoft.com".to_owned(),
+            resource_url: "https://api.manage.microsoft.com".to_owned(),
+            service_hosts: vec!["*.manage.microsoft.com".to_owned()],
+            wait_for_success_notification: true,
+            give_up_hours: 24,
+            poll_minutes: 5,
+            revocations_by_issuer: true,
+        }
+    }
+}

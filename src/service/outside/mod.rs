@@ -1,0 +1,161 @@
+//! What waits for other parties: telling them of certificates, asking which ones they want revoked.
+//!
+//! All of it are jobs, so that operators see it (`certgate queue jobs`), a crash loses none, and what fails is tried again. A thread of its
+//! own does them: the one that keeps CRLs and certgate's certificates up to date waits for nobody.
+
+mod revocations;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{Gateway, ServiceError, audit::Act, certificate::change_certificate, maintain::WorkSignal};
+use crate::{
+    domain::{
+        access::Actor,
+        queue::{Job, JobKind, JobWorker},
+        status::{Cause, CauseChange, CauseKey, CauseKind, Effect},
+        vouch::Voucher,
+    },
+    ports::NoAnswer,
+    types::{CertificateId, RevocationReason, Timestamp},
+};
+
+/// Jobs per round, so that an end that was asked for comes soon.
+const JOBS_PER_ROUND: usize = 16;
+/// The longest sleep.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Whoever asks for a certificate tells it to those who vouched; the worker does so where that did not happen by then.
+pub(super) const TELL_AFTER: Duration = Duration::from_secs(60);
+
+/// The worker's signal, and how the last exchange with each party ended.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    pub(super) work: WorkSignal,
+    heard: Mutex<BTreeMap<Voucher, Heard>>,
+}
+
+/// How the last exchange ended.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    /// When.
+    pub(super) at: Timestamp,
+    /// Why there was no answer.
+    pub(super) problem: Option<String>,
+}
+
+impl Outside {
+    /// Notes how an exchange ended.
+    pub(super) fn heard(&self, by: Voucher, at: Timestamp, problem: Option<&NoAnswer>) {
+        let problem = problem.map(|no_answer| no_answer.reason.clone());
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(by, Heard { at, problem });
+    }
+
+    /// How the last exchange ended; none since this process started.
+    pub(super) fn last_heard(&self, by: Voucher) -> Option<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&by).cloned()
+    }
+}
+
+impl Gateway {
+    /// Does what waits for other parties and is due; gives how long until something is due next (at most 60 s). For a thread that may
+    /// wait for them.
+    pub fn run_outside(&self) -> Result<Duration, ServiceError> {
+        self.schedule_polls()?;
+        for _ in 0..JOBS_PER_ROUND {
+            if !self.run_one_job(JobWorker::Outside)? {
+                let next = self.next_job_at(JobWorker::Outside)?;
+                let wait = next.map_or(LONGEST_WAIT, |at| at.since(self.now()));
+                return Ok(wait.clamp(Duration::from_secs(1), LONGEST_WAIT));
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+
+    /// Blocks until woken or for `at_most`.
+    pub fn wait_outside(&self, at_most: Duration) {
+        self.outside.work.wait(at_most);
+    }
+
+    /// Whether there is anybody to wait for.
+    pub fn asks_others(&self) -> bool {
+        !self.ports.vouchers.vouching.is_empty() || !self.ports.vouchers.revocations.is_empty()
+    }
+
+    fn schedule_polls(&self) -> Result<(), ServiceError> {
+        for by in self.ports.vouchers.revocations.keys() {
+            let kind = JobKind::PollRevocations { by: *by };
+            let lane = kind.lane();
+            if self.ports.store.read(|view| view.job_in_lane(&lane))?.is_none() {
+                self.ports.store.write(|tx| tx.enqueue(&kind, self.now()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells, or gives up: a certificate that cannot be handed out, because its voucher is not told, is revoked in the end. One that was
+    /// handed out stays, and is told of for as long as it takes.
+    pub(super) fn tell_or_give_up(
+        &self,
+        job: &Job,
+        by: Voucher,
+        certificate: &CertificateId,
+    ) -> Result<(), ServiceError> {
+        let Some(vouching) = self.ports.vouchers.vouching.get(&by) else {
+            tracing::warn!(%by, %certificate, "not told of the certificate: it is not configured any more");
+            return Ok(());
+        };
+        let error = match self.tell_issued(by, certificate) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let issued_at = self.ports.store.read(|view| {
+            Ok::<_, ServiceError>(view.certificate(certificate)?.map(|record| record.issued_at))
+        })?;
+        let Some(issued_at) = issued_at else { return Ok(()) };
+        let overdue = self.now().since(issued_at) >= vouching.give_up_after();
+        if overdue && vouching.delivery_waits() {
+            self.revoke_undelivered(job, by, certificate, &error)
+        } else {
+            Err(error)
+        }
+    }
+
+    fn revoke_undelivered(
+        &self,
+        job: &Job,
+        by: Voucher,
+        certificate: &CertificateId,
+        error: &ServiceError,
+    ) -> Result<(), ServiceError> {
+        let act = Act { actor: Actor::System, request: self.new_request(), at: self.now() };
+        let note = format!("never handed out, because {by} could not be told of it: {error}");
+        let cause = revoking(by, "undelivered", note, &act);
+        let changed = self.ports.store.write(|tx| {
+            // Told in time by the request that asked for it?
+            if !tx.complete_job(job.sequence, job.fence)? {
+                return Ok(None);
+            }
+            change_certificate(tx, certificate, &[CauseChange::Put(cause.clone())], &act)
+        })?;
+        if let Some(changed) = changed {
+            tracing::error!(request = %act.request, %certificate, %by, "revoked: it could not be handed out");
+            self.certificates_moved(&[changed])?;
+        }
+        Ok(())
+    }
+}
+
+/// A cause that somebody who vouched for the request is the reason of.
+fn revoking(by: Voucher, what: &str, note: String, act: &Act) -> Cause {
+    Cause {
+        key: CauseKey { kind: CauseKind::Voucher, reference: format!("{by}/{what}") },
+        effect: Effect::Revoke { reason: RevocationReason::CessationOfOperation },
+        since: act.at,
+        invalidity_date: None,
+        actor: act.actor.to_string(),
+        note,
+    }
+}
