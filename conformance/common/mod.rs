@@ -16,6 +16,7 @@
 #![allow(unreachable_pub, reason = "the targets include this file as a private module")]
 
 mod keys;
+pub mod unopenable;
 
 use std::{
     sync::{

@@ -22,6 +22,7 @@ mod s4_transactions;
 mod standing;
 mod system;
 mod ticket;
+mod uniform;
 mod user;
 
 /// A device profile with one-time tickets and names from the record.

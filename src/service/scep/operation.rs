@@ -227,18 +227,36 @@ impl Gateway {
             transport: addressed.recipient.transport,
         });
         let opened = self.open_envelope(&envelope, &addressed);
-        let payload =
-            trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()))?;
-        let chosen = self.chosen(endpoint, kind, &message, &payload, trail)?;
-        self.dispatch(&Request {
-            endpoint: chosen.as_ref().unwrap_or(endpoint),
-            origin,
-            trail,
-            kind,
-            message: &message,
-            cipher: envelope.cipher,
-            payload,
-        })
+        let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
+        let cipher = envelope.cipher;
+        let read =
+            |payload, trail: &Trail| self.read(endpoint, origin, trail, kind, &message, cipher, payload);
+        match opened {
+            Ok(payload) => read(payload, trail),
+            Err(closed) => {
+                // What does not open is read on as if it had: the time of the answer must not tell whether the padding of the
+                // content was right. Zeros are no request of any kind.
+                drop(read(Secret::new(vec![0; envelope.content_len()]), &trail.silent()));
+                Err(closed)
+            }
+        }
+    }
+
+    /// What the envelope held.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request")]
+    fn read(
+        &self,
+        endpoint: &Endpoint,
+        origin: &Origin,
+        trail: &Trail,
+        kind: MessageType,
+        message: &VerifiedPki,
+        cipher: ContentCipher,
+        payload: Secret,
+    ) -> Result<Answer, Stop> {
+        let chosen = self.chosen(endpoint, kind, message, &payload, trail)?;
+        let endpoint = chosen.as_ref().unwrap_or(endpoint);
+        self.dispatch(&Request { endpoint, origin, trail, kind, message, cipher, payload })
     }
 
     fn dispatch(&self, request: &Request<'_>) -> Result<Answer, Stop> {

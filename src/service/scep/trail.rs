@@ -56,6 +56,11 @@ impl Trail {
         Self { exchange: RefCell::new(exchange), on }
     }
 
+    /// One beside it that notes nothing.
+    pub(super) fn silent(&self) -> Self {
+        Self { exchange: self.exchange.clone(), on: false }
+    }
+
     /// Notes a check that passed.
     pub(in crate::service) fn passed(&self, check: &str, found: impl fmt::Display) {
         self.step(check, true, found);

@@ -112,6 +112,11 @@ impl Envelope {
         Ok(Self { recipients, cipher, iv, ciphertext })
     }
 
+    /// Octets of the encrypted content.
+    pub fn content_len(&self) -> usize {
+        self.ciphertext.len()
+    }
+
     /// Decrypts with the unwrapped content key (or, where unwrapping failed, a random one of the right length: implicit
     /// rejection by the caller).
     pub fn open(&self, content_key: &Secret) -> Result<Secret, CannotOpen> {
