@@ -15,6 +15,7 @@ mod commands;
 mod conformance;
 mod enrol;
 mod lifetime;
+mod persona;
 mod setup;
 mod sim;
 mod source;

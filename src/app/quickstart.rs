@@ -19,7 +19,7 @@ use super::{
         http::HttpClient,
         key::ClientKey,
         ocsp::{Question, ask},
-        scep::{CertificateRequest, Requester, ScepClient, granted, transaction_of_key},
+        scep::{CertificateRequest, Requester, ScepClient, granted},
     },
     config::LogFormat,
     failure::{Failure, Outcome},
@@ -345,7 +345,7 @@ impl Demo {
         let requester = Requester { key, certificate: &signer };
         let request =
             CertificateRequest { subject, subject_alt_names: Vec::new(), challenge: Some(challenge) };
-        let transaction = transaction_of_key(key);
+        let transaction = client.transaction_of(key);
         let reply =
             client.request(authority, MessageType::PkcsReq, requester, key, &transaction, &request)?;
         let (certificate, _) = issued_to(key.public_key(), granted(reply)?)?;

@@ -103,6 +103,14 @@ pub enum ClientError {
         /// The whole of it.
         detail: String,
     },
+    /// An answer came that certgate believes, and the client that is spoken like would not.
+    #[error("{client} refuses this answer: {why}")]
+    Disliked {
+        /// Whose client.
+        client: &'static str,
+        /// In its words.
+        why: String,
+    },
     /// Our own side failed: a key, an encoding, a file.
     #[error(transparent)]
     Own(#[from] Failure),
@@ -180,7 +188,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Own(failure) => failure,
-            ClientError::Refused { .. } => Self::refused(error),
+            ClientError::Refused { .. } | ClientError::Disliked { .. } => Self::refused(error),
             ClientError::Status { status: 404, .. } => Self::not_found(error)
                 .hint("is the path of the URL right? In the SCEP URLs of certgate it names the profile"),
             ClientError::Status { retry_after: Some(pause), .. } => {

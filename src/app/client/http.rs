@@ -66,6 +66,21 @@ pub enum HttpError {
     },
 }
 
+/// HTTP as a certain client speaks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// HTTP/1.0, as old network gear speaks it.
+    pub old_http: bool,
+    /// Whether there is a Host header.
+    pub host: bool,
+    /// Whether there is `Accept: */*`.
+    pub accept: bool,
+    /// User-Agent.
+    pub user_agent: Option<&'static str>,
+    /// Content-Type of a GET, which has nothing to describe.
+    pub get_type: Option<&'static str>,
+}
+
 /// Where the other side listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
@@ -183,6 +198,34 @@ impl HttpClient {
         *request.version_mut() = Version::HTTP_10;
         request.headers_mut().remove(HOST);
         self.exchange(&target, request)
+    }
+
+    /// One exchange in the manner of another client; `body` with its Content-Type is posted.
+    pub fn exchange_as(
+        &self,
+        manner: &Manner,
+        url: &str,
+        body: Option<(Option<&str>, Vec<u8>)>,
+    ) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        let (method, media_type, body) = match body {
+            Some((media_type, body)) => (Method::POST, media_type, Full::from(body)),
+            None => (Method::GET, manner.get_type, Full::default()),
+        };
+        let version = if manner.old_http { Version::HTTP_10 } else { Version::HTTP_11 };
+        let mut builder = Request::builder().method(method).uri(path).version(version);
+        if let (true, Target::Tcp { authority, .. }) = (manner.host, &target) {
+            builder = builder.header(HOST, authority);
+        }
+        if manner.accept {
+            builder = builder.header(ACCEPT, "*/*");
+        }
+        for (name, value) in [(USER_AGENT, manner.user_agent), (CONTENT_TYPE, media_type)] {
+            if let Some(value) = value {
+                builder = builder.header(name, value);
+            }
+        }
+        self.exchange(&target, builder.body(body).map_err(|error| broken(&target, error))?)
     }
 
     /// Fetches `url` unless it still has the entity tag `etag` (RFC 9110 §13.1.2).

@@ -79,7 +79,12 @@ impl ClientKey {
 
     /// How this key signs.
     pub fn signature_algorithm(&self) -> SignatureAlgorithm {
-        self.signer.algorithm().signature(DIGEST)
+        self.signature_with(DIGEST)
+    }
+
+    /// How this key signs with another digest than the usual one.
+    pub fn signature_with(&self, digest: DigestAlgorithm) -> SignatureAlgorithm {
+        self.signer.algorithm().signature(digest)
     }
 
     /// Signs a structure.

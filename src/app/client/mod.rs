@@ -7,4 +7,6 @@ pub mod error;
 pub mod http;
 pub mod key;
 pub mod ocsp;
+pub mod persona;
 pub mod scep;
+pub(in crate::app) mod tree;

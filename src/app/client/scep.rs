@@ -7,11 +7,12 @@ use super::{
     error::ClientError,
     http::{HttpClient, Response},
     key::ClientKey,
+    persona::{CERTGATE, Exchange, Persona, csr_as, envelope_as, message_as},
 };
 use crate::{
     app::failure::{Failure, Outcome},
     ports::{Clock, Random},
-    types::{KeyTransport, Secret, SerialNumber, Timestamp, TransactionId},
+    types::{Secret, SerialNumber, Timestamp, TransactionId},
     wire::{
         csr::CsrSpec,
         scep::{
@@ -19,7 +20,7 @@ use crate::{
             VerifiedPki,
             client::{
                 self as scep, AnswerError, Authority, CaCertificates, Discovery, Enrolment, Grant, Meaning,
-                Operation, Reply, Sent, Spelling, Step,
+                Operation, Reply, Sent, Step,
             },
             seal,
         },
@@ -76,6 +77,7 @@ pub struct ScepClient<'a> {
     url: String,
     random: &'a dyn Random,
     clock: &'a dyn Clock,
+    persona: &'static Persona,
 }
 
 impl fmt::Debug for ScepClient<'_> {
@@ -87,7 +89,18 @@ impl fmt::Debug for ScepClient<'_> {
 impl<'a> ScepClient<'a> {
     /// A client of the server at `url` (up to where `?operation=` follows).
     pub fn new(http: &'a HttpClient, url: &str, clock: &'a dyn Clock, random: &'a dyn Random) -> Self {
-        Self { http, url: url.trim_end_matches('?').to_owned(), random, clock }
+        Self { http, url: CERTGATE.base(url), random, clock, persona: &CERTGATE }
+    }
+
+    /// The same client, speaking like another one.
+    #[must_use]
+    pub fn speaking_as(self, persona: &'static Persona) -> Self {
+        Self { url: persona.base(&self.url), persona, ..self }
+    }
+
+    /// Whose manner of speaking this is.
+    pub fn persona(&self) -> &'static Persona {
+        self.persona
     }
 
     /// The time, as this client's clock has it.
@@ -102,22 +115,38 @@ impl<'a> ScepClient<'a> {
 
     /// GetCACaps and GetCACert (RFC 8894 §3.5.1, §4.2). A server without GetCACaps can the least.
     pub fn discover(&self) -> Exchanged<Authority> {
-        let mut discovery = Discovery::new(false);
+        let mut discovery = Discovery::new(self.persona.certificates_first);
+        let mut ca_response = None;
         while let Some(operation) = discovery.next() {
-            let response = self.http.get(&scep::url(&self.url, operation, None))?;
+            let response = self.fetch_operation(operation)?;
             if operation == Operation::GetCaCaps {
+                self.liked(self.persona.check_capabilities(&response))?;
                 discovery.has_capabilities(response.status.is_success().then_some(&response.body));
             } else {
                 let body = expect_ok(&response, operation.as_str())?;
                 discovery.has_certificates(body).map_err(told_of(&response))?;
+                ca_response = Some(response);
             }
         }
-        discovery.finish().ok_or_else(|| Failure::error("the server was not asked").into())
+        let (Some(authority), Some(response)) = (discovery.finish(), ca_response) else {
+            return Err(Failure::error("the server was not asked").into());
+        };
+        self.liked(self.persona.check_ca(&response, &authority))?;
+        Ok(authority)
+    }
+
+    fn fetch_operation(&self, operation: Operation) -> Exchanged<Response> {
+        let url = scep::url(&self.url, operation, self.persona.ca_identifier);
+        Ok(self.http.exchange_as(&self.persona.manner, &url, None)?)
+    }
+
+    fn liked(&self, looked: Result<(), String>) -> Exchanged<()> {
+        looked.map_err(|why| ClientError::Disliked { client: self.persona.client, why })
     }
 
     /// GetNextCACert (RFC 8894 §4.7): what comes after `present`, and signed by it.
     pub fn next_ca(&self, present: &CaCertificates) -> Exchanged<CaCertificates> {
-        let response = self.http.get(&scep::url(&self.url, Operation::GetNextCaCert, None))?;
+        let response = self.fetch_operation(Operation::GetNextCaCert)?;
         let body = expect_ok(&response, Operation::GetNextCaCert.as_str())?;
         scep::next_ca(body, present).map_err(told_of(&response))
     }
@@ -138,9 +167,14 @@ impl<'a> ScepClient<'a> {
             subject_alt_names: request.subject_alt_names.clone(),
             challenge_password: request.challenge.clone(),
         };
-        let csr =
-            subject_key.finish(csr.unsigned(subject_key.signature_algorithm()).map_err(Failure::error)?)?;
-        self.transact(authority, message_type, requester, transaction, &csr)
+        let algorithm = subject_key.signature_with(self.persona.digest);
+        let csr = subject_key.finish(csr.unsigned(algorithm).map_err(Failure::error)?)?;
+        let csr = csr_as(self.persona, subject_key, csr)?;
+        let reply = self.transact(authority, message_type, requester, transaction, &csr)?;
+        if let Reply::Granted(granted) = &reply {
+            self.liked(self.persona.check_granted(granted, subject_key.public_key()))?;
+        }
+        Ok(reply)
     }
 
     /// CertPoll (RFC 8894 §3.3.3).
@@ -172,8 +206,20 @@ impl<'a> ScepClient<'a> {
     }
 
     /// A transactionID that nobody used before.
+    #[expect(clippy::expect_used, reason = "hexadecimal digits are a transactionID")]
     pub fn fresh_transaction(&self) -> TransactionId {
-        hexadecimal(&self.random::<16>())
+        hex::encode(self.random::<16>()).parse().expect("printable and short")
+    }
+
+    /// The transactionID of a first request for `key`: made of the key (RFC 8894 §3.2.1.1), so that a repeated request after a lost answer
+    /// is recognised and gets the same certificate.
+    pub fn transaction_of(&self, key: &ClientKey) -> TransactionId {
+        self.persona.transaction(key.public_key())
+    }
+
+    /// The throw-away certificate under which a first request for `subject` is signed.
+    pub fn throw_away(&self, key: &ClientKey, subject: &Name) -> Outcome<Certificate> {
+        key.self_signed(&self.persona.signer_name(subject, self.random)?, self.random(), self.now())
     }
 
     fn transact(
@@ -189,35 +235,46 @@ impl<'a> ScepClient<'a> {
             message_type,
             transaction_id: transaction,
             sender_nonce,
-            content: self.seal(authority, payload)?,
+            content: envelope_as(self.persona, self.seal(authority, payload)?)?,
             signer: requester.certificate,
-            digest: requester.key.signature_algorithm().digest(),
+            digest: self.persona.digest,
         };
-        let unsigned = spec.unsigned(requester.key.signature_algorithm()).map_err(Failure::error)?;
-        let response = self.send(authority, requester.key.finish(unsigned)?)?;
+        let algorithm = requester.key.signature_with(self.persona.digest);
+        let message = requester.key.finish(spec.unsigned(algorithm).map_err(Failure::error)?)?;
+        let response = self.send(authority, message_as(self.persona, requester.key, message)?)?;
         let sent = Sent { ca: &authority.ca, transaction, sender_nonce: &sender_nonce };
         match sent.read(&response.body).map_err(told_of(&response))? {
-            Meaning::Granted(grant) => open_grant(requester, &grant).map(Reply::Granted),
+            Meaning::Granted(grant) => {
+                self.liked(self.persona.check_answer(&response, self.exchange(authority)))?;
+                open_grant(requester, &grant).map(Reply::Granted)
+            }
             Meaning::Pending => Ok(Reply::Pending),
             Meaning::Refused { info, text } => Ok(Reply::Refused { info, text }),
         }
     }
 
+    fn exchange(&self, authority: &Authority) -> Exchange {
+        Exchange { cipher: self.persona.cipher(&authority.capabilities), digest: self.persona.digest }
+    }
+
     fn seal(&self, authority: &Authority, payload: &[u8]) -> Outcome<Vec<u8>> {
-        let cipher = authority.capabilities.cipher();
+        let cipher = self.persona.cipher(&authority.capabilities);
         let mut content_key = vec![0; cipher.key_len()];
         self.random.fill(&mut content_key);
         let random = EnvelopeRandom { content_key: Secret::new(content_key), iv: self.random() };
-        seal(payload, &authority.ca.recipient, cipher, KeyTransport::Pkcs1, &random).map_err(Failure::error)
+        seal(payload, &authority.ca.recipient, cipher, self.persona.transport, &random)
+            .map_err(Failure::error)
     }
 
     fn send(&self, authority: &Authority, message: Vec<u8>) -> Exchanged<Response> {
-        let response = if authority.capabilities.takes_post() {
+        let manner = &self.persona.manner;
+        let response = if self.persona.posts(&authority.capabilities) {
             let url = scep::url(&self.url, Operation::PkiOperation, None);
-            self.http.post(&url, "application/x-pki-message", message)?
+            self.http.exchange_as(manner, &url, Some((self.persona.post_type, message)))?
         } else {
-            let message = Spelling::Escaped.of(&message);
-            self.http.get(&scep::url(&self.url, Operation::PkiOperation, Some(&message)))?
+            let message = self.persona.spelling.of(&message);
+            let url = scep::url(&self.url, Operation::PkiOperation, Some(&message));
+            self.http.exchange_as(manner, &url, None)?
         };
         expect_ok(&response, Operation::PkiOperation.as_str())?;
         Ok(response)
@@ -244,17 +301,6 @@ pub fn conduct<E>(
             Step::Over => return Ok(last),
         }
     }
-}
-
-/// The transactionID of a first request: the hash of the public key (RFC 8894 §3.2.1.1), so that a repeated request after a lost answer is
-/// recognised and gets the same certificate.
-pub fn transaction_of_key(key: &ClientKey) -> TransactionId {
-    hexadecimal(key.public_key().fingerprint().as_bytes())
-}
-
-#[expect(clippy::expect_used, reason = "hexadecimal digits of 16 to 32 bytes are a transactionID")]
-fn hexadecimal(bytes: &[u8]) -> TransactionId {
-    hex::encode(bytes).parse().expect("printable and short")
 }
 
 /// Decrypts what a SUCCESS carries (RFC 8894 §3.3.2.1).

@@ -103,6 +103,9 @@ impl Incident {
             }
             ClientError::Responder(status) => sorted(status.as_str()),
             ClientError::Wrong { fault, .. } => Self { is_wrong: true, ..sorted(fault.as_str()) },
+            ClientError::Disliked { why, .. } => {
+                Self { words: why.clone(), is_wrong: true, ..sorted("disliked") }
+            }
             ClientError::Own(failure) => Self { words: failure.message.clone(), ..sorted("local") },
         }
     }

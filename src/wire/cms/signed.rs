@@ -1,6 +1,9 @@
 //! SignedData (RFC 5652 §5).
 
-use const_oid::{ObjectIdentifier, db::rfc5911};
+use const_oid::{
+    ObjectIdentifier,
+    db::{rfc5911, rfc5912},
+};
 
 use super::algorithm::{signature, signer_info_signature};
 use crate::{
@@ -325,6 +328,11 @@ impl Signature {
         let value = self.attributes().value(rfc5911::ID_SIGNING_TIME).ok()??;
         value.time().ok()
     }
+}
+
+/// Whether the signature is by plain rsaEncryption, which does not name the digest.
+pub(crate) fn names_plain_rsa(signer: &SignerInfo<'_>) -> bool {
+    signer.signature_algorithm.oid == rfc5912::RSA_ENCRYPTION.as_bytes()
 }
 
 /// `Attribute ::= SEQUENCE { attrType OBJECT IDENTIFIER, attrValues SET OF ANY }` with one value.

@@ -22,7 +22,8 @@ use crate::{
         },
         client::{
             key::ClientKey,
-            scep::{CertificateRequest, Requester, ScepClient, conduct, granted, transaction_of_key},
+            persona::{self, CERTGATE, Persona},
+            scep::{CertificateRequest, Requester, ScepClient, conduct, granted},
         },
         failure::{Failure, Outcome},
     },
@@ -56,6 +57,8 @@ pub(super) struct EnrolArgs {
     #[arg(long, value_name = "KIND", default_value = "rsa-2048", value_parser = rsa_algorithm)]
     key_type: KeyAlgorithm,
     #[command(flatten)]
+    speak: Speak,
+    #[command(flatten)]
     delivery: Delivery,
 }
 
@@ -76,7 +79,30 @@ pub(super) struct RenewArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    speak: Speak,
+    #[command(flatten)]
     delivery: Delivery,
+}
+
+/// Like whom to speak.
+#[derive(Args, Clone, Debug)]
+struct Speak {
+    /// Speak on the wire as this client does, and refuse what it would refuse: apple, windows, android-jscep, cisco-ios, fortigate,
+    /// juniper, paloalto, mikrotik, sscep, certmonger or strongswan
+    #[arg(long = "as", value_name = "CLIENT", value_parser = persona::named)]
+    speak_as: Option<&'static Persona>,
+}
+
+impl Speak {
+    fn persona(&self) -> &'static Persona {
+        self.speak_as.unwrap_or(&CERTGATE)
+    }
+
+    fn announce(&self, authority: &Authority) {
+        if let Some(persona) = self.speak_as {
+            output::note(&persona.describe(&authority.capabilities));
+        }
+    }
 }
 
 /// Where the certificate goes, and what happens until there is one.
@@ -109,11 +135,12 @@ impl Delivery {
 /// `certgate scep enrol`.
 pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url);
+    let client = session.client(&args.authority.url).speaking_as(args.speak.persona());
     let authority = discover(&client, &args.authority)?;
+    args.speak.announce(&authority);
     let challenge = args.challenge_file.as_deref().map(read_challenge).transpose()?;
     let key = load_or_create(&args.key, args.key_type)?;
-    let signer = key.self_signed(&args.subject, client.random(), client.now())?;
+    let signer = client.throw_away(&key, &args.subject)?;
     let request = CertificateRequest {
         subject: args.subject.clone(),
         subject_alt_names: args.subject_alt_names.clone(),
@@ -128,15 +155,16 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
         delivery: &args.delivery,
         cert: &args.delivery.cert,
     };
-    let transaction = transaction_of_key(&key);
+    let transaction = client.transaction_of(&key);
     exchange.run(MessageType::PkcsReq, &args.authority, &transaction, &request, format)
 }
 
 /// `certgate scep renew`.
 pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url);
+    let client = session.client(&args.authority.url).speaking_as(args.speak.persona());
     let authority = discover(&client, &args.authority)?;
+    args.speak.announce(&authority);
     let present = read_certificate(&args.delivery.cert)?;
     let key = ClientKey::load(&args.key)?;
     if present.public_key() != key.public_key() {
@@ -148,7 +176,7 @@ pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
     }
     let new_key = args.new_key.as_deref().map(|path| load_or_create(path, args.key_type)).transpose()?;
     let request = CertificateRequest::renewal_of(&present);
-    let message_type = authority.capabilities.renewal_type();
+    let message_type = client.persona().renewal_type(&authority.capabilities)?;
     let subject_key = new_key.as_ref().unwrap_or(&key);
     let exchange = Exchange {
         client: &client,

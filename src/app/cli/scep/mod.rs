@@ -27,6 +27,8 @@ use crate::{
   certgate scep enrol --url http://pki.lab.example/scep/device --subject CN=SN123 \\
       --challenge-file challenge.txt --key device.key --cert device.pem --chain ca.pem
   certgate scep renew --url http://pki.lab.example/scep/device --key device.key --cert device.pem
+  certgate scep enrol --as apple --url http://pki.lab.example/scep/device --subject CN=SN124 \\
+      --challenge-file challenge.txt --key try.key --cert try.pem
   certgate scep getca --url http://pki.lab.example/scep/device --out ca.pem")]
 pub(super) struct ScepArgs {
     #[command(subcommand)]

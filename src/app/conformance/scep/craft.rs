@@ -2,10 +2,13 @@
 
 use const_oid::{ObjectIdentifier, db::rfc2985};
 
-use super::tree::Node;
 use crate::{
     app::{
-        client::{key::ClientKey, scep::Requester},
+        client::{
+            key::ClientKey,
+            scep::Requester,
+            tree::{self, Node, place, set},
+        },
         conformance::{Checked, Remark},
     },
     ports::Random,
@@ -15,41 +18,13 @@ use crate::{
         cms::signed::{SignedDataSpec, attribute},
         csr::CsrSpec,
         der::{
-            reader::{BOOLEAN, PRINTABLE_STRING, SET},
+            reader::{BOOLEAN, PRINTABLE_STRING},
             writer,
         },
         scep::{EnvelopeRandom, MESSAGE_TYPE, SENDER_NONCE, TRANSACTION_ID, seal},
         x509::{Certificate, Name},
     },
 };
-
-/// Where things are in a message that certgate wrote: indexes of members.
-pub(super) mod place {
-    /// SignedData.encapContentInfo.
-    pub(in super::super) const CONTENT_INFO: &[usize] = &[1, 0, 2];
-    /// eContent.
-    pub(in super::super) const CONTENT: &[usize] = &[1, 0, 2, 1, 0];
-    /// SignerInfo.digestAlgorithm's object identifier.
-    pub(in super::super) const DIGEST_OID: &[usize] = &[1, 0, 4, 0, 2, 0];
-    /// SignerInfo.signedAttrs.
-    pub(in super::super) const ATTRIBUTES: &[usize] = &[1, 0, 4, 0, 3];
-    /// SignerInfo.signature.
-    pub(in super::super) const SIGNATURE: &[usize] = &[1, 0, 4, 0, 5];
-    /// SignedData.
-    pub(in super::super) const SIGNED_DATA: &[usize] = &[1, 0];
-    /// The index of `certificates` in SignedData.
-    pub(in super::super) const CERTIFICATES: usize = 3;
-    /// EnvelopedData's first RecipientInfo.encryptedKey.
-    pub(in super::super) const ENCRYPTED_KEY: &[usize] = &[1, 0, 1, 0, 3];
-    /// EncryptedContentInfo.
-    pub(in super::super) const ENCRYPTED_CONTENT_INFO: &[usize] = &[1, 0, 2];
-    /// Its algorithm's object identifier.
-    pub(in super::super) const CIPHER_OID: &[usize] = &[1, 0, 2, 1, 0];
-    /// Its initialisation vector.
-    pub(in super::super) const IV: &[usize] = &[1, 0, 2, 1, 1];
-    /// encryptedContent.
-    pub(in super::super) const CIPHERTEXT: &[usize] = &[1, 0, 2, 2];
-}
 
 /// For `map_err`: a message that could not be made is no fault of the server.
 pub(super) fn cannot_make<E: std::fmt::Display>(error: E) -> Remark {
@@ -114,17 +89,9 @@ pub(super) fn des_envelope(random: &dyn Random, recipient: &Certificate, payload
     })
 }
 
-/// `der` with a change made to it. `None` from `change`: the place is not there.
+/// `der` with a change made to it.
 pub(super) fn changed(der: &[u8], change: impl FnOnce(&mut Node) -> Option<()>) -> Checked<Vec<u8>> {
-    let mut tree = Node::read(der).map_err(cannot_make)?;
-    change(&mut tree).ok_or_else(|| cannot_make("it has another shape than expected"))?;
-    Ok(tree.write())
-}
-
-/// Replaces the content of the primitive element at `path`.
-pub(super) fn set(tree: &mut Node, path: &[usize], content: &[u8]) -> Option<()> {
-    *tree.at(path)?.content()? = content.to_vec();
-    Some(())
+    tree::changed(der, change).map_err(cannot_make)
 }
 
 /// Flips a bit in the primitive element at `path`, `from_end` octets from its end.
@@ -135,37 +102,10 @@ pub(super) fn flip(tree: &mut Node, path: &[usize], from_end: usize) -> Option<(
     Some(())
 }
 
-/// `envelope` in BER as Apple and Bouncy Castle send it: indefinite lengths, the ciphertext in segments.
-pub(super) fn loose_envelope(envelope: &[u8]) -> Checked<Vec<u8>> {
-    changed(envelope, |tree| {
-        for path in [&[][..], &[1], &[1, 0], place::ENCRYPTED_CONTENT_INFO, place::CIPHERTEXT] {
-            tree.at(path)?.loosen();
-        }
-        Some(())
-    })
-}
-
-/// `message` in BER; its signed attributes and certificates stay DER, as RFC 5652 §5.3 asks.
-pub(super) fn loose_message(message: &[u8]) -> Checked<Vec<u8>> {
-    changed(message, |tree| {
-        for path in [&[][..], &[1], place::SIGNED_DATA, place::CONTENT_INFO, &[1, 0, 2, 1], place::CONTENT] {
-            tree.at(path)?.loosen();
-        }
-        Some(())
-    })
-}
-
 /// `message` with its signed attributes in another order than DER's, signed in that order, as old signers do it.
 pub(super) fn unsorted(message: &[u8], key: &ClientKey) -> Checked<Vec<u8>> {
-    let mut tree = Node::read(message).map_err(cannot_make)?;
-    let shape = || cannot_make("it has another shape than expected");
-    let attributes = tree.at(place::ATTRIBUTES).and_then(Node::members).ok_or_else(shape)?;
-    attributes.reverse();
-    let to_be_signed = writer::element(SET, &[&attributes.iter().flat_map(Node::write).collect::<Vec<_>>()]);
-    let unsigned = Unsigned::new(to_be_signed, key.signature_algorithm(), |signature| Ok(signature.to_vec()));
-    let signature = key.finish(unsigned).map_err(cannot_make)?;
-    set(&mut tree, place::SIGNATURE, &signature).ok_or_else(shape)?;
-    Ok(tree.write())
+    tree::resigned(message, key, key.signature_algorithm().digest(), |attributes| attributes.reverse())
+        .map_err(cannot_make)
 }
 
 /// A request for `key` under `subject`.

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use super::{
     ScepSuite,
     answer::Answer,
-    craft::{self, changed, flip, place, set},
+    craft::{self, changed, flip},
     discovery::client_error,
 };
 use crate::{
     app::{
-        client::http::HttpError,
+        client::{
+            http::HttpError,
+            tree::{Node, place, set},
+        },
         conformance::{
             Check, Checked,
             Level::{Must, Should},
@@ -103,10 +106,7 @@ pub(super) fn checks<'a>() -> Vec<Check<ScepSuite<'a>>> {
 }
 
 /// A good message of a stranger with a change made to it, sent.
-fn try_changed(
-    suite: &mut ScepSuite<'_>,
-    change: impl FnOnce(&mut super::tree::Node) -> Option<()>,
-) -> Checked<Answer> {
+fn try_changed(suite: &mut ScepSuite<'_>, change: impl FnOnce(&mut Node) -> Option<()>) -> Checked<Answer> {
     let stranger = suite.stranger()?;
     let (message, nonce) = suite.usual_message(&stranger, "19")?;
     Ok(suite.trial(&stranger, changed(&message, change)?, nonce)?.answer.clone())

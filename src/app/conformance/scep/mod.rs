@@ -8,7 +8,7 @@
 //! | `authorisation` | who must not get a certificate, and what nobody must get |
 //! | `integrity` | messages that were changed, broken or never were messages; the padding oracle |
 //! | `variant` | the same request under other algorithms and encodings |
-//! | `answer`, `craft`, `tree` | reading answers, making messages |
+//! | `answer`, `craft` | reading answers, making messages |
 //!
 //! Much is found out when the first check needs it and then kept: `--only` works with any check. Variants of a request need a request that is
 //! granted more than once: the repetition of the first one where the server answers that again, else a further one with the same challenge.
@@ -19,7 +19,6 @@ mod craft;
 mod discovery;
 mod enrolment;
 mod integrity;
-mod tree;
 mod variant;
 
 use std::rc::Rc;

@@ -4,13 +4,16 @@ use std::rc::Rc;
 
 use super::{
     Applicant, Carrier, ScepSuite, Trial,
-    craft::{self, Draft},
+    craft::{self, Draft, cannot_make},
 };
 use crate::{
-    app::conformance::{
-        Check, Checked,
-        Level::{May, Must, Should},
-        Remark, check, ensure,
+    app::{
+        client::tree::{loose_envelope, loose_message},
+        conformance::{
+            Check, Checked,
+            Level::{May, Must, Should},
+            Remark, check, ensure,
+        },
     },
     types::{ContentCipher, DigestAlgorithm, KeyTransport},
     wire::scep::{FailInfo, PkiStatus},
@@ -144,9 +147,9 @@ fn sha_512(suite: &mut ScepSuite<'_>) -> Checked {
 
 fn ber(suite: &mut ScepSuite<'_>) -> Checked {
     let trial = suite.vary(|suite, applicant| {
-        let envelope = craft::loose_envelope(&suite.usual_envelope(&applicant.csr)?)?;
+        let envelope = loose_envelope(&suite.usual_envelope(&applicant.csr)?).map_err(cannot_make)?;
         let (message, nonce) = suite.sign(applicant, "19", &envelope)?;
-        Ok((craft::loose_message(&message)?, nonce))
+        Ok((loose_message(&message).map_err(cannot_make)?, nonce))
     })?;
     expect_granted(&trial)
 }
