@@ -47,6 +47,14 @@ fn the_suite_ends_and_names_the_faults_of_scepserver() {
         let checks = report["checks"].as_array().unwrap();
         checks.iter().find(|check| check["id"] == id).unwrap()["verdict"].as_str().unwrap().to_owned()
     };
+    // The README shows this column.
+    let readme = include_str!("../../README.md");
+    for check in report["checks"].as_array().unwrap() {
+        let id = check["id"].as_str().unwrap();
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {id} |")));
+        let theirs = row.and_then(|row| row.split('|').nth(4)).map(str::trim);
+        assert_eq!(theirs, check["verdict"].as_str(), "{id} in the README: {row:?}");
+    }
     for passed in [
         "8894-3.5.1-getcacaps",
         "8894-4.2.1-media-type",

@@ -71,8 +71,21 @@ fn our_scep_server_passes_everything() {
     expect_success(&output, "conformance scep");
     let report = report(&output);
     let left: Vec<_> = not_passed(&report).into_iter().map(|(id, (verdict, _))| (id, verdict)).collect();
-    let expected = [("8894-2.3-foreign-key".to_owned(), "warning".to_owned())];
+    let expected = [
+        ("8894-2.3-foreign-key", "warning"),
+        ("8894-3.3.2.3-pending", "n/a"),
+        ("8894-4.7.1-signed", "n/a"),
+        ("8894-5.1-rollover", "n/a"),
+    ];
+    let expected = expected.map(|(id, verdict)| (id.to_owned(), verdict.to_owned()));
     assert_eq!(left, expected, "{:#?}", not_passed(&report));
+    // The README shows this column.
+    let readme = include_str!("../../../README.md");
+    for (id, (verdict, _)) in verdicts(&report) {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {id} |")));
+        let ours = row.and_then(|row| row.split('|').nth(3)).map(str::trim);
+        assert_eq!(ours, Some(verdict.as_str()), "{id} in the README: {row:?}");
+    }
     let issued = report["issued"].as_array().unwrap();
     assert!(!issued.is_empty());
     for issued in issued {
@@ -93,7 +106,8 @@ fn a_one_time_challenge_is_enough_for_most() {
     let report = report(&output);
     let skipped = verdicts(&report).into_iter().filter(|(_, (verdict, _))| verdict == "skipped");
     let skipped: Vec<_> = skipped.map(|(id, (_, why))| (id, why.contains("several times"))).collect();
-    let expected = ["2986-4.2-self-signature", "5280-4.2.1.9-ca", "8894-2.3-foreign-key"];
+    let expected =
+        ["2986-4.2-self-signature", "5280-4.2.1.9-ca", "8894-2.3-foreign-key", "8894-2.3-other-subject"];
     assert_eq!(skipped, expected.map(|id| (id.to_owned(), true)));
     assert_eq!(report["failed"], serde_json::json!({"must": 0, "should": 0, "may": 0}));
     // The name of the record, not of the request.
@@ -109,6 +123,42 @@ fn without_a_challenge_nothing_is_issued() {
     let verdicts = verdicts(&report);
     assert_eq!(verdicts["8894-3.3.1-pkcsreq"].0, "skipped");
     assert_eq!(verdicts["8894-7-oracle"].0, "pass", "what must be refused needs no challenge");
+}
+
+#[test]
+fn the_report_is_junit_too_and_stands_beside_another() {
+    let careless = Careless::start();
+    let path = |name: &str| server().scratch().join(name).to_str().unwrap().to_owned();
+    let (xml, json) = (path("report.xml"), path("careless.json"));
+    let only = [
+        "--only",
+        "8894-4.1-method",
+        "--only",
+        "8894-2.1.2",
+        "--only",
+        "8894-3.4-degenerate",
+        "--junit",
+        &xml,
+    ];
+    let output = conformance(&[&["scep", careless.url()], &only[..]].concat());
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    fs::write(&json, &output.stdout).unwrap();
+    let xml = fs::read_to_string(&xml).unwrap();
+    assert!(
+        xml.contains("<testsuite name=\"scep\" tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\">"),
+        "{xml}"
+    );
+    assert!(xml.contains("<failure type=\"MUST\" message=\"&quot;CN=Careless CA&quot; allows"), "{xml}");
+    let table =
+        server().run(&["conformance", "table", &format!("careless={json}"), &format!("again={json}")]);
+    expect_success(&table, "conformance table");
+    assert_eq!(
+        stdout(&table),
+        "| check | level | careless | again |\n|---|---|---|---|\n\
+         | 8894-3.4-degenerate | MUST | n/a | n/a |\n| 8894-2.1.2-key-usage | MUST | fail | fail |\n\
+         | 8894-4.1-method | SHOULD | fail | fail |\n"
+    );
+    assert_eq!(code(&server().run(&["conformance", "table", "x=/nonexistent"])), 1);
 }
 
 /// Files with the issuing CA's certificate, a good one, and a revoked one.
@@ -178,6 +228,12 @@ fn a_careless_scep_server_is_found_out() {
             "8894-4.2.1-media-type",
             "8894-2.1.2-key-usage",
             "8894-4.7-getnextcacert",
+            "8894-4.7.1-signed",
+            "8894-4.1-method",
+            "8894-2.7-status",
+            "8894-3.2.2-payload",
+            "8894-3.3.4-getcrl-unknown",
+            "8894-7.6-renewal-self-signature",
             "8894-4.1-unknown-operation",
             "8894-4.1-no-operation",
             "8894-4.3.1-media-type",
@@ -371,7 +427,7 @@ fn a_run_names_its_checks_and_takes_a_part_of_them() {
     assert!(told.contains("pass     SHOULD 8894-3.5.2-media-type"), "{told}");
     assert!(
         told.ends_with(
-            "5 checks: 5 passed, 0 with a warning, 0 failed (0 MUST, 0 SHOULD, 0 MAY), 0 skipped\n"
+            "5 checks: 5 passed, 0 with a warning, 0 failed (0 MUST, 0 SHOULD, 0 MAY), 0 skipped, 0 not applicable\n"
         ),
         "{told}"
     );

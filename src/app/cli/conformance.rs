@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     duration,
-    files::{read_certificate, read_challenge},
+    files::{read_certificate, read_challenge, replace},
     output::{self, Format},
 };
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
         client::http::{HttpClient, check_url},
         conformance::{
             self, About, Level, Line, Outcome as CheckOutcome, Report, Suite,
+            column::{self, Column},
+            junit,
             ocsp::{self, OcspSuite},
             scep::{self, Issued, ScepSuite},
         },
@@ -59,6 +61,24 @@ or not to the end.")]
 Exit codes: 0 no MUST failed, 1 a MUST failed, 2 wrong usage, 5 the responder could not be
 asked, or not to the end.")]
     Ocsp(Box<OcspArgs>),
+    /// Put reports of several servers side by side, as a Markdown table
+    #[command(after_help = "Example:
+  certgate -o json conformance scep http://pki.lab.example/scep/device --challenge-file challenge.txt > ours.json
+  certgate -o json conformance scep http://ndes.lab.example/certsrv/mscep/mscep.dll > ndes.json
+  certgate conformance table ours=ours.json NDES=ndes.json")]
+    Table(TableArgs),
+}
+
+#[derive(Args, Debug)]
+struct TableArgs {
+    /// A report that `-o json` printed, and the heading of its column
+    #[arg(value_name = "NAME=FILE", required = true, value_parser = named_file)]
+    reports: Vec<(String, PathBuf)>,
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), Failure> {
+    let (name, file) = text.split_once('=').ok_or_else(|| Failure::usage("expected NAME=FILE"))?;
+    Ok((name.to_owned(), file.into()))
 }
 
 /// What both suites take.
@@ -70,12 +90,22 @@ struct Common {
     /// Name all checks, and ask nobody
     #[arg(long)]
     list: bool,
+    /// Also write the report here as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// How long each exchange may take
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "20s")]
     timeout: duration::Seconds,
 }
 
 impl Common {
+    fn write_junit(&self, suite: &str, url: &str, report: &Report) -> Outcome {
+        match &self.junit {
+            Some(path) => replace(path, junit::junit(suite, url, report).as_bytes()),
+            None => Ok(()),
+        }
+    }
+
     fn line(&self) -> Outcome<Line> {
         let http = HttpClient::new().map_err(Failure::error)?;
         Ok(Line::new(http.with_limit(Duration::from_secs(self.timeout.0))))
@@ -123,7 +153,20 @@ pub(super) fn run(args: ConformanceArgs, format: Format) -> Outcome {
     match args.verb {
         Verb::Scep(args) => run_scep(&args, format),
         Verb::Ocsp(args) => run_ocsp(&args, format),
+        Verb::Table(args) => print_table(&args),
     }
+}
+
+fn print_table(args: &TableArgs) -> Outcome {
+    let columns: Vec<Column> = args.reports.iter().map(read_column).collect::<Outcome<_>>()?;
+    output::line(column::table(&columns).trim_end());
+    Ok(())
+}
+
+fn read_column((name, path): &(String, PathBuf)) -> Outcome<Column> {
+    let text = std::fs::read_to_string(path).map_err(Failure::while_doing(path.display()))?;
+    let report = serde_json::from_str(&text).map_err(Failure::while_doing(path.display()))?;
+    Ok(Column { name: name.clone(), report })
 }
 
 fn run_scep(args: &ScepArgs, format: Format) -> Outcome {
@@ -144,6 +187,7 @@ fn run_scep(args: &ScepArgs, format: Format) -> Outcome {
     let mut suite = ScepSuite::new(options, args.common.line()?, &clock, &random);
     announce_scep(&abouts, url, enrols, args.subject.as_ref(), suite.label());
     let report = conformance::run(&mut suite, &args.common.only, &mut |outcome| show(format, outcome));
+    args.common.write_junit("scep", url, &report)?;
     conclude(format, url, &report, suite.issued())
 }
 
@@ -186,6 +230,7 @@ fn run_ocsp(args: &OcspArgs, format: Format) -> Outcome {
     let mut suite = OcspSuite::new(options, args.common.line()?, &clock, &random);
     output::note(&format!("{} checks of {url}; some send what is wrong on purpose", abouts.len()));
     let report = conformance::run(&mut suite, &args.common.only, &mut |outcome| show(format, outcome));
+    args.common.write_junit("ocsp", url, &report)?;
     conclude(format, url, &report, &[])
 }
 
@@ -228,7 +273,7 @@ fn show(format: Format, outcome: &CheckOutcome) {
     let about = &outcome.about;
     output::line(&format!("{:<8} {:<6} {:<38} {}", outcome.verdict(), about.level, about.id, about.claim));
     if let Some(remark) = outcome.remark() {
-        let what = if outcome.verdict() == "skipped" { "why" } else { "seen" };
+        let what = if matches!(outcome.verdict(), "skipped" | "n/a") { "why" } else { "seen" };
         let remark: String = remark.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         output::line(&format!("{:>15} {what}: {remark}", ""));
     }
@@ -259,7 +304,7 @@ fn conclude(format: Format, url: &str, report: &Report, issued: &[Issued]) -> Ou
 fn sum(report: &Report) -> String {
     let count = |verdict| report.count(verdict);
     format!(
-        "{} checks: {} passed, {} with a warning, {} failed ({} MUST, {} SHOULD, {} MAY), {} skipped",
+        "{} checks: {} passed, {} with a warning, {} failed ({} MUST, {} SHOULD, {} MAY), {} skipped, {} not applicable",
         report.outcomes.len(),
         count("pass"),
         count("warning"),
@@ -268,6 +313,7 @@ fn sum(report: &Report) -> String {
         report.failed(Level::Should),
         report.failed(Level::May),
         count("skipped"),
+        count("n/a"),
     )
 }
 
@@ -291,6 +337,7 @@ fn told(url: &str, report: &Report, issued: &[Issued]) -> Value {
             "may": report.failed(Level::May),
         },
         "skipped": report.count("skipped"),
+        "not_applicable": report.count("n/a"),
         "given_up": report.given_up,
         "issued": issued.iter().map(|it| json!({"serial": it.serial, "subject": it.subject})).collect::<Vec<_>>(),
     })

@@ -237,6 +237,12 @@ impl HttpClient {
         self.exchange(&target, request)
     }
 
+    /// DELETE of `url`: what servers that know GET and POST must refuse.
+    pub fn delete(&self, url: &str) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        self.exchange(&target, request(&target, Method::DELETE, &path, None)?)
+    }
+
     /// Posts `body` to `url`.
     pub fn post(&self, url: &str, content_type: &str, body: Vec<u8>) -> Result<Response, HttpError> {
         let (target, path) = locate(url)?;

@@ -4,13 +4,16 @@
 //! | file | what |
 //! |---|---|
 //! | this one | what a check is, how a suite runs, the report |
+//! | [`junit`], [`column`] | the report for build servers, and as a column of a table |
 //! | `line` | the way to the server: every exchange is limited in time, and a server that stays silent is given up |
 //! | [`scep`] | RFC 8894: discovery, enrolment, authorisation, hostile and unusual messages |
 //! | [`ocsp`] | RFC 6960, RFC 9654, RFC 9919: answers, nonces, signatures, times, caching |
 //!
 //! A check has a stable id made of the RFC, the section and a word. It sends real messages and opens the answers; a check that cannot be made
-//! is skipped with the reason and never counted as passed.
+//! is skipped with the reason, one about what the server does not offer is not applicable, and neither is counted as passed.
 
+pub mod column;
+pub mod junit;
 mod line;
 pub mod ocsp;
 pub mod scep;
@@ -75,6 +78,8 @@ pub enum Remark {
     Failed(String),
     /// It could not be made: why.
     Skipped(String),
+    /// The server does not offer what it is about, and need not: how that is seen.
+    NotApplicable(String),
 }
 
 impl Remark {
@@ -86,6 +91,11 @@ impl Remark {
     /// Failed, for what was seen.
     pub fn failed(text: impl fmt::Display) -> Self {
         Self::Failed(text.to_string())
+    }
+
+    /// The server does not offer it.
+    pub fn not_applicable(text: impl fmt::Display) -> Self {
+        Self::NotApplicable(text.to_string())
     }
 
     /// Not made, for this reason.
@@ -151,13 +161,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// `pass`, `warning`, `fail` or `skipped`.
+    /// `pass`, `warning`, `fail`, `skipped` or `n/a`.
     pub fn verdict(&self) -> &'static str {
         match &self.checked {
             Ok(()) => "pass",
             Err(Remark::Warning(_)) => "warning",
             Err(Remark::Failed(_)) => "fail",
             Err(Remark::Skipped(_)) => "skipped",
+            Err(Remark::NotApplicable(_)) => "n/a",
         }
     }
 
@@ -165,7 +176,12 @@ impl Outcome {
     pub fn remark(&self) -> Option<&str> {
         match &self.checked {
             Ok(()) => None,
-            Err(Remark::Warning(text) | Remark::Failed(text) | Remark::Skipped(text)) => Some(text),
+            Err(
+                Remark::Warning(text)
+                | Remark::Failed(text)
+                | Remark::Skipped(text)
+                | Remark::NotApplicable(text),
+            ) => Some(text),
         }
     }
 }

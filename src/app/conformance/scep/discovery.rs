@@ -13,6 +13,7 @@ use crate::{
     wire::{
         cms::signed::SignedData,
         der::normalise,
+        scep::client::CaCertificates,
         x509::{Certificate, KeyUsage},
     },
 };
@@ -65,6 +66,19 @@ pub(super) fn checks<'a>() -> Vec<Check<ScepSuite<'a>>> {
         check("8894-4.2-valid", Must, "the certificates of GetCACert are valid now", valid_now),
         check("8894-4.2-chain", Should, "the message certificate is signed by a CA of GetCACert", chain),
         check("8894-4.7-getnextcacert", May, "GetNextCACert is answered as GetCACaps announces it", next_ca),
+        check(
+            "8894-4.7.1-signed",
+            Must,
+            "GetNextCACert's certificates are signed by the present CA",
+            next_ca_signed,
+        ),
+        check("8894-4.1-path", Should, "pkiclient.exe behind the path is answered as the path alone", path),
+        check(
+            "8894-4.1-method",
+            Should,
+            "a method that is neither GET nor POST is refused with an HTTP error of the client",
+            method,
+        ),
         check(
             "8894-4.1-http-1.0",
             May,
@@ -158,7 +172,7 @@ fn ca_media_type(suite: &mut ScepSuite<'_>) -> Checked {
 fn degenerate(suite: &mut ScepSuite<'_>) -> Checked {
     let ca = suite.known_ca()?;
     if !ca.is_bundle {
-        return Err(Remark::skipped("GetCACert gives one certificate alone"));
+        return Err(Remark::not_applicable("GetCACert gives one certificate alone"));
     }
     let der = normalise(&ca.response.body).map_err(Remark::failed)?;
     is_degenerate(&SignedData::read(&der).map_err(Remark::failed)?)
@@ -234,6 +248,39 @@ fn next_ca(suite: &mut ScepSuite<'_>) -> Checked {
             format!("HTTP {} with Content-Type \"{media_type}\" for what is not offered", status.as_u16())
         }),
     }
+}
+
+fn next_ca_signed(suite: &mut ScepSuite<'_>) -> Checked {
+    next_certificates(suite).map(drop)
+}
+
+/// RFC 8894 §4.7: the CA's certificates after its rollover.
+pub(super) fn next_certificates(suite: &mut ScepSuite<'_>) -> Checked<CaCertificates> {
+    if !suite.offers("GetNextCACert") {
+        return Err(Remark::not_applicable("GetCACaps does not announce GetNextCACert"));
+    }
+    let url = suite.discovery("GetNextCACert");
+    let response = suite.line.exchange(|http| http.get(&url))?;
+    let ca = suite.known_ca()?;
+    crate::wire::scep::client::next_ca(&response.body, &ca.certificates).map_err(Remark::failed)
+}
+
+fn path(suite: &mut ScepSuite<'_>) -> Checked {
+    let usual = caps(suite)?;
+    let (url, query) = (suite.options.url.clone(), suite.discovery("GetCACaps"));
+    let query = query.strip_prefix(url.trim_end_matches('?')).unwrap_or_default();
+    let url = format!("{}/pkiclient.exe{query}", url.trim_end_matches(['?', '/']));
+    let response = suite.line.exchange(|http| http.get(&url))?;
+    ensure(response.body == usual.0.body, || {
+        format!("HTTP {}: Cisco and Windows append it", response.status.as_u16())
+    })
+}
+
+/// RFC 9110 §15.5.6.
+fn method(suite: &mut ScepSuite<'_>) -> Checked {
+    let url = suite.discovery("GetCACaps");
+    let response = suite.line.exchange(|http| http.delete(&url))?;
+    client_error(&response)
 }
 
 fn old_http(suite: &mut ScepSuite<'_>) -> Checked {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    Granted, ScepSuite, Trial,
+    Applicant, Granted, ScepSuite, Trial,
     answer::{Answer, CertRep, PKI_MESSAGE},
     craft::{self, Draft, cannot_make},
-    discovery::is_degenerate,
+    discovery::{is_degenerate, next_certificates},
     opened,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
             Remark, check, ensure,
         },
     },
-    types::{ContentCipher, DigestAlgorithm, SerialNumber, Validity},
+    types::{ContentCipher, DigestAlgorithm, KeyTransport, SerialNumber, TransactionId, Validity},
     wire::{
         cms::signed::{Signature, SignedData},
         der::{
@@ -115,18 +115,57 @@ pub(super) fn checks<'a>() -> Vec<Check<ScepSuite<'a>>> {
             "GetCert of an unknown serial number is badCertId",
             get_cert_unknown,
         ),
+        check(
+            "8894-3.3.4-getcrl-unknown",
+            May,
+            "GetCRL for an issuer that nobody knows is badCertId",
+            get_crl_unknown,
+        ),
+        check(
+            "8894-2.7-status",
+            May,
+            "the certificate names a CRL or a responder, or GetCRL gives a CRL",
+            status_source,
+        ),
+        check(
+            "8894-3.3.2.3-pending",
+            Must,
+            "PENDING comes without an envelope and without failInfo",
+            pending,
+        ),
+        check(
+            "8894-3.2.2-payload",
+            Must,
+            "PKCSReq around what is no request is refused with badRequest",
+            payload,
+        ),
+        check(
+            "8894-2.3-other-subject",
+            Should,
+            "the signer's subject need not be the request's: Apple's is a random name",
+            other_subject,
+        ),
         check("8894-3.3.4-getcrl", May, "GetCRL gives a CRL of the issuing CA that is up to date", get_crl),
     ]
 }
 
 /// Renewal supersedes the certificate that other checks use.
 pub(super) fn last_checks<'a>() -> Vec<Check<ScepSuite<'a>>> {
-    vec![check(
-        "8894-3.3.1.2-renewal",
-        Should,
-        "RenewalReq, signed by the certificate, renews it for a new key without a challenge",
-        renewal,
-    )]
+    vec![
+        check(
+            "8894-7.6-renewal-self-signature",
+            Must,
+            "a renewal whose request is not signed by its key is refused",
+            forged_renewal,
+        ),
+        check("8894-5.1-rollover", Should, "a request to the next CA of GetNextCACert is read", rollover),
+        check(
+            "8894-3.3.1.2-renewal",
+            Should,
+            "RenewalReq, signed by the certificate, renews it for a new key without a challenge",
+            renewal,
+        ),
+    ]
 }
 
 fn granted(suite: &mut ScepSuite<'_>) -> Checked {
@@ -344,7 +383,7 @@ fn fetch(suite: &mut ScepSuite<'_>, kind: &str, serial: &SerialNumber) -> Checke
 
 /// RFC 8894 §2.9: GetCert and GetCRL are optional.
 fn not_offered(answer: &Answer) -> Remark {
-    Remark::skipped(format_args!("the server does not seem to offer it: {answer}"))
+    Remark::not_applicable(format_args!("the server does not seem to offer it: {answer}"))
 }
 
 fn get_cert(suite: &mut ScepSuite<'_>) -> Checked {
@@ -384,24 +423,120 @@ fn get_crl(suite: &mut ScepSuite<'_>) -> Checked {
     })
 }
 
+/// Whoever holds the certificate that was issued.
+fn holder(granted: &Granted) -> Requester<'_> {
+    Requester { key: &granted.trial.applicant.key, certificate: &granted.certificate }
+}
+
+/// RenewalReq for `csr`, signed by the certificate that was issued.
+fn renew(
+    suite: &mut ScepSuite<'_>,
+    granted: &Granted,
+    transaction: &TransactionId,
+    csr: &[u8],
+) -> Checked<Answer> {
+    let envelope = suite.usual_envelope(csr)?;
+    let nonce = suite.random.bytes();
+    let draft = Draft { message_type: "17", transaction, nonce, digest: DigestAlgorithm::Sha256 };
+    let message = draft.sign(holder(granted), &envelope)?;
+    Ok(Answer::read(&suite.post(&message)?))
+}
+
+fn forged_renewal(suite: &mut ScepSuite<'_>) -> Checked {
+    let offered = suite.offers("Renewal");
+    let granted = suite.granted()?;
+    if !offered {
+        return Err(Remark::not_applicable("GetCACaps does not offer Renewal"));
+    }
+    let next = suite.applicant(None)?;
+    let mut csr = craft::csr(&next.key, granted.certificate.subject(), None)?;
+    if let Some(last) = csr.last_mut() {
+        *last ^= 1;
+    }
+    let answer = renew(suite, &granted, &next.transaction, &csr)?;
+    suite.refused(&answer, &[FailInfo::BadRequest, FailInfo::BadMessageCheck])
+}
+
+/// RFC 8894 §5.1: the recipient of the envelope says which CA is meant.
+fn rollover(suite: &mut ScepSuite<'_>) -> Checked {
+    let next = next_certificates(suite)?;
+    suite.challenge_lasts()?;
+    let applicant = Rc::new(suite.applicant(suite.options.challenge.clone().as_ref())?);
+    let (cipher, transport) = (ContentCipher::Aes128Cbc, KeyTransport::Pkcs1);
+    let envelope = craft::envelope(suite.random, &next.recipient, &applicant.csr, cipher, transport)?;
+    let (message, nonce) = suite.sign(&applicant, "19", &envelope)?;
+    let trial = suite.trial(&applicant, message, nonce)?;
+    let content = opened(&trial)?;
+    let by_next =
+        content.certificates.iter().any(|issued| next.all.iter().any(|ca| issued.is_signed_by(ca).is_ok()));
+    ensure(by_next, || "the certificate is not the next CA's".to_owned())
+}
+
+fn get_crl_unknown(suite: &mut ScepSuite<'_>) -> Checked {
+    let stranger = suite.stranger()?;
+    let asked = IssuerAndSerialNumber {
+        issuer: stranger.certificate.subject().clone(),
+        serial: stranger.certificate.serial().clone(),
+    };
+    let envelope = suite.usual_envelope(&asked.to_der().map_err(cannot_make)?)?;
+    let answer = suite.try_content(&stranger, "22", &envelope)?;
+    suite.refused(&answer, &[FailInfo::BadCertId])
+}
+
+fn status_source(suite: &mut ScepSuite<'_>) -> Checked {
+    let certificate = suite.granted()?.certificate;
+    if !certificate.crl_urls().is_empty() || !certificate.ocsp_urls().is_empty() {
+        return Ok(());
+    }
+    let serial = certificate.serial().clone();
+    let (_, trial) = fetch(suite, "22", &serial)?;
+    let has_crl = opened(&trial).is_ok_and(|content| !content.crls.is_empty());
+    ensure(has_crl, || {
+        "no CRL, no responder: whoever relies on the certificate cannot know that it was revoked".to_owned()
+    })
+}
+
+fn pending(suite: &mut ScepSuite<'_>) -> Checked {
+    let (trial, rep) = first_rep(suite)?;
+    if rep.reply.status != PkiStatus::Pending {
+        return Err(Remark::not_applicable(format_args!("no operator decides: {}", trial.answer)));
+    }
+    ensure(rep.verified.envelope().is_err(), || "PENDING with an envelope".to_owned())?;
+    ensure(rep.reply.fail_info.is_none(), || "PENDING with failInfo".to_owned())
+}
+
+fn payload(suite: &mut ScepSuite<'_>) -> Checked {
+    let ca = suite.known_ca()?;
+    let stranger = suite.stranger()?;
+    let issuer = ca.certificates.issuer.subject().clone();
+    let payload = IssuerAndSubject { issuer, subject: stranger.subject.clone() };
+    let envelope = suite.usual_envelope(&payload.to_der().map_err(cannot_make)?)?;
+    let answer = suite.try_content(&stranger, "19", &envelope)?;
+    suite.refused(&answer, &[FailInfo::BadRequest])
+}
+
+fn other_subject(suite: &mut ScepSuite<'_>) -> Checked {
+    suite.challenge_lasts()?;
+    let applicant = suite.applicant(suite.options.challenge.clone().as_ref())?;
+    let uuid = format!("CN={}", hex::encode(suite.random.bytes::<16>())).parse().map_err(cannot_make)?;
+    let certificate =
+        applicant.key.self_signed(&uuid, suite.random.bytes(), suite.now()).map_err(cannot_make)?;
+    let applicant = Rc::new(Applicant { certificate, ..applicant });
+    let (message, nonce) = suite.usual_message(&applicant, "19")?;
+    let trial = suite.trial(&applicant, message, nonce)?;
+    ensure(trial.answer.status() == Some(PkiStatus::Success), || trial.answer.to_string())
+}
+
 fn renewal(suite: &mut ScepSuite<'_>) -> Checked {
     let offered = suite.offers("Renewal");
     let granted = suite.granted()?;
     if !offered {
-        return Err(Remark::skipped("GetCACaps does not offer Renewal"));
+        return Err(Remark::not_applicable("GetCACaps does not offer Renewal"));
     }
     let next = suite.applicant(None)?;
     let csr = craft::csr(&next.key, granted.certificate.subject(), None)?;
-    let envelope = suite.usual_envelope(&csr)?;
-    let draft = Draft {
-        message_type: "17",
-        transaction: &next.transaction,
-        nonce: suite.random.bytes(),
-        digest: DigestAlgorithm::Sha256,
-    };
-    let requester = Requester { key: &granted.trial.applicant.key, certificate: &granted.certificate };
-    let message = draft.sign(requester, &envelope)?;
-    let answer = Answer::read(&suite.post(&message)?);
+    let answer = renew(suite, &granted, &next.transaction, &csr)?;
+    let requester = holder(&granted);
     let rep = answer.cert_rep()?;
     if rep.reply.status != PkiStatus::Success {
         return Err(Remark::warning(format_args!(
