@@ -275,6 +275,9 @@ fn retyped(answer: &[u8], from: &str, to: &str) -> Vec<u8> {
     [head.replace(from, to).as_bytes(), &answer[end..]].concat()
 }
 
+/// A client, the profile that it asks, what happens to answers on the way, and its words if it refuses.
+type Case = (&'static str, &'static str, fn(Vec<u8>) -> Vec<u8>, Option<&'static str>);
+
 #[test]
 fn each_client_says_in_its_words_what_it_refuses() {
     let server = Server::started(FAST, PROFILES);
@@ -285,7 +288,7 @@ fn each_client_says_in_its_words_what_it_refuses() {
         if text.contains("SHA-384") { text.replace("SHA-384", "SHA-999").into_bytes() } else { answer }
     };
     let as_it_is = |answer: Vec<u8>| answer;
-    let cases: [(&str, &str, fn(Vec<u8>) -> Vec<u8>, Option<&str>); 10] = [
+    let cases: [Case; 10] = [
         ("apple", "device", with_charset, Some("22004")),
         ("sscep", "device", with_charset, None),
         ("certmonger", "device", as_text, Some("unexpected MIME type")),
@@ -341,17 +344,20 @@ struct Sent {
     message: Option<PkiMessage>,
 }
 
+/// Head and body of each request, in order.
+type Seen = Vec<(String, Vec<u8>)>;
+
 /// Stands between client and server, keeps what goes by, and may change answers.
 struct Relay {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Relay {
     fn start(server: &Server, change: fn(Vec<u8>) -> Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, target) = (listener.local_addr().unwrap(), server.device_address());
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::new(Mutex::new(Seen::new()));
         let kept = Arc::clone(&seen);
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {

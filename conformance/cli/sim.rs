@@ -87,7 +87,11 @@ impl Between {
     }
 
     pub(crate) fn scep_url(&self) -> String {
-        format!("http://{}/scep/device", self.address)
+        self.scep_url_of("device")
+    }
+
+    pub(crate) fn scep_url_of(&self, profile: &str) -> String {
+        format!("http://{}/scep/{profile}", self.address)
     }
 }
 

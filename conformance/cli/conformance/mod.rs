@@ -1,5 +1,6 @@
 //! `certgate conformance`: our own server passes, and each kind of fault is seen in a server that has it.
 
+mod meddled;
 mod wrong;
 
 use std::{collections::BTreeMap, fs, process::Output, sync::OnceLock};

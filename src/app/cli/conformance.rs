@@ -272,7 +272,7 @@ fn show(format: Format, outcome: &CheckOutcome) {
     }
     let about = &outcome.about;
     output::line(&format!("{:<8} {:<6} {:<38} {}", outcome.verdict(), about.level, about.id, about.claim));
-    if let Some(remark) = outcome.remark() {
+    if let Some(remark) = outcome.remark().or(outcome.seen.as_deref()) {
         let what = if matches!(outcome.verdict(), "skipped" | "n/a") { "why" } else { "seen" };
         let remark: String = remark.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         output::line(&format!("{:>15} {what}: {remark}", ""));
@@ -323,6 +323,7 @@ fn told(url: &str, report: &Report, issued: &[Issued]) -> Value {
         if let Some(fields) = check.as_object_mut() {
             fields.insert("verdict".to_owned(), outcome.verdict().into());
             fields.insert("remark".to_owned(), outcome.remark().into());
+            fields.insert("seen".to_owned(), outcome.seen.as_deref().into());
         }
         check
     });

@@ -159,7 +159,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Restore(args) => backup::restore(args, format),
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
-        Command::Sim(args) => sim::run(*args, format),
+        Command::Sim(args) => sim::run(&args, format),
         Command::Conformance(args) => conformance::run(args, format),
         Command::Completion(args) => shell::completion(&args),
         Command::Man(args) => shell::man(&args),

@@ -119,17 +119,18 @@ const USUAL_DURATION: Duration = Duration::from_secs(600);
 const CLEANED: &[Field] = &[("Retired", "/retired"), ("Failed", "/failed")];
 
 /// Runs `certgate sim`.
-pub(super) fn run(args: SimArgs, format: Format) -> Outcome {
+pub(super) fn run(args: &SimArgs, format: Format) -> Outcome {
     if let Some(prefix) = &args.cleanup {
-        return clean_up(&args, prefix, format);
+        return clean_up(args, prefix, format);
     }
     let url = args.url.clone().ok_or_else(|| Failure::usage("which server? Say --url URL"))?;
     let session = Session::new()?;
-    let client = session.client(&url);
+    let ca_fingerprint = args.ca_fingerprint.clone();
+    let server = AuthorityArgs { url, ca_fingerprint, ca_identifier: None };
+    let client = session.client(&server);
     let run = format!("{}{}-", args.prefix, hex::encode(client.random::<4>()));
-    let options = options(&args, &url, run)?;
-    let pin = AuthorityArgs { url, ca_fingerprint: args.ca_fingerprint };
-    let authority = discover(&client, &pin)?;
+    let options = options(args, &server.url, run)?;
+    let authority = discover(&client, &server)?;
     sim::check(&options)?;
     announce(&options, args.yes)?;
     let report = sim::run(&options, &authority)?;

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::{
     error::ClientError,
     http::{HttpClient, Response},
@@ -78,6 +80,8 @@ pub struct ScepClient<'a> {
     random: &'a dyn Random,
     clock: &'a dyn Clock,
     persona: &'static Persona,
+    /// As it stands in a query; else the persona's.
+    ca_identifier: Option<String>,
 }
 
 impl fmt::Debug for ScepClient<'_> {
@@ -89,13 +93,20 @@ impl fmt::Debug for ScepClient<'_> {
 impl<'a> ScepClient<'a> {
     /// A client of the server at `url` (up to where `?operation=` follows).
     pub fn new(http: &'a HttpClient, url: &str, clock: &'a dyn Clock, random: &'a dyn Random) -> Self {
-        Self { http, url: CERTGATE.base(url), random, clock, persona: &CERTGATE }
+        Self { http, url: CERTGATE.base(url), random, clock, persona: &CERTGATE, ca_identifier: None }
     }
 
     /// The same client, speaking like another one.
     #[must_use]
     pub fn speaking_as(self, persona: &'static Persona) -> Self {
         Self { url: persona.base(&self.url), persona, ..self }
+    }
+
+    /// The same client, naming a CA in GetCACaps and GetCACert (RFC 8894 has none; the drafts before it had one).
+    #[must_use]
+    pub fn asking_for(self, ca_identifier: Option<&str>) -> Self {
+        let ca_identifier = ca_identifier.map(|name| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string());
+        Self { ca_identifier, ..self }
     }
 
     /// Whose manner of speaking this is.
@@ -136,7 +147,8 @@ impl<'a> ScepClient<'a> {
     }
 
     fn fetch_operation(&self, operation: Operation) -> Exchanged<Response> {
-        let url = scep::url(&self.url, operation, self.persona.ca_identifier);
+        let identifier = self.ca_identifier.as_deref().or(self.persona.ca_identifier);
+        let url = scep::url(&self.url, operation, identifier);
         Ok(self.http.exchange_as(&self.persona.manner, &url, None)?)
     }
 

@@ -26,7 +26,10 @@ pub fn junit(name: &str, url: &str, report: &Report) -> String {
 fn case(suite: &str, outcome: &Outcome) -> String {
     let about = &outcome.about;
     let inside = match &outcome.checked {
-        Ok(()) => String::new(),
+        Ok(()) => {
+            let seen = outcome.seen.as_ref();
+            seen.map(|seen| format!("<system-out>{}</system-out>", escaped(seen))).unwrap_or_default()
+        }
         Err(Remark::Failed(seen)) if about.level == Level::Must => {
             format!("<failure type=\"{}\" message=\"{}\"/>", about.level, escaped(seen))
         }
@@ -67,7 +70,7 @@ mod tests {
     use crate::app::conformance::About;
 
     fn outcome(level: Level, checked: Result<(), Remark>) -> Outcome {
-        Outcome { about: About { id: "8894-4.1-x", level, claim: "it <holds>" }, checked }
+        Outcome { about: About { id: "8894-4.1-x", level, claim: "it <holds>" }, checked, seen: None }
     }
 
     #[test]

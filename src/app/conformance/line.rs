@@ -1,5 +1,7 @@
 //! The way to the server under test.
 
+use std::cell::RefCell;
+
 use super::{Checked, Remark};
 use crate::app::client::http::{HttpClient, HttpError, Response};
 
@@ -13,17 +15,29 @@ pub struct Line {
     silent: u32,
     answered: bool,
     given_up: Option<String>,
+    /// The newest answer, in short.
+    seen: RefCell<Option<String>>,
 }
 
 impl Line {
     /// A line on which each exchange has the time that `http` gives it.
     pub fn new(http: HttpClient) -> Self {
-        Self { http, silent: 0, answered: false, given_up: None }
+        Self { http, silent: 0, answered: false, given_up: None, seen: RefCell::default() }
     }
 
     /// Why nothing more is asked, once that is so: the server cannot be reached, or stayed silent several times in a row.
     pub fn given_up(&self) -> Option<&str> {
         self.given_up.as_deref()
+    }
+
+    /// What came last since this was asked before.
+    pub(super) fn take_seen(&self) -> Option<String> {
+        self.seen.take()
+    }
+
+    /// Says of the newest answer what it meant.
+    pub(super) fn note_seen(&self, seen: String) {
+        self.seen.replace(Some(seen));
     }
 
     /// Makes one exchange. No answer is a failure of the check that asked.
@@ -40,6 +54,10 @@ impl Line {
         ask: impl FnOnce(&HttpClient) -> Result<Response, HttpError>,
     ) -> Result<Response, HttpError> {
         let answer = ask(&self.http);
+        if let Ok(response) = &answer {
+            let (status, length) = (response.status.as_u16(), response.body.len());
+            self.note_seen(format!("HTTP {status}, {}, {length} octets", response.content_type));
+        }
         match &answer {
             // Whoever breaks a connection is there.
             Ok(_) | Err(HttpError::Broken { .. }) => {

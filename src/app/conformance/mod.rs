@@ -158,6 +158,8 @@ pub struct Outcome {
     pub about: About,
     /// How it ended.
     pub checked: Checked,
+    /// The last answer that it got, in short; none where what was known was enough.
+    pub seen: Option<String>,
 }
 
 impl Outcome {
@@ -172,7 +174,7 @@ impl Outcome {
         }
     }
 
-    /// What was seen, or why it was not looked.
+    /// What is to be told of a check that did not simply pass: what was seen, or why it was not looked.
     pub fn remark(&self) -> Option<&str> {
         match &self.checked {
             Ok(()) => None,
@@ -212,11 +214,12 @@ impl Report {
 pub fn run<S: Suite>(suite: &mut S, only: &[String], told: &mut dyn FnMut(&Outcome)) -> Report {
     let mut outcomes = Vec::new();
     for check in selected::<S>(only) {
+        suite.line().take_seen();
         let checked = match suite.line().given_up() {
             Some(reason) => Err(Remark::skipped(format_args!("the server was given up: {reason}"))),
             None => (check.run)(suite),
         };
-        let outcome = Outcome { about: check.about, checked };
+        let outcome = Outcome { about: check.about, checked, seen: suite.line().take_seen() };
         told(&outcome);
         outcomes.push(outcome);
     }

@@ -135,7 +135,7 @@ impl Delivery {
 /// `certgate scep enrol`.
 pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url).speaking_as(args.speak.persona());
+    let client = session.client(&args.authority).speaking_as(args.speak.persona());
     let authority = discover(&client, &args.authority)?;
     args.speak.announce(&authority);
     let challenge = args.challenge_file.as_deref().map(read_challenge).transpose()?;
@@ -162,7 +162,7 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
 /// `certgate scep renew`.
 pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url).speaking_as(args.speak.persona());
+    let client = session.client(&args.authority).speaking_as(args.speak.persona());
     let authority = discover(&client, &args.authority)?;
     args.speak.announce(&authority);
     let present = read_certificate(&args.delivery.cert)?;
@@ -229,6 +229,7 @@ impl Exchange<'_> {
         if let Reply::Pending = reply {
             let pending = PendingEnrolment {
                 url: args.url.clone(),
+                ca_identifier: args.ca_identifier.clone(),
                 ca_fingerprint: self.authority.ca.issuer.fingerprint().to_string(),
                 transaction: transaction.clone(),
                 subject: subject.to_string(),

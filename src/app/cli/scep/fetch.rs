@@ -98,7 +98,7 @@ const CRL: &[Field] = &[
 /// `certgate scep getcert`.
 pub(super) fn get_cert(args: &GetCertArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url);
+    let client = session.client(&args.authority);
     let authority = discover(&client, &args.authority)?;
     let (key, certificate) = requester(&client, &args.requester)?;
     let requester = Requester { key: &key, certificate: &certificate };
@@ -115,7 +115,7 @@ pub(super) fn get_cert(args: &GetCertArgs, format: Format) -> Outcome {
 /// `certgate scep getcrl`.
 pub(super) fn get_crl(args: &GetCrlArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url);
+    let client = session.client(&args.authority);
     let authority = discover(&client, &args.authority)?;
     let (key, certificate) = requester(&client, &args.requester)?;
     let serial = args.serial.as_ref().unwrap_or_else(|| certificate.serial());
@@ -143,7 +143,7 @@ pub(super) fn get_crl(args: &GetCrlArgs, format: Format) -> Outcome {
 /// `certgate scep getca`.
 pub(super) fn get_ca(args: &GetCaArgs, format: Format) -> Outcome {
     let session = Session::new()?;
-    let client = session.client(&args.authority.url);
+    let client = session.client(&args.authority);
     let mut authority = client.discover()?;
     let pinned = args.authority.ca_fingerprint.as_ref();
     if let Some(pin) = pinned.filter(|pin| !authority.ca.has_fingerprint(pin)) {

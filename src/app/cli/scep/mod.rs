@@ -61,6 +61,9 @@ pub(super) struct AuthorityArgs {
     /// SHA-256 or SHA-1 fingerprint that one of its CA certificates must have
     #[arg(long, value_name = "HEX")]
     pub(super) ca_fingerprint: Option<String>,
+    /// CA identifier for GetCACaps and GetCACert, where one URL serves several CAs
+    #[arg(long, value_name = "NAME")]
+    pub(super) ca_identifier: Option<String>,
 }
 
 /// What every SCEP command stands on.
@@ -76,8 +79,9 @@ impl Session {
         Ok(Self { http, clock: SystemClock, random: SystemRandomSource::default() })
     }
 
-    pub(super) fn client(&self, url: &str) -> ScepClient<'_> {
-        ScepClient::new(&self.http, url, &self.clock, &self.random)
+    pub(super) fn client(&self, authority: &AuthorityArgs) -> ScepClient<'_> {
+        ScepClient::new(&self.http, &authority.url, &self.clock, &self.random)
+            .asking_for(authority.ca_identifier.as_deref())
     }
 }
 

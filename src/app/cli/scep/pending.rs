@@ -56,6 +56,8 @@ pub(super) struct PollArgs {
 pub(super) struct PendingEnrolment {
     pub(super) url: String,
     pub(super) ca_fingerprint: String,
+    #[serde(default)]
+    pub(super) ca_identifier: Option<String>,
     pub(super) transaction: TransactionId,
     pub(super) subject: String,
     /// PEM of the certificate that signed the request: only it may poll.
@@ -90,9 +92,12 @@ impl PendingEnrolment {
 pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
     let pending = PendingEnrolment::load(&args.transaction)?;
     let session = Session::new()?;
-    let client = session.client(&pending.url);
-    let pin =
-        AuthorityArgs { url: pending.url.clone(), ca_fingerprint: Some(pending.ca_fingerprint.clone()) };
+    let pin = AuthorityArgs {
+        url: pending.url.clone(),
+        ca_fingerprint: Some(pending.ca_fingerprint.clone()),
+        ca_identifier: pending.ca_identifier.clone(),
+    };
+    let client = session.client(&pin);
     let authority = discover(&client, &pin)?;
     let key = ClientKey::load(&pending.key)?;
     let signer = Certificate::from_pem(&pending.signer).map_err(Failure::error)?;

@@ -392,6 +392,7 @@ impl<'a> ScepSuite<'a> {
     /// Posts `message` and reads the answer. What was granted is noted, wanted or not.
     fn trial(&mut self, applicant: &Rc<Applicant>, message: Vec<u8>, nonce: [u8; 16]) -> Checked<Rc<Trial>> {
         let answer = Answer::read(&self.post(&message)?);
+        self.line.note_seen(answer.to_string());
         let trial = Trial { applicant: Rc::clone(applicant), message, nonce, answer };
         if let Ok(content) = opened(&trial) {
             self.note_issued(&content);
