@@ -11,6 +11,7 @@ mod outage;
 mod process;
 mod revocation;
 mod served;
+mod tls;
 mod validation;
 
 use std::{sync::Arc, time::Duration};

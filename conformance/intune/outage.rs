@@ -191,3 +191,21 @@ fn requests_that_need_nobody_else_are_answered_while_intune_is_down() {
     let answer = plain.enrol(&world, "phones", &plain.csr("CN=x", None));
     assert_eq!(answer.failure(), FailInfo::BadRequest, "no challenge, nobody is asked");
 }
+
+#[test]
+fn a_slow_intune_holds_no_more_threads_than_it_may() {
+    let (world, fake) = world_with(PROFILE, |settings| settings.places = 1);
+    enrol(&world, &Client::new()).unwrap();
+    fake.fail(Action::Validate, [Fault::Slow(Duration::from_secs(1))]);
+    let (slow, next) = (Client::new(), Client::new());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| waits(&world, &slow));
+        while fake.count(Action::Validate) < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(waits(&world, &next), Duration::from_secs(2), "told at once that there is no place");
+        assert_eq!(fake.count(Action::Validate), 2);
+        waiting.join().unwrap();
+    });
+    enrol(&world, &next).unwrap();
+}

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         access::Actor,
         certificate::Purpose,
-        status::{CauseChange, Effect, revocation},
+        status::{CauseChange, revocation},
         vouch::Voucher,
     },
     ports::{RevocationFailure, RevocationQueue, RevocationRequest, RevocationResult},
@@ -151,7 +151,6 @@ impl Gateway {
             if now.is_some_and(|now| now.reason != RevocationReason::CertificateHold) {
                 return Ok(None);
             }
-            debug_assert!(matches!(cause.effect, Effect::Revoke { .. }));
             change_certificate(tx, id, &[CauseChange::Put(cause.clone())], &act)
         })?;
         if let Some(changed) = changed {
