@@ -46,7 +46,7 @@ use certgate::{
         Gateway, GatewaySettings, Ports,
         bootstrap::{self, Made, Plan},
         profile::ConfiguredProfile,
-        scep::{CertRep, Origin, ScepError},
+        scep::{CertRep, HttpFacts, Origin, ScepError},
         ticket::NewTicket,
     },
     types::{
@@ -233,6 +233,7 @@ impl World {
             peer: "192.0.2.7".to_owned(),
             request: self.gateway.new_request(),
             user_agent: "Test/1.0".to_owned(),
+            http: HttpFacts::default(),
         }
     }
 

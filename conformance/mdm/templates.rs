@@ -2,10 +2,7 @@
 
 use certgate::{
     domain::access::Role,
-    service::{
-        challenge::NdesSettings,
-        scep::{CertRep, Origin},
-    },
+    service::{challenge::NdesSettings, scep::CertRep},
     types::{DigestAlgorithm, KeyAlgorithm, Secret},
     wire::{
         scep::{FailInfo, MessageType},
@@ -60,12 +57,7 @@ fn request(subject: &str, challenge: &Secret, usage: Option<u8>) -> Vec<u8> {
 fn at_ndes(world: &World, client: &Client, kind: MessageType, payload: &[u8]) -> Answer {
     let options = MessageOptions::from(kind);
     let message = client.message(&world.message_certificate("device"), &options, payload);
-    let origin = Origin {
-        user_agent: String::new(),
-        peer: "192.0.2.7".to_owned(),
-        request: world.gateway.new_request(),
-    };
-    let rep: CertRep = world.gateway.ndes_operation(&message, &origin).unwrap();
+    let rep: CertRep = world.gateway.ndes_operation(&message, &world.origin()).unwrap();
     client.open(&message, rep)
 }
 

@@ -200,7 +200,7 @@ fn table_a_cipher_that_is_not_spoken_is_bad_alg() {
 }
 
 /// The answers to whatever cannot be read.
-fn unreadable(world: &World, client: &Client) -> Vec<(&'static str, Answer)> {
+pub(crate) fn unreadable(world: &World, client: &Client) -> Vec<(&'static str, Answer)> {
     let options = MessageOptions::default();
     let ours = world.message_certificate("device");
     let ticket = world.ticket("device", &world.register("SN7"));

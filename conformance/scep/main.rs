@@ -22,6 +22,7 @@ mod s4_transactions;
 mod standing;
 mod system;
 mod ticket;
+mod trace;
 mod uniform;
 mod user;
 

@@ -15,6 +15,7 @@ use certgate::{
         challenge::{Ticket, TicketOrigin},
         device::{Condition, ConditionKind, Device, IdentityKind},
         enrol::{Enrolment, EnrolmentState},
+        exchange::Transcript,
         profile::{Legacy, ProfileSpec},
         restore::Restoration,
         source::{Absence, Membership, ReportedState, SyncCounts, SyncOutcome, SyncRecord},
@@ -28,8 +29,8 @@ use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
 use tempfile::TempDir;
 
 use crate::samples::{
-    at, binding, certificate, certificate_id, crl, device, device_object, enrolment, fact, hold, issuer, job,
-    key, mac, membership, profile, read, revoked, source, successor, system_certificate, ticket,
+    at, binding, certificate, certificate_id, crl, device, device_object, enrolment, exchange, fact, hold,
+    issuer, job, key, mac, membership, profile, read, revoked, source, successor, system_certificate, ticket,
     ticket_timer, token, user, write,
 };
 
@@ -258,6 +259,16 @@ fn generations(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.put_enrolment_issuer(&enrolment(1).id, &next.id)
 }
 
+/// The same for traces.
+fn traces(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    let [known, strange] = [exchange(1, true), exchange(2, false)];
+    let mut transcript = Transcript::default();
+    transcript.asked("messageType", "19 (PkcsReq)");
+    transcript.answered("pkiStatus", "2 (FAILURE)");
+    tx.put_exchange(&known, Some(&transcript))?;
+    tx.put_exchange(&strange, None)
+}
+
 #[test]
 fn the_bytes_of_schema_4_stay() {
     let (_folder, path) = new_file();
@@ -265,7 +276,8 @@ fn the_bytes_of_schema_4_stay() {
         one_of_each(tx)?;
         sources(tx)?;
         tickets_and_tokens_for_profiles(tx)?;
-        generations(tx)
+        generations(tx)?;
+        traces(tx)
     });
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.

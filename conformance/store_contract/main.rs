@@ -9,6 +9,7 @@ mod certificates;
 mod concurrency;
 mod copies;
 mod enrolments;
+mod exchanges;
 mod file;
 mod jobs;
 mod objects;
@@ -48,6 +49,11 @@ macro_rules! every_claim {
                 a_change_to_an_old_enrolment_does_not_make_it_the_newest
                 a_transaction_is_found_under_its_profile_and_signer_only
                 pending_enrolments_come_in_order_of_arrival
+            }
+            exchanges {
+                exchanges_of_all_are_visited_newest_first
+                an_exchange_written_again_keeps_its_transcript
+                the_oldest_exchanges_are_pruned_in_small_steps
             }
             certificates {
                 a_certificate_is_found_by_id_fingerprint_and_serial

@@ -12,6 +12,7 @@ use certgate::{
         crl::{CrlPolicy, CrlRecord},
         device::{Device, IdentityKind, Lifecycle},
         enrol::{Enrolment, EnrolmentState, TraceStep},
+        exchange::{Ending, Exchange, Operation},
         issuer::{Generation, GenerationState, Issuer, IssuerKind},
         key::{KeyPurpose, SealedKey},
         profile::{Approval, Legacy, MatchRule, Profile, ProfileSpec, Scope},
@@ -26,6 +27,7 @@ use certgate::{
         CertificateId, DigestAlgorithm, EnrolmentId, Fingerprint, KeyAlgorithm, KeyId, RequestId,
         RevocationReason, TicketId, Timestamp, TokenId, Validity,
     },
+    wire::scep::FailInfo,
 };
 
 /// Writes, and the write must be accepted.
@@ -193,6 +195,24 @@ pub(crate) fn ticket(number: u8) -> Ticket {
         cancelled_at: None,
         also_for: Vec::new(),
         origin: TicketOrigin::Api,
+    }
+}
+
+/// The trace of the request that came in the second `number`; a stranger's where it is not `known`.
+pub(crate) fn exchange(number: u64, known: bool) -> Exchange {
+    let request = RequestId::from_arrival(at(number), 0, [1; 8]);
+    Exchange {
+        address: "192.0.2.7".to_owned(),
+        user_agent: "Test/1.0".to_owned(),
+        profile: Some("device".parse().unwrap()),
+        transaction: Some("4A6F".parse().unwrap()),
+        ending: Ending::Refused(FailInfo::BadRequest),
+        subject: "CN=x".to_owned(),
+        device: known.then(|| "SN1".parse().unwrap()),
+        steps: vec![TraceStep { check: "key".to_owned(), passed: false, detail: "short".to_owned() }],
+        reason: "short".to_owned(),
+        hint: "Make it longer.".to_owned(),
+        ..Exchange::begun(EnrolmentId::from(&request), at(number), Operation::PkcsReq)
     }
 }
 

@@ -102,6 +102,10 @@ fn describe() {
         metric::TIMERS_FIRED,
         "Registrations that expired and certificates superseded by their renewal"
     );
+    describe_counter!(
+        metric::TRACES_NOT_KEPT,
+        "SCEP requests whose trace was counted with one like it (merged) or not kept at all (dropped)"
+    );
     describe_gauge!(metric::DEVICES, "Registered devices");
     describe_gauge!(
         metric::SOURCE_LISTED,

@@ -64,9 +64,9 @@ impl DeviceEdge {
                 crl::revocation_list(&self.gateway, &request, file)
             } else if let Some(file) = path.strip_prefix("/ca/") {
                 crl::ca_certificate(&self.gateway, &request, file)
-            } else if let Some(profile) = scep::profile_of_path(&self.gateway, &path) {
+            } else if scep::is_path(&path) {
                 let client = self.trusted_proxies.client(peer.ip(), request.headers());
-                scep::answer(&self, request, profile, client, id).await
+                scep::exchange(&self, request, client, id).await
             } else {
                 not_found()
             }

@@ -1,26 +1,27 @@
 //! SCEP over HTTP (RFC 8894 §4.1), with the tolerance that real clients need.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{fmt::Write as _, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Uri,
     body::Incoming,
-    header::{CACHE_CONTROL, HeaderValue, USER_AGENT},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, USER_AGENT},
 };
 use percent_encoding::percent_decode_str;
 
 use super::{
     bridge::BridgeError,
-    device::{DeviceEdge, away, body_of, method_not_allowed, overloaded, plain, too_soon, typed},
+    device::{BodyError, DeviceEdge, away, body_of, method_not_allowed, overloaded, plain, too_soon, typed},
 };
 use crate::{
+    domain::exchange::{Operation as Asked, Unanswered},
     service::{
         Gateway,
-        guard::Weight,
+        guard::{TooSoon, Weight},
         metric::{self, label},
-        scep::{CertRep, Origin, ScepError},
+        scep::{CertRep, HttpFacts, Origin, ScepError},
     },
     types::{ProfileName, RequestId},
     wire::base64,
@@ -38,9 +39,15 @@ const CGI_PATH: &str = "/cgi-bin/pkiclient.exe";
 
 const MESSAGE_TYPE: &str = "application/x-pki-message";
 
-/// The profile that a path means, if it is a SCEP path: `/scep/{profile}` and anything below it (clients append `/pkiclient.exe`), or the
+/// Whether a path is one of SCEP's, whatever profile it means.
+pub(super) fn is_path(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    is_at(&path, "/scep") || is_at(&path, NDES_PATH) || is_at(&path, CGI_PATH)
+}
+
+/// The profile that a SCEP path means: `/scep/{profile}` and anything below it (clients append `/pkiclient.exe`), or the
 /// default profile's paths.
-pub(super) fn profile_of_path(gateway: &Gateway, path: &str) -> Option<ProfileName> {
+fn profile_of_path(gateway: &Gateway, path: &str) -> Option<ProfileName> {
     if let Some(named) = path.strip_prefix("/scep/").filter(|rest| !rest.is_empty()) {
         return named.split('/').next().and_then(|name| name.parse().ok());
     }
@@ -68,13 +75,102 @@ enum Operation {
     PkiOperation,
 }
 
-/// Answers a request to a SCEP path.
-pub(super) async fn answer(
+/// Answers a request to a SCEP path. Whatever becomes of it, its id is in the answer's header: `certgate enrolment show ID`.
+pub(super) async fn exchange(
+    edge: &DeviceEdge,
+    request: Request<Incoming>,
+    client: IpAddr,
+    id: RequestId,
+) -> Response<Full<Bytes>> {
+    let header = HeaderValue::from_str(id.as_str());
+    let origin = origin(&request, client, id);
+    let mut response = if let Some(profile) = profile_of_path(&edge.gateway, request.uri().path()) {
+        answer(edge, request, profile, client, &origin).await
+    } else {
+        let named = request.uri().path().to_owned();
+        refused(edge, &origin, None, Asked::NoOperation, &Unanswered::Profile(named))
+    };
+    if let Ok(id) = header {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+fn origin(request: &Request<Incoming>, client: IpAddr, id: RequestId) -> Origin {
+    let header = |name| {
+        let value = request.headers().get(name);
+        value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+    };
+    Origin {
+        peer: client.to_string(),
+        request: id,
+        user_agent: header(USER_AGENT),
+        http: HttpFacts {
+            method: request.method().to_string(),
+            target: target(request.uri()),
+            version: format!("{:?}", request.version()),
+            content_type: header(CONTENT_TYPE),
+            content_length: header(CONTENT_LENGTH),
+        },
+    }
+}
+
+/// The path, and the query without the message: of that, the length.
+fn target(uri: &Uri) -> String {
+    let mut target = uri.path().to_owned();
+    for (index, pair) in uri.query().into_iter().flat_map(|query| query.split('&')).take(8).enumerate() {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        target.push(if index == 0 { '?' } else { '&' });
+        if name.eq_ignore_ascii_case("operation") {
+            target.extend(pair.chars().take(60));
+        } else {
+            let name: String = name.chars().take(24).collect();
+            // Writing to a String cannot fail.
+            let _ = write!(target, "{name}=({} characters)", value.len());
+        }
+    }
+    target
+}
+
+/// Keeps that a request is not answered with a CertRep, and answers it.
+fn refused(
+    edge: &DeviceEdge,
+    origin: &Origin,
+    profile: Option<&ProfileName>,
+    asked: Asked,
+    why: &Unanswered,
+) -> Response<Full<Bytes>> {
+    edge.gateway.not_answered(origin, profile, asked, why);
+    match why {
+        Unanswered::Operation(_) => plain(
+            StatusCode::BAD_REQUEST,
+            "unknown operation: GetCACaps, GetCACert and PKIOperation are served here",
+        ),
+        Unanswered::NoSuccessor => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
+        Unanswered::Method(_) if asked == Asked::PkiOperation => method_not_allowed("GET, POST"),
+        Unanswered::Method(_) => method_not_allowed("GET, HEAD"),
+        Unanswered::TooSoon { retry_after } => too_soon(&TooSoon { retry_after: *retry_after }),
+        Unanswered::Encoded => BodyError::Encoded.answer(),
+        Unanswered::NotArrived => BodyError::Broken.answer(),
+        Unanswered::TooLong { .. } => BodyError::TooLarge.answer(),
+        Unanswered::Panicked => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        Unanswered::Profile(_)
+        | Unanswered::NoMessage
+        | Unanswered::NotBase64 { .. }
+        | Unanswered::NotPkiMessage(_)
+        | Unanswered::Overloaded
+        | Unanswered::ApprovalsFull
+        | Unanswered::Away { .. }
+        | Unanswered::Fault(_) => refusal(&ScepError::from(why)),
+    }
+}
+
+async fn answer(
     edge: &DeviceEdge,
     request: Request<Incoming>,
     profile: ProfileName,
     client: IpAddr,
-    id: RequestId,
+    origin: &Origin,
 ) -> Response<Full<Bytes>> {
     let query = request.uri().query().unwrap_or_default();
     // Some clients leave the operation out of a POST; only PKIOperation is ever posted.
@@ -83,27 +179,31 @@ pub(super) async fn answer(
         None if request.method() == Method::POST => Some(Operation::PkiOperation),
         None => None,
     };
+    let named = parameter(query, "operation");
+    let refuse = |asked, why| refused(edge, origin, Some(&profile), asked, &why);
     let Some(operation) = operation else {
-        if parameter(query, "operation").is_none() && is_ndes(request.uri().path()) {
+        if named.is_none() && is_ndes(request.uri().path()) {
             // What administrators and MDM servers look at to see whether NDES is there.
             return plain(StatusCode::OK, NDES_TEXT);
         }
-        return plain(
-            StatusCode::BAD_REQUEST,
-            "unknown operation: GetCACaps, GetCACert and PKIOperation are served here",
+        return refuse(
+            Asked::NoOperation,
+            Unanswered::Operation(named.map(|name| name.chars().take(40).collect())),
         );
     };
+    let wrong_method = || Unanswered::Method(request.method().to_string());
     match operation {
-        Operation::GetCaCaps | Operation::GetCaCert if request.method() == Method::POST => {
-            method_not_allowed("GET, HEAD")
-        }
+        Operation::GetCaCaps if request.method() == Method::POST => refuse(Asked::GetCaCaps, wrong_method()),
+        Operation::GetCaCert if request.method() == Method::POST => refuse(Asked::GetCaCert, wrong_method()),
         // RFC 9110 §9.2.1: HEAD is safe. It would issue a certificate and show it to nobody.
-        Operation::PkiOperation if request.method() == Method::HEAD => method_not_allowed("GET, POST"),
-        Operation::GetCaCaps => capabilities(&edge.gateway, &named_or(edge, query, profile), client),
-        Operation::GetCaCert => ca_certificates(&edge.gateway, &named_or(edge, query, profile), client),
+        Operation::PkiOperation if request.method() == Method::HEAD => {
+            refuse(Asked::PkiOperation, wrong_method())
+        }
+        Operation::GetCaCaps => capabilities(edge, &named_or(edge, query, profile), client, origin),
+        Operation::GetCaCert => ca_certificates(edge, &named_or(edge, query, profile), client, origin),
         // RFC 8894 §4.7.1: only when the CA has a successor, which no issuer has.
-        Operation::GetNextCaCert => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
-        Operation::PkiOperation => pki_operation(edge, request, profile, client, id).await,
+        Operation::GetNextCaCert => refuse(Asked::GetNextCaCert, Unanswered::NoSuccessor),
+        Operation::PkiOperation => pki_operation(edge, request, profile, client, origin).await,
     }
 }
 
@@ -144,37 +244,55 @@ fn raw_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn capabilities(gateway: &Gateway, profile: &ProfileName, client: IpAddr) -> Response<Full<Bytes>> {
-    read(gateway, profile, client, "get-ca-caps", || {
-        gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into()))
+fn capabilities(
+    edge: &DeviceEdge,
+    profile: &ProfileName,
+    client: IpAddr,
+    origin: &Origin,
+) -> Response<Full<Bytes>> {
+    fetched(edge, profile, client, origin, Asked::GetCaCaps, || {
+        edge.gateway.ca_capabilities(profile).map(|text| typed("text/plain", text.into()))
     })
 }
 
-fn ca_certificates(gateway: &Gateway, profile: &ProfileName, client: IpAddr) -> Response<Full<Bytes>> {
-    read(gateway, profile, client, "get-ca-cert", || {
-        gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()))
+fn ca_certificates(
+    edge: &DeviceEdge,
+    profile: &ProfileName,
+    client: IpAddr,
+    origin: &Origin,
+) -> Response<Full<Bytes>> {
+    fetched(edge, profile, client, origin, Asked::GetCaCert, || {
+        edge.gateway.ca_certificates(profile).map(|answer| typed(answer.content_type, answer.body.into()))
     })
 }
 
 /// What a client asks before it enrols, counted.
-fn read(
-    gateway: &Gateway,
+fn fetched(
+    edge: &DeviceEdge,
     profile: &ProfileName,
     client: IpAddr,
-    operation: &'static str,
+    origin: &Origin,
+    asked: Asked,
     answer: impl FnOnce() -> Result<Response<Full<Bytes>>, ScepError>,
 ) -> Response<Full<Bytes>> {
-    if gateway.authorities().profile(profile).is_none() {
-        return refusal(&ScepError::UnknownProfile);
+    let refuse = |why| refused(edge, origin, Some(profile), asked, &why);
+    if edge.gateway.authorities().profile(profile).is_none() {
+        return refuse(Unanswered::Profile(profile.to_string()));
     }
-    if let Err(early) = gateway.admit(profile, client, Weight::Read) {
-        count_request(profile, operation, "throttled");
-        return too_soon(&early);
+    if let Err(TooSoon { retry_after }) = edge.gateway.admit(profile, client, Weight::Read) {
+        count_request(profile, asked.as_str(), "throttled");
+        return refuse(Unanswered::TooSoon { retry_after });
     }
     let answer = answer();
     let result = if answer.is_ok() { "success" } else { "refused" };
-    count_request(profile, operation, result);
-    answer.unwrap_or_else(|error| refusal(&error))
+    count_request(profile, asked.as_str(), result);
+    match answer {
+        Ok(answer) => {
+            edge.gateway.fetched(origin, profile, asked);
+            answer
+        }
+        Err(error) => refuse(Unanswered::Fault(error.to_string())),
+    }
 }
 
 fn count_request(profile: &ProfileName, operation: &'static str, result: &'static str) {
@@ -200,30 +318,28 @@ async fn pki_operation(
     request: Request<Incoming>,
     profile: ProfileName,
     client: IpAddr,
-    id: RequestId,
+    origin: &Origin,
 ) -> Response<Full<Bytes>> {
+    let refuse = |why| refused(edge, origin, Some(&profile), Asked::PkiOperation, &why);
     if edge.gateway.authorities().profile(&profile).is_none() {
-        return refusal(&ScepError::UnknownProfile);
+        return refuse(Unanswered::Profile(profile.to_string()));
     }
-    if let Err(early) = edge.gateway.admit(&profile, client, Weight::Operation) {
+    if let Err(TooSoon { retry_after }) = edge.gateway.admit(&profile, client, Weight::Operation) {
         count_request(&profile, "pki-operation", "throttled");
-        return too_soon(&early);
+        return refuse(Unanswered::TooSoon { retry_after });
     }
     let start = Instant::now();
-    let user_agent = user_agent(&request);
     let by_key_usage = is_ndes(request.uri().path());
     let message = match message_of(edge, request).await {
         Ok(message) => message,
-        Err(answer) => return answer,
+        Err(why) => return refuse(why),
     };
-    let gateway = Arc::clone(&edge.gateway);
-    let origin = Origin { peer: client.to_string(), request: id, user_agent };
-    let named = profile.clone();
+    let (gateway, named, asking) = (Arc::clone(&edge.gateway), profile.clone(), origin.clone());
     let outcome = edge.enrolment.call(move || {
         if by_key_usage {
-            gateway.ndes_operation(&message, &origin)
+            gateway.ndes_operation(&message, &asking)
         } else {
-            gateway.pki_operation(&named, &message, &origin)
+            gateway.pki_operation(&named, &message, &asking)
         }
     });
     let outcome = outcome.await;
@@ -242,33 +358,30 @@ async fn pki_operation(
         }
         Err(BridgeError::Shed) => {
             count_request(&profile, "pki-operation", "shed");
-            overloaded()
+            refuse(Unanswered::Overloaded)
         }
         Err(BridgeError::Panicked) => {
             count_request(&profile, "pki-operation", "internal");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            refuse(Unanswered::Panicked)
         }
     }
 }
 
-/// User-Agent as text, whatever its bytes are.
-fn user_agent(request: &Request<Incoming>) -> String {
-    let header = request.headers().get(USER_AGENT);
-    header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
-}
-
 /// The pkiMessage: the body of a POST (whatever its Content-Type: strongSwan sends none), or base64 in the query of a GET.
-async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Bytes, Response<Full<Bytes>>> {
+async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Bytes, Unanswered> {
+    let too_long = || Unanswered::TooLong { limit: edge.max_message };
     if request.method() == Method::POST {
-        return body_of(edge, request, edge.max_message).await.map_err(|error| error.answer());
+        return body_of(edge, request, edge.max_message).await.map_err(|error| match error {
+            BodyError::TooLarge => too_long(),
+            BodyError::Encoded => Unanswered::Encoded,
+            BodyError::Broken => Unanswered::NotArrived,
+        });
     }
     let query = request.uri().query().unwrap_or_default();
-    let text = raw_parameter(query, "message")
-        .ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is missing"))?;
-    let message =
-        base64::decode(text).ok_or_else(|| plain(StatusCode::BAD_REQUEST, "the message is not base64"))?;
+    let text = raw_parameter(query, "message").ok_or(Unanswered::NoMessage)?;
+    let message = base64::decode(text).ok_or(Unanswered::NotBase64 { characters: text.len() })?;
     if message.len() > edge.max_message {
-        return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large"));
+        return Err(too_long());
     }
     Ok(message.into())
 }

@@ -19,6 +19,7 @@ use crate::{
         crl::CrlRecord,
         device::{Device, IdentityKind},
         enrol::Enrolment,
+        exchange::{Exchange, Transcript},
         issuer::Issuer,
         key::SealedKey,
         profile::Profile,
@@ -149,6 +150,7 @@ pub trait View:
     + Profiles
     + Tickets
     + Enrolments
+    + Exchanges
     + Certificates
     + Causes
     + Devices
@@ -172,6 +174,7 @@ pub trait Tx:
     + ProfilesMut
     + TicketsMut
     + EnrolmentsMut
+    + ExchangesMut
     + CertificatesMut
     + CausesMut
     + DevicesMut
@@ -285,6 +288,34 @@ pub trait EnrolmentsMut {
     fn put_enrolment(&mut self, enrolment: &Enrolment) -> StoreResult<()>;
     /// Records which issuer it asked for; adds or replaces.
     fn put_enrolment_issuer(&mut self, id: &EnrolmentId, issuer: &IssuerId) -> StoreResult<()>;
+}
+
+/// Reads the trace of SCEP requests.
+pub trait Exchanges {
+    /// By handle.
+    fn exchange(&self, id: &EnrolmentId) -> StoreResult<Option<Exchange>>;
+    /// Visits those whose handles sort below `before` (all, without one), the newest first, until told with `false` to stop.
+    fn visit_exchanges(
+        &self,
+        before: Option<&EnrolmentId>,
+        visit: &mut dyn FnMut(Exchange) -> StoreResult<bool>,
+    ) -> StoreResult<()>;
+    /// How many there are: known ones ([`Exchange::is_known`]), and strangers'.
+    fn count_exchanges(&self) -> StoreResult<(u64, u64)>;
+    /// The transcript of an exchange, while it is kept.
+    fn transcript(&self, id: &EnrolmentId) -> StoreResult<Option<Transcript>>;
+}
+
+/// Writes the trace of SCEP requests.
+pub trait ExchangesMut {
+    /// Adds or replaces; without a transcript the one that is there stays. An exchange that was a stranger's stays one, and the other way
+    /// round.
+    fn put_exchange(&mut self, exchange: &Exchange, transcript: Option<&Transcript>) -> StoreResult<()>;
+    /// Removes at most `limit`, with their transcripts: the oldest of what is above `most` (known ones, strangers'), else what came before
+    /// `before`. Gives how many.
+    fn prune_exchanges(&mut self, before: Timestamp, most: (u64, u64), limit: usize) -> StoreResult<usize>;
+    /// Removes at most `limit` transcripts of what came before `before`. Gives how many.
+    fn prune_transcripts(&mut self, before: Timestamp, limit: usize) -> StoreResult<usize>;
 }
 
 /// Reads certificates and bindings.

@@ -9,7 +9,8 @@
 //! passed (`service::timer`).
 
 use super::{
-    Gateway, ServiceError, audit::Act, authority::Authority, metric, outside::TELL_AFTER, status::inherited,
+    Gateway, ServiceError, audit::Act, authority::Authority, exchange::Traced, metric, outside::TELL_AFTER,
+    scep::Trail, status::inherited,
 };
 use crate::{
     domain::{
@@ -47,6 +48,8 @@ pub(super) struct Issuance<'a> {
     pub(super) device: Option<DeviceId>,
     pub(super) user: Option<UserId>,
     pub(super) act: Act,
+    /// The notes of the request, which are recorded with the certificate; none for an approval.
+    pub(super) trail: Option<&'a Trail>,
 }
 
 /// How the request came to be issued.
@@ -117,8 +120,15 @@ impl Gateway {
         let specification = issuance.order.specification(serial, &issuer_facts(authority));
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
-        let recorded = self.ports.store.write(|tx| issuance.record(tx, &record))?;
+        let traced = issuance.traced(&record);
+        let recorded = self.ports.store.write(|tx| issuance.record(tx, &record, traced.as_ref()))?;
+        if let Some(trail) = issuance.trail {
+            trail.granted(&recorded.id);
+        }
         if recorded.id == record.id {
+            if let Some(trail) = issuance.trail {
+                trail.set_recorded();
+            }
             if issuance.end_of_overlap(&record).is_some_and(|timer| timer.at <= issuance.act.at) {
                 self.wake();
             }
@@ -135,7 +145,12 @@ impl Gateway {
 
 impl Issuance<'_> {
     /// The transaction: decides everything, then writes.
-    fn record(&self, tx: &mut dyn Tx, record: &CertificateRecord) -> Result<CertificateRecord, NotIssued> {
+    fn record(
+        &self,
+        tx: &mut dyn Tx,
+        record: &CertificateRecord,
+        traced: Option<&Traced>,
+    ) -> Result<CertificateRecord, NotIssued> {
         if let Some(earlier) = self.check_still_wanted(tx.as_view())? {
             return Ok(earlier);
         }
@@ -171,12 +186,21 @@ impl Issuance<'_> {
             decided_at: Some(self.act.at),
             ..self.enrolment.clone()
         })?;
+        if let Some(traced) = traced {
+            traced.put(tx)?;
+        }
         if let RequestOrigin::Approval { note } = self.origin {
             let note = [("note", note.to_owned())];
             tx.append_audit(&self.act.fact("enrolment.approved", &self.enrolment.id, &note))?;
         }
         tx.append_audit(&issued_fact(&self.act, record))?;
         Ok(record.clone())
+    }
+
+    /// The trace of a request that this certificate is the answer to.
+    fn traced(&self, record: &CertificateRecord) -> Option<Traced> {
+        let issued = format!("{}, valid to {}", record.id, record.validity.not_after);
+        self.trail?.if_granted(&record.id, trace_step("issuance", true, &issued))
     }
 
     /// When to look at the certificate that this one takes the place of.

@@ -96,6 +96,7 @@ impl Gateway {
         log_failure("reading changed causes", self.settle_status());
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
         log_failure("firing timers", self.fire_timers());
+        log_failure("writing and pruning traces", self.prune_traces());
         for _ in 0..JOBS_PER_ROUND {
             if !self.run_one_job(JobWorker::Maintenance)? {
                 break;

@@ -61,7 +61,7 @@ pub const OUTBOUND_REQUEST_DURATION: &str = "certgate_outbound_request_duration_
 pub const REVOCATIONS_ASKED: &str = "certgate_revocations_asked_total";
 
 /// Counter. Exchanges whose trace was not kept one by one, by `outcome`: `merged` with one like it, or `dropped`.
-pub const TRACES: &str = "certgate_scep_traces_not_kept_total";
+pub const TRACES_NOT_KEPT: &str = "certgate_scep_traces_not_kept_total";
 
 /// Names of labels.
 pub mod label {

@@ -59,7 +59,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -219,6 +219,9 @@ pub struct Gateway {
     refusals: enrol::RefusalMeter,
     arrivals: AtomicU32,
     guard: guard::Guard,
+    traces: exchange::TraceBuffer,
+    /// When traces were pruned last, in seconds since 1970.
+    pruned_at: AtomicU64,
     backup_runs: Arc<AtomicBool>,
     syncs: source::RunningSyncs,
     passwords: challenge::PasswordCache,
@@ -251,6 +254,8 @@ impl Gateway {
             refusals: enrol::RefusalMeter::default(),
             arrivals: AtomicU32::new(0),
             guard,
+            traces: exchange::TraceBuffer::default(),
+            pruned_at: AtomicU64::new(0),
             backup_runs: Arc::default(),
             syncs: source::RunningSyncs::default(),
             passwords: challenge::PasswordCache::default(),

@@ -169,6 +169,7 @@ impl Gateway {
             device: device.map(|device| device.id),
             user: user.map(|user| user.id),
             act,
+            trail: None,
         };
         self.issue(&issuance).map_err(not_issued)?;
         self.view_of(self.stored_enrolment(id)?)

@@ -151,6 +151,13 @@ impl RequestId {
     }
 }
 
+impl EnrolmentId {
+    /// The least id of a request of this second or later.
+    pub fn first_of(at: Timestamp) -> Self {
+        Self(format!("{:010x}{}", at.unix(), "0".repeat(22)))
+    }
+}
+
 impl From<&RequestId> for EnrolmentId {
     /// An enrolment bears the id of the request that began it: the same in the log, the audit record and the answer's header.
     fn from(request: &RequestId) -> Self {

@@ -99,6 +99,23 @@ pub(super) trait Rows {
         Ok(())
     }
 
+    /// [`Rows::scan`] from the end.
+    fn scan_down(
+        &self,
+        table: Table,
+        range: &KeyRange,
+        mut visit: impl FnMut(&[u8], &[u8]) -> StoreResult<Flow>,
+    ) -> StoreResult<()> {
+        let failed = |error| failed_at(table, b"", error);
+        for row in self.opened(table)?.range::<&[u8]>(borrowed(range)).map_err(failed)?.rev() {
+            let (key, value) = row.map_err(failed)?;
+            if visit(key.value(), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The last row of `range`, read with `read`.
     fn last<T>(
         &self,

@@ -65,6 +65,12 @@ tables! {
     EnrolmentsPending = "enrolments_pending", v 1;
     /// Issuer names by enrolment: only those that wait for another issuer than their profile's current one.
     EnrolmentIssuers = "enrolment_issuers", v 1;
+    /// Exchanges that concern something that is known, by id: by arrival.
+    Exchanges = "exchanges", v 1;
+    /// Exchanges of strangers by id: by arrival.
+    StrangeExchanges = "exchanges_strange", v 1;
+    /// Transcripts of exchanges by id: by arrival.
+    Transcripts = "transcripts", v 1;
     /// Certificates by issuer and serial.
     Certificates = "certificates", v 1;
     /// Certificate keys by fingerprint.

@@ -9,6 +9,7 @@ mod conformance;
 mod crl;
 mod device;
 mod duration;
+mod enrolment;
 pub mod files;
 mod issuer;
 mod ocsp;
@@ -90,6 +91,9 @@ enum Command {
     Cert(cert::CertArgs),
     /// Revocation lists
     Crl(crl::CrlArgs),
+    /// What became of each enrolment, and why it was refused
+    #[command(alias = "enrollment")]
+    Enrolment(enrolment::EnrolmentArgs),
     /// Enrolments that wait for approval
     Queue(queue::QueueArgs),
     /// Signs of a breach, until somebody has seen them
@@ -151,6 +155,7 @@ fn run(cli: Cli) -> Outcome {
         Command::User(args) => user::run(args, format),
         Command::Cert(args) => cert::run(args, format),
         Command::Crl(args) => crl::run(args, format),
+        Command::Enrolment(args) => enrolment::run(args, format),
         Command::Queue(args) => queue::run(args, format),
         Command::Alarm(args) => alarm::run(args, format),
         Command::Audit(args) => audit::run(&args, format),

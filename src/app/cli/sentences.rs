@@ -78,6 +78,11 @@ pub(super) fn evidence(evidence: &Value) -> String {
     }
 }
 
+/// `issuing/4f00ab12`.
+pub(super) fn certificate(id: &Value) -> String {
+    format!("{}/{}", text(id, "issuer"), text(id, "serial"))
+}
+
 /// `passed  key: rsa-2048`.
 pub(super) fn check(step: &Value) -> String {
     let passed = step.get("passed").and_then(Value::as_bool) == Some(true);

@@ -29,6 +29,9 @@ use crate::{
     types::Timestamp,
 };
 
+/// Between two writes of traces: a flood of requests is one commit in this time.
+const TRACE_PERIOD: Duration = Duration::from_millis(500);
+
 /// After a round that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -96,6 +99,7 @@ pub(super) struct Worker {
     ended: Arc<AtomicBool>,
     heartbeat: Heartbeat,
     thread: thread::JoinHandle<()>,
+    writer: thread::JoinHandle<()>,
 }
 
 impl Worker {
@@ -110,7 +114,10 @@ impl Worker {
             heartbeat: Arc::clone(&heartbeat),
         };
         let thread = thread::Builder::new().name("worker".to_owned()).spawn(move || rounds.run())?;
-        Ok(Self { gateway, ended, heartbeat, thread })
+        let (traced, end) = (Arc::clone(&gateway), Arc::clone(&ended));
+        let writer =
+            thread::Builder::new().name("traces".to_owned()).spawn(move || write_traces(&traced, &end))?;
+        Ok(Self { gateway, ended, heartbeat, thread, writer })
     }
 
     /// For the watchdog.
@@ -122,9 +129,27 @@ impl Worker {
     pub(super) fn stop(self) {
         self.ended.store(true, Ordering::Release);
         self.gateway.wake();
+        self.gateway.close_traces();
         if self.thread.join().is_err() {
             tracing::error!("the worker had panicked");
         }
+        if self.writer.join().is_err() {
+            tracing::error!("the writer of traces had panicked");
+        }
+    }
+}
+
+/// Writes what waits, at a pace, until the end, and what is left then.
+fn write_traces(gateway: &Gateway, ended: &AtomicBool) {
+    loop {
+        let last = ended.load(Ordering::Acquire);
+        if let Err(error) = gateway.write_traces() {
+            tracing::error!(%error, "traces could not be written; it will be tried again");
+        }
+        if last {
+            return;
+        }
+        gateway.wait_for_traces(TRACE_PERIOD);
     }
 }
 

@@ -270,6 +270,7 @@ impl Unanswered {
             Self::TooLong { .. } => {
                 "Real messages have 2 to 6 kB. If this is one, raise scep.max-message-bytes (at most 262144)."
             }
+            Self::Encoded => "No SCEP client compresses: look for a proxy that does, or a tool that probes.",
             Self::NotArrived => {
                 "The connection ended early or the body took longer than limits.body-timeout-seconds: look at the network between \
                  (MTU, proxies, time-outs)."
@@ -281,6 +282,9 @@ impl Unanswered {
             Self::NotPkiMessage(_) => {
                 "What came is no SCEP message: a proxy that answers or inspects, a health check, or a client that sends its \
                  request bare."
+            }
+            Self::TooSoon { .. } => {
+                "This address, or the profile, asked more often than the configured limits allow, or the address guessed                  challenges and is locked out for a while: see the limits under [limits], and whether many devices come from one                  address."
             }
             Self::Overloaded => {
                 "The client was told to come back. If this goes on: more limits.workers or processors, or fewer clients at once."

@@ -9,9 +9,11 @@
 //! | `mod` (here) | the record |
 //! | [`Refused`], [`Unanswered`] | why there was no certificate, as types |
 //! | `hint` | what to do about it, in plain words |
+//! | [`Transcript`] | what went over the wire |
 
 mod hint;
 mod refused;
+mod transcript;
 mod unanswered;
 
 use std::{fmt, str::FromStr};
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use hint::HintFacts;
 pub use refused::{NotFound, REFUSED, Refused, UNREADABLE, Unreadable};
+pub use transcript::{Line, Transcript};
 pub use unanswered::Unanswered;
 
 use super::enrol::TraceStep;
@@ -109,7 +112,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Success,
         Self::Pending,
         Self::Refused(FailInfo::BadAlg),
@@ -122,6 +125,8 @@ impl Ending {
         Self::Http(405),
         Self::Http(408),
         Self::Http(413),
+        Self::Http(415),
+        Self::Http(429),
         Self::Http(500),
         Self::Http(501),
         Self::Http(503),
@@ -147,6 +152,8 @@ impl Ending {
             Self::Http(405) => "http-405",
             Self::Http(408) => "http-408",
             Self::Http(413) => "http-413",
+            Self::Http(415) => "http-415",
+            Self::Http(429) => "http-429",
             Self::Http(501) => "http-501",
             Self::Http(503) => "http-503",
             Self::Http(_) => "http-500",
@@ -226,6 +233,36 @@ pub struct Exchange {
     pub hint: String,
     /// So many more of this address ended the same way at about the same time and were not kept one by one.
     pub more: u32,
+}
+
+impl Exchange {
+    /// A request of which nothing more is known yet.
+    pub const fn begun(id: EnrolmentId, at: Timestamp, operation: Operation) -> Self {
+        Self {
+            id,
+            at,
+            address: String::new(),
+            user_agent: String::new(),
+            looks_like: String::new(),
+            profile: None,
+            operation,
+            transaction: None,
+            ending: Ending::Success,
+            subject: String::new(),
+            device: None,
+            certificate: None,
+            polls: None,
+            steps: Vec::new(),
+            reason: String::new(),
+            hint: String::new(),
+            more: 0,
+        }
+    }
+
+    /// Whether it concerns something that certgate knows; else it may be anybody's junk.
+    pub fn is_known(&self) -> bool {
+        self.ending.is_good() || self.device.is_some() || self.certificate.is_some() || self.polls.is_some()
+    }
 }
 
 /// `text` for a record: without control characters, at most `most` characters.

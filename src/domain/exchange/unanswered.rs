@@ -1,5 +1,7 @@
 //! Why a request gets no CertRep.
 
+use std::time::Duration;
+
 /// Why a request gets no CertRep, but a plain HTTP status. The text is for operators.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
@@ -30,12 +32,21 @@ pub enum Unanswered {
         /// `scep.max-message-bytes`.
         limit: usize,
     },
+    /// A compressed body.
+    #[error("the body of the request is compressed")]
+    Encoded,
     /// The body ended early, or took too long.
     #[error("the body of the request did not arrive")]
     NotArrived,
     /// Not CMS, or without a readable transactionID: there is nobody to answer.
     #[error("{0}")]
     NotPkiMessage(String),
+    /// More than the limits of clients and profiles allow, or a client that is locked out.
+    #[error("it came too soon: the client is to wait {} s", .retry_after.as_secs())]
+    TooSoon {
+        /// When it makes sense to come back.
+        retry_after: Duration,
+    },
     /// The line of waiting requests is full.
     #[error("too many requests waited for a thread")]
     Overloaded,
@@ -67,6 +78,8 @@ impl Unanswered {
             Self::Method(_) => 405,
             Self::NotArrived => 408,
             Self::TooLong { .. } => 413,
+            Self::Encoded => 415,
+            Self::TooSoon { .. } => 429,
             Self::Panicked => 500,
             Self::NoSuccessor => 501,
             Self::Overloaded | Self::ApprovalsFull | Self::Away { .. } | Self::Fault(_) => 503,

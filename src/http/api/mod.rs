@@ -52,6 +52,8 @@
 //! | `GET /queue/{enrolment}` | R | | `EnrolmentView` |
 //! | `POST /queue/{enrolment}/approve` | O | `{note?}` or nothing | `EnrolmentView` |
 //! | `POST /queue/{enrolment}/reject` | O | `{note}` | `EnrolmentView` |
+//! | `GET /enrolments?limit&after&device&profile&address&result&since&transaction` | R | `result` is an ending or `refused`, `since` a time | listing of [`Exchange`](crate::domain::exchange::Exchange), newest first |
+//! | `GET /enrolments/{name}` | R | an enrolment's id or a transactionID | array of [`TraceView`](crate::service::exchange::TraceView), newest first; 404 if none |
 //! | `GET /jobs?limit` | R | | listing of [`JobView`](crate::service::maintain::JobView) |
 //! | `GET /audit?after&limit` | R | events after sequence number `after`, oldest first | listing of [`AuditView`](crate::service::audit::AuditView) |
 //! | `GET /audit?tail=N` | R | the last N, oldest first | listing of `AuditView` |
@@ -81,8 +83,8 @@ pub use problem::Problem;
 use super::bridge::Bridge;
 use crate::service::Gateway;
 use handlers::{
-    alarms, audit, backups, certificates, crls, devices, issuers, queue, server, sources, tickets, tokens,
-    users,
+    alarms, audit, backups, certificates, crls, devices, enrolments, issuers, queue, server, sources,
+    tickets, tokens, users,
 };
 use session::{Api, observe};
 
@@ -120,6 +122,8 @@ fn objects() -> Router<Api> {
         .route("/tickets/{ticket}", get(tickets::show).delete(tickets::cancel))
         .route("/alarms", get(alarms::list))
         .route("/alarms/{ticket}/acknowledge", post(alarms::acknowledge))
+        .route("/enrolments", get(enrolments::list))
+        .route("/enrolments/{name}", get(enrolments::show))
         .route("/queue", get(queue::list))
         .route("/queue/{enrolment}", get(queue::show))
         .route("/queue/{enrolment}/approve", post(queue::approve))

@@ -41,7 +41,7 @@ use super::{
     Gateway, ServiceError,
     audit::Act,
     issue::{Issuance, NotIssued, RequestOrigin, is_good, trace_step},
-    scep::{Answer, Endpoint, Request, Stop},
+    scep::{Answer, Endpoint, Request, Stop, show_request},
 };
 use crate::{
     domain::{
@@ -157,6 +157,7 @@ impl Gateway {
             .check("request", csr, |_| format!("PKCS#10 of {} bytes", request.payload.expose().len()))?;
         let csr = csr.prove().map_err(|_| Unreadable::SelfSignature.into());
         let csr = trail.check("self-signature", csr, |csr| csr.signature_algorithm().digest().to_string())?;
+        trail.wire(|transcript| show_request(transcript, &csr));
         trail.learn(|exchange| exchange.subject = clipped(&csr.subject().to_string(), MAX_DETAIL));
         if csr.signature_algorithm().digest() == DigestAlgorithm::Sha1 {
             let allowed = request.endpoint.legacy(legacy.sha1, "sha1-request", "sha1", request.origin);
@@ -310,6 +311,7 @@ impl Gateway {
             device: concerned.device_id(),
             user: concerned.user.as_ref().map(|user| user.id.clone()),
             act: candidate.act(),
+            trail: Some(candidate.request.trail),
         };
         match self.issue(&issuance) {
             Ok(record) => {
@@ -321,6 +323,7 @@ impl Gateway {
                 self.tell_refused(candidate, &refusal);
                 let mut enrolment = issuance.enrolment;
                 enrolment.trace.push(trace_step("still holds when recorded", false, &refusal.reason));
+                candidate.request.trail.failed("still holds when recorded", &refusal.reason);
                 self.record_refusal(candidate, enrolment, &refusal)?;
                 Err(stop(&refusal))
             }
@@ -344,10 +347,13 @@ impl Gateway {
         let profile = enrolment.profile.clone();
         let fact =
             candidate.act().fact("enrolment.pending", &enrolment.id, &[("profile", profile.to_string())]);
-        self.ports.store.write(|tx| {
+        let trail = candidate.request.trail;
+        trail.pending();
+        let traced = trail.so_far();
+        let recorded = self.ports.store.write(|tx| {
             let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
             if earlier.is_some_and(|earlier| earlier.state == EnrolmentState::Pending) {
-                return Ok(());
+                return Ok(false);
             }
             if tx.count_pending_enrolments()? >= MAX_PENDING {
                 return Err(Stop::Full);
@@ -360,8 +366,15 @@ impl Gateway {
                 }
             }
             tx.put_enrolment(enrolment)?;
-            Ok(tx.append_audit(&fact)?)
+            if let Some(traced) = &traced {
+                traced.put(tx)?;
+            }
+            tx.append_audit(&fact)?;
+            Ok(true)
         })?;
+        if recorded {
+            trail.set_recorded();
+        }
         Ok(Answer::Pending)
     }
 

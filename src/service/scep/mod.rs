@@ -7,6 +7,7 @@
 //! | `reply` | the CertRep, fitted to what the request showed that the client can read |
 //! | `template` | the NDES-compatible URL, where what is asked for chooses the profile |
 //! | `query` | CertPoll, GetCert, GetCRL |
+//! | `shown` | messages as a transcript shows them: readable, without secrets |
 //! | `trail` | what is noted of an exchange while it goes on |
 //!
 //! PKCSReq and RenewalReq are decided in [`super::enrol`].
@@ -18,10 +19,12 @@
 mod operation;
 mod query;
 mod reply;
+mod shown;
 mod template;
 mod trail;
 
 pub(super) use operation::{Answer, Request, Stop};
+pub(super) use shown::request as show_request;
 pub(super) use trail::Trail;
 
 use std::sync::Arc;
@@ -33,7 +36,7 @@ use super::{
 use crate::{
     domain::{
         client::behaviour::{Behaviour, CaBundle},
-        exchange::Unanswered,
+        exchange::{Transcript, Unanswered},
         ndes::Templates,
         profile::CheckedProfile,
     },
@@ -54,6 +57,42 @@ pub struct Origin {
     pub request: RequestId,
     /// User-Agent; empty where there is none.
     pub user_agent: String,
+    /// How it was asked, for the transcript.
+    pub http: HttpFacts,
+}
+
+/// How a request was asked over HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct HttpFacts {
+    /// GET, POST, ..
+    pub method: String,
+    /// The path, and the names of the query's parameters: their values may hold a message.
+    pub target: String,
+    /// HTTP/1.0, HTTP/1.1.
+    pub version: String,
+    /// Content-Type; empty where there is none.
+    pub content_type: String,
+    /// Content-Length; empty where there is none.
+    pub content_length: String,
+}
+
+impl Origin {
+    /// The first lines of a transcript.
+    fn transcript(&self) -> Transcript {
+        let HttpFacts { method, target, version, content_type, content_length } = &self.http;
+        let mut transcript = Transcript::default();
+        for (field, value) in [
+            ("request line", &format!("{method} {target} {version}")),
+            ("User-Agent", &self.user_agent),
+            ("Content-Type", content_type),
+            ("Content-Length", content_length),
+        ] {
+            if !value.trim().is_empty() {
+                transcript.asked(field, value);
+            }
+        }
+        transcript
+    }
 }
 
 /// Answers that are not a CertRep.
@@ -76,8 +115,8 @@ pub enum ScepError {
     Unavailable,
 }
 
-impl From<Unanswered> for ScepError {
-    fn from(why: Unanswered) -> Self {
+impl From<&Unanswered> for ScepError {
+    fn from(why: &Unanswered) -> Self {
         match why {
             Unanswered::Profile(_) => Self::UnknownProfile,
             Unanswered::TooLong { .. } => Self::BadRequest("the message is too long"),
@@ -87,10 +126,12 @@ impl From<Unanswered> for ScepError {
             Unanswered::Operation(_)
             | Unanswered::NoSuccessor
             | Unanswered::Method(_)
+            | Unanswered::Encoded
             | Unanswered::NotArrived => Self::BadRequest("the request is not understood"),
-            Unanswered::Away { retry_after, .. } => Self::Away { retry_after },
+            Unanswered::Away { retry_after, .. } => Self::Away { retry_after: *retry_after },
             Unanswered::Overloaded
             | Unanswered::ApprovalsFull
+            | Unanswered::TooSoon { .. }
             | Unanswered::Fault(_)
             | Unanswered::Panicked => Self::Unavailable,
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     CertRep, Endpoint, MAX_MESSAGE, Origin, ScepError, Trail,
     reply::{Reply, Seal},
-    unavailable,
+    shown, unavailable,
 };
 use crate::{
     domain::{
@@ -106,7 +106,7 @@ impl Gateway {
     ) -> Answered {
         let trail = self.trail(origin, Some(profile), Operation::PkiOperation);
         let answer = self.answer(profile, templates, message, origin, &trail);
-        Self::keep(trail);
+        self.keep(trail);
         answer
     }
 
@@ -120,7 +120,7 @@ impl Gateway {
     ) -> Answered {
         let (endpoint, message) = self.read_message(profile, message, origin, trail).map_err(|why| {
             trail.unanswered(&why);
-            ScepError::from(why)
+            ScepError::from(&why)
         })?;
         let endpoint = Endpoint { templates, ..endpoint };
         let operation = Operation::of(message.message_type());
@@ -129,7 +129,8 @@ impl Gateway {
             exchange.operation = operation;
             exchange.transaction = Some(transaction.clone());
         });
-        let mut reply = Reply::to(&message, &endpoint)?;
+        let mut reply = Reply::to(&message, &endpoint)
+            .inspect_err(|error| trail.unanswered(&Unanswered::Fault(error.to_string())))?;
         let answer = match self.process(&endpoint, origin, message, &mut reply, trail) {
             Ok(answer) => answer,
             Err(Stop::Refused(refused)) => Answer::Refused(refused),
@@ -138,7 +139,7 @@ impl Gateway {
                 tracing::warn!(request = %origin.request, peer = origin.peer, %profile, %transaction, error = %no_answer, "another party is needed and does not answer");
                 let why = Unanswered::Away { reason: no_answer.reason, retry_after: no_answer.retry_after };
                 trail.unanswered(&why);
-                return Err(why.into());
+                return Err(ScepError::from(&why));
             }
             Err(Stop::Full) => {
                 tracing::warn!(request = %origin.request, peer = origin.peer, %profile, "too many requests wait for approval");
@@ -203,14 +204,16 @@ impl Gateway {
         let message = trail.check("signature", verified, |message| {
             format!("{} by {}", message.digest(), message.signer().subject())
         })?;
+        trail.wire(|transcript| shown::message(transcript, &message));
         let digest = endpoint.check_digest(message.digest(), origin);
         trail.check("digest", digest, |()| message.digest().to_string())?;
         trail.check("key of the signer", check_reply_key(&message), KeyKind::to_string)?;
         // From here on the digest is one that the profile allows and the key one that an answer can be encrypted to.
         reply.digest = reply_digest(message.digest());
         let envelope = trail.check("envelope", message.envelope().map_err(envelope_error), |envelope| {
-            format!("{} recipients", envelope.recipients.len())
+            format!("recipients: {}", envelope.recipients.len())
         })?;
+        trail.wire(|transcript| shown::envelope(transcript, &envelope));
         let cipher = endpoint.check_cipher(envelope.cipher, origin);
         trail.check("cipher", cipher, |()| envelope.cipher.to_string())?;
         let addressed = trail.check("recipient", endpoint.recipient(&envelope), |addressed| {

@@ -3,17 +3,21 @@
 //! One [`Trail`] goes with each request through all its checks; whoever makes a check notes it there, with what was found. Notes are
 //! shown to operators: never a secret, never a key, never what an envelope holds but for the names in it.
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+};
 
-use super::{Origin, Stop};
+use super::{Origin, Stop, shown};
 use crate::{
     domain::{
         enrol::TraceStep,
         exchange::{
             Ending, Exchange, HintFacts, MAX_CLIENT_TEXT, MAX_DETAIL, MAX_STEPS, Operation, Refused,
-            Unanswered, clipped,
+            Transcript, Unanswered, clipped,
         },
     },
+    service::{TraceSettings, exchange::Traced},
     types::{CertificateId, EnrolmentId, ProfileName, Timestamp},
 };
 
@@ -21,6 +25,10 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::service) struct Trail {
     exchange: RefCell<Exchange>,
+    /// None where none is kept.
+    transcript: Option<RefCell<Transcript>>,
+    /// Written already, with what it led to.
+    recorded: Cell<bool>,
     /// Whether anything is noted at all.
     on: bool,
 }
@@ -32,33 +40,27 @@ impl Trail {
         profile: Option<&ProfileName>,
         operation: Operation,
         at: Timestamp,
-        on: bool,
+        settings: &TraceSettings,
     ) -> Self {
         let exchange = Exchange {
-            id: EnrolmentId::from(&origin.request),
-            at,
             address: origin.peer.clone(),
             user_agent: clipped(&origin.user_agent, MAX_CLIENT_TEXT),
-            looks_like: String::new(),
             profile: profile.cloned(),
-            operation,
-            transaction: None,
-            ending: Ending::Success,
-            subject: String::new(),
-            device: None,
-            certificate: None,
-            polls: None,
-            steps: Vec::new(),
-            reason: String::new(),
-            hint: String::new(),
-            more: 0,
+            ..Exchange::begun(EnrolmentId::from(&origin.request), at, operation)
         };
-        Self { exchange: RefCell::new(exchange), on }
+        let on = settings.is_on();
+        let transcript = on && !settings.keep_transcripts.is_zero();
+        Self {
+            exchange: RefCell::new(exchange),
+            transcript: transcript.then(|| RefCell::new(origin.transcript())),
+            recorded: Cell::new(false),
+            on,
+        }
     }
 
     /// One beside it that notes nothing.
     pub(super) fn silent(&self) -> Self {
-        Self { exchange: self.exchange.clone(), on: false }
+        Self { exchange: self.exchange.clone(), transcript: None, recorded: Cell::new(false), on: false }
     }
 
     /// Notes a check that passed.
@@ -115,17 +117,21 @@ impl Trail {
             exchange.ending = Ending::Success;
             exchange.certificate = Some(certificate.clone());
         });
+        self.wire(|transcript| shown::answer(transcript, Ending::Success, None, Some(certificate)));
     }
 
     /// It ends with PENDING.
     pub(in crate::service) fn pending(&self) {
         self.learn(|exchange| exchange.ending = Ending::Pending);
+        self.wire(|transcript| shown::answer(transcript, Ending::Pending, None, None));
     }
 
     /// It ends with FAILURE.
     pub(in crate::service) fn refused(&self, refused: &Refused) {
+        let (info, text) = refused.answer();
+        self.wire(|transcript| shown::answer(transcript, Ending::Refused(info), Some(text), None));
         self.learn(|exchange| {
-            exchange.ending = Ending::Refused(refused.answer().0);
+            exchange.ending = Ending::Refused(info);
             exchange.reason = clipped(&refused.to_string(), MAX_DETAIL);
             if let Some(profile) = &exchange.profile {
                 exchange.hint = refused.hint(HintFacts { profile, device: exchange.device.as_ref() });
@@ -135,16 +141,56 @@ impl Trail {
 
     /// It ends without a CertRep.
     pub(in crate::service) fn unanswered(&self, why: &Unanswered) {
+        // What was recorded is written again, with the end that it really had; its certificate is there all the same.
+        self.recorded.set(false);
+        self.wire(|transcript| shown::answer(transcript, Ending::Http(why.status()), None, None));
         self.learn(|exchange| {
             exchange.ending = Ending::Http(why.status());
-            exchange.certificate = None;
             exchange.reason = clipped(&why.to_string(), MAX_DETAIL);
             why.hint().clone_into(&mut exchange.hint);
         });
     }
 
-    /// What is still to be kept at the end.
-    pub(in crate::service) fn finish(self) -> Option<Exchange> {
-        self.on.then(|| self.exchange.into_inner())
+    /// Adds to the transcript; `note` is not called where none is kept.
+    pub(in crate::service) fn wire(&self, note: impl FnOnce(&mut Transcript)) {
+        if let Some(transcript) = &self.transcript {
+            note(&mut transcript.borrow_mut());
+        }
+    }
+
+    /// How it will stand once this certificate is recorded; none where nothing is kept.
+    pub(in crate::service) fn if_granted(
+        &self,
+        certificate: &CertificateId,
+        step: TraceStep,
+    ) -> Option<Traced> {
+        let mut traced = self.so_far()?;
+        traced.exchange.steps.push(step);
+        traced.exchange.certificate = Some(certificate.clone());
+        if let Some(transcript) = &mut traced.transcript {
+            shown::answer(transcript, Ending::Success, None, Some(certificate));
+        }
+        Some(traced)
+    }
+
+    /// How it stands now; none where nothing is kept.
+    pub(in crate::service) fn so_far(&self) -> Option<Traced> {
+        self.on.then(|| Traced {
+            exchange: self.exchange.borrow().clone(),
+            transcript: self.transcript.as_ref().map(|transcript| transcript.borrow().clone()),
+        })
+    }
+
+    /// It was written with what it led to.
+    pub(in crate::service) fn set_recorded(&self) {
+        self.recorded.set(true);
+    }
+
+    /// What is still to be written at the end.
+    pub(in crate::service) fn finish(self) -> Option<Traced> {
+        (self.on && !self.recorded.get()).then(|| Traced {
+            exchange: self.exchange.into_inner(),
+            transcript: self.transcript.map(RefCell::into_inner),
+        })
     }
 }

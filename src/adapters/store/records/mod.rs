@@ -8,6 +8,7 @@ mod ca;
 mod certificates;
 mod copies;
 pub(super) mod enrolments;
+mod exchanges;
 mod jobs;
 mod objects;
 mod sources;

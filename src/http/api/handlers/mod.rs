@@ -11,6 +11,7 @@ pub(super) mod backups;
 pub(super) mod certificates;
 pub(super) mod crls;
 pub(super) mod devices;
+pub(super) mod enrolments;
 pub(super) mod issuers;
 pub(super) mod queue;
 pub(super) mod server;
