@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Value, de::DeValue};
 
 pub use mdm::{ChallengeWebhook, Ndes};
-pub use outside::{Intune, Outbound};
+pub use outside::{ApprovalWebhook, Intune, Outbound};
 
 use super::document::Document;
 use crate::{domain::profile::ProfileSpec, types::ProfileName};
@@ -68,6 +68,9 @@ pub struct Config {
     /// `on-ticket-reuse` of the profiles; not in their versions for the same reason.
     #[serde(skip)]
     pub on_ticket_reuse: BTreeMap<String, OnTicketReuse>,
+    /// `approval-webhook` of the profiles, taken out likewise.
+    #[serde(skip)]
+    pub approval_webhooks: BTreeMap<String, ApprovalWebhook>,
 }
 
 impl Default for Config {
@@ -92,6 +95,7 @@ impl Default for Config {
             ca_certificate_files: BTreeMap::new(),
             requests_per_minute: BTreeMap::new(),
             on_ticket_reuse: BTreeMap::new(),
+            approval_webhooks: BTreeMap::new(),
         }
     }
 }
@@ -376,8 +380,17 @@ impl Config {
         let requests_per_minute = taken(document, "requests-per-minute", "expected a number", number);
         let on_ticket_reuse =
             taken(document, "on-ticket-reuse", "expected \"alarm\" or \"hold\"", on_ticket_reuse);
+        let expected = "expected { url = \"https://..\", secret-files = [\"..\"] }";
+        let approval_webhooks = taken(document, "approval-webhook", expected, ApprovalWebhook::read);
         let config: Self = document.read();
-        Self { challenge_files, ca_certificate_files, requests_per_minute, on_ticket_reuse, ..config }
+        Self {
+            challenge_files,
+            ca_certificate_files,
+            requests_per_minute,
+            on_ticket_reuse,
+            approval_webhooks,
+            ..config
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The configuration as checked: what the rest of the process sees.
 
+mod approval;
 mod certificates;
 mod challenge;
 mod check;

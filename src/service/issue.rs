@@ -20,7 +20,7 @@ use crate::{
         challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
         device::{Device, DeviceEvent, Lifecycle},
         enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
-        profile::CheckedProfile,
+        profile::{Approval, CheckedProfile},
         queue::JobKind,
         status,
         timer::{Timer, TimerSubject},
@@ -193,7 +193,11 @@ impl Issuance<'_> {
             let note = [("note", note.to_owned())];
             tx.append_audit(&self.act.fact("enrolment.approved", &self.enrolment.id, &note))?;
         }
-        tx.append_audit(&issued_fact(&self.act, record))?;
+        let mut fact = issued_fact(&self.act, record);
+        if self.profile.spec().approval == Approval::Webhook {
+            fact.detail.insert("approved-by".to_owned(), "webhook".to_owned());
+        }
+        tx.append_audit(&fact)?;
         Ok(record.clone())
     }
 

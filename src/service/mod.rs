@@ -66,6 +66,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+pub use enrol::ApprovalWebhook;
 pub use error::ServiceError;
 pub use listing::Listing;
 
@@ -123,6 +124,8 @@ pub struct GatewaySettings {
     pub ndes: challenge::NdesSettings,
     /// The challenge webhook.
     pub challenge_webhook: challenge::WebhookSettings,
+    /// Who is asked before certificates of a profile are issued.
+    pub approval_webhooks: BTreeMap<ProfileName, ApprovalWebhook>,
     /// The key-encryption key lies beside the store: whoever copies the one has the other.
     pub key_beside_store: bool,
     /// How much of what is allowed.
@@ -199,6 +202,7 @@ impl Default for GatewaySettings {
             server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             ndes: challenge::NdesSettings::default(),
             challenge_webhook: challenge::WebhookSettings::default(),
+            approval_webhooks: BTreeMap::new(),
             key_beside_store: false,
             guard: guard::GuardSettings::default(),
         }

@@ -1,8 +1,11 @@
-//! How other parties are asked, and Intune.
+//! How other parties are asked: Intune, and the approval webhooks.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use toml::de::DeValue;
+
+use super::texts;
 
 /// `[outbound]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,5 +81,22 @@ impl Default for Intune {
             poll_minutes: 5,
             revocations_by_issuer: true,
         }
+    }
+}
+
+/// `[profile.NAME] approval-webhook`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalWebhook {
+    /// Who is asked.
+    pub url: String,
+    /// Files with the secret that signs requests.
+    pub secret_files: Vec<String>,
+}
+
+impl ApprovalWebhook {
+    pub(super) fn read(value: &DeValue<'_>) -> Option<Self> {
+        let table = value.as_table().filter(|table| table.len() == 2)?;
+        let url = table.get("url")?.get_ref().as_str()?.to_owned();
+        Some(Self { url, secret_files: texts(table.get("secret-files")?.get_ref())? })
     }
 }

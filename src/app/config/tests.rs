@@ -29,7 +29,7 @@ fn example_gives_every_key_its_default() {
     let mut example = parse(Config::documented_example());
     let device = example.profile.remove(&"device".parse::<ProfileName>().unwrap()).unwrap();
     assert!(example.profile.is_empty() && example.challenge_files.is_empty());
-    assert!(example.requests_per_minute.is_empty());
+    assert!(example.requests_per_minute.is_empty() && example.approval_webhooks.is_empty());
     assert_eq!(example, Config::default());
     let minimal = parse("[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n");
     assert_eq!(Some(&device), minimal.profile.values().next());
@@ -54,6 +54,7 @@ fn example_names_every_key() {
         "signature-profile",
         "encryption-profile",
         "static-challenge-files",
+        "approval-webhook",
         "ca-certificate-files",
         "ca-file",
         "proxy",

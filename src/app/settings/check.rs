@@ -88,6 +88,7 @@ impl<'a> Checker<'a> {
             ndes: self.ndes(config),
             challenge_webhook: self.challenge_webhook(&config.challenge_webhook),
             guard: self.guard(config),
+            approval_webhooks: self.approval_webhooks(config, &mut outbound),
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
@@ -123,7 +124,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether a mistake was found in `key`, so that what follows from it need not be said too.
-    fn is_wrong(&self, key: &str) -> bool {
+    pub(super) fn is_wrong(&self, key: &str) -> bool {
         self.mistakes.iter().any(|mistake| mistake.key == key)
     }
 
@@ -460,9 +461,9 @@ impl Checker<'_> {
             }
         }
         let key = format!("profile.{name}.challenge");
-        let open = spec.challenge.is_empty() && spec.approval == Approval::Auto;
+        let open = spec.challenge.is_empty() && spec.approval != Approval::Manual;
         if open && !self.is_wrong(&key) {
-            self.mistake(&key, "is empty, and approval is automatic: anybody could enrol");
+            self.mistake(&key, "is empty, and approval is not manual: anybody could enrol");
         }
     }
 
@@ -531,7 +532,7 @@ impl Checker<'_> {
         all
     }
 
-    fn read_challenges(&mut self, key: &str, files: &[String]) -> Vec<Secret> {
+    pub(super) fn read_challenges(&mut self, key: &str, files: &[String]) -> Vec<Secret> {
         let mut secrets = Vec::new();
         let mut names = BTreeSet::new();
         for file in files {

@@ -154,6 +154,34 @@ fn profiles_by_key_usage_must_be_there_and_of_one_issuer() {
 }
 
 #[test]
+fn an_approval_webhook_needs_its_profile_its_url_and_its_secret() {
+    const LONG: (&str, &str, u32) = ("long", "0123456789abcdef\n", 0o600);
+    const SHORT: (&str, &str, u32) = ("short", "12345678\n", 0o600);
+    let profile = |rest: &str| format!("[profile.a]\nsubject = \"CN=$DEVICE_ID$\"\n{rest}\n");
+    let asking = |url: &str, files: &str| {
+        let webhook = format!("approval-webhook = {{ url = \"{url}\", secret-files = [{files}] }}");
+        with_challenges(&[LONG, SHORT], &profile(&format!("approval = \"webhook\"\n{webhook}")))
+    };
+    let (settings, _) = asking("https://approve.example/x", "\"long\"").unwrap();
+    let webhook = settings.gateway.approval_webhooks.values().next().unwrap();
+    assert_eq!((webhook.destination.as_str(), webhook.secrets.len()), ("approval-a", 1));
+    assert_eq!(settings.outbound.destinations[0].name, "approval-a");
+    for (loaded, problem) in [
+        (asking("http://approve.example/x", "\"long\""), "url is not https://"),
+        (asking("https://approve.example/x", ""), "secret-files names one file"),
+        (asking("https://approve.example/x", "\"short\""), "a secret has at least 16"),
+        (with_challenges(&[], &profile("approval = \"webhook\"")), "is missing, and approval is \"webhook\""),
+        (with_challenges(&[], &profile("approval-webhook = 7")), "expected { url ="),
+    ] {
+        let errors = loaded.unwrap_err().to_string();
+        assert!(errors.contains("profile.a.approval-webhook") && errors.contains(problem), "{errors}");
+    }
+    let unused = "approval-webhook = { url = \"https://a.example\", secret-files = [\"long\"] }";
+    let (_, warnings) = with_challenges(&[LONG], &profile(unused)).unwrap();
+    assert!(warnings.iter().any(|warning| warning.key == "profile.a.approval-webhook"), "{warnings:?}");
+}
+
+#[test]
 fn all_mistakes_are_listed_at_once() {
     let errors =
         parse("nonsense = 1\n[listen]\ndevice = 7\nops = \"x\"\n[crl]\ndebounce-seconds = 99\n").unwrap_err();

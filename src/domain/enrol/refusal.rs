@@ -101,6 +101,9 @@ pub enum RefusalReason {
     /// The renewal's names or certificate are not those of the certificate that signed it.
     #[error("the renewal does not fit the certificate that signed it: {0}")]
     Renewal(String),
+    /// The approval webhook says no, for this reason.
+    #[error("the approval webhook says no: {0}")]
+    Denied(String),
     /// The issuer is not valid now.
     #[error("the issuer's certificate is not valid now: renew the issuer")]
     IssuerNotValid,
@@ -156,6 +159,7 @@ fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
         | RefusalReason::DeviceStanding { .. }
         | RefusalReason::UserStanding { .. }
         | RefusalReason::Template(_)
+        | RefusalReason::Denied(_)
         | RefusalReason::IssuerNotValid => (FailInfo::BadRequest, "The request is refused."),
     }
 }

@@ -58,7 +58,7 @@ impl Refused {
             ),
             Self::NotFound(not_found) => not_found.hint().to_owned(),
             Self::Decided { by_operator: true, .. } => {
-                "An operator rejected this request. A new one has to differ: let the device make a new key, or wait until \
+                "An operator or the approval webhook rejected this request. A new one has to differ: let the device make a new key, or wait until \
                  scep.repeat-window-hours are over."
                     .to_owned()
             }
@@ -192,6 +192,10 @@ impl RefusalReason {
             Self::Renewal(_) => format!(
                 "A renewal has to ask for the names that its certificate has. For other names let the device enrol anew: `{}`.",
                 facts.new_ticket()
+            ),
+            Self::Denied(_) => format!(
+                "Whoever runs the webhook of [profile.{profile}] knows why. The same request is not put to it again within \
+                 scep.repeat-window-hours; a new one is."
             ),
             Self::IssuerNotValid => "The CA has expired or is not valid yet: `certgate issuer list`, and look at the \
                                      gateway's clock."

@@ -164,7 +164,7 @@ impl Check<'_> {
     }
 
     fn challenge(&mut self) {
-        if self.spec.challenge.is_empty() && self.spec.approval == Approval::Auto {
+        if self.spec.challenge.is_empty() && self.spec.approval != Approval::Manual {
             self.fatal(
                 "challenge",
                 "an open door: anybody could enrol; name \"ticket\" or \"static\", or set approval = \"manual\"",
@@ -173,7 +173,8 @@ impl Check<'_> {
         if self.takes(ChallengeMode::Intune) && self.spec.approval == Approval::Manual {
             self.fatal("approval", "cannot be manual with \"intune\": its devices do not wait for people");
         }
-        if self.spec.allow_unregistered && !self.claims_are_taken() && self.spec.approval == Approval::Auto {
+        if self.spec.allow_unregistered && !self.claims_are_taken() && self.spec.approval != Approval::Manual
+        {
             self.warning(
                 "allow-unregistered",
                 "is not used: a ticket is for a device or user that is registered",

@@ -73,7 +73,7 @@ pub enum ChallengeMode {
     Intune,
 }
 
-/// Who decides.
+/// Who decides. Stored by position: a new way goes to the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Approval {
@@ -82,6 +82,8 @@ pub enum Approval {
     Auto,
     /// An operator too: the client is answered PENDING until then.
     Manual,
+    /// A webhook too: it is asked before each certificate.
+    Webhook,
 }
 
 /// The kinds of key that a profile takes.
@@ -138,7 +140,7 @@ pub struct ProfileSpec {
     /// Any of `ticket`, `unbound-ticket`, `static`; empty only with manual approval.
     #[serde(default = "default_challenge")]
     pub challenge: Vec<ChallengeMode>,
-    /// `auto` (default) or `manual`.
+    /// `auto` (default), `manual` or `webhook`.
     #[serde(default)]
     pub approval: Approval,
     /// Whether a static challenge may be used by a device that is not registered; default false.

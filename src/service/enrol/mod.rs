@@ -20,16 +20,19 @@
 //! |---|---|
 //! | `mod` (here) | the way of a request: course, outcome, answer |
 //! | `standing` | who authorises it |
+//! | `approval` | the webhook that is asked before a certificate is issued |
 //! | `concerned` | the records that it concerns |
 //! | `refused`, `reused` | what becomes of a refusal; a used-up ticket that comes again |
 //! | `vouch` | others who are asked before the decision and told before the certificate leaves |
 
+mod approval;
 mod concerned;
 mod refused;
 mod reused;
 mod standing;
 mod vouch;
 
+pub use approval::ApprovalWebhook;
 pub(super) use concerned::{Concerned, concerned, device_named, facts};
 pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
 
@@ -54,6 +57,7 @@ use crate::{
             Refusal, TraceStep, authorise, defer, request_key,
         },
         exchange::{MAX_DETAIL, Refused, Unreadable, clipped},
+        profile::Approval,
         vouch::{Verdict, Voucher},
     },
     ports::{SealPurpose, View},
@@ -120,7 +124,10 @@ impl Gateway {
                 let evidence = order.evidence().clone();
                 let bound = order.bound().cloned();
                 let renews = order.renews().cloned();
-                let enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
+                let mut enrolment = self.enrolment(&candidate, evidence, bound, renews, trace)?;
+                if request.endpoint.profile.spec().approval == Approval::Webhook {
+                    enrolment = self.approved_outside(&candidate, &order, &concerned, enrolment)?;
+                }
                 self.issue_or_refuse(&candidate, order, ticket.as_ref(), &concerned, enrolment)
             }
             Course::Defer { deferral, ticket, concerned, trace } => {
