@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | this one | what a check is, how a suite runs, the report |
-//! | [`junit`], [`column`] | the report for build servers, and as a column of a table |
+//! | [`junit`], [`mod@column`] | the report for build servers, and as a column of a table |
 //! | `line` | the way to the server: every exchange is limited in time, and a server that stays silent is given up |
 //! | [`scep`] | RFC 8894: discovery, enrolment, authorisation, hostile and unusual messages |
 //! | [`ocsp`] | RFC 6960, RFC 9654, RFC 9919: answers, nonces, signatures, times, caching |
