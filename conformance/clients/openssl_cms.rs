@@ -20,6 +20,20 @@ pub(super) struct Request {
 
 /// A PKCSReq made by OpenSSL. `encryption` goes to `openssl cms -encrypt`, behind the recipient that `-keyopt` refers to.
 pub(super) fn request(directory: &Path, recipient: &Path, challenge: &str, encryption: &[&str]) -> Request {
+    request_of(directory, recipient, challenge, encryption, &["rsa:2048"])
+}
+
+/// What `openssl req -newkey` makes a P-256 key from.
+const EC_KEY: [&str; 3] = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+
+/// The same with this kind of key.
+fn request_of(
+    directory: &Path,
+    recipient: &Path,
+    challenge: &str,
+    encryption: &[&str],
+    kind: &[&str],
+) -> Request {
     let file = |name: &str| directory.join(name);
     let config = file("request.cnf");
     fs::write(
@@ -30,7 +44,9 @@ pub(super) fn request(directory: &Path, recipient: &Path, challenge: &str, encry
     let (key, csr, signer) = (file("key.pem"), file("csr.der"), file("signer.pem"));
     succeed(
         Command::new("openssl")
-            .args(["req", "-new", "-newkey", "rsa:2048", "-nodes", "-sha256", "-outform", "DER", "-config"])
+            .args(["req", "-new", "-nodes", "-sha256", "-outform", "DER", "-newkey"])
+            .args(kind)
+            .arg("-config")
             .arg(&config)
             .arg("-keyout")
             .arg(&key)
@@ -87,7 +103,12 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
     let certificate =
         succeed(Command::new("openssl").args(["x509", "-outform", "DER", "-in"]).arg(signer)).stdout;
     let sha256 = tlv(0x30, &[tlv(0x06, &SHA256), tlv(0x05, &[])].concat());
-    let rsa = tlv(0x30, &[tlv(0x06, &RSA_ENCRYPTION), tlv(0x05, &[])].concat());
+    let key_kind = text(&succeed(Command::new("openssl").args(["pkey", "-noout", "-text", "-in"]).arg(key)));
+    let algorithm = if key_kind.contains("NIST CURVE") {
+        tlv(0x30, &tlv(0x06, &ECDSA_WITH_SHA256))
+    } else {
+        tlv(0x30, &[tlv(0x06, &RSA_ENCRYPTION), tlv(0x05, &[])].concat())
+    };
     let signer_info = tlv(
         0x30,
         &[
@@ -95,7 +116,7 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
             issuer_and_serial(&certificate),
             sha256.clone(),
             tlv(0xa0, &attributes),
-            rsa,
+            algorithm,
             tlv(0x04, &signature),
         ]
         .concat(),
@@ -120,6 +141,7 @@ const PKCS7_SIGNED_DATA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x
 const PKCS9_CONTENT_TYPE: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x03];
 const PKCS9_MESSAGE_DIGEST: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x04];
 const RSA_ENCRYPTION: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const ECDSA_WITH_SHA256: [u8; 8] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 const SHA256: [u8; 9] = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
 
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -256,6 +278,42 @@ fn enrols(name: &str, encryption: &[&str]) {
         fs::read(open_reply(&directory, &again.body, &message, &root, &issuing, &request)).unwrap(),
         first
     );
+}
+
+#[test]
+fn a_key_on_a_curve_opens_its_answer_with_the_challenge() {
+    let name = "openssl-password";
+    let directory = workplace(name);
+    let (_, _, message) = authority_files(&directory, "modern");
+    server().register_device(name);
+    let (challenge, _) = server().ticket("modern", name);
+    let request = request_of(&directory, &message, &challenge, &["-aes256"], &EC_KEY);
+    let address = server().device_address();
+    let answer = http_post(address, "/scep/modern?operation=PKIOperation", "", &request.message).unwrap();
+
+    let file = |name: &str| directory.join(name);
+    let (reply, envelope, inner) = (file("reply.der"), file("reply-envelope.der"), file("inner.der"));
+    fs::write(&reply, &answer.body).unwrap();
+    succeed(
+        Command::new("openssl")
+            .args(["cms", "-verify", "-noverify", "-binary", "-inform", "DER", "-in"])
+            .arg(&reply)
+            .arg("-out")
+            .arg(&envelope),
+    );
+    succeed(
+        Command::new("openssl")
+            .args(["cms", "-decrypt", "-binary", "-inform", "DER", "-pwri_password", &challenge, "-in"])
+            .arg(&envelope)
+            .arg("-out")
+            .arg(&inner),
+    );
+    let printed = text(&succeed(
+        Command::new("openssl").args(["pkcs7", "-inform", "DER", "-print_certs", "-in"]).arg(&inner),
+    ));
+    let certificate = file("issued.pem");
+    fs::write(&certificate, printed).unwrap();
+    assert_enrolled(&certificate, &request.key, name);
 }
 
 #[test]

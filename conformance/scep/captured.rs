@@ -77,7 +77,7 @@ fn world_of(lines: &str) -> World {
     let settings = options.settings.clone();
     let spec = format!("subject = \"CN=$DEVICE_ID$\"\nchallenge = [\"static\"]\n{lines}\n");
     let world = World::with(options, &[("shared", &spec)]);
-    for device in ["dev1.example", "ss1.example", "cm1.example"] {
+    for device in ["dev1.example", "ss1.example", "cm1.example", "odd1.example"] {
         world.register(device);
     }
     let keyring = Arc::new(Captured(world.ports.keyring.clone()));
@@ -176,6 +176,39 @@ fn certmonger_0_79_enrols() {
     let answer = send(&world, CERTMONGER);
     assert_eq!((answer.status, answer.cipher), (PkiStatus::Success, Some(ContentCipher::Aes256Cbc)));
     assert_eq!(issued(&world, "cm1.example").subject().to_string(), "CN=cm1.example");
+}
+
+/// What `fixtures/scep/generate` makes: one peculiarity each.
+fn odd(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/scep");
+    std::fs::read(format!("{folder}/odd-{name}.der")).unwrap()
+}
+
+#[test]
+fn odd_encodings_and_attributes_are_read() {
+    for name in ["indefinite", "unsorted", "oaep", "nonce-8", "nonce-none", "type-integer", "no-content-type"]
+    {
+        let world = world("");
+        let answer = send(&world, &odd(name));
+        assert_eq!(
+            (answer.status, answer.cipher),
+            (PkiStatus::Success, Some(ContentCipher::Aes128Cbc)),
+            "{name}"
+        );
+        assert_eq!(issued(&world, "odd1.example").subject().to_string(), "CN=odd1.example");
+    }
+}
+
+#[test]
+fn s2_9_c_what_is_old_needs_leave_and_what_is_broken_gets_none() {
+    for (name, switch) in [("3des", "triple-des = true"), ("des", "des = true"), ("sha1", "sha1 = true")] {
+        assert_eq!(send(&world(""), &odd(name)).fail_info, Some(FailInfo::BadAlg), "{name}");
+        assert_eq!(send(&world(switch), &odd(name)).status, PkiStatus::Success, "{name}");
+    }
+    for name in ["md5", "pss"] {
+        let answer = send(&world_of("client = \"legacy\""), &odd(name));
+        assert_eq!(answer.fail_info, Some(FailInfo::BadAlg), "{name}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod bad_input;
 mod captured;
 mod checklist;
 mod client;
+mod password;
 mod profile;
 mod race;
 mod renewal;

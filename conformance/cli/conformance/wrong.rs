@@ -178,7 +178,7 @@ fn open(ca: &Ca, body: &[u8]) -> Result<Secret, &'static str> {
     let content = content_of(body).ok_or("no content")?;
     let envelope = Envelope::from_ber(&content).map_err(|_| "no envelope")?;
     let recipient = envelope.recipients.first().ok_or("no recipient")?;
-    let key = ca.key.decrypter().decrypt(recipient.transport, &recipient.encrypted_key);
+    let key = ca.key.decrypter().unwrap().decrypt(recipient.transport, &recipient.encrypted_key);
     let key = key.map_err(|_| "the content key does not unwrap")?;
     let payload = envelope.open(&key).map_err(|_| "the padding is wrong")?;
     // Good certificates, requests and names begin like this.

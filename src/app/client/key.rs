@@ -19,10 +19,10 @@ use crate::{
 /// The digest of everything that the client signs.
 const DIGEST: DigestAlgorithm = DigestAlgorithm::Sha256;
 
-/// An RSA key pair: SCEP answers are encrypted to the requester's key (RFC 8894 §3.1), so other keys cannot take part.
+/// A key pair. SCEP answers are encrypted to the requester's key, or, where that cannot encrypt, under the challenge (RFC 8894 §3.1).
 pub struct ClientKey {
     signer: SoftwareSigner,
-    decrypter: SoftwareDecrypter,
+    decrypter: Option<SoftwareDecrypter>,
 }
 
 impl fmt::Debug for ClientKey {
@@ -59,11 +59,9 @@ impl ClientKey {
 
     fn from_pkcs8(pkcs8: &Secret) -> Outcome<Self> {
         let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).map_err(Failure::error)?;
-        let decrypter = SoftwareDecrypter::from_pkcs8(pkcs8.expose()).map_err(|_| {
-            Failure::usage("SCEP needs an RSA key").hint(
-                "answers are encrypted to the requester's key (RFC 8894 section 3.1): use --key-type rsa-2048, rsa-3072 or rsa-4096",
-            )
-        })?;
+        let rsa = signer.algorithm().is_rsa();
+        let decrypter =
+            rsa.then(|| SoftwareDecrypter::from_pkcs8(pkcs8.expose())).transpose().map_err(Failure::error)?;
         Ok(Self { signer, decrypter })
     }
 
@@ -72,9 +70,9 @@ impl ClientKey {
         self.signer.public_key()
     }
 
-    /// Opens what was encrypted to this key.
-    pub fn decrypter(&self) -> &dyn Decrypter {
-        &self.decrypter
+    /// Opens what was encrypted to this key; none for a key that cannot encrypt.
+    pub fn decrypter(&self) -> Option<&dyn Decrypter> {
+        self.decrypter.as_ref().map(|decrypter| -> &dyn Decrypter { decrypter })
     }
 
     /// How this key signs.
@@ -82,9 +80,10 @@ impl ClientKey {
         self.signature_with(DIGEST)
     }
 
-    /// How this key signs with another digest than the usual one.
+    /// How this key signs with another digest than the usual one; a key on a curve has its own.
     pub fn signature_with(&self, digest: DigestAlgorithm) -> SignatureAlgorithm {
-        self.signer.algorithm().signature(digest)
+        let key = self.signer.algorithm();
+        key.signature(key.digest(digest))
     }
 
     /// Signs a structure.
@@ -123,9 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_decrypt_is_refused_with_the_reason() {
-        let failure = ClientKey::generate(KeyAlgorithm::P256).unwrap_err();
-        assert!(failure.to_string().contains("RSA"), "{failure}");
+    fn a_key_on_a_curve_signs_with_its_own_digest_and_opens_nothing() {
+        for (algorithm, digest) in
+            [(KeyAlgorithm::P256, DigestAlgorithm::Sha256), (KeyAlgorithm::P384, DigestAlgorithm::Sha384)]
+        {
+            let key = ClientKey::generate(algorithm).unwrap();
+            assert_eq!(key.signature_algorithm(), SignatureAlgorithm::Ecdsa(digest));
+            assert!(key.decrypter().is_none());
+        }
     }
 
     #[test]

@@ -177,16 +177,25 @@ impl<'a> ScepClient<'a> {
             subject: request.subject.clone(),
             public_key: subject_key.public_key().clone(),
             subject_alt_names: request.subject_alt_names.clone(),
-            challenge_password: request.challenge.clone(),
+            challenge_password: request.challenge.clone().or_else(|| self.password_for(requester)),
         };
+        let password = csr.challenge_password.clone();
         let algorithm = subject_key.signature_with(self.persona.digest);
         let csr = subject_key.finish(csr.unsigned(algorithm).map_err(Failure::error)?)?;
         let csr = csr_as(self.persona, subject_key, csr)?;
-        let reply = self.transact(authority, message_type, requester, transaction, &csr)?;
+        let reply =
+            self.transact(authority, message_type, requester, transaction, &csr, password.as_ref())?;
         if let Reply::Granted(granted) = &reply {
             self.liked(self.persona.check_granted(granted, subject_key.public_key()))?;
         }
         Ok(reply)
+    }
+
+    /// A password of our own where the answer cannot be encrypted to the requester's key and no challenge is at hand: at a renewal
+    /// (RFC 8894 §3.1).
+    fn password_for(&self, requester: Requester<'_>) -> Option<Secret> {
+        let random = || Secret::from(hex::encode(self.random::<16>()).as_str());
+        requester.key.decrypter().is_none().then(random)
     }
 
     /// CertPoll (RFC 8894 §3.3.3).
@@ -200,7 +209,7 @@ impl<'a> ScepClient<'a> {
         let payload =
             IssuerAndSubject { issuer: authority.ca.issuer.subject().clone(), subject: subject.clone() };
         let payload = payload.to_der().map_err(Failure::error)?;
-        self.transact(authority, MessageType::CertPoll, requester, transaction, &payload)
+        self.transact(authority, MessageType::CertPoll, requester, transaction, &payload, None)
     }
 
     /// GetCert or GetCRL (RFC 8894 §3.3.4, §3.3.5) for the certificate with this serial number.
@@ -214,7 +223,7 @@ impl<'a> ScepClient<'a> {
         let payload =
             IssuerAndSerialNumber { issuer: authority.ca.issuer.subject().clone(), serial: serial.clone() };
         let payload = payload.to_der().map_err(Failure::error)?;
-        self.transact(authority, message_type, requester, &self.fresh_transaction(), &payload)
+        self.transact(authority, message_type, requester, &self.fresh_transaction(), &payload, None)
     }
 
     /// A transactionID that nobody used before.
@@ -241,6 +250,7 @@ impl<'a> ScepClient<'a> {
         requester: Requester<'_>,
         transaction: &TransactionId,
         payload: &[u8],
+        password: Option<&Secret>,
     ) -> Exchanged<Reply> {
         let sender_nonce = self.random::<16>();
         let spec = RequestSpec {
@@ -249,7 +259,7 @@ impl<'a> ScepClient<'a> {
             sender_nonce,
             content: envelope_as(self.persona, self.seal(authority, payload)?)?,
             signer: requester.certificate,
-            digest: self.persona.digest,
+            digest: requester.key.signature_with(self.persona.digest).digest(),
         };
         let algorithm = requester.key.signature_with(self.persona.digest);
         let message = requester.key.finish(spec.unsigned(algorithm).map_err(Failure::error)?)?;
@@ -258,7 +268,7 @@ impl<'a> ScepClient<'a> {
         match sent.read(&response.body).map_err(told_of(&response))? {
             Meaning::Granted(grant) => {
                 self.liked(self.persona.check_answer(&response, self.exchange(authority)))?;
-                open_grant(requester, &grant).map(Reply::Granted)
+                open_grant(requester, password, &grant).map(Reply::Granted)
             }
             Meaning::Pending => Ok(Reply::Pending),
             Meaning::Refused { info, text } => Ok(Reply::Refused { info, text }),
@@ -317,14 +327,17 @@ pub fn conduct<E>(
 
 /// Decrypts what a SUCCESS carries (RFC 8894 §3.3.2.1).
 pub fn open(requester: Requester<'_>, answer: &VerifiedPki) -> Exchanged<Degenerate> {
-    open_grant(requester, &Grant::of(answer)?)
+    open_grant(requester, None, &Grant::of(answer)?)
 }
 
-fn open_grant(requester: Requester<'_>, grant: &Grant) -> Exchanged<Degenerate> {
+fn open_grant(requester: Requester<'_>, password: Option<&Secret>, grant: &Grant) -> Exchanged<Degenerate> {
+    let Some(decrypter) = requester.key.decrypter() else {
+        // RFC 8894 §3.1: the challenge of the request stands in for the key.
+        let content_key = grant.content_key_under(password)?;
+        return Ok(grant.open(&content_key)?);
+    };
     let recipient = grant.recipient(requester.certificate)?;
-    let content_key = requester
-        .key
-        .decrypter()
+    let content_key = decrypter
         .decrypt(recipient.transport, &recipient.encrypted_key)
         .map_err(|error| AnswerError::Recipient(format!("the content of the answer: {error}")))?;
     Ok(grant.open(&content_key)?)

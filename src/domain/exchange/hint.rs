@@ -50,6 +50,11 @@ impl Refused {
                  [profile.{profile}.legacy] lets it in, with a warning at each use."
             ),
             Self::ReplyKey(kind) => reply_key(*kind),
+            Self::ReplyPassword(_) => {
+                "The answer to a key that cannot encrypt is sealed with the challenge, so there must be one of at least 16 characters \
+                 in the request, at a renewal too (any will do there). Else have the client sign with an RSA key."
+                    .to_owned()
+            }
             Self::Unreadable(unreadable) => unreadable.hint().to_owned(),
             Self::Rule(refusal) => refusal.reason.hint(facts),
             Self::Stranger => format!(

@@ -33,6 +33,11 @@ pub enum Refused {
     /// A key that no answer can be encrypted to.
     #[error("the signer's key is {0}")]
     ReplyKey(KeyKind),
+    /// A key that no answer can be encrypted to, and no password in its place.
+    #[error(
+        "the signer's key is {0}, and there is no challengePassword of 16 characters to seal the answer with"
+    )]
+    ReplyPassword(KeyKind),
     /// The envelope, or what is in it.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -114,7 +119,14 @@ impl Refused {
             Self::Signature(_) => (FailInfo::BadMessageCheck, "the signature does not verify"),
             Self::NotSpoken(_) => (FailInfo::BadAlg, "the algorithm is not spoken"),
             Self::Legacy { .. } => (FailInfo::BadAlg, "the algorithm is not allowed"),
-            Self::ReplyKey(_) => (FailInfo::BadAlg, "the signer's key must be RSA with at least 2048 bits"),
+            Self::ReplyKey(_) => (
+                FailInfo::BadAlg,
+                "the signer's key must be RSA with at least 2048 bits, or on P-256 or P-384",
+            ),
+            Self::ReplyPassword(_) => (
+                FailInfo::BadAlg,
+                "a key that cannot encrypt needs a challengePassword of at least 16 characters",
+            ),
             Self::Unreadable(_) => (FailInfo::BadRequest, UNREADABLE),
             Self::Rule(refusal) => (refusal.info, refusal.text),
             Self::Stranger => (FailInfo::BadRequest, crate::domain::challenge::RENEWAL_REFUSED),

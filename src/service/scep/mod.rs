@@ -6,6 +6,7 @@
 //! | `operation` | PKIOperation: every check on the way from bytes to a payload, in their order, and the dispatch |
 //! | `reply` | the CertRep, fitted to what the request showed that the client can read |
 //! | `template` | the NDES-compatible URL, where what is asked for chooses the profile |
+//! | `password` | the password that stands in for the client's key where that cannot encrypt |
 //! | `query` | CertPoll, GetCert, GetCRL |
 //! | `shown` | messages as a transcript shows them: readable, without secrets |
 //! | `trail` | what is noted of an exchange while it goes on |
@@ -17,6 +18,7 @@
 //! is ours and passes.
 
 mod operation;
+mod password;
 mod query;
 mod reply;
 mod shown;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     CertRep, Endpoint, MAX_MESSAGE, Origin, ScepError, Trail,
-    reply::{Reply, Seal},
+    reply::{Lock, Reply, Seal},
     shown, unavailable,
 };
 use crate::{
@@ -224,25 +224,45 @@ impl Gateway {
             }
         })?;
         reply.message_key = addressed.key.clone();
-        reply.seal = Some(Seal {
-            recipient: message.signer().clone(),
-            cipher: endpoint.profile.behaviour().cipher_of_reply(envelope.cipher),
-            transport: addressed.recipient.transport,
-        });
         let opened = self.open_envelope(&envelope, &addressed);
         let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
         let cipher = envelope.cipher;
         let read =
             |payload, trail: &Trail| self.read(endpoint, origin, trail, kind, &message, cipher, payload);
         match opened {
-            Ok(payload) => read(payload, trail),
+            Ok(payload) => {
+                let lock = self.lock(endpoint, kind, &message, &addressed, &payload, trail)?;
+                let cipher = endpoint.profile.behaviour().cipher_of_reply(envelope.cipher);
+                reply.seal = Some(Seal { cipher, lock });
+                read(payload, trail)
+            }
             Err(closed) => {
                 // What does not open is read on as if it had: the time of the answer must not tell whether the padding of the
                 // content was right. Zeros are no request of any kind.
-                drop(read(Secret::new(vec![0; envelope.content_len()]), &trail.silent()));
+                let (zeros, silent) = (Secret::new(vec![0; envelope.content_len()]), trail.silent());
+                if self.lock(endpoint, kind, &message, &addressed, &zeros, &silent).is_ok() {
+                    drop(read(zeros, &silent));
+                }
                 Err(closed)
             }
         }
+    }
+
+    /// Who will be able to open the answer.
+    fn lock(
+        &self,
+        endpoint: &Endpoint,
+        kind: MessageType,
+        message: &VerifiedPki,
+        addressed: &Addressed<'_>,
+        payload: &Secret,
+        trail: &Trail,
+    ) -> Result<Lock, Stop> {
+        if let KeyKind::Rsa { .. } = message.signer().public_key().kind() {
+            return Ok(Lock::Key(message.signer().clone(), addressed.recipient.transport));
+        }
+        let password = self.reply_password(endpoint, kind, message, payload);
+        Ok(Lock::Password(trail.check("password", password, |_| "seals the answer".to_owned())?))
     }
 
     /// What the envelope held.
@@ -379,10 +399,11 @@ fn message_check(error: &MessageCheckError) -> Stop {
     }
 }
 
-/// RFC 8894 §2.3: the answer is encrypted to the key that signed; checked before anything is done for that client. The
-/// password variant of §3.1 for other keys is not spoken: no client of the matrix sends it.
+/// RFC 8894 §2.3: the answer is encrypted to the key that signed; checked before anything is done for that client. For keys on curves
+/// the password of §3.1 stands in.
 fn check_reply_key(message: &VerifiedPki) -> Result<KeyKind, Stop> {
     match message.signer().public_key().kind() {
+        kind @ (KeyKind::P256 | KeyKind::P384) => Ok(kind),
         kind @ KeyKind::Rsa { bits } if bits >= 2048 => Ok(kind),
         kind => Err(Refused::ReplyKey(kind).into()),
     }

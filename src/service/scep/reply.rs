@@ -5,7 +5,10 @@ use crate::{
     service::{Gateway, ServiceError, authority::MessageKey},
     types::{ContentCipher, DigestAlgorithm, KeyTransport, Secret, TransactionId},
     wire::{
-        scep::{CertRepSpec, EnvelopeRandom, Outcome, PkiMessage, SealError, seal},
+        scep::{
+            CertRepSpec, EnvelopeRandom, Outcome, PasswordRandom, PkiMessage, SealError, seal,
+            seal_with_password,
+        },
         x509::Certificate,
     },
 };
@@ -25,10 +28,16 @@ pub(super) struct Reply {
 
 /// How to encrypt the certificates of a SUCCESS.
 pub(super) struct Seal {
-    /// RFC 8894 §2.3: the certificate that signed the request; at a renewal the old one.
-    pub(super) recipient: Certificate,
     pub(super) cipher: ContentCipher,
-    pub(super) transport: KeyTransport,
+    pub(super) lock: Lock,
+}
+
+/// Who can open it.
+pub(super) enum Lock {
+    /// RFC 8894 §2.3: the certificate that signed the request; at a renewal the old one.
+    Key(Certificate, KeyTransport),
+    /// RFC 8894 §3.1: who knows the password, where that certificate's key cannot encrypt.
+    Password(Secret),
 }
 
 impl Reply {
@@ -74,12 +83,26 @@ impl Gateway {
             .seal
             .as_ref()
             .ok_or_else(|| ServiceError::Internal("granted before the request was checked".to_owned()))?;
-        let mut content_key = vec![0; how.cipher.key_len()];
+        // RFC 3211 wraps no key with single DES.
+        let cipher = match (how.cipher, &how.lock) {
+            (ContentCipher::DesCbc, Lock::Password(_)) => ContentCipher::TripleDesCbc,
+            (cipher, _) => cipher,
+        };
+        let mut content_key = vec![0; cipher.key_len()];
         self.ports.random.fill(&mut content_key);
         let random = EnvelopeRandom { content_key: Secret::new(content_key), iv: self.ports.random.bytes() };
-        seal(payload, &how.recipient, how.cipher, how.transport, &random).map_err(|error| match error {
-            SealError::Recipient(error) => ServiceError::Internal(error.to_string()),
-            SealError::Encode(error) => error.into(),
-        })
+        match &how.lock {
+            Lock::Key(recipient, transport) => {
+                seal(payload, recipient, cipher, *transport, &random).map_err(|error| match error {
+                    SealError::Recipient(error) => ServiceError::Internal(error.to_string()),
+                    SealError::Encode(error) => error.into(),
+                })
+            }
+            Lock::Password(password) => {
+                let [salt, iv, padding] = std::array::from_fn(|_| self.ports.random.bytes());
+                let password_random = PasswordRandom { salt, iv, padding };
+                Ok(seal_with_password(payload, password, cipher, &random, &password_random)?)
+            }
+        }
     }
 }

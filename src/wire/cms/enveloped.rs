@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     algorithm,
+    password::{self, PASSWORD_RECIPIENT, PasswordRandom, PasswordRecipient},
     signed::{content_info, has_key_identifier, in_content_info, issuer_and_serial_number},
 };
 use crate::{
@@ -38,8 +39,11 @@ pub const MAX_RECIPIENTS: usize = 8;
 /// EnvelopedData (RFC 5652 §6) as far as SCEP uses it.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Those RecipientInfos that are KeyTransRecipientInfo with an algorithm that certgate speaks; never empty.
+    /// Those RecipientInfos that are KeyTransRecipientInfo with an algorithm that certgate speaks; may be empty where `passwords`
+    /// is not.
     pub recipients: Vec<Recipient>,
+    /// Those that are PasswordRecipientInfo with algorithms that certgate speaks.
+    pub passwords: Vec<PasswordRecipient>,
     /// How the content is encrypted.
     pub cipher: ContentCipher,
     iv: Vec<u8>,
@@ -103,13 +107,13 @@ impl Envelope {
         let mut fields = content_info(&der, rfc5911::ID_ENVELOPED_DATA, "EnvelopedData")?.open();
         fields.expect(INTEGER, "version")?;
         fields.optional(context(0))?;
-        let recipients = recipients(fields.expect(SET, "recipientInfos")?)?;
+        let (recipients, passwords) = recipients(fields.expect(SET, "recipientInfos")?)?;
         let mut content = fields.expect(SEQUENCE, "encryptedContentInfo")?.open();
         content.expect(OBJECT_IDENTIFIER, "contentType")?;
         let (cipher, iv) = content_cipher(AlgorithmIdentifier::read(&mut content)?)?;
         let ciphertext = encrypted_content(&mut content)?;
         content.end()?;
-        Ok(Self { recipients, cipher, iv, ciphertext })
+        Ok(Self { recipients, passwords, cipher, iv, ciphertext })
     }
 
     /// Octets of the encrypted content.
@@ -163,29 +167,32 @@ impl Recipient {
     }
 }
 
-fn recipients(set: Element<'_>) -> Result<Vec<Recipient>, EnvelopeError> {
+fn recipients(set: Element<'_>) -> Result<(Vec<Recipient>, Vec<PasswordRecipient>), EnvelopeError> {
     let mut recipients = Vec::new();
+    let mut passwords = Vec::new();
     let mut not_spoken = None;
     for (count, info) in set.open().enumerate() {
         let info = info?;
         if count == MAX_RECIPIENTS {
             return Err(EnvelopeError::Malformed(format!("more than {MAX_RECIPIENTS} recipients")));
         }
-        // The other kinds of RecipientInfo have context-specific tags; none of them is for an RSA key.
-        if info.tag != SEQUENCE {
-            continue;
-        }
-        match recipient(info) {
-            Ok(recipient) => recipients.push(recipient),
+        let read = match info.tag {
+            SEQUENCE => recipient(info).map(|recipient| recipients.push(recipient)),
+            PASSWORD_RECIPIENT => PasswordRecipient::read(&info).map(|password| passwords.push(password)),
+            // Key agreement, key-encryption keys and what is yet to come: nobody here could open them.
+            _ => continue,
+        };
+        match read {
+            Ok(()) => {}
             Err(error @ EnvelopeError::Algorithm(_)) => not_spoken = Some(error),
             Err(error) => return Err(error),
         }
     }
-    if recipients.is_empty() {
-        let none = || EnvelopeError::Algorithm("no recipient with key transport".to_owned());
+    if recipients.is_empty() && passwords.is_empty() {
+        let none = || EnvelopeError::Algorithm("no recipient with key transport or a password".to_owned());
         return Err(not_spoken.unwrap_or_else(none));
     }
-    Ok(recipients)
+    Ok((recipients, passwords))
 }
 
 fn recipient(info: Element<'_>) -> Result<Recipient, EnvelopeError> {
@@ -216,7 +223,10 @@ fn recipient_issuer_and_serial(element: Element<'_>) -> Result<RecipientId, Enve
     })
 }
 
-fn content_cipher(algorithm: AlgorithmIdentifier<'_>) -> Result<(ContentCipher, Vec<u8>), EnvelopeError> {
+/// The cipher of an AlgorithmIdentifier with its initialisation vector.
+pub(super) fn content_cipher(
+    algorithm: AlgorithmIdentifier<'_>,
+) -> Result<(ContentCipher, Vec<u8>), EnvelopeError> {
     let cipher = algorithm::cipher(algorithm.oid)
         .ok_or_else(|| EnvelopeError::Algorithm(format!("content encryption {}", algorithm.text())))?;
     match algorithm.parameters {
@@ -276,8 +286,6 @@ pub fn seal(
     transport: KeyTransport,
     random: &EnvelopeRandom,
 ) -> Result<Vec<u8>, SealError> {
-    let (iv, _) = random.iv.split_at(cipher.block_len());
-    let ciphertext = encrypt(payload, cipher, random.content_key.expose(), iv)?;
     let encrypted_key = recipient.public_key().encrypt(transport, random.content_key.expose())?;
     let recipient_info = writer::sequence(&[
         &writer::unsigned(0),
@@ -285,13 +293,41 @@ pub fn seal(
         &algorithm::key_transport_identifier(transport),
         &writer::octets(&encrypted_key),
     ]);
+    Ok(enveloped(0, &recipient_info, payload, cipher, random)?)
+}
+
+/// Encrypts `payload` under a password (RFC 8894 §3.1, for a recipient whose key cannot encrypt): the DER of a ContentInfo with the
+/// EnvelopedData. Errors: single DES.
+///
+/// Whoever gets the envelope can try passwords on it for as long as they like: the password must be one that nobody guesses.
+pub fn seal_with_password(
+    payload: &[u8],
+    password: &Secret,
+    cipher: ContentCipher,
+    random: &EnvelopeRandom,
+    password_random: &PasswordRandom,
+) -> Result<Vec<u8>, EncodeError> {
+    let recipient = password::recipient_info(password, random.content_key.expose(), cipher, password_random)?;
+    // RFC 5652 §6.1: 3 where there is a pwri.
+    enveloped(3, &recipient, payload, cipher, random)
+}
+
+fn enveloped(
+    version: u64,
+    recipient_info: &[u8],
+    payload: &[u8],
+    cipher: ContentCipher,
+    random: &EnvelopeRandom,
+) -> Result<Vec<u8>, EncodeError> {
+    let (iv, _) = random.iv.split_at(cipher.block_len());
+    let ciphertext = encrypt(payload, cipher, random.content_key.expose(), iv)?;
     let content = writer::sequence(&[
         &writer::oid(rfc5911::ID_DATA),
         &algorithm::cipher_identifier(cipher, iv),
         &writer::element(context_primitive(0), &[&ciphertext]),
     ]);
     let enveloped =
-        writer::sequence(&[&writer::unsigned(0), &writer::element(SET, &[&recipient_info]), &content]);
+        writer::sequence(&[&writer::unsigned(version), &writer::element(SET, &[recipient_info]), &content]);
     Ok(in_content_info(rfc5911::ID_ENVELOPED_DATA, &enveloped))
 }
 

@@ -18,8 +18,8 @@ mod write;
 mod tests;
 
 pub use super::cms::{
-    CannotOpen, Envelope, EnvelopeError, EnvelopeRandom, MAX_RECIPIENTS, Recipient, RecipientId, SealError,
-    seal,
+    CannotOpen, Envelope, EnvelopeError, EnvelopeRandom, MAX_RECIPIENTS, PasswordRandom, PasswordRecipient,
+    Recipient, RecipientId, SealError, seal, seal_with_password,
 };
 pub use message::{MAX_NONCE, MessageCheckError, NotPkiMessage, PkiMessage, ReplyAttributes, VerifiedPki};
 pub use payload::{Degenerate, IssuerAndSerialNumber, IssuerAndSubject};

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     AuthorityArgs, ISSUED, Session, describe, discover,
     pending::{self, PendingEnrolment},
-    rsa_algorithm, shown,
+    shown,
 };
 use crate::{
     app::{
@@ -53,8 +53,9 @@ pub(super) struct EnrolArgs {
     /// Private key (PEM, PKCS#8); made with mode 0600 if it is not there
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Kind of key to make: rsa-2048, rsa-3072 or rsa-4096
-    #[arg(long, value_name = "KIND", default_value = "rsa-2048", value_parser = rsa_algorithm)]
+    /// Kind of key to make: rsa-2048, rsa-3072, rsa-4096, p-256 or p-384. The answer to a key on a curve is sealed under the
+    /// challenge, which must have 16 characters then
+    #[arg(long, value_name = "KIND", default_value = "rsa-2048")]
     key_type: KeyAlgorithm,
     #[command(flatten)]
     speak: Speak,
@@ -72,8 +73,9 @@ pub(super) struct RenewArgs {
     /// Change to a new key, made in this file with mode 0600; without it the key stays
     #[arg(long, value_name = "FILE")]
     new_key: Option<PathBuf>,
-    /// Kind of key to make: rsa-2048, rsa-3072 or rsa-4096
-    #[arg(long, value_name = "KIND", default_value = "rsa-2048", value_parser = rsa_algorithm)]
+    /// Kind of key to make: rsa-2048, rsa-3072, rsa-4096, p-256 or p-384. The answer to a key on a curve is sealed under the
+    /// challenge, which must have 16 characters then
+    #[arg(long, value_name = "KIND", default_value = "rsa-2048")]
     key_type: KeyAlgorithm,
     /// Write the next certificate here instead of in the place of the present one
     #[arg(long, value_name = "FILE")]

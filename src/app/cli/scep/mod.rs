@@ -102,12 +102,12 @@ pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome
     Ok(authority)
 }
 
-/// The kinds of key that can take part in SCEP.
+/// The kinds of key that every SCEP server can encrypt an answer to.
 pub(super) fn rsa_algorithm(text: &str) -> Result<KeyAlgorithm, Failure> {
     match text.parse::<KeyAlgorithm>() {
         Ok(algorithm) if algorithm.is_rsa() => Ok(algorithm),
         _ => Err(Failure::usage(
-            "expected rsa-2048, rsa-3072 or rsa-4096: SCEP answers are encrypted to the key",
+            "expected rsa-2048, rsa-3072 or rsa-4096: not every SCEP server answers other keys",
         )),
     }
 }

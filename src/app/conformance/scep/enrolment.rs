@@ -274,7 +274,7 @@ fn answer_content(suite: &mut ScepSuite<'_>) -> Checked {
     let applicant = &granted.trial.applicant;
     let for_us = envelope.recipient_for(&applicant.certificate);
     let for_us = for_us.ok_or_else(|| Remark::failed("encrypted to somebody else"))?;
-    let decrypter = applicant.key.decrypter();
+    let decrypter = applicant.key.decrypter().ok_or_else(|| Remark::failed("our key cannot decrypt"))?;
     let key = decrypter.decrypt(for_us.transport, &for_us.encrypted_key).map_err(Remark::failed)?;
     let content = envelope.open(&key).map_err(Remark::failed)?;
     let der = normalise(content.expose()).map_err(Remark::failed)?;

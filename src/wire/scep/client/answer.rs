@@ -117,6 +117,15 @@ impl Grant {
         found.ok_or_else(|| AnswerError::Recipient("the answer is encrypted to somebody else".to_owned()))
     }
 
+    /// The content key under the password of the request (RFC 8894 §3.1), for a requester whose key cannot encrypt.
+    pub fn content_key_under(&self, password: Option<&Secret>) -> Result<Secret, AnswerError> {
+        let closed = |why: &str| AnswerError::Recipient(format!("the content of the answer: {why}"));
+        let password =
+            password.ok_or_else(|| closed("no challenge is at hand that it could be sealed under"))?;
+        let opened = self.0.passwords.iter().find_map(|recipient| recipient.unwrap(password).ok());
+        opened.ok_or_else(|| closed("it is not sealed under the challenge, and our key cannot decrypt"))
+    }
+
     /// Opens it.
     pub fn open(&self, content_key: &Secret) -> Result<Degenerate, AnswerError> {
         let content = self.0.open(content_key).map_err(AnswerError::unreadable(Self::WHAT))?;
