@@ -232,8 +232,14 @@ fn named_or(edge: &DeviceEdge, query: &str, profile: ProfileName) -> ProfileName
 }
 
 /// The percent-decoded value of a query parameter. `+` stays what it is: this is no form.
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub fn parameter(query: &str, name: &str) -> Option<String> {
     raw_parameter(query, name).map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// The pkiMessage in the query of a GET. Errors: there is none, or it is not base64.
+pub fn message_of_query(query: &str) -> Result<Vec<u8>, Unanswered> {
+    let text = raw_parameter(query, "message").ok_or(Unanswered::NoMessage)?;
+    base64::decode(text).ok_or(Unanswered::NotBase64 { characters: text.len() })
 }
 
 /// The value of a query parameter as it stands in the query.
@@ -378,8 +384,7 @@ async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Byt
         });
     }
     let query = request.uri().query().unwrap_or_default();
-    let text = raw_parameter(query, "message").ok_or(Unanswered::NoMessage)?;
-    let message = base64::decode(text).ok_or(Unanswered::NotBase64 { characters: text.len() })?;
+    let message = message_of_query(query)?;
     if message.len() > edge.max_message {
         return Err(too_long());
     }
