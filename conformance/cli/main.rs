@@ -16,6 +16,7 @@ mod conformance;
 mod enrol;
 mod lifetime;
 mod persona;
+mod rollover;
 mod setup;
 mod sim;
 mod source;

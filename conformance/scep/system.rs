@@ -37,9 +37,12 @@ fn root_and_issuing_ca_are_what_rfc_5280_asks() {
     assert_eq!(root.ca_constraint().unwrap().path_len, None);
     assert_eq!(issuing.ca_constraint().unwrap().path_len, Some(0));
     for ca in [&root, &issuing] {
-        assert_eq!(ca.key_usage(), Some(KeyUsage::KEY_CERT_SIGN.union(KeyUsage::CRL_SIGN)));
         assert!(ca.extended_key_usage().is_empty());
     }
+    let signs_for_cas = KeyUsage::KEY_CERT_SIGN.union(KeyUsage::CRL_SIGN);
+    assert_eq!(root.key_usage(), Some(signs_for_cas));
+    // It signs the announcement of its successor (RFC 8894 §4.7.1).
+    assert_eq!(issuing.key_usage(), Some(signs_for_cas.union(KeyUsage::DIGITAL_SIGNATURE)));
     assert_eq!(issuing.crl_urls(), ["http://pki.test.example/crl/root.crl"]);
     assert!(root.crl_urls().is_empty() && root.ocsp_urls().is_empty());
     assert!(root.validity().not_after > issuing.validity().not_after);

@@ -256,7 +256,8 @@ fn tickets_and_tokens_for_profiles(tx: &mut dyn Tx) -> Result<(), StoreError> {
 fn generations(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let next = successor();
     tx.put_issuer(&next)?;
-    tx.put_enrolment_issuer(&enrolment(1).id, &next.id)
+    tx.put_enrolment_issuer(&enrolment(1).id, &next.id)?;
+    tx.set_timer(&Timer { at: at(9), subject: TimerSubject::CutOver { successor: next.id } })
 }
 
 /// The same for traces.

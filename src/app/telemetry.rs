@@ -96,11 +96,15 @@ fn describe() {
         Unit::Seconds,
         "notAfter of certgate's own certificates, since 1970"
     );
+    describe_gauge!(
+        metric::ISSUER_STATE,
+        "1 for where an issuer stands in its line (announced, current, retired, withdrawn), else 0"
+    );
     describe_gauge!(metric::ENROLMENTS_PENDING, "Enrolments that wait for an operator");
     describe_gauge!(metric::JOBS_DEAD, "Jobs that were given up");
     describe_counter!(
         metric::TIMERS_FIRED,
-        "Registrations that expired and certificates superseded by their renewal"
+        "Registrations that expired, certificates superseded by their renewal, and CAs cut over to"
     );
     describe_counter!(
         metric::TRACES_NOT_KEPT,

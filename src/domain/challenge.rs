@@ -331,13 +331,15 @@ pub struct RenewalFacts<'a> {
     pub bindings: &'a [Binding],
     /// The profile under which it is to be renewed.
     pub profile: &'a CheckedProfile,
+    /// The new one comes from another generation of the CA: then it is time, whatever the renewal window says.
+    pub rolls_over: bool,
     /// Now.
     pub now: Timestamp,
 }
 
 /// Checks that the certificate is a good leaf of the same profile in its renewal window.
 pub fn check_renewal(facts: &RenewalFacts<'_>) -> Result<Authorisation, ChallengeRefused> {
-    let RenewalFacts { record, status, bindings, profile, now } = *facts;
+    let RenewalFacts { record, status, bindings, profile, rolls_over, now } = *facts;
     let certificate = record.id.clone();
     let same_profile = record.profile.as_ref().is_some_and(|(name, _)| name == profile.name());
     if record.purpose != Purpose::Leaf || !same_profile {
@@ -347,7 +349,7 @@ pub fn check_renewal(facts: &RenewalFacts<'_>) -> Result<Authorisation, Challeng
         return Err(ChallengeRefused::NotGood { certificate, status });
     }
     let opens = profile.renewal_opens(&record.validity);
-    if now < opens {
+    if now < opens && !rolls_over {
         return Err(ChallengeRefused::TooEarly { certificate, opens });
     }
     let bound = bindings

@@ -46,6 +46,13 @@ pub struct Issuer {
     pub generation: Generation,
 }
 
+impl Issuer {
+    /// Its name, if it is not the first of its line.
+    pub fn later_generation(&self) -> Option<&IssuerId> {
+        (self.generation.number > 1).then_some(&self.id)
+    }
+}
+
 /// Where an issuer stands in its line: the CAs that follow one another and that profiles know under one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {

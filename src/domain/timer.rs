@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{CertificateId, DeviceId, Timestamp};
+use crate::types::{CertificateId, DeviceId, IssuerId, Timestamp};
 
 /// Something to look at, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,5 +30,10 @@ pub enum TimerSubject {
     OverlapEnds {
         /// The new one.
         successor: CertificateId,
+    },
+    /// An announced CA takes the place of the one before it ([`super::rollover::Line::cut_over`]).
+    CutOver {
+        /// The announced one.
+        successor: IssuerId,
     },
 }

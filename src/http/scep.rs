@@ -144,7 +144,7 @@ fn refused(
     match why {
         Unanswered::Operation(_) => plain(
             StatusCode::BAD_REQUEST,
-            "unknown operation: GetCACaps, GetCACert and PKIOperation are served here",
+            "unknown operation: GetCACaps, GetCACert, GetNextCACert and PKIOperation are served here",
         ),
         Unanswered::NoSuccessor => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
         Unanswered::Method(_) if asked == Asked::PkiOperation => method_not_allowed("GET, POST"),
@@ -201,8 +201,10 @@ async fn answer(
         }
         Operation::GetCaCaps => capabilities(edge, &named_or(edge, query, profile), client, origin),
         Operation::GetCaCert => ca_certificates(edge, &named_or(edge, query, profile), client, origin),
-        // RFC 8894 §4.7.1: only when the CA has a successor, which no issuer has.
-        Operation::GetNextCaCert => refuse(Asked::GetNextCaCert, Unanswered::NoSuccessor),
+        Operation::GetNextCaCert if request.method() == Method::POST => {
+            refuse(Asked::GetNextCaCert, wrong_method())
+        }
+        Operation::GetNextCaCert => next_ca(edge, &named_or(edge, query, profile), client, origin).await,
         Operation::PkiOperation => pki_operation(edge, request, profile, client, origin).await,
     }
 }
@@ -272,6 +274,23 @@ fn ca_certificates(
     })
 }
 
+/// GetNextCACert. Over the bridge, because the first one after a change is signed.
+async fn next_ca(
+    edge: &DeviceEdge,
+    profile: &ProfileName,
+    client: IpAddr,
+    origin: &Origin,
+) -> Response<Full<Bytes>> {
+    const ASKED: Asked = Asked::GetNextCaCert;
+    let (gateway, named) = (Arc::clone(&edge.gateway), profile.clone());
+    match edge.enrolment.call(move || gateway.next_ca(&named)).await.unwrap_or(Err(ScepError::Unavailable)) {
+        Err(ScepError::NoSuccessor) => refused(edge, origin, Some(profile), ASKED, &Unanswered::NoSuccessor),
+        answer => fetched(edge, profile, client, origin, ASKED, || {
+            answer.map(|answer| typed(answer.content_type, answer.body.into()))
+        }),
+    }
+}
+
 /// What a client asks before it enrols, counted.
 fn fetched(
     edge: &DeviceEdge,
@@ -313,6 +332,7 @@ fn refusal(error: &ScepError) -> Response<Full<Bytes>> {
     match error {
         ScepError::UnknownProfile => plain(StatusCode::NOT_FOUND, "no such profile"),
         ScepError::BadRequest(text) => plain(StatusCode::BAD_REQUEST, text),
+        ScepError::NoSuccessor => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
         ScepError::Unavailable => overloaded(),
         ScepError::Away { retry_after } => away(*retry_after),
     }

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use super::{Gateway, Ports, ServiceError, status};
 use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
-        issuer::Issuer,
+        issuer::{GenerationState, Issuer},
         profile::CheckedProfile,
     },
     ports::{Decrypter, Signer, View},
@@ -49,6 +49,8 @@ pub struct Authority {
     pub ocsp: Option<Responder>,
     /// Its SCEP message keys, newest first: the first signs, all open.
     pub message_keys: Vec<MessageKey>,
+    /// The answer to GetNextCACert that announces it, once it was signed: what it says does not change while this is loaded.
+    pub(super) announcement: OnceLock<Arc<[u8]>>,
 }
 
 /// A delegated OCSP responder.
@@ -82,6 +84,17 @@ impl Authority {
     pub fn signature_algorithm(&self) -> SignatureAlgorithm {
         let key = self.signer.algorithm();
         key.signature(key.digest(self.issuer.digest))
+    }
+
+    /// What clients are given of it: the message certificate first, then the CA, then what is above it, the root last.
+    pub(super) fn bundle(&self) -> Vec<&[u8]> {
+        let message = self.message_keys.first().map(|key| key.certificate.as_der());
+        let chain = std::iter::once(&self.certificate).chain(&self.chain);
+        message.into_iter().chain(chain.map(Certificate::as_der)).collect()
+    }
+
+    fn is(&self, state: GenerationState) -> bool {
+        self.issuer.generation.state == state
     }
 }
 
@@ -139,6 +152,24 @@ impl Authorities {
         self.issuers.values()
     }
 
+    /// The generations of a line, in the order in which they were made.
+    pub fn generations(&self, line: &IssuerId) -> Vec<&Arc<Authority>> {
+        let mut members: Vec<_> =
+            self.issuers.values().filter(|it| it.issuer.generation.line == *line).collect();
+        members.sort_by_key(|it| it.issuer.generation.number);
+        members
+    }
+
+    /// The one of a line that issues to everybody.
+    pub fn current(&self, line: &IssuerId) -> Option<&Arc<Authority>> {
+        self.generations(line).into_iter().find(|it| it.is(GenerationState::Current))
+    }
+
+    /// The one of a line that is announced.
+    pub fn announced(&self, line: &IssuerId) -> Option<&Arc<Authority>> {
+        self.generations(line).into_iter().find(|it| it.is(GenerationState::Announced))
+    }
+
     /// The issuer that a CertID names.
     pub fn issuer_by_cert_id(
         &self,
@@ -192,6 +223,7 @@ impl Authority {
             signer: ports.keyring.signer(&key_of(view, &issuer.key)?)?,
             ocsp: responder,
             message_keys,
+            announcement: OnceLock::new(),
         })
     }
 }

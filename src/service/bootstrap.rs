@@ -38,7 +38,7 @@ pub const ISSUING: &str = "issuing";
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// How far back the notBefore of a CA lies: devices come out of their boxes with clocks that are a day behind.
-const BACKDATE: Duration = DAY;
+pub(super) const BACKDATE: Duration = DAY;
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ pub fn initialise(ports: &Ports, plan: &Plan) -> Result<Made, ServiceError> {
     let issuing = checked.make_issuing(ports, &root)?;
     let mut own = Vec::new();
     for ca in [&root, &issuing] {
-        for purpose in purposes(ca.issuer.kind) {
+        for purpose in purposes(&ca.issuer) {
             let made = OwnCertificate::make(ports, ca.above(), *purpose, &plan.system, &plan.server_names)?;
             own.push((*purpose, made));
         }
@@ -207,23 +207,15 @@ impl<'a> CheckedPlan<'a> {
         let public_key = PublicKey::from_spki(&key.public_key)?;
         let wanted = self.validity(self.plan.issuing_years);
         let validity = wanted.within(&root.certificate.validity()).unwrap_or(wanted);
-        let spec = CertificateSpec {
-            authority_key_identifier: issue::key_identifier(&root.certificate),
-            crl_urls: root.issuer.crl_urls.clone(),
-            ocsp_urls: root.issuer.ocsp_urls.clone(),
-            ca_issuers_urls: root.issuer.ca_issuers_urls.clone(),
-            ..ca_specification(ports, &self.root_name, &self.issuing_name, validity, public_key, Some(0))
-        };
+        let spec = subordinate_specification(ports, root.above(), &self.issuing_name, validity, public_key);
         let certificate = issue::sign(&spec, root.signer.as_ref(), self.plan.digest)?;
         let parent = Some(self.root_id.clone());
         let issuer = self.issuer(&self.issuing_id, IssuerKind::Subordinate, parent, &certificate, &key);
         Ok(MadeCa::new(issuer, self.root_id.clone(), key, certificate, signer))
     }
 
-    /// Years of 365.25 days.
     fn validity(&self, years: u32) -> Validity {
-        let life = Duration::from_secs(u64::from(years) * 31_557_600);
-        Validity { not_before: self.now.minus(BACKDATE), not_after: self.now.plus(life) }
+        Validity { not_before: self.now.minus(BACKDATE), not_after: self.now.plus(self::years(years)) }
     }
 
     fn issuer(
@@ -252,6 +244,32 @@ impl<'a> CheckedPlan<'a> {
     }
 }
 
+/// Years of 365.25 days.
+pub(super) const fn years(years: u32) -> Duration {
+    Duration::from_secs(31_557_600 * years as u64)
+}
+
+/// A CA below `above` that issues to devices. It signs the announcement of its successor (RFC 8894 §4.7.1), which is neither a
+/// certificate nor a CRL: so digitalSignature, too (RFC 5280 §4.2.1.3).
+pub(super) fn subordinate_specification(
+    ports: &Ports,
+    above: Above<'_>,
+    subject: &Name,
+    validity: Validity,
+    public_key: PublicKey,
+) -> CertificateSpec {
+    let issuer = above.certificate.subject();
+    let common = ca_specification(ports, issuer, subject, validity, public_key, Some(0));
+    CertificateSpec {
+        key_usage: common.key_usage.union(KeyUsage::DIGITAL_SIGNATURE),
+        authority_key_identifier: issue::key_identifier(above.certificate),
+        crl_urls: above.issuer.crl_urls.clone(),
+        ocsp_urls: above.issuer.ocsp_urls.clone(),
+        ca_issuers_urls: above.issuer.ca_issuers_urls.clone(),
+        ..common
+    }
+}
+
 /// What root and issuing CA have in common (RFC 5280 §4.2.1.3, §4.2.1.9). An issuing CA has no extendedKeyUsage: Windows
 /// would limit what is below it to that.
 fn ca_specification(
@@ -271,8 +289,8 @@ fn ca_specification(
 }
 
 /// A CA, made and not yet recorded.
-struct MadeCa {
-    issuer: Issuer,
+pub(super) struct MadeCa {
+    pub(super) issuer: Issuer,
     key: SealedKey,
     certificate: Certificate,
     record: CertificateRecord,
@@ -280,7 +298,7 @@ struct MadeCa {
 }
 
 impl MadeCa {
-    fn new(
+    pub(super) fn new(
         issuer: Issuer,
         signed_by: IssuerId,
         key: SealedKey,
@@ -292,11 +310,11 @@ impl MadeCa {
         Self { issuer, key, certificate, record, signer }
     }
 
-    fn above(&self) -> Above<'_> {
+    pub(super) fn above(&self) -> Above<'_> {
         Above { issuer: &self.issuer, certificate: &self.certificate, signer: self.signer.as_ref() }
     }
 
-    fn write(&self, tx: &mut dyn Tx, act: &Act) -> Result<(), ServiceError> {
+    pub(super) fn write(&self, tx: &mut dyn Tx, act: &Act) -> Result<(), ServiceError> {
         tx.insert_key(&self.key)?;
         tx.put_issuer(&self.issuer)?;
         tx.insert_certificate(&self.record)?;

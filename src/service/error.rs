@@ -1,7 +1,7 @@
 //! Why a use case did not do it, by who must act.
 
 use crate::{
-    domain::{access::Forbidden, device::TransitionRefused},
+    domain::{access::Forbidden, device::TransitionRefused, rollover::RolloverRefused},
     ports::{KeyError, NoAnswer, StoreError},
     wire::{EncodeError, x509::DecodeError},
 };
@@ -76,6 +76,12 @@ impl From<StoreError> for ServiceError {
 
 impl From<TransitionRefused> for ServiceError {
     fn from(refused: TransitionRefused) -> Self {
+        Self::Refused(refused.to_string())
+    }
+}
+
+impl From<RolloverRefused> for ServiceError {
+    fn from(refused: RolloverRefused) -> Self {
         Self::Refused(refused.to_string())
     }
 }

@@ -1,13 +1,18 @@
 //! Whether everything works: named checks, each with what to do about it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, ServiceError, authority::Authority, outside::Heard};
+use super::{
+    Gateway, ServiceError,
+    authority::{Authorities, Authority},
+    outside::Heard,
+};
 use crate::{
     domain::{
         access::{Authed, Read},
+        issuer::{Generation, GenerationState, Issuer, IssuerKind},
         vouch::Voucher,
     },
     types::{IssuerId, Timestamp, Validity},
@@ -104,17 +109,17 @@ impl Gateway {
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
         checks.extend(self.check_vouchers());
-        let enrolling: BTreeSet<IssuerId> = self
-            .ports
-            .store
-            .read(|view| view.profiles())
-            .map(|profiles| profiles.into_iter().map(|profile| profile.spec.issuer).collect())
-            .unwrap_or_default();
         for authority in authorities.issuers() {
-            checks.push(self.check_issuer(authority, now));
+            if is_over(authority, now) {
+                let name = format!("issuer/{}", authority.issuer.id);
+                checks.push(Check::pass(name, "retired and expired, with all that it issued"));
+                continue;
+            }
+            checks.push(self.check_issuer(&authorities, authority, now));
             checks.push(check_ocsp_signer(authority, now));
             checks.push(self.check_crl(authority, now));
-            if enrolling.contains(&authority.issuer.id) {
+            let Generation { line, state, .. } = &authority.issuer.generation;
+            if state.issues() && authorities.profiles().any(|profile| profile.spec().issuer == *line) {
                 checks.push(check_message_key(authority, now));
             }
         }
@@ -252,8 +257,11 @@ impl Gateway {
         Check::not_passed("status", CheckResult::Fail, detail, HINT)
     }
 
-    fn check_issuer(&self, authority: &Authority, now: Timestamp) -> Check {
-        let check = check_validity(authority, now);
+    fn check_issuer(&self, authorities: &Authorities, authority: &Authority, now: Timestamp) -> Check {
+        let check = check_validity(authorities, authority, now);
+        if authority.issuer.generation.state == GenerationState::Withdrawn {
+            return check;
+        }
         // A warning at most: OCSP and CRL of a barred CA have to go on, so nobody should take the gateway out of service for it.
         if check.result != CheckResult::Pass || !self.status.is_inherited(&authority.issuer.id) {
             return check;
@@ -287,19 +295,54 @@ impl Gateway {
     }
 }
 
-fn check_validity(authority: &Authority, now: Timestamp) -> Check {
+/// Its work is done: neither CRL nor OCSP answers are asked of it, and nothing is to be done about it.
+fn is_over(authority: &Authority, now: Timestamp) -> bool {
+    !authority.issuer.generation.state.issues() && authority.certificate.validity().not_after < now
+}
+
+fn check_validity(authorities: &Authorities, authority: &Authority, now: Timestamp) -> Check {
     let name = format!("issuer/{}", authority.issuer.id);
     let validity = authority.certificate.validity();
-    let detail = format!("valid until {}", validity.not_after);
-    let hint = "make a new issuer and move the profiles to it";
+    let Generation { line, state, .. } = &authority.issuer.generation;
+    let detail = match state {
+        GenerationState::Current => format!("valid until {}", validity.not_after),
+        state => format!("{state}, valid until {}", validity.not_after),
+    };
+    let hint = what_follows(authorities, &authority.issuer);
     if !validity.contains(now) {
         let detail =
             format!("valid from {} to {}, and now is {now}", validity.not_before, validity.not_after);
-        Check::not_passed(name, CheckResult::Fail, detail, hint)
-    } else if now.plus(ISSUER_WARNING) > validity.not_after {
-        Check::not_passed(name, CheckResult::Warn, detail, hint)
-    } else {
-        Check::pass(name, detail)
+        return Check::not_passed(name, CheckResult::Fail, detail, hint);
+    }
+    if !state.issues() {
+        return Check::pass(name, detail);
+    }
+    if now.plus(ISSUER_WARNING) > validity.not_after {
+        return Check::not_passed(name, CheckResult::Warn, detail, hint);
+    }
+    // No certificate outlives its issuer: those that are issued now end sooner than their profile promises.
+    let mut profiles = authorities.profiles().filter(|profile| profile.spec().issuer == *line);
+    let cut_short = profiles.find(|profile| {
+        let promised = Duration::from_secs(u64::from(profile.spec().validity_days) * 86_400);
+        now.plus(promised) > validity.not_after
+    });
+    match cut_short {
+        Some(profile) => {
+            let (days, profile) = (profile.spec().validity_days, profile.name());
+            let detail = format!("{detail}: sooner than the {days} days of the profile {profile}");
+            Check::not_passed(name, CheckResult::Warn, detail, hint)
+        }
+        None => Check::pass(name, detail),
+    }
+}
+
+/// What an operator does about a CA that ends.
+fn what_follows(authorities: &Authorities, issuer: &Issuer) -> String {
+    let line = &issuer.generation.line;
+    match (issuer.kind, authorities.announced(line)) {
+        (IssuerKind::Root, _) => "make a new gateway with a new root before this one ends".to_owned(),
+        (IssuerKind::Subordinate, None) => format!("certgate issuer rollover {line}"),
+        (IssuerKind::Subordinate, Some(_)) => format!("certgate issuer cutover {line}"),
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::{
     Gateway, ServiceError, audit::Act, authority::Authority, exchange::Traced, metric, outside::TELL_AFTER,
-    scep::Trail, status::inherited,
+    rollover::rolls_over, scep::Trail, status::inherited,
 };
 use crate::{
     domain::{
@@ -20,6 +20,7 @@ use crate::{
         challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
         device::{Device, DeviceEvent, Lifecycle},
         enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
+        issuer::GenerationState,
         profile::{Approval, CheckedProfile},
         queue::JobKind,
         status,
@@ -207,9 +208,13 @@ impl Issuance<'_> {
         self.trail?.if_granted(&record.id, trace_step("issuance", true, &issued))
     }
 
-    /// When to look at the certificate that this one takes the place of.
+    /// When to look at the certificate that this one takes the place of. Never with one of an announced CA: the device keeps it for
+    /// the day on which the CA changes, and uses the old one until then (RFC 8894 §5.1).
     fn end_of_overlap(&self, record: &CertificateRecord) -> Option<Timer> {
         record.supersedes.as_ref()?;
+        if self.authority.issuer.generation.state == GenerationState::Announced {
+            return None;
+        }
         let at = self.profile.spec().lifecycle.overlap_end(record.issued_at)?;
         Some(Timer { at, subject: TimerSubject::OverlapEnds { successor: record.id.clone() } })
     }
@@ -240,7 +245,14 @@ impl Issuance<'_> {
 
     /// A CA whose own certificate (or one above it) is revoked or on hold issues nothing: no verifier would take it. The client is told to come back, for
     /// this is not its fault, and a hold may be released.
+    ///
+    /// The same goes for a CA that was cut over from, or taken back, since the decision.
     fn check_issuer(&self, view: &dyn View) -> Result<(), NotIssued> {
+        let id = &self.authority.issuer.id;
+        if !view.issuer(id)?.is_some_and(|issuer| issuer.generation.state.issues()) {
+            let reason = format!("the issuer {id} was retired or taken back meanwhile");
+            return Err(NotIssued::Fault(ServiceError::Conflict(reason)));
+        }
         if inherited(view, &self.authority.lineage)?.is_some() {
             let issuer = &self.authority.issuer.id;
             let reason = format!("the certificate of the issuer {issuer} is revoked or on hold");
@@ -276,6 +288,7 @@ impl Issuance<'_> {
             status: status::effective(&causes, &record.validity, self.act.at),
             bindings: &view.bindings(id)?,
             profile: self.profile,
+            rolls_over: rolls_over(view, &id.issuer, &self.authority.issuer)?,
             now: self.act.at,
         })?;
         Ok(())

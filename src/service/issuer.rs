@@ -8,7 +8,7 @@ use crate::{
         access::{Authed, Read},
         certificate::Purpose,
         client::behaviour::Behaviour,
-        issuer::{Issuer, IssuerKind},
+        issuer::{Generation, Issuer, IssuerKind},
         profile::{Profile, ProfileSpec},
         status::{Status, effective},
     },
@@ -54,6 +54,11 @@ pub struct IssuerView {
     pub system_certificates: Vec<SystemCertificateView>,
     /// Number of its newest CRL.
     pub crl_number: Option<u64>,
+    /// Its place in its line of CAs.
+    pub generation: Generation,
+    /// How many certificates of devices and users, not expired, are its own; absent in listings, because they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unexpired: Option<u64>,
     /// Its certificate and those above it, as PEM text; absent in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pem: Option<String>,
@@ -128,11 +133,24 @@ impl Gateway {
 
     /// One issuer, with its chain.
     pub fn issuer(&self, _authed: &Authed<Read>, id: &IssuerId) -> Result<IssuerView, ServiceError> {
+        self.shown_issuer(id)
+    }
+
+    /// The same for whoever has just changed it.
+    pub(super) fn shown_issuer(&self, id: &IssuerId) -> Result<IssuerView, ServiceError> {
         let authorities = self.authorities();
         let authority = authorities.issuer(id).ok_or_else(|| ServiceError::not_found("issuer", id))?;
         let chain = std::iter::once(&authority.certificate).chain(&authority.chain);
         let pem = Some(chain.map(Certificate::to_pem).collect());
-        self.ports.store.read(|view| Ok(IssuerView { pem, ..self.issuer_view(view, authority)? }))
+        let now = self.now();
+        self.ports.store.read(|view| {
+            let mut unexpired = 0;
+            view.visit_certificates(id, &mut |record| {
+                unexpired += u64::from(record.purpose == Purpose::Leaf && record.validity.not_after >= now);
+                Ok(())
+            })?;
+            Ok(IssuerView { pem, unexpired: Some(unexpired), ..self.issuer_view(view, authority)? })
+        })
     }
 
     /// All profiles, newest versions, by name.
@@ -181,6 +199,8 @@ impl Gateway {
             ca_issuers_urls: issuer.ca_issuers_urls.clone(),
             system_certificates: system_certificates(authority),
             crl_number: self.crl(&issuer.id).map(|crl| crl.number),
+            generation: issuer.generation.clone(),
+            unexpired: None,
             pem: None,
         })
     }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     domain::{
         access::{Authed, Read},
+        issuer::GenerationState,
         queue::{AfterFailure, Job, JobKind, JobWorker, after_failure, retry_after},
     },
     ports::{StoreError, View},
@@ -234,6 +235,11 @@ impl Gateway {
         super::source::set_gauges(&view.sources()?);
         for authority in self.authorities().issuers() {
             let id = &authority.issuer.id;
+            for state in GenerationState::ALL {
+                let labels = [(label::ISSUER, id.to_string()), (label::STATE, state.to_string())];
+                let is = f64::from(u8::from(authority.issuer.generation.state == state));
+                metrics::gauge!(metric::ISSUER_STATE, &labels).set(is);
+            }
             for (purpose, not_after) in own_certificates(authority) {
                 let labels = [(label::PURPOSE, purpose.to_owned()), (label::ISSUER, id.to_string())];
                 metrics::gauge!(metric::SYSTEM_CERTIFICATE_NOT_AFTER, &labels).set(not_after.unix() as f64);

@@ -21,11 +21,13 @@ pub const CRL_ENTRIES: &str = "certgate_crl_entries";
 pub const CERTIFICATES_ISSUED: &str = "certgate_certificates_issued_total";
 /// Gauge, seconds since 1970. notAfter of certgate's own certificates, by `purpose` and `issuer`.
 pub const SYSTEM_CERTIFICATE_NOT_AFTER: &str = "certgate_system_certificate_not_after_timestamp_seconds";
+/// Gauge. Where an issuer stands in its line, by `issuer` and `state`: 1 for the state that it is in, else 0.
+pub const ISSUER_STATE: &str = "certgate_issuer_state";
 /// Gauge. Enrolments that wait for an operator.
 pub const ENROLMENTS_PENDING: &str = "certgate_enrolments_pending";
 /// Gauge. Jobs that were given up.
 pub const JOBS_DEAD: &str = "certgate_jobs_dead";
-/// Counter. What time did by itself, by `outcome`: `registration-expired` or `certificate-superseded`.
+/// Counter. What time did by itself, by `outcome`: `registration-expired`, `certificate-superseded` or `cut-over`.
 pub const TIMERS_FIRED: &str = "certgate_timers_fired_total";
 /// Gauge. Registered devices.
 pub const DEVICES: &str = "certgate_devices";
@@ -77,6 +79,8 @@ pub mod label {
     pub const ORIGIN: &str = "origin";
     /// An issuer's name.
     pub const ISSUER: &str = "issuer";
+    /// Where an issuer stands.
+    pub const STATE: &str = "state";
     /// What a system certificate is for.
     pub const PURPOSE: &str = "purpose";
     /// A source's name.

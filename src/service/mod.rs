@@ -19,6 +19,7 @@
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
 //! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
+//! | [`rollover`] | the next generation of a CA |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
 
@@ -46,6 +47,7 @@ mod outside;
 pub mod profile;
 pub mod queue;
 pub mod restore;
+pub mod rollover;
 pub mod scep;
 pub mod source;
 pub mod status;

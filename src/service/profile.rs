@@ -4,6 +4,7 @@ use super::{Ports, ServiceError, audit::Act};
 use crate::{
     domain::{
         access::Actor,
+        issuer::{Generation, Issuer},
         profile::{Profile, ProfileSpec},
     },
     ports::{Tx, View},
@@ -71,9 +72,15 @@ pub(super) fn first_versions(
 
 /// Adds one version with its audit fact. The issuer must be in the store.
 pub(super) fn insert_version(tx: &mut dyn Tx, profile: &Profile, act: &Act) -> Result<(), ServiceError> {
-    if tx.issuer(&profile.spec.issuer)?.is_none() {
-        let problem = format!("there is no issuer \"{}\"", profile.spec.issuer);
-        return Err(ServiceError::invalid(format!("profile.{}.issuer", profile.name), problem));
+    let wrong = |problem| Err(ServiceError::invalid(format!("profile.{}.issuer", profile.name), problem));
+    match tx.issuer(&profile.spec.issuer)? {
+        None => return wrong(format!("there is no issuer \"{}\"", profile.spec.issuer)),
+        Some(Issuer { id, generation: Generation { line, number, .. }, .. }) if id != line => {
+            return wrong(format!(
+                "\"{id}\" is generation {number} of \"{line}\": name \"{line}\", which means its current one"
+            ));
+        }
+        Some(_) => {}
     }
     tx.insert_profile_version(profile)?;
     let version = [("version", profile.version.to_string())];

@@ -148,6 +148,13 @@ impl Gateway {
         let endpoint = self.endpoint(&enrolment.profile).map_err(|error| {
             ServiceError::Refused(format!("the profile {} cannot issue: {error}", enrolment.profile))
         })?;
+        // RFC 8894 §5.1: the generation that was asked for, while it issues.
+        let asked = self.ports.store.read(|view| view.enrolment_issuer(id))?;
+        let asked = asked.and_then(|issuer| endpoint.authorities.issuer(&issuer).cloned());
+        let endpoint = match asked {
+            Some(asked) => endpoint.issuing(&asked),
+            None => endpoint,
+        };
         let csr = self.proven(&enrolment)?;
         let concerned = self
             .ports

@@ -2,12 +2,13 @@
 //!
 //! | purpose | key | issued by | in use |
 //! |---|---|---|---|
-//! | SCEP message | RSA-2048 always: no client can encrypt to another kind | each subordinate | newest signs and is handed out, all open envelopes |
+//! | SCEP message | RSA-2048 always: no client can encrypt to another kind | each subordinate that is current or announced | newest signs and is handed out, all open envelopes |
 //! | OCSP signer | like its issuer: RSA-2048 under RSA, P-256 under EC | every issuer | newest |
-//! | server TLS | P-256 | each subordinate | newest |
+//! | server TLS | P-256 | each subordinate that is current | newest |
 //!
 //! Each is renewed with a new key when a third of its life is left, and removed with its key when it has expired and a
-//! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it.
+//! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it. The message
+//! keys of a CA that is retired ([`super::rollover`]) are renewed no more, and go when they expire.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use crate::{
     domain::{
         access::Actor,
         certificate::{CertificateRecord, Purpose, SystemCertificate},
-        issuer::{Issuer, IssuerKind},
+        issuer::{GenerationState, Issuer, IssuerKind},
         key::{KeyPurpose, SealedKey},
     },
     ports::{Signer, Tx, View},
@@ -44,11 +45,19 @@ const BACKDATE: Duration = Duration::from_secs(3600);
 /// The chain that a TLS listener shows, in DER, leaf first and without the root; and the key of the leaf.
 pub type ServerTls = (Vec<Vec<u8>>, Arc<dyn Signer>);
 
-/// The certificates that an issuer of this kind must have.
-pub(super) const fn purposes(kind: IssuerKind) -> &'static [Purpose] {
-    match kind {
-        IssuerKind::Root => &[Purpose::OcspSigner],
-        IssuerKind::Subordinate => &[Purpose::OcspSigner, Purpose::ScepMessage, Purpose::ServerTls],
+/// Every purpose that a certificate of our own may have.
+const ALL: [Purpose; 3] = [Purpose::OcspSigner, Purpose::ScepMessage, Purpose::ServerTls];
+
+/// The certificates that an issuer must have: devices talk to the generation that is current and to the one that is announced, and
+/// TLS is the current one's.
+pub(super) const fn purposes(issuer: &Issuer) -> &'static [Purpose] {
+    match (issuer.kind, issuer.generation.state) {
+        (IssuerKind::Subordinate, GenerationState::Current) => &ALL,
+        (IssuerKind::Subordinate, GenerationState::Announced) => &[Purpose::OcspSigner, Purpose::ScepMessage],
+        (IssuerKind::Root, _)
+        | (IssuerKind::Subordinate, GenerationState::Retired | GenerationState::Withdrawn) => {
+            &[Purpose::OcspSigner]
+        }
     }
 }
 
@@ -236,7 +245,7 @@ impl Gateway {
         let mut changed = false;
         let mut failed = None;
         for authority in self.authorities().issuers() {
-            for purpose in purposes(authority.issuer.kind) {
+            for purpose in purposes(&authority.issuer) {
                 match self.renew_system_certificate(authority, *purpose) {
                     Ok(renewed) => changed |= renewed,
                     Err(error) => {
@@ -257,7 +266,7 @@ impl Gateway {
     pub(crate) fn next_system_renewal(&self) -> Result<Timestamp, ServiceError> {
         let mut due = Timestamp::MAX;
         for authority in self.authorities().issuers() {
-            for purpose in purposes(authority.issuer.kind) {
+            for purpose in purposes(&authority.issuer) {
                 let newest = self.newest(authority, *purpose)?;
                 due = due.min(self.due(authority, *purpose, newest.as_ref().map(|(_, it)| it)));
             }
@@ -267,7 +276,11 @@ impl Gateway {
 
     /// The TLS certificate chain and key for the listeners.
     pub fn server_tls(&self) -> Result<ServerTls, ServiceError> {
-        for authority in self.authorities().issuers() {
+        let authorities = self.authorities();
+        // After a cut-over the old one's is shown until the worker has made the new one's.
+        let is_current = |it: &&Arc<Authority>| it.issuer.generation.state == GenerationState::Current;
+        let (current, others): (Vec<_>, Vec<_>) = authorities.issuers().partition(is_current);
+        for authority in current.into_iter().chain(others) {
             if let Some((system, certificate)) = self.newest(authority, Purpose::ServerTls)? {
                 let key = self.ports.store.read(|view| Ok::<_, ServiceError>(view.key(&system.key)?))?;
                 let key = key.ok_or_else(|| ServiceError::not_found("key", &system.key))?;
@@ -309,15 +322,16 @@ impl Gateway {
         Ok(renewed)
     }
 
-    /// Removes expired certificates with their keys, but never the newest of a purpose.
+    /// Removes expired certificates with their keys, but never the newest of a purpose that its issuer still has.
     fn remove_expired_system_certificates(&self) -> Result<bool, ServiceError> {
         let now = self.now();
         let expired = self.ports.store.read(|view| {
             let mut expired = Vec::new();
             for authority in self.authorities().issuers() {
-                for purpose in purposes(authority.issuer.kind) {
-                    let all = view.system_certificates(*purpose, &authority.issuer.id)?;
-                    for old in all.into_iter().skip(1) {
+                for purpose in ALL {
+                    let all = view.system_certificates(purpose, &authority.issuer.id)?;
+                    let kept = usize::from(purposes(&authority.issuer).contains(&purpose));
+                    for old in all.into_iter().skip(kept) {
                         if certificate_of(view, &old)?.validity().not_after < now {
                             expired.push(old);
                         }

@@ -1,4 +1,4 @@
-//! Timers that fire: registrations that ran out, certificates that a renewal has superseded.
+//! Timers that fire: registrations that ran out, certificates that a renewal has superseded, CAs that are cut over to.
 //!
 //! The maintenance worker takes the due ones from an index by time, a hundred at a time, and decides each in the transaction that
 //! writes what follows with its audit record: a ticket that was minted anew, a hold that was released meanwhile wins. A crash before
@@ -18,6 +18,7 @@ use super::{
     certificate::{ChangedCertificate, change_certificate},
     device::{apply_event, policy_of},
     metric::{self, label},
+    rollover::cut_over_due,
     status::causes_of,
 };
 use crate::{
@@ -48,6 +49,7 @@ const WHILE_AWAITING: Duration = Duration::from_secs(86_400);
 struct Fired {
     expired: Vec<DeviceId>,
     changed: Vec<ChangedCertificate>,
+    cut_over: bool,
 }
 
 impl Gateway {
@@ -92,6 +94,9 @@ impl Gateway {
                     TimerSubject::OverlapEnds { successor } => {
                         fired.changed.extend(overlap_ended(tx, successor, &act)?);
                     }
+                    TimerSubject::CutOver { successor } => {
+                        fired.cut_over |= cut_over_due(tx, successor, &act)?;
+                    }
                 }
             }
             Ok::<_, ServiceError>(fired)
@@ -104,6 +109,11 @@ impl Gateway {
         }
         count("registration-expired", fired.expired.len());
         count("certificate-superseded", fired.changed.len());
+        count("cut-over", fired.cut_over.into());
+        if fired.cut_over {
+            tracing::info!(request = %act.request, "cut over to the announced CA");
+            self.reload_authorities()?;
+        }
         // It is committed; what cannot be read now is settled by the next round.
         if let Err(error) = self.certificates_moved(&fired.changed) {
             tracing::error!(%error, "reading changed causes failed; it will be tried again");

@@ -73,6 +73,14 @@ impl Unsigned {
         Self { to_be_signed, algorithm, assemble: Box::new(assemble) }
     }
 
+    /// The same with more around it: `outer` gets what was finished.
+    pub(crate) fn within(self, outer: impl FnOnce(Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+        let Self { to_be_signed, algorithm, assemble } = self;
+        Self::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
+            assemble(to_be_signed, signature).map(outer)
+        })
+    }
+
     /// The exact bytes that the signature covers.
     pub fn to_be_signed(&self) -> &[u8] {
         &self.to_be_signed

@@ -113,6 +113,7 @@ pub(super) fn timer(timer: &Timer) -> Vec<u8> {
     match &timer.subject {
         TimerSubject::TicketEnds { device } => key.byte(0).bytes(device.as_str().as_bytes()),
         TimerSubject::OverlapEnds { successor } => key.byte(1).bytes(&certificate(successor)),
+        TimerSubject::CutOver { successor } => key.byte(2).bytes(successor.as_str().as_bytes()),
     }
     .done()
 }

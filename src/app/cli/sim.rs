@@ -126,7 +126,7 @@ pub(super) fn run(args: &SimArgs, format: Format) -> Outcome {
     let url = args.url.clone().ok_or_else(|| Failure::usage("which server? Say --url URL"))?;
     let session = Session::new()?;
     let ca_fingerprint = args.ca_fingerprint.clone();
-    let server = AuthorityArgs { url, ca_fingerprint, ca_identifier: None };
+    let server = AuthorityArgs { url, ca_fingerprint, ca_identifier: None, next: false };
     let client = session.client(&server);
     let run = format!("{}{}-", args.prefix, hex::encode(client.random::<4>()));
     let options = options(args, &server.url, run)?;

@@ -17,7 +17,7 @@ use super::{
     digest::digest_of,
 };
 use crate::{
-    types::{CertificateId, EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
+    types::{CertificateId, EnrolmentId, Fingerprint, IssuerId, ProfileName, Timestamp, TransactionId},
     wire::scep::FailInfo,
 };
 
@@ -93,22 +93,23 @@ pub struct Enrolment {
 
 /// The key under which a repeated request finds its earlier answer: profile, transactionID, signer key and
 /// CSR digest (RFC 8894 §5.2; the transactionID alone is no key, for Apple derives it from the public key and
-/// uses it again at re-enrolment).
+/// uses it again at re-enrolment). And the CA that it is addressed to, where that is a
+/// `later` generation than the first: the same request to another generation asks for another certificate (RFC 8894 §5.1).
 pub fn request_key(
     profile: &ProfileName,
     transaction: &TransactionId,
     signer_key: Fingerprint,
     csr: Fingerprint,
+    later: Option<&IssuerId>,
 ) -> Fingerprint {
-    digest_of(
-        "certgate scep request 1",
-        &[
-            profile.as_str().as_bytes(),
-            transaction.as_str().as_bytes(),
-            signer_key.as_bytes(),
-            csr.as_bytes(),
-        ],
-    )
+    let mut parts = vec![
+        profile.as_str().as_bytes(),
+        transaction.as_str().as_bytes(),
+        signer_key.as_bytes(),
+        csr.as_bytes(),
+    ];
+    parts.extend(later.map(|issuer| issuer.as_str().as_bytes()));
+    digest_of("certgate scep request 1", &parts)
 }
 
 #[cfg(test)]

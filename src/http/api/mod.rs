@@ -17,6 +17,9 @@
 //! | `GET /health` | R | | [`HealthReport`](crate::service::health::HealthReport) |
 //! | `GET /issuers` | R | | listing of [`IssuerView`](crate::service::issuer::IssuerView) |
 //! | `GET /issuers/{issuer}` | R | | `IssuerView` |
+//! | `POST /issuers/{issuer}/rollover` | A | [`NewSuccessor`](crate::service::rollover::NewSuccessor) `{key?, years?, cutover_at?}` | 201 `IssuerView` of the successor, announced |
+//! | `DELETE /issuers/{issuer}/rollover` | A | | `IssuerView` of the successor, withdrawn; 409 `refused` once it has issued |
+//! | `POST /issuers/{issuer}/cutover` | A | [`CutOver`](crate::service::rollover::CutOver) `{at?}` | `IssuerView` of the successor, current now or then |
 //! | `GET /profiles` | R | | listing of [`ProfileView`](crate::service::issuer::ProfileView) |
 //! | `GET /profiles/{profile}` | R | | `ProfileView` |
 //! | `GET /devices?limit&after`, with `lifecycle` or `source` | R | | listing of [`DeviceView`](crate::service::device::DeviceView) |
@@ -143,6 +146,8 @@ fn certificate_routes() -> Router<Api> {
         .route("/crls/{issuer}/publish", post(crls::publish))
         .route("/issuers", get(issuers::list))
         .route("/issuers/{issuer}", get(issuers::show))
+        .route("/issuers/{issuer}/rollover", post(issuers::roll_over).delete(issuers::cancel_rollover))
+        .route("/issuers/{issuer}/cutover", post(issuers::cut_over))
         .route("/profiles", get(issuers::profiles))
         .route("/profiles/{profile}", get(issuers::profile))
 }

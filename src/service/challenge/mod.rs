@@ -214,7 +214,7 @@ impl Gateway {
             authorities.profile(profile).ok_or_else(|| ServiceError::not_found("profile", profile))?;
         let issuer = &profile.spec().issuer;
         let authority =
-            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+            authorities.current(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
         let der = authority.certificate.as_der();
         Ok(Thumbprints {
             sha1: hex::encode_upper(DigestAlgorithm::Sha1.digest(der)),

@@ -57,6 +57,7 @@ use crate::{
             Refusal, TraceStep, authorise, defer, request_key,
         },
         exchange::{MAX_DETAIL, Refused, Unreadable, clipped},
+        issuer::GenerationState,
         profile::Approval,
         vouch::{Verdict, Voucher},
     },
@@ -175,6 +176,7 @@ impl Gateway {
             request.message.message().transaction_id(),
             signer_of(request.message.signer()),
             csr.fingerprint(),
+            request.addressed.later_generation(),
         );
         Ok(Candidate { request, csr, key, now: self.now(), verdict: None })
     }
@@ -373,6 +375,10 @@ impl Gateway {
                 }
             }
             tx.put_enrolment(enrolment)?;
+            let asked = &candidate.request.endpoint.authority.issuer;
+            if asked.generation.state == GenerationState::Announced {
+                tx.put_enrolment_issuer(&enrolment.id, &asked.id)?;
+            }
             if let Some(traced) = &traced {
                 traced.put(tx)?;
             }

@@ -13,7 +13,7 @@ use crate::{
         vouch::Voucher,
     },
     ports::{MacPurpose, View, store::StoreResult},
-    service::{Gateway, ServiceError},
+    service::{Gateway, ServiceError, rollover::rolls_over},
     types::{ProfileName, TicketId, Timestamp},
     wire::scep::MessageType,
 };
@@ -64,7 +64,15 @@ impl Gateway {
         let causes = view.causes(&record.id)?;
         let bindings = view.bindings(&record.id)?;
         let status = status::effective(&causes, &record.validity, candidate.now);
-        let facts = RenewalFacts { record, status, bindings: &bindings, profile, now: candidate.now };
+        let to = &candidate.request.endpoint.authority.issuer;
+        let facts = RenewalFacts {
+            record,
+            status,
+            bindings: &bindings,
+            profile,
+            rolls_over: rolls_over(view, &record.id.issuer, to)?,
+            now: candidate.now,
+        };
         Ok(check_renewal(&facts).map(Standing::Authorised))
     }
 

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use super::{
     Gateway,
     authority::{Authorities, Authority},
+    rollover::announcement,
 };
 use crate::{
     domain::{
@@ -106,6 +107,9 @@ pub enum ScepError {
     /// HTTP 400: there is nobody to answer with a CertRep. The text is for the client.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// HTTP 501: GetNextCACert where no successor is announced.
+    #[error("this CA has no successor yet")]
+    NoSuccessor,
     /// HTTP 503 with Retry-After: another party that is needed does not answer.
     #[error("another party does not answer")]
     Away {
@@ -164,6 +168,7 @@ pub struct CertRep {
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) profile: Arc<CheckedProfile>,
+    /// The CA that issues: the profile's current one, or the announced one where the request is addressed to it.
     pub(super) authority: Arc<Authority>,
     /// All issuers: a renewed certificate may be another issuer's.
     pub(super) authorities: Arc<Authorities>,
@@ -184,6 +189,8 @@ impl Gateway {
         let keywords = [
             ("AES", true),
             ("DES3", behaviour.old_algorithms.triple_des),
+            // RFC 8894 §3.5.2: only where there is something to get.
+            ("GetNextCACert", announcement(&endpoint.authorities, &endpoint.profile.spec().issuer).is_some()),
             ("POSTPKIOperation", true),
             ("Renewal", true),
             ("SCEPStandard", true),
@@ -223,6 +230,16 @@ impl Gateway {
         Ok(CaCertificates { content_type: "application/x-x509-ca-ra-cert", body })
     }
 
+    /// GetNextCACert (RFC 8894 §4.7): see [`super::rollover`].
+    pub fn next_ca(&self, profile: &ProfileName) -> Result<CaCertificates, ScepError> {
+        let line = self.endpoint(profile)?.profile.spec().issuer.clone();
+        let next = self
+            .next_ca_certificates(&line)
+            .map_err(|error| unavailable(&self.new_request(), &error))?
+            .ok_or(ScepError::NoSuccessor)?;
+        Ok(CaCertificates { content_type: "application/x-x509-next-ca-cert", body: next.to_vec() })
+    }
+
     /// The profile that an NDES-compatible URL or an unknown CA identifier means: the configured one, else the only one
     /// there is.
     pub fn default_profile(&self) -> Option<ProfileName> {
@@ -240,7 +257,7 @@ impl Gateway {
     pub(super) fn endpoint(&self, profile: &ProfileName) -> Result<Endpoint, ScepError> {
         let authorities = self.authorities();
         let profile = authorities.profile(profile).ok_or(ScepError::UnknownProfile)?.clone();
-        let authority = authorities.issuer(&profile.spec().issuer).ok_or(ScepError::Unavailable)?.clone();
+        let authority = authorities.current(&profile.spec().issuer).ok_or(ScepError::Unavailable)?.clone();
         Ok(Endpoint { profile, authority, authorities, templates: None })
     }
 }

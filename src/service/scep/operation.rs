@@ -1,6 +1,6 @@
 //! PKIOperation (RFC 8894 §4.3 ff.): the checks that every message passes, in their order.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     CertRep, Endpoint, MAX_MESSAGE, Origin, ScepError, Trail,
@@ -10,10 +10,15 @@ use super::{
 use crate::{
     domain::{
         exchange::{Ending, Operation, Refused, Unanswered, Unreadable},
+        issuer::{GenerationState, Issuer},
         ndes::Templates,
     },
     ports::NoAnswer,
-    service::{Gateway, ServiceError, authority::MessageKey, metric},
+    service::{
+        Gateway, ServiceError,
+        authority::{Authority, MessageKey},
+        metric,
+    },
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
     wire::{
         scep::{Envelope, EnvelopeError, MessageCheckError, MessageType, PkiMessage, Recipient, VerifiedPki},
@@ -77,6 +82,8 @@ impl<E: Into<ServiceError>> From<E> for Stop {
 /// A message that passed every check, with what was in its envelope.
 pub(in crate::service) struct Request<'a> {
     pub(in crate::service) endpoint: &'a Endpoint,
+    /// The generation that the request is addressed to: whose message key opened it.
+    pub(in crate::service) addressed: &'a Issuer,
     pub(in crate::service) origin: &'a Origin,
     /// Where every further check is noted.
     pub(in crate::service) trail: &'a Trail,
@@ -173,7 +180,10 @@ impl Gateway {
     ) -> Result<(Endpoint, PkiMessage), Unanswered> {
         let endpoint = self.endpoint(profile).map_err(|error| match error {
             ScepError::UnknownProfile => Unanswered::Profile(profile.to_string()),
-            ScepError::BadRequest(_) | ScepError::Away { .. } | ScepError::Unavailable => {
+            ScepError::BadRequest(_)
+            | ScepError::NoSuccessor
+            | ScepError::Away { .. }
+            | ScepError::Unavailable => {
                 Unanswered::Fault(format!("the issuer of the profile {profile} is not there"))
             }
         })?;
@@ -218,7 +228,8 @@ impl Gateway {
         trail.check("cipher", cipher, |()| envelope.cipher.to_string())?;
         let addressed = trail.check("recipient", endpoint.recipient(&envelope), |addressed| {
             if addressed.by_name {
-                format!("our message certificate {}", addressed.key.certificate.serial())
+                let Addressed { authority, key, .. } = addressed;
+                format!("the message certificate {} of {}", key.certificate.serial(), authority.issuer.id)
             } else {
                 "names no message certificate of ours: the newest is tried".to_owned()
             }
@@ -227,8 +238,9 @@ impl Gateway {
         let opened = self.open_envelope(&envelope, &addressed);
         let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
         let cipher = envelope.cipher;
-        let read =
-            |payload, trail: &Trail| self.read(endpoint, origin, trail, kind, &message, cipher, payload);
+        let read = |payload, trail: &Trail| {
+            self.read(endpoint, addressed.authority, origin, trail, kind, &message, cipher, payload)
+        };
         match opened {
             Ok(payload) => {
                 let lock = self.lock(endpoint, kind, &message, &addressed, &payload, trail)?;
@@ -270,6 +282,7 @@ impl Gateway {
     fn read(
         &self,
         endpoint: &Endpoint,
+        addressed: &Arc<Authority>,
         origin: &Origin,
         trail: &Trail,
         kind: MessageType,
@@ -278,8 +291,9 @@ impl Gateway {
         payload: Secret,
     ) -> Result<Answer, Stop> {
         let chosen = self.chosen(endpoint, kind, message, &payload, trail)?;
-        let endpoint = chosen.as_ref().unwrap_or(endpoint);
-        self.dispatch(&Request { endpoint, origin, trail, kind, message, cipher, payload })
+        let endpoint = &chosen.as_ref().unwrap_or(endpoint).issuing(addressed);
+        let addressed = &addressed.issuer;
+        self.dispatch(&Request { endpoint, addressed, origin, trail, kind, message, cipher, payload })
     }
 
     fn dispatch(&self, request: &Request<'_>) -> Result<Answer, Stop> {
@@ -295,7 +309,7 @@ impl Gateway {
     /// Opens the envelope. Where the content key does not unwrap, or has the wrong length, a random one takes its place
     /// (implicit rejection): the client learns from one uniform answer only that nothing readable came out.
     fn open_envelope(&self, envelope: &Envelope, addressed: &Addressed<'_>) -> Result<Secret, Stop> {
-        let Addressed { key, recipient, by_name } = addressed;
+        let Addressed { key, recipient, by_name, .. } = addressed;
         let mut random = vec![0; envelope.cipher.key_len()];
         self.ports.random.fill(&mut random);
         let random = Secret::new(random);
@@ -348,24 +362,45 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The message key that the envelope names, newest first. Where it names none of ours, the newest is tried on the only
-    /// (or first) recipient: clients re-encode and shorten issuer names, and an envelope for somebody else fails on the
+    /// The message key that the envelope names, the current CA's newest first. Where it names none of ours, that one is tried on the
+    /// only (or first) recipient: clients re-encode and shorten issuer names, and an envelope for somebody else fails on the
     /// same path as a broken one.
     fn recipient<'a>(&'a self, envelope: &'a Envelope) -> Result<Addressed<'a>, Stop> {
-        let keys = &self.authority.message_keys;
-        let named = keys.iter().find_map(|key| {
+        let keys = || self.recipients().flat_map(|it| it.message_keys.iter().map(move |key| (it, key)));
+        let named = keys().find_map(|(authority, key)| {
             let recipient = envelope.recipients.iter().find(|recipient| recipient.is(&key.certificate))?;
-            Some(Addressed { key, recipient, by_name: true })
+            Some(Addressed { authority, key, recipient, by_name: true })
         });
-        let first = || keys.first().zip(envelope.recipients.first());
-        named
-            .or_else(|| first().map(|(key, recipient)| Addressed { key, recipient, by_name: false }))
-            .ok_or_else(|| Unreadable::NoRecipient.into())
+        let first = || {
+            let ((authority, key), recipient) = keys().next().zip(envelope.recipients.first())?;
+            Some(Addressed { authority, key, recipient, by_name: false })
+        };
+        named.or_else(first).ok_or_else(|| Unreadable::NoRecipient.into())
+    }
+
+    /// The generations whose message keys open envelopes: the current one, then the announced and the retired ones.
+    fn recipients(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        let all = self.authorities.generations(&self.profile.spec().issuer).into_iter();
+        let others = all.filter(|it| {
+            it.issuer.id != self.authority.issuer.id
+                && it.issuer.generation.state != GenerationState::Withdrawn
+        });
+        std::iter::once(&self.authority).chain(others)
+    }
+
+    /// RFC 8894 §5.1: the envelope determines which key issues. A retired CA issues no more; the current one does in its place.
+    pub(in crate::service) fn issuing(&self, addressed: &Arc<Authority>) -> Self {
+        let generation = &addressed.issuer.generation;
+        let issues = generation.state.issues() && generation.line == self.profile.spec().issuer;
+        let authority = if issues { addressed } else { &self.authority };
+        Self { authority: Arc::clone(authority), ..self.clone() }
     }
 }
 
 /// The key that an envelope is opened with.
 struct Addressed<'a> {
+    /// The generation whose key it is.
+    authority: &'a Arc<Authority>,
     key: &'a MessageKey,
     recipient: &'a Recipient,
     /// Whether the envelope names it.

@@ -50,16 +50,25 @@ impl Gateway {
     /// GetCert (RFC 8894 §4.5): a certificate that a client was given.
     pub(super) fn get_cert(&self, request: &Request<'_>) -> Result<Answer, Stop> {
         let asked = asked(request)?;
-        let authority = &request.endpoint.authority;
-        if !asked.issuer.matches(authority.certificate.subject()) {
+        let endpoint = request.endpoint;
+        // The generations of a CA have one name.
+        let mut named = endpoint.authorities.generations(&endpoint.profile.spec().issuer);
+        named.retain(|authority| asked.issuer.matches(authority.certificate.subject()));
+        if named.is_empty() {
             return Err(not_found(NotFound::Issuer));
         }
-        let id = CertificateId { issuer: authority.issuer.id.clone(), serial: asked.serial };
-        let record = self.ports.store.read(|view| Ok::<_, Stop>(view.certificate(&id)?))?;
+        let record = self.ports.store.read(|view| {
+            let id = |authority: &Authority| CertificateId {
+                issuer: authority.issuer.id.clone(),
+                serial: asked.serial.clone(),
+            };
+            let found = named.iter().map(|authority| view.certificate(&id(authority)));
+            Ok::<_, Stop>(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next())
+        })?;
         match record {
             Some(record) if record.purpose == Purpose::Leaf => {
-                request.trail.granted(&id);
-                self.granted(request.endpoint, &id)
+                request.trail.granted(&record.id);
+                self.granted(endpoint, &record.id)
             }
             Some(_) => Err(not_found(NotFound::Own)),
             None => Err(not_found(NotFound::Serial)),
@@ -70,18 +79,25 @@ impl Gateway {
     /// be any of the profile's chain.
     pub(super) fn get_crl(&self, request: &Request<'_>) -> Result<Answer, Stop> {
         let asked = asked(request)?;
-        let named =
-            |authority: &&std::sync::Arc<Authority>| asked.issuer.matches(authority.certificate.subject());
-        let authority =
-            request.endpoint.authorities.issuers().find(named).ok_or_else(|| not_found(NotFound::Issuer))?;
-        let id = CertificateId { issuer: authority.issuer.id.clone(), serial: asked.serial.clone() };
-        if !self.ports.store.read(|view| Ok::<_, Stop>(view.is_issued(&id)?))? {
-            return Err(not_found(NotFound::Serial));
+        let issuers = request.endpoint.authorities.issuers();
+        let named: Vec<_> = issuers
+            .filter(|authority| asked.issuer.matches(authority.certificate.subject()))
+            .map(|authority| &authority.issuer.id)
+            .collect();
+        if named.is_empty() {
+            return Err(not_found(NotFound::Issuer));
         }
+        let issuer = self.ports.store.read(|view| {
+            for issuer in named {
+                let id = CertificateId { issuer: issuer.clone(), serial: asked.serial.clone() };
+                if view.is_issued(&id)? {
+                    return Ok(issuer);
+                }
+            }
+            Err(not_found(NotFound::Serial))
+        })?;
         // Built when the gateway opens: a missing one is a fault that passes, not an answer.
-        let crl = self
-            .crl(&authority.issuer.id)
-            .ok_or_else(|| crate::service::ServiceError::not_found("CRL", &authority.issuer.id))?;
+        let crl = self.crl(issuer).ok_or_else(|| crate::service::ServiceError::not_found("CRL", issuer))?;
         Ok(Answer::Granted(Degenerate::to_der(&[], &[&crl.der])?))
     }
 }

@@ -136,6 +136,11 @@ impl<'a> SignerInfo<'a> {
         Ok(Self { id, digest_algorithm, attributes, signature_algorithm, signature })
     }
 
+    /// Whether it says that this certificate's key signed it.
+    pub(crate) fn names(&self, certificate: &Certificate) -> bool {
+        self.id.names(certificate)
+    }
+
     /// The signer's certificate: by issuer (compared as RFC 5280 §7.1 says: some clients re-encode it) and serial, by key
     /// identifier, or the only one there is. That it is the right one shows when the signature verifies.
     pub(crate) fn certificate<'c>(&self, certificates: &'c [Certificate]) -> Option<&'c Certificate> {
@@ -360,6 +365,30 @@ impl SignedDataSpec<'_> {
     /// `attributes` are the DER of what is signed besides contentType and messageDigest.
     pub(crate) fn unsigned(
         &self,
+        attributes: Vec<Vec<u8>>,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<Unsigned, EncodeError> {
+        let info = SignerSpec { signer: self.signer, digest: self.digest };
+        let info = info.unsigned(self.content, attributes, algorithm)?;
+        let before = before_signers(self.content, &[self.digest], &[self.signer.as_der()]);
+        Ok(info.within(move |info| complete(&before, vec![info])))
+    }
+}
+
+/// One SignerInfo to be signed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignerSpec<'a> {
+    /// Whose key signs.
+    pub(crate) signer: &'a Certificate,
+    /// For messageDigest and the signature.
+    pub(crate) digest: DigestAlgorithm,
+}
+
+impl SignerSpec<'_> {
+    /// The SignerInfo but for its signature. `attributes` are the DER of what is signed besides contentType and messageDigest.
+    pub(crate) fn unsigned(
+        &self,
+        content: Option<&[u8]>,
         mut attributes: Vec<Vec<u8>>,
         algorithm: SignatureAlgorithm,
     ) -> Result<Unsigned, EncodeError> {
@@ -367,28 +396,14 @@ impl SignedDataSpec<'_> {
             let reason = format!("messageDigest is {}, the signature {}", self.digest, algorithm.digest());
             return Err(EncodeError { what: "SignerInfo", reason });
         }
-        let message_digest = self.digest.digest(self.content.unwrap_or_default());
+        let message_digest = self.digest.digest(content.unwrap_or_default());
         attributes.push(attribute(rfc5911::ID_CONTENT_TYPE, &writer::oid(rfc5911::ID_DATA)));
         attributes.push(attribute(rfc5911::ID_MESSAGE_DIGEST, &writer::octets(&message_digest)));
         let to_be_signed = writer::set_of(attributes);
-        let before = [
-            writer::unsigned(1),
-            writer::element(SET, &[&self.digest_algorithm()]),
-            encap_content_info(self.content),
-            writer::element(context(0), &[self.signer.as_der()]),
-        ]
-        .concat();
         let signer_info = self.signer_info(&to_be_signed, algorithm);
         Ok(Unsigned::new(to_be_signed, algorithm, move |signature| {
-            let signer_info = writer::sequence(&[&signer_info, &writer::octets(signature)]);
-            let signed_data = writer::sequence(&[&before, &writer::element(SET, &[&signer_info])]);
-            Ok(in_content_info(rfc5911::ID_SIGNED_DATA, &signed_data))
+            Ok(writer::sequence(&[&signer_info, &writer::octets(signature)]))
         }))
-    }
-
-    /// RFC 5754 §2: without parameters.
-    fn digest_algorithm(&self) -> Vec<u8> {
-        algorithm::without_parameters(algorithm::digest_oid(self.digest))
     }
 
     /// Everything of the SignerInfo that comes before the signature.
@@ -401,12 +416,46 @@ impl SignedDataSpec<'_> {
         [
             writer::unsigned(1),
             issuer_and_serial_number(self.signer.issuer(), self.signer.serial()),
-            self.digest_algorithm(),
+            digest_algorithm(self.digest),
             implicit,
             signer_info_signature(algorithm),
         ]
         .concat()
     }
+}
+
+/// A SignedData with these SignerInfos, made with these digests. `certificates` stay in their order.
+pub(crate) fn signed_data(
+    content: Option<&[u8]>,
+    digests: &[DigestAlgorithm],
+    certificates: &[&[u8]],
+    signer_infos: Vec<Vec<u8>>,
+) -> Vec<u8> {
+    complete(&before_signers(content, digests, certificates), signer_infos)
+}
+
+/// Everything of a SignedData that comes before signerInfos.
+fn before_signers(content: Option<&[u8]>, digests: &[DigestAlgorithm], certificates: &[&[u8]]) -> Vec<u8> {
+    let mut algorithms: Vec<_> = digests.iter().map(|digest| digest_algorithm(*digest)).collect();
+    algorithms.sort();
+    algorithms.dedup();
+    [
+        writer::unsigned(1),
+        writer::set_of(algorithms),
+        encap_content_info(content),
+        writer::element(context(0), certificates),
+    ]
+    .concat()
+}
+
+fn complete(before: &[u8], signer_infos: Vec<Vec<u8>>) -> Vec<u8> {
+    let signed_data = writer::sequence(&[before, &writer::set_of(signer_infos)]);
+    in_content_info(rfc5911::ID_SIGNED_DATA, &signed_data)
+}
+
+/// RFC 5754 §2: without parameters.
+fn digest_algorithm(digest: DigestAlgorithm) -> Vec<u8> {
+    algorithm::without_parameters(algorithm::digest_oid(digest))
 }
 
 /// IssuerAndSerialNumber (RFC 5652 §10.2.4).

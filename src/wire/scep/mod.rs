@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `message` | reading a pkiMessage, and the proof that its signature was checked |
 //! | `payload` | what the envelope or a degenerate SignedData carries |
+//! | `rollover` | the answer to GetNextCACert |
 //! | `write` | a CertRep, and the requests of a client |
 //! | [`client`] | what a client sends next, and what an answer means to it |
 //!
@@ -12,6 +13,7 @@
 pub mod client;
 mod message;
 mod payload;
+mod rollover;
 mod write;
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ pub use super::cms::{
 };
 pub use message::{MAX_NONCE, MessageCheckError, NotPkiMessage, PkiMessage, ReplyAttributes, VerifiedPki};
 pub use payload::{Degenerate, IssuerAndSerialNumber, IssuerAndSubject};
+pub use rollover::NextCaSpec;
 pub use write::{CertRepSpec, Outcome, RequestSpec};
 
 use const_oid::ObjectIdentifier;

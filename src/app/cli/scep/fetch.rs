@@ -68,12 +68,16 @@ pub(super) struct GetCrlArgs {
 pub(super) struct GetCaArgs {
     #[command(flatten)]
     authority: AuthorityArgs,
-    /// The CA's certificates after its rollover (GetNextCACert), signed by the present CA
-    #[arg(long)]
-    next: bool,
     /// Where to write all of them (PEM)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+impl GetCaArgs {
+    /// The same of the announced successor.
+    pub(super) fn of_the_next(self) -> Self {
+        Self { authority: AuthorityArgs { next: true, ..self.authority }, ..self }
+    }
 }
 
 const CERTIFICATE: &[Field] = &[
@@ -149,7 +153,7 @@ pub(super) fn get_ca(args: &GetCaArgs, format: Format) -> Outcome {
     if let Some(pin) = pinned.filter(|pin| !authority.ca.has_fingerprint(pin)) {
         return Err(Failure::refused(format_args!("none of the CA certificates has the fingerprint {pin}")));
     }
-    if args.next {
+    if args.authority.next {
         authority.ca = client.next_ca(&authority.ca)?;
     }
     if let Some(out) = &args.out {

@@ -29,7 +29,10 @@ use crate::{
   certgate scep renew --url http://pki.lab.example/scep/device --key device.key --cert device.pem
   certgate scep enrol --as apple --url http://pki.lab.example/scep/device --subject CN=SN124 \\
       --challenge-file challenge.txt --key try.key --cert try.pem
-  certgate scep getca --url http://pki.lab.example/scep/device --out ca.pem")]
+  certgate scep getca --url http://pki.lab.example/scep/device --out ca.pem
+  certgate scep getnextca --url http://pki.lab.example/scep/device --ca-fingerprint 5f3c.. --out next.pem
+  certgate scep renew --next --url http://pki.lab.example/scep/device --key device.key --cert device.pem \\
+      --out next.pem")]
 pub(super) struct ScepArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -50,6 +53,8 @@ enum Verb {
     Getcrl(fetch::GetCrlArgs),
     /// Fetch the CA certificates and show their fingerprints
     Getca(fetch::GetCaArgs),
+    /// Fetch the certificates of the CA's announced successor: the same as getca --next
+    Getnextca(fetch::GetCaArgs),
 }
 
 /// Which server, and how it is recognised.
@@ -64,6 +69,9 @@ pub(super) struct AuthorityArgs {
     /// CA identifier for GetCACaps and GetCACert, where one URL serves several CAs
     #[arg(long, value_name = "NAME")]
     pub(super) ca_identifier: Option<String>,
+    /// Turn to the CA's announced successor (GetNextCACert), for which the present CA vouches
+    #[arg(long)]
+    pub(super) next: bool,
 }
 
 /// What every SCEP command stands on.
@@ -87,10 +95,18 @@ impl Session {
 
 /// Asks the server who it is. Without a pin there is nothing to compare with: the fingerprint is shown for a person to compare.
 pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority> {
-    let authority = client.discover()?;
+    let mut authority = client.discover()?;
     match &args.ca_fingerprint {
         Some(pin) if authority.ca.has_fingerprint(pin) => {}
         Some(pin) => {
+            // Who enrolled with the announced successor knows that one, and asks for it before the cut-over and after.
+            if authority.capabilities.has("GetNextCACert")
+                && let Ok(next) = client.next_ca(&authority.ca)
+                && next.has_fingerprint(pin)
+            {
+                authority.ca = next;
+                return Ok(authority);
+            }
             return Err(Failure::refused(format_args!("none of the server's CA certificates has the fingerprint {pin}"))
                 .hint("this is another CA, or somebody stands in between; `certgate scep getca` shows what it offers"));
         }
@@ -98,6 +114,9 @@ pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome
             "warning: the CA is not verified; pin it with --ca-fingerprint {}",
             authority.ca.issuer.fingerprint()
         )),
+    }
+    if args.next {
+        authority.ca = client.next_ca(&authority.ca)?;
     }
     Ok(authority)
 }
@@ -153,5 +172,6 @@ pub(super) fn run(args: ScepArgs, format: Format) -> Outcome {
         Verb::Getcert(args) => fetch::get_cert(&args, format),
         Verb::Getcrl(args) => fetch::get_crl(&args, format),
         Verb::Getca(args) => fetch::get_ca(&args, format),
+        Verb::Getnextca(args) => fetch::get_ca(&args.of_the_next(), format),
     }
 }

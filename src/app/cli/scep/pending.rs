@@ -96,6 +96,7 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
         url: pending.url.clone(),
         ca_fingerprint: Some(pending.ca_fingerprint.clone()),
         ca_identifier: pending.ca_identifier.clone(),
+        next: false,
     };
     let client = session.client(&pin);
     let authority = discover(&client, &pin)?;

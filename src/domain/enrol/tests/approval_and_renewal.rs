@@ -109,9 +109,14 @@ fn only_a_good_certificate_of_the_profile_renews_and_only_in_its_window() {
         status: Status::Good,
         bindings: &[],
         profile: &scene.profile,
+        rolls_over: false,
         now: scene.profile.renewal_opens(&record.validity),
     };
     assert!(check_renewal(&facts).is_ok());
+    // Whoever moves to another generation of the CA waits for no window.
+    let too_early = RenewalFacts { now: record.validity.not_before, ..facts };
+    assert!(check_renewal(&too_early).is_err());
+    assert!(check_renewal(&RenewalFacts { rolls_over: true, ..too_early }).is_ok());
     let not_good = [
         (Status::Hold, "is on hold"),
         (Status::Revoked, "is revoked"),

@@ -177,6 +177,7 @@ impl Scene {
             status: Status::Good,
             bindings,
             profile: &self.profile,
+            rolls_over: false,
             now: NOW,
         })
     }
@@ -477,13 +478,17 @@ fn the_request_names_its_device_where_the_profile_looks() {
 
 #[test]
 fn a_request_key_depends_on_each_of_its_parts() {
-    let key = |profile: &str, transaction: &str, signer: &[u8], csr: &[u8]| {
+    let key_to = |later: Option<&str>, profile: &str, transaction: &str, signer: &[u8], csr: &[u8]| {
         request_key(
             &profile.parse().unwrap(),
             &transaction.parse().unwrap(),
             Fingerprint::of(signer),
             Fingerprint::of(csr),
+            later.map(|issuer| issuer.parse().unwrap()).as_ref(),
         )
+    };
+    let key = |profile: &str, transaction: &str, signer: &[u8], csr: &[u8]| {
+        key_to(None, profile, transaction, signer, csr)
     };
     let base = key("device", "1", b"a", b"b");
     assert_eq!(key("device", "1", b"a", b"b"), base);
@@ -492,6 +497,7 @@ fn a_request_key_depends_on_each_of_its_parts() {
         key("device", "2", b"a", b"b"),
         key("device", "1", b"x", b"b"),
         key("device", "1", b"a", b"x"),
+        key_to(Some("issuing-2"), "device", "1", b"a", b"b"),
     ] {
         assert_ne!(other, base);
     }

@@ -1,16 +1,17 @@
 //! `/issuers` and `/profiles`.
 
-use axum::extract::Path;
+use axum::{body::Bytes, extract::Path};
 
 use super::{
-    Answer,
-    session::{Session, named},
+    Answer, Created, created,
+    session::{Session, body, named},
 };
 use crate::{
-    domain::access::Read,
+    domain::access::{Administer, Read},
     service::{
         Gateway, Listing,
         issuer::{IssuerView, ProfileView},
+        rollover::{CutOver, NewSuccessor},
     },
     types::{IssuerId, ProfileName},
 };
@@ -22,6 +23,36 @@ pub(in super::super) async fn list(session: Session) -> Answer<Listing<IssuerVie
 pub(in super::super) async fn show(session: Session, Path(issuer): Path<String>) -> Answer<IssuerView> {
     let issuer: IssuerId = named("issuer", &issuer)?;
     session.run::<Read, _>(move |gateway, authed| gateway.issuer(authed, &issuer)).await
+}
+
+pub(in super::super) async fn roll_over(
+    session: Session,
+    Path(issuer): Path<String>,
+    bytes: Bytes,
+) -> Created<IssuerView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    let wanted: NewSuccessor = body(&bytes)?;
+    let announced =
+        session.run::<Administer, _>(move |gateway, authed| gateway.roll_over(authed, &issuer, &wanted));
+    created(announced.await)
+}
+
+pub(in super::super) async fn cancel_rollover(
+    session: Session,
+    Path(issuer): Path<String>,
+) -> Answer<IssuerView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    session.run::<Administer, _>(move |gateway, authed| gateway.cancel_rollover(authed, &issuer)).await
+}
+
+pub(in super::super) async fn cut_over(
+    session: Session,
+    Path(issuer): Path<String>,
+    bytes: Bytes,
+) -> Answer<IssuerView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    let wanted: CutOver = body(&bytes)?;
+    session.run::<Administer, _>(move |gateway, authed| gateway.cut_over(authed, &issuer, wanted)).await
 }
 
 pub(in super::super) async fn profiles(session: Session) -> Answer<Listing<ProfileView>> {

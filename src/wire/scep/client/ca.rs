@@ -4,7 +4,7 @@ use super::AnswerError;
 use crate::{
     types::DigestAlgorithm,
     wire::{
-        cms::signed::{Signature, SignedData},
+        cms::signed::{Signature, SignedData, SignerInfo},
         der::normalise,
         scep::Degenerate,
         x509::{Certificate, KeyKind, KeyUsage},
@@ -63,15 +63,15 @@ impl CaCertificates {
     }
 }
 
-/// The body of GetNextCACert's answer (RFC 8894 §4.7.1): the next CA's certificates, under a signature of the present CA.
+/// The body of GetNextCACert's answer (RFC 8894 §4.7.1): the next CA's certificates, under a signature of the present CA, or of the RA that
+/// its GetCACert names (the drafts before the RFC allowed for both, and certgate makes both).
 pub fn next_ca(body: &[u8], present: &CaCertificates) -> Result<CaCertificates, AnswerError> {
     const WHAT: &str = "the answer to GetNextCACert";
     let der = normalise(body).map_err(AnswerError::unreadable(WHAT))?;
     let data = SignedData::read(&der).map_err(AnswerError::unreadable(WHAT))?;
-    let [signer] = data.signers.as_slice() else {
-        return Err(AnswerError::Signature(format!("{WHAT} has {} signatures", data.signers.len())));
-    };
-    let signed_by = signer.certificate(&present.all).ok_or_else(|| {
+    let known = |signer: &SignerInfo<'_>| present.all.iter().position(|it| signer.names(it));
+    let signed_by = data.signers.iter().find_map(|signer| Some((signer, present.all.get(known(signer)?)?)));
+    let (signer, signed_by) = signed_by.ok_or_else(|| {
         AnswerError::Signer(format!("{WHAT} is signed by none of the present CA certificates"))
     })?;
     let signature = Signature::of(&data, signer)
