@@ -4,7 +4,8 @@
 //! around them. The load shares the cores with the server.
 //!
 //! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
-//! drives the same load against another SCEP server (see `benches/micromdm`). `--connections N` measures that many alone.
+//! drives the same load against another SCEP server (see `benches/micromdm`). `--connections N` measures that many alone. `-- --traces` measures
+//! what the trace of each request costs: servers with and without it take turns in the same run.
 
 #![allow(
     clippy::print_stdout,
@@ -43,6 +44,14 @@ allow-unregistered = true
 static-challenge-files = ["bench.challenge"]
 "#;
 
+/// The same without traces.
+const NO_TRACES: &str = "[scep]\ntrace-days = 0\ntranscript-days = 0\n";
+
+/// Turns of each of the two servers.
+const TURNS: usize = 4;
+
+const CHALLENGE: &str = "bench-challenge-0123456789";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
@@ -53,6 +62,9 @@ fn main() {
             let challenge = std::fs::read_to_string(file).expect("the challenge file can be read");
             let connections = connections.unwrap_or_else(|| vec![1, 4, 32]);
             against(url, &Secret::from(challenge.trim_end()), enrolments, &connections);
+        }
+        _ if arguments.iter().any(|argument| argument == "--traces") => {
+            traces(enrolments, connections.unwrap_or_else(|| vec![32])[0]);
         }
         _ => certgate(enrolments, &connections.unwrap_or_else(|| vec![1, 4, 32, 64])),
     }
@@ -76,10 +88,8 @@ fn certgate(enrolments: usize, connections: &[usize]) {
         cores()
     );
 
-    let mut server = Server::initialise(&["--key", "rsa-2048", "--issuing-key", "rsa-2048"], PROFILE);
-    server.write_secret("bench.challenge", "bench-challenge-0123456789");
-    server.start();
-    let challenge = Secret::from("bench-challenge-0123456789");
+    let server = started(PROFILE);
+    let challenge = Secret::from(CHALLENGE);
     for &connections in connections {
         let report = run(server.device_address(), "/scep/bench", &challenge, connections, enrolments);
         println!(
@@ -87,6 +97,35 @@ fn certgate(enrolments: usize, connections: &[usize]) {
             report.rate() / limit * 100.0
         );
     }
+}
+
+fn started(configuration: &str) -> Server {
+    let mut server = Server::initialise(&["--key", "rsa-2048", "--issuing-key", "rsa-2048"], configuration);
+    server.write_secret("bench.challenge", CHALLENGE);
+    server.start();
+    server
+}
+
+/// The rate with traces as a share of that without, each the median of its turns.
+fn traces(enrolments: usize, connections: usize) {
+    let servers = [started(PROFILE), started(&format!("{NO_TRACES}{PROFILE}"))];
+    let challenge = Secret::from(CHALLENGE);
+    let mut rates = [Vec::new(), Vec::new()];
+    for turn in 1..=TURNS {
+        for ((server, rates), traces) in servers.iter().zip(&mut rates).zip(["with", "without"]) {
+            let report = run(server.device_address(), "/scep/bench", &challenge, connections, enrolments);
+            println!("turn {turn}, {traces:>7} traces: {report}");
+            rates.push(report.rate());
+        }
+    }
+    let [with, without] = rates.map(median);
+    println!("with traces: {:.1} % of the rate without (at least 95 %)", with / without * 100.0);
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    let middle = rates.len() / 2;
+    f64::midpoint(rates[middle - 1], rates[middle])
 }
 
 fn run(
