@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     adapters::{
-        intune::IntuneClient,
+        intune::{IntuneClient, IntuneSettings},
         keys::{KekError, KekSource, SoftwareKeyring},
         outbound::HttpOutbound,
         store::RedbStore,
@@ -46,13 +46,13 @@ use crate::{
         ops::{OpsEdge, Readiness},
         serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
     },
-    ports::{NoOutbound, Outbound, StoreError, Vouchers},
+    ports::{Clock, NoOutbound, Outbound, Random, StoreError, Vouchers},
     service::{
         Gateway, Ports, ServiceError,
         metric::{self, label},
     },
 };
-use aside::AsideOutbound;
+use aside::{AsideOutbound, AsideVouching};
 use local::LocalSocket;
 use watched::{StoreFailure, WatchedStore};
 use workers::{OutsideWorker, ServerCertificate, Worker};
@@ -128,17 +128,18 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Outcome<Arc<dyn Outbound>
     Ok(Arc::new(client.map_err(Failure::while_doing("outbound"))?))
 }
 
-/// Those who vouch for requests, as configured.
-fn vouchers(settings: &Settings, ports: &Ports) -> Vouchers {
+/// Microsoft Intune as the one who vouches for requests. `outbound` is not made aside: what asks is, as a whole.
+fn intune(
+    settings: &IntuneSettings,
+    outbound: Arc<dyn Outbound>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Vouchers {
+    let client = Arc::new(IntuneClient::new(settings.clone(), outbound, clock, random));
     let mut vouchers = Vouchers::default();
-    if let Some(intune) = &settings.intune {
-        let (outbound, clock) = (Arc::clone(&ports.outbound), Arc::clone(&ports.clock));
-        let client = IntuneClient::new(intune.clone(), outbound, clock, Arc::clone(&ports.random));
-        let client = Arc::new(client);
-        vouchers.vouching.insert(Voucher::Intune, client.clone());
-        if !intune.poll_interval.is_zero() {
-            vouchers.revocations.insert(Voucher::Intune, client);
-        }
+    vouchers.vouching.insert(Voucher::Intune, Arc::new(AsideVouching(client.clone())));
+    if !settings.poll_interval.is_zero() {
+        vouchers.revocations.insert(Voucher::Intune, client);
     }
     vouchers
 }
@@ -173,8 +174,12 @@ impl Server {
         let mut ports = open_ports(&settings.data, &settings.kek)?;
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
-        ports.outbound = Arc::new(AsideOutbound(outbound(&settings.outbound)?));
-        ports.vouchers = vouchers(settings, &ports);
+        let outbound = outbound(&settings.outbound)?;
+        if let Some(settings) = &settings.intune {
+            let (clock, random) = (Arc::clone(&ports.clock), Arc::clone(&ports.random));
+            ports.vouchers = intune(settings, Arc::clone(&outbound), clock, random);
+        }
+        ports.outbound = Arc::new(AsideOutbound(outbound));
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
