@@ -29,7 +29,7 @@ const KEYS: [&str; 4] = ["--key", "p-256", "--issuing-key", "p-256"];
 const PROFILE: &str = "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n";
 
 /// The schema version of this certgate.
-const PRESENT: u8 = 3;
+const PRESENT: u8 = 4;
 const LATER: u8 = PRESENT + 1;
 
 /// Writes the schema version as a later certgate would.

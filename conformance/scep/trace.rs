@@ -173,7 +173,7 @@ fn each_refusal_names_the_check_that_failed_and_what_to_do() {
 }
 
 #[test]
-fn a_broken_signature_and_a_key_that_cannot_be_answered_are_told_apart() {
+fn a_broken_signature_and_an_answer_that_nothing_can_seal_are_told_apart() {
     let world = world();
     let client = Client::new();
     let mut message = client.message(&world.message_certificate("device"), &MessageOptions::default(), b"x");
@@ -186,7 +186,8 @@ fn a_broken_signature_and_a_key_that_cannot_be_answered_are_told_apart() {
     let content = common::envelope(b"x", &world.message_certificate("device"), &options);
     let message = common::sign_as(signer.as_ref(), &identity, &client.transaction, &options, content);
     client.send(&world, "device", &message);
-    assert_eq!(failed(&newest(&world)), "key of the signer");
+    // An EC key encrypts nothing, and there is no challenge to seal the answer under.
+    assert_eq!(failed(&newest(&world)), "password");
 }
 
 #[test]

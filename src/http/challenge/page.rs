@@ -2,7 +2,7 @@
 //!
 //! Fleet: `(?i)The enrollment challenge password is: <B> (?P<password>\S*)`; "The password cache is full."; "You do not have
 //! sufficient permission to enroll with SCEP.", all in answers with status 200. ManageEngine: what is between
-//! "The enrollment challenge password is: <B> " and " </B> <P> This password can be used only once"; it too reads an error from
+//! `The enrollment challenge password is: <B> ` and ` </B> <P> This password can be used only once`; it too reads an error from
 //! a page. NDES itself marks the encoding by a byte order mark, which older Fleet servers, Java and .NET need.
 
 use axum::{
