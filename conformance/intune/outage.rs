@@ -5,7 +5,7 @@ use std::time::Duration;
 use certgate::{
     domain::{queue::JobKind, status::CauseKind, vouch::Voucher},
     service::{GatewaySettings, scep::ScepError},
-    wire::scep::{FailInfo, IssuerAndSerialNumber, MessageType},
+    wire::scep::{FailInfo, IssuerAndSerialNumber, IssuerAndSubject, MessageType},
 };
 
 use crate::{
@@ -105,19 +105,22 @@ fn leaf(world: &World) -> certgate::domain::certificate::CertificateRecord {
     world.read(|view| view.certificates(&page)).into_iter().find(|record| record.enrolment.is_some()).unwrap()
 }
 
+fn get_cert(world: &World, client: &Client) -> Vec<u8> {
+    let asked = IssuerAndSerialNumber {
+        issuer: world.issuer("issuing").subject().clone(),
+        serial: leaf(world).id.serial,
+    };
+    let payload = asked.to_der().unwrap();
+    client.message(&world.message_certificate("phones"), &MessageType::GetCert.into(), &payload)
+}
+
 #[test]
 fn nothing_is_handed_out_before_intune_was_told() {
     let (world, fake) = world();
     let client = undelivered(&world, &fake);
     fake.fail(Action::Success, vec![Fault::Code("Unknown"); 2]);
     waits(&world, &client);
-    let asked = IssuerAndSerialNumber {
-        issuer: world.issuer("issuing").subject().clone(),
-        serial: leaf(&world).id.serial,
-    };
-    let payload = asked.to_der().unwrap();
-    let message =
-        client.message(&world.message_certificate("phones"), &MessageType::GetCert.into(), &payload);
+    let message = get_cert(&world, &client);
     assert!(matches!(world.pki_operation("phones", &message), Err(ScepError::Away { .. })), "GetCert");
     enrol(&world, &client).unwrap();
     assert_eq!(world.leaves(), 1, "the same certificate");
@@ -150,7 +153,7 @@ fn the_worker_tells_too_and_the_next_try_gets_the_certificate_at_once() {
 #[test]
 fn what_could_not_be_handed_out_for_a_day_is_revoked_with_its_cause() {
     let (world, fake) = world();
-    undelivered(&world, &fake);
+    let client = undelivered(&world, &fake);
     let id = leaf(&world).id;
     fake.fail(Action::Success, vec![Fault::Status(500, None); 100]);
     for _ in 0..24 {
@@ -165,6 +168,14 @@ fn what_could_not_be_handed_out_for_a_day_is_revoked_with_its_cause() {
     assert!(cause.note.contains("could not be told"), "{}", cause.note);
     let lane = JobKind::TellIssued { by: Voucher::Intune, certificate: id }.lane();
     assert_eq!(world.read(|view| view.job_in_lane(&lane)), None);
+    let answer = client.send(&world, "phones", &get_cert(&world, &client));
+    assert_eq!(answer.failure(), FailInfo::BadCertId, "never handed out, now neither");
+    let poll = IssuerAndSubject {
+        issuer: world.issuer("issuing").subject().clone(),
+        subject: "CN=x".parse().unwrap(),
+    };
+    let poll = poll.to_der().unwrap();
+    assert_eq!(client.ask(&world, "phones", MessageType::CertPoll, &poll).failure(), FailInfo::BadCertId);
 }
 
 #[test]

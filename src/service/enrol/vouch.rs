@@ -11,12 +11,13 @@ use crate::{
     domain::{
         challenge::ChallengeRefused,
         enrol::Refusal,
+        exchange::{NotFound, Refused},
         profile::ChallengeMode,
         queue::JobKind,
         vouch::{Verdict, Voucher},
     },
     ports::{IssuedNotice, RefusedNotice, View, VoucherRequest, Vouching},
-    service::{Gateway, ServiceError, issue::is_good, scep::Stop},
+    service::{Gateway, ServiceError, issue::is_good, outside::undelivered, scep::Stop},
     types::{CertificateId, sha1},
     wire::x509::Certificate,
 };
@@ -63,7 +64,10 @@ impl Gateway {
     pub(in crate::service) fn tell_before_delivery(&self, id: &CertificateId) -> Result<(), Stop> {
         for (by, vouching) in &self.ports.vouchers.vouching {
             let lane = JobKind::TellIssued { by: *by, certificate: id.clone() }.lane();
-            let Some(job) = self.ports.store.read(|view| view.job_in_lane(&lane))? else { continue };
+            let Some(job) = self.ports.store.read(|view| view.job_in_lane(&lane))? else {
+                self.check_told(*by, id)?;
+                continue;
+            };
             match self.tell_issued(*by, id) {
                 Ok(()) => {
                     if !self.ports.store.write(|tx| tx.remove_job(job.sequence))? {
@@ -78,6 +82,15 @@ impl Gateway {
                 }
                 Err(fault) => return Err(Stop::Fault(fault)),
             }
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to be told; also where the worker gave up, and of that certificate nobody ever hears.
+    fn check_told(&self, by: Voucher, id: &CertificateId) -> Result<(), Stop> {
+        let causes = self.ports.store.read(|view| view.causes(id))?;
+        if causes.iter().any(|cause| cause.key == undelivered(by)) {
+            return Err(Refused::from(NotFound::Serial).into());
         }
         Ok(())
     }

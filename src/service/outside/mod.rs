@@ -132,7 +132,7 @@ impl Gateway {
     ) -> Result<(), ServiceError> {
         let act = Act { actor: Actor::System, request: self.new_request(), at: self.now() };
         let note = format!("never handed out, because {by} could not be told of it: {error}");
-        let cause = revoking(by, "undelivered", note, &act);
+        let cause = revoking(undelivered(by), note, &act);
         let changed = self.ports.store.write(|tx| {
             // Told in time by the request that asked for it?
             if !tx.complete_job(job.sequence, job.fence)? {
@@ -148,10 +148,19 @@ impl Gateway {
     }
 }
 
+/// The cause of certificates that were given up before they were handed out.
+pub(super) fn undelivered(by: Voucher) -> CauseKey {
+    because_of(by, "undelivered")
+}
+
+fn because_of(by: Voucher, what: &str) -> CauseKey {
+    CauseKey { kind: CauseKind::Voucher, reference: format!("{by}/{what}") }
+}
+
 /// A cause that somebody who vouched for the request is the reason of.
-fn revoking(by: Voucher, what: &str, note: String, act: &Act) -> Cause {
+fn revoking(key: CauseKey, note: String, act: &Act) -> Cause {
     Cause {
-        key: CauseKey { kind: CauseKind::Voucher, reference: format!("{by}/{what}") },
+        key,
         effect: Effect::Revoke { reason: RevocationReason::CessationOfOperation },
         since: act.at,
         invalidity_date: None,

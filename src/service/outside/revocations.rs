@@ -3,7 +3,7 @@
 //! Asked, done, reported, in this order: what was done and not reported, because of a crash or a failure, comes again, and is a success
 //! then too. A request for another CA's certificate is left alone for that CA.
 
-use super::revoking;
+use super::{because_of, revoking};
 use crate::{
     domain::{
         access::Actor,
@@ -144,7 +144,7 @@ impl Gateway {
 
     fn revoke_named(&self, by: Voucher, id: &CertificateId) -> Result<(), ServiceError> {
         let act = Act { actor: Actor::Voucher { by }, request: self.new_request(), at: self.now() };
-        let cause = revoking(by, "revoke", format!("{by} asked for it"), &act);
+        let cause = revoking(because_of(by, "revoke"), format!("{by} asked for it"), &act);
         let changed = self.ports.store.write(|tx| {
             // What is revoked for good is what they want, whoever did it.
             let now = revocation(&causes_of(tx.as_view(), id)?);
