@@ -146,6 +146,12 @@ async fn password(
 fn wanted(parameters: &HashMap<String, String>) -> Result<WantedPassword, ServiceError> {
     let given = |name: &str| parameters.get(name).filter(|text| !text.is_empty());
     let invalid = |name: &str, error: &dyn std::fmt::Display| ServiceError::invalid(name, error);
+    // A variable that the MDM server has no value for: a password for nobody in particular would be good for every device.
+    for name in ["device", "user"] {
+        if parameters.get(name).is_some_and(|text| text.trim().is_empty()) {
+            return Err(invalid(name, &"is empty: the MDM server has no value for it"));
+        }
+    }
     Ok(WantedPassword {
         profile: given("profile")
             .map(|text| text.parse())
@@ -272,6 +278,16 @@ mod tests {
         assert!(
             matches!(Place::of("/webhooks/scep-challenge/a"), Some(Place::Webhook(Some(name))) if name == "a")
         );
+    }
+
+    #[test]
+    fn a_password_for_a_device_without_a_value_is_none_for_anybody() {
+        let wanted = |query: &str| wanted(&parameters(query));
+        assert_eq!(wanted("device=SN1").unwrap().device.as_deref(), Some("SN1"));
+        assert!(wanted("keyUsage=&profile=&Params=").unwrap().device.is_none());
+        for empty in ["device=", "device", "Device=%20", "user=&device=SN1"] {
+            assert!(matches!(wanted(empty), Err(ServiceError::Invalid { .. })), "{empty}");
+        }
     }
 
     #[test]
