@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
 };
 
@@ -11,7 +10,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::ChallengeEdge;
 use crate::{
-    domain::access::{Authed, Forbidden, Mint},
+    domain::{
+        access::{Authed, Forbidden, Mint},
+        throttle::ClientNetwork,
+    },
     http::{bridge::BridgeError, serve::Peer},
     service::{Gateway, challenge::ChallengeDenied},
     types::{RequestId, Secret, Timestamp},
@@ -73,18 +75,10 @@ fn token(header: &str) -> Option<Secret> {
     Some(Secret::new(pair.expose().get(colon + 1..)?.to_vec()))
 }
 
-fn address_of(request: &Parts) -> Option<IpAddr> {
+fn address_of(request: &Parts) -> Option<ClientNetwork> {
     match request.extensions.get::<Peer>() {
-        Some(Peer::Network(peer)) => Some(network_of(peer.ip())),
+        Some(Peer::Network(peer)) => Some(peer.ip().into()),
         Some(Peer::Local { .. }) | None => None,
-    }
-}
-
-/// An IPv6 host has a /64 of its own to choose addresses from.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 
@@ -95,7 +89,7 @@ pub(super) struct WrongPasswords(Mutex<Minute>);
 #[derive(Debug, Default)]
 struct Minute {
     number: u64,
-    counts: HashMap<IpAddr, u32>,
+    counts: HashMap<ClientNetwork, u32>,
 }
 
 impl WrongPasswords {
@@ -104,13 +98,13 @@ impl WrongPasswords {
     /// More addresses than this are not told apart within a minute: together they are an attack on the memory.
     const ADDRESSES: usize = 10_000;
 
-    fn is_full(&self, address: Option<IpAddr>, now: Timestamp) -> bool {
+    fn is_full(&self, address: Option<ClientNetwork>, now: Timestamp) -> bool {
         let minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |address| minute.counts.get(&address).copied().unwrap_or_default();
         minute.number == now.unix() / 60 && address.is_some_and(|address| count(address) >= Self::MOST)
     }
 
-    fn count(&self, address: Option<IpAddr>, now: Timestamp) {
+    fn count(&self, address: Option<ClientNetwork>, now: Timestamp) {
         let Some(address) = address else { return };
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if minute.number != now.unix() / 60 {
@@ -124,6 +118,8 @@ impl WrongPasswords {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -139,9 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn a_guesser_on_a_listener_for_both_protocols_keeps_nobody_else_out() {
+        let (wrong, now) = (WrongPasswords::default(), Timestamp::from_unix(1_800_000_000));
+        let address = |text: &str| Some(ClientNetwork::from(text.parse::<IpAddr>().unwrap()));
+        for _ in 0..WrongPasswords::MOST {
+            wrong.count(address("::ffff:192.0.2.1"), now);
+        }
+        assert!(wrong.is_full(address("::ffff:192.0.2.1"), now));
+        assert!(!wrong.is_full(address("::ffff:192.0.2.2"), now));
+    }
+
+    #[test]
     fn an_address_that_guesses_waits_for_the_next_minute() {
         let (wrong, now) = (WrongPasswords::default(), Timestamp::from_unix(1_800_000_000));
-        let address = |text: &str| Some(network_of(text.parse().unwrap()));
+        let address = |text: &str| Some(ClientNetwork::from(text.parse::<IpAddr>().unwrap()));
         for _ in 0..WrongPasswords::MOST {
             assert!(!wrong.is_full(address("2001:db8::1"), now));
             wrong.count(address("2001:db8::1"), now);
