@@ -100,6 +100,22 @@ fn a_weak_password_or_none_seals_nothing_and_uses_nothing_up() {
 }
 
 #[test]
+fn a_client_without_a_password_does_not_learn_whether_an_envelope_opens() {
+    let world = world("");
+    let client = EcClient::new();
+    for kind in [MessageType::PkcsReq, MessageType::CertPoll, MessageType::GetCert, MessageType::GetCrl] {
+        let options = MessageOptions::from(kind);
+        let opens = common::envelope(&[0x5a; 100], &world.message_certificate("x"), &options);
+        let mut closed = opens.clone();
+        // The last byte of the block before the last is added to the last byte of the padding.
+        let at = closed.len() - 17;
+        closed[at] ^= 0x80;
+        let answers = [opens, closed].map(|content| failure(&client.send_content(&world, &options, content)));
+        assert_eq!(answers[0], answers[1], "{kind:?}");
+    }
+}
+
+#[test]
 fn a_wrong_challenge_is_refused_as_to_everybody() {
     let world = world("");
     world.register("SN1");

@@ -235,6 +235,12 @@ impl Gateway {
             }
         })?;
         reply.message_key = addressed.key.clone();
+        let lock =
+            |payload: &Secret, trail: &Trail| self.lock(endpoint, kind, &message, &addressed, payload, trail);
+        // Settled before the envelope is opened wherever its content has no say in it: who cannot be answered must not learn whether
+        // it would have opened.
+        let enrols = matches!(kind, MessageType::PkcsReq | MessageType::RenewalReq);
+        let settled = if enrols { None } else { Some(lock(&Secret::new(Vec::new()), trail)?) };
         let opened = self.open_envelope(&envelope, &addressed);
         let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
         let cipher = envelope.cipher;
@@ -243,7 +249,7 @@ impl Gateway {
         };
         match opened {
             Ok(payload) => {
-                let lock = self.lock(endpoint, kind, &message, &addressed, &payload, trail)?;
+                let lock = settled.map_or_else(|| lock(&payload, trail), Ok)?;
                 let cipher = endpoint.profile.behaviour().cipher_of_reply(envelope.cipher);
                 reply.seal = Some(Seal { cipher, lock });
                 read(payload, trail)
@@ -252,7 +258,7 @@ impl Gateway {
                 // What does not open is read on as if it had: the time of the answer must not tell whether the padding of the
                 // content was right. Zeros are no request of any kind.
                 let (zeros, silent) = (Secret::new(vec![0; envelope.content_len()]), trail.silent());
-                if self.lock(endpoint, kind, &message, &addressed, &zeros, &silent).is_ok() {
+                if settled.is_some() || lock(&zeros, &silent).is_ok() {
                     drop(read(zeros, &silent));
                 }
                 Err(closed)

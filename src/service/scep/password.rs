@@ -21,7 +21,8 @@ pub(super) const MIN_PASSWORD: usize = 16;
 
 impl Gateway {
     /// The challengePassword of the request, or of the one that is polled for. Fails closed: without one of [`MIN_PASSWORD`] octets
-    /// there is no answer that only the client can read, so nothing is decided. GetCert and GetCRL have none.
+    /// there is no answer that only the client can read, so nothing is decided. GetCert and GetCRL have none. `payload` is looked at in
+    /// a PKCSReq and a RenewalReq alone.
     pub(super) fn reply_password(
         &self,
         endpoint: &Endpoint,
