@@ -1,8 +1,15 @@
 //! The NDES-compatible SCEP URL with its three profiles: the key usage of the request chooses.
 
+use std::{net::IpAddr, time::Duration};
+
 use certgate::{
-    domain::access::Role,
-    service::{challenge::NdesSettings, scep::CertRep},
+    domain::{access::Role, throttle::LockOut},
+    service::{
+        GatewaySettings,
+        challenge::NdesSettings,
+        guard::{GuardSettings, Weight},
+        scep::CertRep,
+    },
     types::{DigestAlgorithm, KeyAlgorithm, Secret},
     wire::{
         scep::{FailInfo, MessageType},
@@ -12,8 +19,8 @@ use certgate::{
 
 use super::{
     OPEN, basic, call,
-    common::{Answer, Client, MessageOptions, World, signer},
-    router, token, world_with,
+    common::{Answer, Client, MessageOptions, World, WorldOptions, signer},
+    router, settings, token,
 };
 
 /// Key usage as the octet of the BIT STRING.
@@ -62,6 +69,10 @@ fn at_ndes(world: &World, client: &Client, kind: MessageType, payload: &[u8]) ->
 }
 
 fn three() -> World {
+    three_with(GuardSettings::default())
+}
+
+fn three_with(guard: GuardSettings) -> World {
     let profile = |unit: &str| OPEN.replace("O=Test", &format!("OU={unit}"));
     let (sign, encipher) = (profile("sign"), format!("{}approval = \"manual\"", profile("encipher")));
     let ndes = NdesSettings {
@@ -72,7 +83,8 @@ fn three() -> World {
     let profiles =
         [("device", profile("general")), ("sign", sign), ("encipher", encipher), ("vpn", profile("vpn"))];
     let profiles: Vec<_> = profiles.iter().map(|(name, toml)| (*name, toml.as_str())).collect();
-    let world = world_with(ndes, &profiles);
+    let settings = GatewaySettings { guard, ..settings(ndes) };
+    let world = World::with(WorldOptions { settings, ..WorldOptions::default() }, &profiles);
     world.register("SN1");
     world
 }
@@ -133,4 +145,20 @@ fn a_password_of_the_page_opens_the_profiles_of_ndes_and_no_other() {
     // At a URL that names a profile the key usage chooses nothing.
     let answer = client.enrol(&world, "device", &csr);
     assert_eq!(answer.certificate().subject().to_string(), "CN=SN1,OU=general");
+}
+
+#[test]
+fn who_guesses_under_another_key_usage_is_locked_out_of_the_url_too() {
+    let lock_out = Some(LockOut { guesses: 3, time: Duration::from_secs(600) });
+    let world = three_with(GuardSettings { lock_out, ..GuardSettings::default() });
+    let client: IpAddr = world.origin().peer.parse().unwrap();
+    let admitted =
+        |profile: &str| world.gateway.admit(&profile.parse().unwrap(), client, Weight::Operation).is_ok();
+    for guess in ["one", "two", "three"] {
+        assert!(admitted("device"));
+        let csr = request("CN=SN1", &Secret::from(guess), Some(SIGN));
+        at_ndes(&world, &Client::new(), MessageType::PkcsReq, &csr).failure();
+    }
+    // The URL has the limits of the profile for general purposes.
+    assert_eq!([admitted("device"), admitted("sign"), admitted("vpn")], [false, false, true]);
 }

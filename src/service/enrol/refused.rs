@@ -16,7 +16,7 @@ use crate::{
         metric::{self, label},
         scep::Stop,
     },
-    types::{DeviceId, Timestamp},
+    types::{DeviceId, ProfileName, Timestamp},
 };
 
 /// At most this many refusals are recorded in one minute; the rest is logged only.
@@ -104,12 +104,21 @@ impl Gateway {
         else {
             return;
         };
-        let profile = candidate.request.endpoint.profile.name();
+        let endpoint = candidate.request.endpoint;
+        let profile = endpoint.profile.name();
         // Never the challenge itself, not even for minutes: a wrong one may be right elsewhere.
         let mac = self.ports.keyring.mac(MacPurpose::Ticket, presented.expose());
-        if !self.count_guess(profile, client, &mac) {
-            return;
+        // Where the key usage chose the profile, the limits are those of the profile that stands at the URL.
+        let entrance = endpoint.templates.as_ref().map(|templates| &templates.general_purpose);
+        let entrance = entrance.filter(|entrance| *entrance != profile);
+        let locks = [Some(profile), entrance]
+            .map(|profile| profile.filter(|profile| self.count_guess(profile, client, &mac)));
+        for profile in locks.into_iter().flatten() {
+            self.note_lock_out(candidate, profile);
         }
+    }
+
+    fn note_lock_out(&self, candidate: &Candidate<'_>, profile: &ProfileName) {
         let peer = &candidate.request.origin.peer;
         metrics::counter!(metric::LOCK_OUTS, label::PROFILE => profile.to_string()).increment(1);
         tracing::warn!(%peer, %profile, "too many different wrong challenges: the address is locked out");

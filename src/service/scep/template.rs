@@ -46,7 +46,7 @@ impl Gateway {
             return Ok(None);
         }
         let chosen = self.endpoint(&name).map_err(|_| ServiceError::not_found("profile", &name))?;
-        Ok(Some(chosen))
+        Ok(Some(Endpoint { templates: endpoint.templates.clone(), ..chosen }))
     }
 
     /// The profile in which the transaction that is polled was begun.
