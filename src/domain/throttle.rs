@@ -72,7 +72,9 @@ impl Bucket {
     /// Takes one. Errors: it is empty, and has one again after this time.
     pub fn take(&mut self, pace: Pace, now: Timestamp) -> Result<(), Duration> {
         let now = now.unix().saturating_mul(MICROS_PER_SECOND);
-        let full_at = self.full_at.max(now).saturating_add(pace.cost());
+        // Emptier than empty only where the clock went back: then it fills from here on, not from when the clock is there again.
+        self.full_at = self.full_at.clamp(now, now.saturating_add(MICROS_PER_MINUTE));
+        let full_at = self.full_at.saturating_add(pace.cost());
         match full_at.saturating_sub(now).checked_sub(MICROS_PER_MINUTE) {
             None | Some(0) => {
                 self.full_at = full_at;
@@ -102,7 +104,7 @@ pub struct LockOut {
 pub struct Guesses {
     /// Digests of those that differ.
     seen: Vec<u64>,
-    /// When the first of them came.
+    /// When the first of them came, or when it was locked out.
     since: Timestamp,
     locked_until: Option<Timestamp>,
 }
@@ -131,9 +133,11 @@ impl Guesses {
         locks
     }
 
-    /// For how long the client is locked out yet, if it is.
+    /// For how long the client is locked out yet, if it is. A clock that went back behind the beginning sets it free, for nobody knows
+    /// how far it went.
     pub fn locked(&self, now: Timestamp) -> Option<Duration> {
-        self.locked_until.filter(|until| now < *until).map(|until| until.since(now))
+        let until = self.locked_until.filter(|until| self.since <= now && now < *until);
+        until.map(|until| until.since(now))
     }
 
     /// When it began or ends, for comparison with others: the smaller, the sooner it can be forgotten.
@@ -182,6 +186,19 @@ mod tests {
         let mut bucket = Bucket::default();
         assert_eq!(bucket.take(pace, at(100)), Ok(()));
         assert!(bucket.take(pace, at(0)).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_shuts_nobody_out_for_longer_than_the_rule() {
+        const DECADE: u64 = 315_000_000;
+        let pace = Pace::per_minute(1).unwrap();
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take(pace, at(DECADE)), Ok(()));
+        assert_eq!(bucket.take(pace, at(0)), Err(Duration::from_secs(60)));
+        assert_eq!(bucket.take(pace, at(60)), Ok(()));
+        let mut guesses = Guesses::new(at(DECADE));
+        assert!((1..=3).any(|guess| guesses.count(guess, RULE, at(DECADE))));
+        assert_eq!(guesses.locked(at(0)), None);
     }
 
     const RULE: LockOut = LockOut { guesses: 3, time: Duration::from_secs(60) };
