@@ -61,8 +61,10 @@ impl TrustedProxies {
         if !self.trusts(peer) {
             return peer.to_canonical();
         }
-        let named = headers.get_all(HEADER).iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<_> = named.flat_map(|list| list.split(',')).map(str::trim).collect();
+        // Bytes that are no text are no address either; what a proxy wrote behind them counts all the same.
+        let named = headers.get_all(HEADER).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let named: Vec<_> = named.collect();
+        let hops: Vec<_> = named.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
         let mut client = peer;
         for hop in hops.into_iter().rev() {
             // What is no address was not written by a proxy that can be believed, and nothing before it can be either.
@@ -97,7 +99,7 @@ mod tests {
         let proxies = TrustedProxies(trusted.iter().map(|text| text.parse().unwrap()).collect());
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append(HEADER, HeaderValue::from_str(value).unwrap());
+            headers.append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         proxies.client(peer.parse().unwrap(), &headers).to_string()
     }
@@ -126,6 +128,14 @@ mod tests {
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &["198.51.100.9, unknown"]), "10.0.0.1");
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &["198.51.100.9, unknown, 10.2.2.2"]), "10.2.2.2");
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn nobody_hides_behind_bytes_that_are_no_text() {
+        let trusted = ["10.0.0.0/8"];
+        assert_eq!(client(&trusted, "10.0.0.1", &["\u{fc}, 198.51.100.9"]), "198.51.100.9");
+        assert_eq!(client(&trusted, "10.0.0.1", &["203.0.113.1", "\u{fc}, 198.51.100.9"]), "198.51.100.9");
+        assert_eq!(client(&trusted, "10.0.0.1", &["203.0.113.1", "\u{fc}"]), "10.0.0.1");
     }
 
     #[test]
