@@ -183,7 +183,8 @@ fn a_broken_signature_and_an_answer_that_nothing_can_seal_are_told_apart() {
     let signer = common::signer(KeyAlgorithm::P256);
     let identity = common::self_signed(signer.as_ref(), "CN=EC");
     let options = MessageOptions::default();
-    let content = common::envelope(b"x", &world.message_certificate("device"), &options);
+    let csr = client.csr("CN=x", None);
+    let content = common::envelope(&csr, &world.message_certificate("device"), &options);
     let message = common::sign_as(signer.as_ref(), &identity, &client.transaction, &options, content);
     client.send(&world, "device", &message);
     // An EC key encrypts nothing, and there is no challenge to seal the answer under.
@@ -224,6 +225,17 @@ fn a_flood_of_junk_leaves_few_traces_and_counts_the_rest() {
     }
     let kept = listed(&world, &ExchangeFilter::default());
     assert!(kept.len() <= 256 + ALIKE as usize, "{}", kept.len());
+}
+
+#[test]
+fn the_addresses_of_one_ipv6_network_are_one_flood() {
+    let world = world();
+    for host in 0..100 {
+        let origin = Origin { peer: format!("2001:db8::{host:x}"), ..world.origin() };
+        world.gateway.not_answered(&origin, None, Operation::NoOperation, &Unanswered::NoMessage);
+    }
+    let kept = listed(&world, &ExchangeFilter::default());
+    assert_eq!((kept.len(), kept[0].more), (ALIKE as usize, 100 - ALIKE));
 }
 
 fn settings(entries: usize) -> GatewaySettings {

@@ -259,9 +259,18 @@ impl Exchange {
         }
     }
 
-    /// Whether it concerns something that certgate knows; else it may be anybody's junk.
+    /// Whether it concerns something that certgate knows; else it may be anybody's junk. CRLs and certificates are given to whoever
+    /// names a serial number, which anybody may have seen.
     pub fn is_known(&self) -> bool {
-        self.ending.is_good() || self.device.is_some() || self.certificate.is_some() || self.polls.is_some()
+        match self.operation {
+            Operation::GetCert | Operation::GetCrl => false,
+            _ => {
+                self.ending.is_good()
+                    || self.device.is_some()
+                    || self.certificate.is_some()
+                    || self.polls.is_some()
+            }
+        }
     }
 }
 
@@ -284,6 +293,19 @@ mod tests {
             assert_eq!(ending.to_string().parse(), Ok(ending));
         }
         assert_eq!("http-200".parse::<Ending>(), Err(EndingError));
+    }
+
+    #[test]
+    fn who_is_given_what_is_public_is_a_stranger() {
+        let of = |operation| {
+            Exchange::begun(
+                EnrolmentId::first_of(Timestamp::from_unix(1)),
+                Timestamp::from_unix(1),
+                operation,
+            )
+        };
+        assert!(!of(Operation::GetCrl).is_known() && !of(Operation::GetCert).is_known());
+        assert!(of(Operation::PkcsReq).is_known());
     }
 
     #[test]

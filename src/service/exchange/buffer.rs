@@ -2,13 +2,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::Traced;
 use crate::{
-    domain::exchange::{Ending, Exchange},
+    domain::{
+        exchange::{Ending, Exchange},
+        throttle::ClientNetwork,
+    },
     service::metric::{self, label},
     types::{Timestamp, TransactionId},
 };
@@ -40,7 +44,7 @@ struct State {
     closed: bool,
 }
 
-/// What is alike: address, ending, and for those that certgate knows the transaction.
+/// What is alike: client, ending, and for those that certgate knows the transaction.
 type Kind = (String, &'static str, Option<TransactionId>);
 
 #[derive(Debug)]
@@ -167,7 +171,10 @@ impl State {
 
 fn kind_of(exchange: &Exchange) -> Kind {
     let transaction = exchange.transaction.clone().filter(|_| exchange.is_known());
-    (exchange.address.clone(), Ending::as_str(exchange.ending), transaction)
+    // Whoever has one address of an IPv6 network has them all.
+    let address = exchange.address.parse::<IpAddr>();
+    let client = address.map_or_else(|_| exchange.address.clone(), |it| ClientNetwork::from(it).to_string());
+    (client, Ending::as_str(exchange.ending), transaction)
 }
 
 const fn minute_of(at: Timestamp) -> u64 {
