@@ -160,6 +160,21 @@ fn s7_3_the_device_itself_rings_no_alarm() {
 }
 
 #[test]
+fn s7_3_an_envelope_that_somebody_else_sends_again_rings_no_alarm_while_it_waits() {
+    let manual = format!("{DEVICE}\napproval = \"manual\"");
+    let world = World::new(&[("device", &manual)]);
+    let (device, thief) = (Client::new(), Client::new());
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let csr = device.csr("CN=x", Some(&ticket));
+    assert_eq!(device.enrol(&world, "device", &csr).status, PkiStatus::Pending);
+    // What was on the wire, under another signature: nobody has read the ticket.
+    thief.enrol(&world, "device", &csr).failure();
+    assert_eq!(alarms(&world), []);
+    thief.enrol(&world, "device", &thief.csr("CN=x", Some(&ticket))).failure();
+    assert_eq!(alarms(&world).len(), 1);
+}
+
+#[test]
 fn s7_3_ringing_on_fills_no_disk() {
     let world = world();
     let (device, thief) = (Client::new(), Client::new());

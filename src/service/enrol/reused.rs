@@ -69,7 +69,7 @@ impl Gateway {
     ) -> Result<Option<TicketAlarm>, ServiceError> {
         let Some(ticket) = view.ticket(id)? else { return Ok(None) };
         let certificates = certificates_of(view, &ticket)?;
-        if holds_key(view, candidate, &certificates)? || waits(view, candidate, id)? {
+        if holds_key(view, candidate, &certificates)? || self.waits(view, candidate, id)? {
             return Ok(None);
         }
         Ok(Some(TicketAlarm {
@@ -86,6 +86,20 @@ impl Gateway {
             acknowledged_at: None,
             acknowledged_by: None,
         }))
+    }
+
+    /// Whether the ticket was used up by a request for the same key that still waits for an operator. Whoever signs: what is in an
+    /// envelope can be sent again by somebody who cannot read it, under a signature of his own.
+    fn waits(&self, view: &dyn View, candidate: &Candidate<'_>, id: &TicketId) -> Result<bool, ServiceError> {
+        let evidence = Evidence::Ticket { id: id.clone() };
+        for waiting in view.pending_enrolments(usize::MAX)? {
+            if waiting.evidence == evidence
+                && self.proven(&waiting)?.public_key() == candidate.csr.public_key()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -114,14 +128,6 @@ fn holds_key(
         }
     }
     Ok(false)
-}
-
-/// Whether the ticket was used up by a request of the same signer that still waits for an operator.
-fn waits(view: &dyn View, candidate: &Candidate<'_>, id: &TicketId) -> Result<bool, ServiceError> {
-    let signer = candidate.request.message.signer().public_key().fingerprint();
-    let evidence = Evidence::Ticket { id: id.clone() };
-    let pending = view.pending_enrolments(usize::MAX)?;
-    Ok(pending.iter().any(|waiting| waiting.evidence == evidence && waiting.signer_key == signer))
 }
 
 /// The same hold that an operator sets, so that an operator can release it.
