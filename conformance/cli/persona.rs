@@ -18,8 +18,8 @@ use certgate::{
 
 use crate::{
     FAST, code, enrol,
-    process::{Server, expect_success},
-    stderr,
+    process::{Server, expect_success, http_get},
+    stderr, stdout,
 };
 
 /// A default profile, one with the switches for old gear, and one whose answers hold the CA certificates.
@@ -247,6 +247,26 @@ fn cisco_speaks_old_http_and_breaks_its_base64_into_lines() {
     let value = sent[2].head.split("message=").nth(1).unwrap().split(' ').next().unwrap();
     let lines: Vec<_> = value.split("%0A").collect();
     assert!(lines.len() > 30 && lines.last() == Some(&""), "{value}");
+}
+
+#[test]
+fn the_trace_says_which_client_it_looks_like() {
+    // Line ends, HTTP/1.0 and the User-Agent, all as they came over HTTP.
+    const CISCO: &str = "cisco-ios: User-Agent Cisco PKI, GET over HTTP/1.0 with line ends in the base64";
+    const ADVICE: &str = "; if it is one, set client = \"cisco-ios\" in the profile";
+    let server = Server::started(FAST, PROFILES);
+    assert_eq!(code(&enrol(&server, "device", "router", &["--as", "cisco-ios"])), 4);
+    let listed = server.json(&["enrolment", "list", "--result", "bad-alg"]);
+    let id = listed["items"][0]["id"].as_str().unwrap_or_else(|| panic!("{listed}"));
+    let shown = server.json(&["enrolment", "show", id]);
+    let looks_like = shown[0]["looks_like"].as_str().unwrap();
+    assert!(looks_like.starts_with(CISCO) && looks_like.ends_with(ADVICE), "{looks_like}");
+    let table = stdout(&server.run(&["enrolment", "show", id]));
+    let table = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(table.contains(&format!("Looks like: {looks_like}")), "{table}");
+    let metrics = String::from_utf8(http_get(server.ops_address(), "/metrics").unwrap().body).unwrap();
+    let counted = "certgate_scep_clients_total{client=\"cisco-ios\"} 1";
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
 }
 
 #[test]

@@ -10,8 +10,12 @@ use certgate::{
         binding::{Assurance, Evidence},
         key::{KeyPurpose, SealedKey},
     },
-    ports::{Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer},
-    service::Ports,
+    ports::{Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer, store::Page},
+    service::{
+        Ports,
+        exchange::ExchangeFilter,
+        scep::{HttpFacts, Origin},
+    },
     types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, Secret, Timestamp},
     wire::{
         scep::{FailInfo, PkiMessage, PkiStatus},
@@ -176,6 +180,35 @@ fn certmonger_0_79_enrols() {
     let answer = send(&world, CERTMONGER);
     assert_eq!((answer.status, answer.cipher), (PkiStatus::Success, Some(ContentCipher::Aes256Cbc)));
     assert_eq!(issued(&world, "cm1.example").subject().to_string(), "CN=cm1.example");
+}
+
+#[test]
+fn a_client_is_guessed_by_what_it_sends_and_treated_no_different() {
+    let world = world("sha1 = true, des = true");
+    let looks_like = |message: &[u8], user_agent: &str| {
+        let http =
+            HttpFacts { method: "POST".to_owned(), version: "HTTP/1.1".to_owned(), ..HttpFacts::default() };
+        let origin = Origin { user_agent: user_agent.to_owned(), http, ..world.origin() };
+        let rep = world.gateway.pki_operation(&"shared".parse().unwrap(), message, &origin).unwrap();
+        assert_eq!(rep.result, "success", "{user_agent}");
+        let all = ExchangeFilter::default();
+        world.gateway.exchanges(&world.authed(), &all, &Page::first(1)).unwrap().items.remove(0).looks_like
+    };
+    // No family is like scepclient; single DES alone makes no Cisco.
+    assert_eq!(looks_like(SCEPCLIENT, "Go-http-client/1.1"), "");
+    assert_eq!(
+        looks_like(STRONGSWAN, ""),
+        "strongswan: no User-Agent, POST, SHA-1 transactionID in upper case, signingTime; if it is one, set client = \"strongswan\" in \
+         the profile"
+    );
+    // Nothing would change for certmonger, so nothing is advised.
+    assert_eq!(looks_like(CERTMONGER, ""), "certmonger: transactionID of 70 digits and more");
+    // Whoever says so is anything, and gets what he would get anyway.
+    let claimed = looks_like(SCEPCLIENT, "Mozilla/4.0 (compatible; MSIE 5.0; Cisco PKI)");
+    assert_eq!(
+        claimed,
+        "cisco-ios: User-Agent Cisco PKI, single DES; if it is one, set client = \"cisco-ios\" in the profile"
+    );
 }
 
 /// What `fixtures/scep/generate` makes: one peculiarity each.

@@ -128,6 +128,10 @@ fn describe() {
         Unit::Seconds,
         "From the call that revokes, holds or releases to its answer; OCSP says so by then"
     );
+    describe_counter!(
+        metric::SCEP_CLIENTS,
+        "Messages of PKIOperation by what the client looks like: a guess"
+    );
     describe_counter!(metric::LEGACY_ALGORITHM, "Uses of an old algorithm that a profile allows");
     describe_counter!(
         metric::CONNECTIONS_REFUSED,

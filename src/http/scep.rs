@@ -16,7 +16,7 @@ use super::{
     device::{BodyError, DeviceEdge, away, body_of, method_not_allowed, overloaded, plain, too_soon, typed},
 };
 use crate::{
-    domain::exchange::{Operation as Asked, Unanswered},
+    domain::exchange::{MAX_CLIENT_TEXT, Operation as Asked, Unanswered},
     service::{
         Gateway,
         guard::{TooSoon, Weight},
@@ -101,6 +101,7 @@ fn origin(request: &Request<Incoming>, client: IpAddr, id: RequestId) -> Origin 
         let value = request.headers().get(name);
         value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
     };
+    let query = request.uri().query().unwrap_or_default();
     Origin {
         peer: client.to_string(),
         request: id,
@@ -111,8 +112,26 @@ fn origin(request: &Request<Incoming>, client: IpAddr, id: RequestId) -> Origin 
             version: format!("{:?}", request.version()),
             content_type: header(CONTENT_TYPE),
             content_length: header(CONTENT_LENGTH),
+            ca_identifier: ca_identifier(query),
+            line_ends: has_line_ends(query),
         },
     }
+}
+
+/// `message` where it is no pkiMessage.
+fn ca_identifier(query: &str) -> Option<String> {
+    let fetches = parameter(query, "operation").is_some_and(|name| {
+        operation(&name).is_some_and(|operation| !matches!(operation, Operation::PkiOperation))
+    });
+    let identifier = fetches.then(|| parameter(query, "message")).flatten()?;
+    Some(identifier.chars().take(MAX_CLIENT_TEXT).collect())
+}
+
+/// Whether the `message` has line ends in it, behind the first 64 or 76 characters: no more of it is looked at.
+fn has_line_ends(query: &str) -> bool {
+    let text = raw_parameter(query, "message").unwrap_or_default().as_bytes();
+    let mut beginning = text.windows(3).take(80);
+    beginning.any(|it| it.eq_ignore_ascii_case(b"%0a") || it.eq_ignore_ascii_case(b"%0d"))
 }
 
 /// The path, and the query without the message: of that, the length.
@@ -414,6 +433,17 @@ async fn message_of(edge: &DeviceEdge, request: Request<Incoming>) -> Result<Byt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tells_a_client_is_found_in_the_query() {
+        let line = "A".repeat(76);
+        for end in ["%0A", "%0d%0a"] {
+            assert!(has_line_ends(&format!("operation=PKIOperation&message={line}{end}{line}")), "{end}");
+        }
+        assert!(!has_line_ends(&format!("operation=PKIOperation&message={line}{line}")));
+        assert_eq!(ca_identifier("operation=GetCACert&message=my%20CA").as_deref(), Some("my CA"));
+        assert_eq!(ca_identifier("operation=PKIOperation&message=MIIB"), None);
+    }
 
     #[test]
     fn a_plus_in_the_query_is_not_a_space() {

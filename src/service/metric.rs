@@ -2,6 +2,8 @@
 
 /// Counter. SCEP requests by `profile`, `operation`, `result`.
 pub const SCEP_REQUESTS: &str = "certgate_scep_requests_total";
+/// Counter. Messages of PKIOperation by the family that the `client` looks like; `unknown` where nothing tells.
+pub const SCEP_CLIENTS: &str = "certgate_scep_clients_total";
 /// Histogram, seconds. SCEP requests from the first byte of the message to the answer, by `operation`.
 pub const SCEP_REQUEST_DURATION: &str = "certgate_scep_request_duration_seconds";
 /// Counter. Challenges asked for by MDM servers, by `origin` (`ndes-page`, `webhook`) and `result`: `given`, `probe`,
@@ -95,6 +97,8 @@ pub mod label {
     pub const LISTENER: &str = "listener";
     /// Which limit was reached.
     pub const LIMIT: &str = "limit";
+    /// A family of clients.
+    pub const CLIENT: &str = "client";
     /// An algorithm's name.
     pub const ALGORITHM: &str = "algorithm";
     /// A version.

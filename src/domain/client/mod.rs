@@ -8,9 +8,11 @@
 //! | `mod` (here) | the families, and the value of `client` |
 //! | [`quirk`] | the table: each peculiarity with its clients, what is done about it, and where the fact comes from |
 //! | [`behaviour`] | what a profile's clients and its explicit keys come to |
+//! | [`suggest`] | which family a request looks like, for people |
 
 pub mod behaviour;
 pub mod quirk;
+pub mod suggest;
 
 use std::{fmt, str::FromStr};
 

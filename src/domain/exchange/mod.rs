@@ -207,7 +207,7 @@ pub struct Exchange {
     pub address: String,
     /// User-Agent, as far as it is kept.
     pub user_agent: String,
-    /// What the client looks like, where something tells: `Cisco IOS`.
+    /// What the client looks like, where something tells, and why: `cisco-ios: User-Agent Cisco PKI`. A guess for people.
     pub looks_like: String,
     /// The profile of the URL; none where it names none.
     pub profile: Option<ProfileName>,

@@ -8,6 +8,7 @@
 //! | `template` | the NDES-compatible URL, where what is asked for chooses the profile |
 //! | `password` | the password that stands in for the client's key where that cannot encrypt |
 //! | `query` | CertPoll, GetCert, GetCRL |
+//! | `looks` | which client a request looks like |
 //! | `shown` | messages as a transcript shows them: readable, without secrets |
 //! | `trail` | what is noted of an exchange while it goes on |
 //!
@@ -17,6 +18,7 @@
 //! there is none. [`ScepError::Unavailable`] when store or keys fail: FAILURE would be final for most clients, and the fault
 //! is ours and passes.
 
+mod looks;
 mod operation;
 mod password;
 mod query;
@@ -77,12 +79,16 @@ pub struct HttpFacts {
     pub content_type: String,
     /// Content-Length; empty where there is none.
     pub content_length: String,
+    /// The CA identifier: `message` of anything but PKIOperation.
+    pub ca_identifier: Option<String>,
+    /// Whether the `message` of a PKIOperation has line ends in it.
+    pub line_ends: bool,
 }
 
 impl Origin {
     /// The first lines of a transcript.
     fn transcript(&self) -> Transcript {
-        let HttpFacts { method, target, version, content_type, content_length } = &self.http;
+        let HttpFacts { method, target, version, content_type, content_length, .. } = &self.http;
         let mut transcript = Transcript::default();
         for (field, value) in [
             ("request line", &format!("{method} {target} {version}")),

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    CertRep, Endpoint, MAX_MESSAGE, Origin, ScepError, Trail,
+    CertRep, Endpoint, MAX_MESSAGE, Origin, ScepError, Trail, looks,
     reply::{Lock, Reply, Seal},
     shown, unavailable,
 };
@@ -113,6 +113,7 @@ impl Gateway {
     ) -> Answered {
         let trail = self.trail(origin, Some(profile), Operation::PkiOperation);
         let answer = self.answer(profile, templates, message, origin, &trail);
+        trail.count_client();
         self.keep(trail);
         answer
     }
@@ -136,6 +137,7 @@ impl Gateway {
             exchange.operation = operation;
             exchange.transaction = Some(transaction.clone());
         });
+        trail.looks(&endpoint.profile.spec().client, &looks::of_message(origin, &message, None));
         let mut reply = Reply::to(&message, &endpoint)
             .inspect_err(|error| trail.unanswered(&Unanswered::Fault(error.to_string())))?;
         let answer = match self.process(&endpoint, origin, message, &mut reply, trail) {
@@ -164,7 +166,7 @@ impl Gateway {
         };
         tracing::info!(
             request = %origin.request, peer = origin.peer, %profile, operation, %transaction, result, reason,
-            "SCEP transaction"
+            looks_like = trail.client(), "SCEP transaction"
         );
         let body = self.sign_reply(&reply, answer).map_err(|error| fault(trail, origin, &error))?;
         Ok(CertRep { body, operation, result })
@@ -224,6 +226,8 @@ impl Gateway {
             format!("recipients: {}", envelope.recipients.len())
         })?;
         trail.wire(|transcript| shown::envelope(transcript, &envelope));
+        let looks = looks::of_message(origin, message.message(), Some(envelope.cipher));
+        trail.looks(&endpoint.profile.spec().client, &looks);
         let cipher = endpoint.check_cipher(envelope.cipher, origin);
         trail.check("cipher", cipher, |()| envelope.cipher.to_string())?;
         let addressed = trail.check("recipient", endpoint.recipient(&envelope), |addressed| {

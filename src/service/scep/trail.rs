@@ -8,16 +8,20 @@ use std::{
     fmt,
 };
 
-use super::{Origin, Stop, shown};
+use super::{Origin, Stop, looks, shown};
 use crate::{
     domain::{
+        client::{
+            ClientFamily, Clients,
+            suggest::{Features, suggest},
+        },
         enrol::TraceStep,
         exchange::{
             Ending, Exchange, HintFacts, MAX_CLIENT_TEXT, MAX_DETAIL, MAX_STEPS, Operation, Refused,
             Transcript, Unanswered, clipped,
         },
     },
-    service::{TraceSettings, exchange::Traced},
+    service::{TraceSettings, exchange::Traced, metric},
     types::{CertificateId, EnrolmentId, ProfileName, Timestamp},
 };
 
@@ -25,6 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::service) struct Trail {
     exchange: RefCell<Exchange>,
+    /// What the client looks like, whether that is kept or not.
+    family: Cell<Option<ClientFamily>>,
     /// None where none is kept.
     transcript: Option<RefCell<Transcript>>,
     /// Written already, with what it led to.
@@ -42,7 +48,9 @@ impl Trail {
         at: Timestamp,
         settings: &TraceSettings,
     ) -> Self {
+        let suggestion = suggest(&looks::of_origin(origin));
         let exchange = Exchange {
+            looks_like: suggestion.as_ref().map(ToString::to_string).unwrap_or_default(),
             address: origin.peer.clone(),
             user_agent: clipped(&origin.user_agent, MAX_CLIENT_TEXT),
             profile: profile.cloned(),
@@ -52,6 +60,7 @@ impl Trail {
         let transcript = on && !settings.keep_transcripts.is_zero();
         Self {
             exchange: RefCell::new(exchange),
+            family: Cell::new(suggestion.map(|it| it.family)),
             transcript: transcript.then(|| RefCell::new(origin.transcript())),
             recorded: Cell::new(false),
             on,
@@ -60,7 +69,13 @@ impl Trail {
 
     /// One beside it that notes nothing.
     pub(super) fn silent(&self) -> Self {
-        Self { exchange: self.exchange.clone(), transcript: None, recorded: Cell::new(false), on: false }
+        Self {
+            exchange: self.exchange.clone(),
+            family: self.family.clone(),
+            transcript: None,
+            recorded: Cell::new(false),
+            on: false,
+        }
     }
 
     /// Notes a check that passed.
@@ -94,6 +109,25 @@ impl Trail {
         for TraceStep { check, passed, detail } in steps {
             self.step(check, *passed, detail);
         }
+    }
+
+    /// Notes what the client looks like to a profile with these clients.
+    pub(super) fn looks(&self, clients: &Clients, features: &Features<'_>) {
+        let suggestion = suggest(features);
+        self.family.set(suggestion.as_ref().map(|it| it.family));
+        self.learn(|exchange| {
+            exchange.looks_like = suggestion.map(|it| it.with_advice(clients)).unwrap_or_default();
+        });
+    }
+
+    /// The name of the family that the client looks like; `unknown` for none.
+    pub(super) fn client(&self) -> &'static str {
+        self.family.get().map_or("unknown", ClientFamily::as_str)
+    }
+
+    /// Counts the client; once for each message.
+    pub(super) fn count_client(&self) {
+        metrics::counter!(metric::SCEP_CLIENTS, metric::label::CLIENT => self.client()).increment(1);
     }
 
     /// Notes facts of the exchange itself.

@@ -1,5 +1,7 @@
 //! Reading a pkiMessage (RFC 8894 §3.1, §3.2).
 
+use const_oid::db::rfc5911;
+
 use super::{
     Envelope, EnvelopeError, FAIL_INFO, FAIL_INFO_TEXT, FailInfo, MESSAGE_TYPE, MessageType, PKI_STATUS,
     PkiStatus, RECIPIENT_NONCE, SENDER_NONCE, TRANSACTION_ID,
@@ -113,6 +115,16 @@ impl PkiMessage {
     /// [`PkiMessage::verify`].
     pub fn signer_certificate(&self) -> Option<&Certificate> {
         self.signer.as_ref()
+    }
+
+    /// Whether there is a contentType among the signed attributes (RFC 5652 §11.1).
+    pub fn has_content_type(&self) -> bool {
+        self.signature.attributes().value(rfc5911::ID_CONTENT_TYPE).is_ok_and(|value| value.is_some())
+    }
+
+    /// Whether there is a readable signingTime among the signed attributes (RFC 5652 §11.3).
+    pub fn has_signing_time(&self) -> bool {
+        self.signature.signing_time().is_some()
     }
 
     /// Checks the one SignerInfo over the signed attributes as received, then DER-sorted; and messageDigest over the
