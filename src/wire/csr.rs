@@ -122,6 +122,8 @@ struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
+    /// Both attributes have one value (RFC 2985 §5.4), and an extension comes once (RFC 5280 §4.2). Of two that differ, whoever else
+    /// judges the request (Microsoft's API) may read the other one.
     fn read(set: &Element<'a>) -> Result<Self, BerError> {
         let mut list = set.open();
         let mut all = Self::default();
@@ -132,11 +134,20 @@ impl<'a> Attributes<'a> {
             fields.end()?;
             if oid == rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD.as_bytes() {
                 let password = values.any()?.text().ok_or("challengePassword is no string")?;
-                all.challenge_password = Some(Secret::new(password.into_bytes()));
+                let password = Secret::new(password.into_bytes());
+                if all.challenge_password.as_ref().is_some_and(|other| *other != password) {
+                    return Err("two challengePasswords".into());
+                }
+                all.challenge_password = Some(password);
             } else if oid == rfc2985::PKCS_9_AT_EXTENSION_REQUEST.as_bytes()
                 || oid == MICROSOFT_CERT_EXTENSIONS.as_bytes()
             {
-                all.extensions.extend(Extension::read_all(&values.any()?)?);
+                for extension in Extension::read_all(&values.any()?)? {
+                    if all.extensions.iter().any(|other| other.contradicts(&extension)) {
+                        return Err("an extension is asked for twice".into());
+                    }
+                    all.extensions.push(extension);
+                }
             }
         }
         Ok(all)
@@ -280,6 +291,28 @@ mod tests {
 
     fn password(csr: Csr) -> Vec<u8> {
         csr.prove().unwrap().challenge_password().unwrap().expose().to_vec()
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_is_the_same_or_refused() {
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        let read = |all: &[Vec<u8>]| {
+            Csr::from_der(&signed(&key, &writer::element(context(0), &[&all.concat()]))).is_ok()
+        };
+        let names = |oid, host: &str| {
+            let names = subject_alt_name(&[GeneralName::Dns(host.to_owned())], false).unwrap();
+            attribute(oid, &writer::sequence(&[&names]))
+        };
+        let (ours, windows) = (rfc2985::PKCS_9_AT_EXTENSION_REQUEST, MICROSOFT_CERT_EXTENSIONS);
+        let password = |text: &str| {
+            let value = challenge_password(&Secret::from(text)).unwrap();
+            attribute(rfc2985::PKCS_9_AT_CHALLENGE_PASSWORD, &value)
+        };
+        assert!(read(&[names(ours, "a.example"), names(windows, "a.example"), password("a"), password("a")]));
+        for other in [ours, windows] {
+            assert!(!read(&[names(ours, "a.example"), names(other, "b.example")]));
+        }
+        assert!(!read(&[password("a"), password("b")]));
     }
 
     #[test]

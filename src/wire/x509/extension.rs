@@ -62,6 +62,11 @@ impl<'a> Extension<'a> {
         ObjectIdentifier::from_bytes(self.oid).ok()
     }
 
+    /// Whether the two are the same extension with different values.
+    pub(in crate::wire) fn contradicts(&self, other: &Self) -> bool {
+        self.oid == other.oid && self.value != other.value
+    }
+
     pub(in crate::wire) fn is(&self, oid: ObjectIdentifier) -> bool {
         self.oid == oid.as_bytes()
     }
