@@ -3,7 +3,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use certgate::{
-    domain::{access::Role, throttle::LockOut},
+    domain::{
+        access::{Read, Role},
+        throttle::LockOut,
+    },
     service::{
         GatewaySettings,
         challenge::NdesSettings,
@@ -161,4 +164,18 @@ fn who_guesses_under_another_key_usage_is_locked_out_of_the_url_too() {
     }
     // The URL has the limits of the profile for general purposes.
     assert_eq!([admitted("device"), admitted("sign"), admitted("vpn")], [false, false, true]);
+}
+
+#[test]
+fn a_password_for_nobody_in_particular_rings_only_for_another_key() {
+    let world = three();
+    let secret = password(&world, "");
+    let alarms = || world.gateway.alarms(&world.authed::<Read>()).unwrap().items.len();
+    let csr = request("CN=SN1", &secret, Some(SIGN));
+    at_ndes(&world, &Client::new(), MessageType::PkcsReq, &csr).certificate();
+    at_ndes(&world, &Client::new(), MessageType::PkcsReq, &csr).failure();
+    assert_eq!(alarms(), 0, "the answer was lost, or somebody sent the envelope again");
+    let other = Client::new().csr("CN=SN1", Some(&secret));
+    at_ndes(&world, &Client::new(), MessageType::PkcsReq, &other).failure();
+    assert_eq!(alarms(), 1);
 }

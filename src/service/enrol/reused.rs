@@ -3,7 +3,7 @@
 //! The device itself may send it: it lost its answer and asks anew in another transaction. Then the key is the one that the certificate was
 //! issued to. Another key means that somebody else has the secret.
 
-use super::Candidate;
+use super::{Candidate, concerned};
 use crate::{
     domain::{
         access::Actor,
@@ -68,7 +68,7 @@ impl Gateway {
         id: &TicketId,
     ) -> Result<Option<TicketAlarm>, ServiceError> {
         let Some(ticket) = view.ticket(id)? else { return Ok(None) };
-        let certificates = certificates_of(view, &ticket)?;
+        let certificates = certificates_of(view, candidate, &ticket)?;
         if holds_key(view, candidate, &certificates)? || self.waits(view, candidate, id)? {
             return Ok(None);
         }
@@ -103,11 +103,21 @@ impl Gateway {
     }
 }
 
-/// What came of the ticket, in the present life of a device.
-fn certificates_of(view: &dyn View, ticket: &Ticket) -> Result<Vec<CertificateId>, ServiceError> {
-    let device = ticket.device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
+/// What came of the ticket, in the present life of a device. A ticket for nobody in particular does not say whose; the request does.
+fn certificates_of(
+    view: &dyn View,
+    candidate: &Candidate<'_>,
+    ticket: &Ticket,
+) -> Result<Vec<CertificateId>, ServiceError> {
+    let (device, user) = if ticket.device.is_none() && ticket.user.is_none() {
+        let claimed = concerned(view, &candidate.request.endpoint.profile, &candidate.csr, None)?;
+        (claimed.device, claimed.user.map(|user| user.id))
+    } else {
+        let device = ticket.device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
+        (device, ticket.user.clone())
+    };
     let device = device.map(|device| BoundObject::Device { id: device.id, generation: device.generation });
-    let user = ticket.user.clone().map(|id| BoundObject::User { id });
+    let user = user.map(|id| BoundObject::User { id });
     let mut bindings = Vec::new();
     for object in device.into_iter().chain(user) {
         bindings.extend(view.bound_to(&object)?);
