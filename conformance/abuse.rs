@@ -73,6 +73,16 @@ fn a_profile_that_is_full_says_when_to_come_back_and_the_rest_goes_on() {
 }
 
 #[test]
+fn what_is_fetched_is_limited_too_whether_or_not_there_is_any() {
+    let configuration =
+        "[limits]\naddress-requests-per-minute = 1\n[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n";
+    let server = Server::started(&FAST, configuration);
+    let next = |_| http_get(server.device_address(), "/scep/wifi?operation=GetNextCACert").unwrap().status;
+    let statuses: Vec<_> = (0..40).map(next).collect();
+    assert_eq!((statuses[0], statuses[39]), (501, 429), "{statuses:?}");
+}
+
+#[test]
 fn who_guesses_behind_a_trusted_proxy_is_locked_out_and_his_neighbours_are_not() {
     let configuration = "[listen]\ntrusted-proxies = [\"127.0.0.0/8\"]\n[limits]\nwrong-challenges = 3\n\
                          [profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n";

@@ -164,9 +164,14 @@ impl Fake {
 
     /// Wants a certificate revoked.
     pub(crate) fn want_revoked(&self, context: &str, serial: &str, issuer: Option<&str>) {
-        self.lock().queue.push(json!({
+        self.want(json!({
             "requestContext": context, "serialNumber": serial, "issuerName": issuer, "caConfiguration": null,
         }));
+    }
+
+    /// Puts an entry as it is into the list of revocations.
+    pub(crate) fn want(&self, entry: Value) {
+        self.lock().queue.push(entry);
     }
 
     /// What was reported, by context.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use certgate::{
     domain::{
         access::Actor,
@@ -109,6 +111,21 @@ fn unknown_serials_and_nonsense_are_reported_as_such() {
     assert_eq!(fake.reported("unknown").unwrap()["errorCode"], "CertificateNotFoundError");
     assert_eq!(fake.reported("nonsense").unwrap()["errorCode"], "ParameterDataInvalidError");
     assert_eq!(fake.wanted(), 0);
+}
+
+#[test]
+fn an_entry_that_is_wrong_keeps_no_other_from_being_revoked() {
+    let (world, fake) = world();
+    let certificate = enrol(&world);
+    let issuer = world.issuer("issuing").subject().to_string();
+    fake.want(json!({ "requestContext": null, "serialNumber": "01", "issuerName": issuer }));
+    fake.want(json!({ "requestContext": "no serial", "serialNumber": null, "issuerName": issuer }));
+    want(&fake, "right", &certificate);
+    poll(&world);
+    assert_eq!(fake.reported("right").unwrap()["succeeded"], true);
+    assert_eq!(status(&world, &certificate), Status::Revoked);
+    assert_eq!(fake.reported("no serial").unwrap()["errorCode"], "ParameterDataInvalidError");
+    assert_eq!(fake.wanted(), 1, "nothing can be said about an entry without a context");
 }
 
 #[test]

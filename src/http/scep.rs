@@ -301,12 +301,16 @@ async fn next_ca(
     origin: &Origin,
 ) -> Response<Full<Bytes>> {
     const ASKED: Asked = Asked::GetNextCaCert;
+    if let Err(refused) = admitted(edge, profile, client, origin, ASKED) {
+        return *refused;
+    }
     let (gateway, named) = (Arc::clone(&edge.gateway), profile.clone());
     match edge.enrolment.call(move || gateway.next_ca(&named)).await.unwrap_or(Err(ScepError::Unavailable)) {
         Err(ScepError::NoSuccessor) => refused(edge, origin, Some(profile), ASKED, &Unanswered::NoSuccessor),
-        answer => fetched(edge, profile, client, origin, ASKED, || {
-            answer.map(|answer| typed(answer.content_type, answer.body.into()))
-        }),
+        answer => {
+            let answer = answer.map(|answer| typed(answer.content_type, answer.body.into()));
+            counted(edge, profile, origin, ASKED, answer)
+        }
     }
 }
 
@@ -319,7 +323,21 @@ fn fetched(
     asked: Asked,
     answer: impl FnOnce() -> Result<Response<Full<Bytes>>, ScepError>,
 ) -> Response<Full<Bytes>> {
-    let refuse = |why| refused(edge, origin, Some(profile), asked, &why);
+    match admitted(edge, profile, client, origin, asked) {
+        Ok(()) => counted(edge, profile, origin, asked, answer()),
+        Err(refused) => *refused,
+    }
+}
+
+/// The rate limit, before any work is done for the client.
+fn admitted(
+    edge: &DeviceEdge,
+    profile: &ProfileName,
+    client: IpAddr,
+    origin: &Origin,
+    asked: Asked,
+) -> Result<(), Box<Response<Full<Bytes>>>> {
+    let refuse = |why| Err(Box::new(refused(edge, origin, Some(profile), asked, &why)));
     if edge.gateway.authorities().profile(profile).is_none() {
         return refuse(Unanswered::Profile(profile.to_string()));
     }
@@ -327,7 +345,16 @@ fn fetched(
         count_request(profile, asked.as_str(), "throttled");
         return refuse(Unanswered::TooSoon { retry_after });
     }
-    let answer = answer();
+    Ok(())
+}
+
+fn counted(
+    edge: &DeviceEdge,
+    profile: &ProfileName,
+    origin: &Origin,
+    asked: Asked,
+    answer: Result<Response<Full<Bytes>>, ScepError>,
+) -> Response<Full<Bytes>> {
     let result = if answer.is_ok() { "success" } else { "refused" };
     count_request(profile, asked.as_str(), result);
     match answer {
@@ -335,7 +362,7 @@ fn fetched(
             edge.gateway.fetched(origin, profile, asked);
             answer
         }
-        Err(error) => refuse(Unanswered::Fault(error.to_string())),
+        Err(error) => refused(edge, origin, Some(profile), asked, &Unanswered::Fault(error.to_string())),
     }
 }
 

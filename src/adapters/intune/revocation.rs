@@ -13,14 +13,17 @@ const MAX_REQUESTS: usize = 500;
 
 #[derive(Deserialize)]
 struct Downloaded {
-    value: Vec<Entry>,
+    /// Read one by one: an entry that is wrong keeps no other from being worked off.
+    value: Vec<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
     request_context: String,
-    serial_number: String,
+    /// Without one the entry is reported back as invalid.
+    #[serde(default)]
+    serial_number: Option<String>,
     #[serde(default)]
     issuer_name: Option<String>,
 }
@@ -35,12 +38,7 @@ impl RevocationQueue for IntuneClient {
         let downloaded: Downloaded = serde_json::from_value(answer).map_err(|_| {
             session.no_answer("Intune's list of revocations is not in the form that is known", None)
         })?;
-        let request = |entry: Entry| RevocationRequest {
-            context: entry.request_context,
-            serial: entry.serial_number,
-            issuer_name: entry.issuer_name.filter(|name| !name.is_empty()),
-        };
-        Ok(downloaded.value.into_iter().take(MAX_REQUESTS).map(request).collect())
+        Ok(downloaded.value.into_iter().take(MAX_REQUESTS).filter_map(request).collect())
     }
 
     fn report(&self, results: &[RevocationResult]) -> Result<(), NoAnswer> {
@@ -64,6 +62,19 @@ impl RevocationQueue for IntuneClient {
     fn by_issuer(&self) -> bool {
         self.settings.by_issuer
     }
+}
+
+/// What an entry asks for; none where nothing can be reported about it, because its context cannot be read.
+fn request(entry: Value) -> Option<RevocationRequest> {
+    let Ok(entry) = serde_json::from_value::<Entry>(entry) else {
+        tracing::warn!("one of Intune's requests for revocation cannot be read and is left out");
+        return None;
+    };
+    Some(RevocationRequest {
+        context: entry.request_context,
+        serial: entry.serial_number.unwrap_or_default(),
+        issuer_name: entry.issuer_name.filter(|name| !name.is_empty()),
+    })
 }
 
 /// The errorCode is the name of one of `CARequestErrorCode`; a success has neither a code but None nor a message.
