@@ -4,10 +4,8 @@
 //! pool and awaits its answer. When the line is full the call is shed at once, so that a storm ends in quick refusals and not
 //! in time-outs. Enrolment and status have pools of their own: a storm of the one never slows the other.
 //!
-//! **Turns.** A pool has more threads than processors, because most of them wait for a commit that they share; but no more than
-//! `running` of them compute at a time. [`aside`] gives a thread's turn to another while it waits. So the processors are busy while
-//! commits are under way, commits are shared by many, and the storm is still no longer than `running` in the scheduler's line, where
-//! the threads that answer OCSP stand too.
+//! **Turns.** A pool may have fewer turns than threads: then no more than that compute at a time, and [`aside`] gives a thread's turn to
+//! another while it waits, for a commit that it shares or for another party.
 
 use std::{
     cell::RefCell,
