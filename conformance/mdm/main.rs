@@ -46,7 +46,7 @@ fn settings(ndes: NdesSettings) -> GatewaySettings {
 
 /// The router of the admin listener, the same for all requests of a test.
 fn router(world: &World) -> Router {
-    let bridge = Arc::new(Bridge::start("test", 1, 1, 8).unwrap());
+    let bridge = Arc::new(Bridge::start("test", 1, 8).unwrap());
     challenge::beside(
         api::router(Arc::clone(&world.gateway), Arc::clone(&bridge)),
         Arc::clone(&world.gateway),

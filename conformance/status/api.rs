@@ -20,7 +20,7 @@ const NETWORK: &str = "192.0.2.7:4711";
 const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$""#;
 
 fn router(world: &World) -> axum::Router {
-    api::router(Arc::clone(&world.gateway), Arc::new(Bridge::start("test", 1, 1, 8).unwrap()))
+    api::router(Arc::clone(&world.gateway), Arc::new(Bridge::start("test", 1, 8).unwrap()))
 }
 
 fn call(

@@ -2,7 +2,6 @@
 //!
 //! [`Server::start`] is the only way to a running gateway: `certgate serve` and `certgate quickstart` both go through it.
 
-mod aside;
 mod local;
 mod watched;
 mod workers;
@@ -52,7 +51,6 @@ use crate::{
         metric::{self, label},
     },
 };
-use aside::{AsideOutbound, AsideVouching};
 use local::LocalSocket;
 use watched::{StoreFailure, WatchedStore};
 use workers::{OutsideWorker, ServerCertificate, Worker};
@@ -128,7 +126,7 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Outcome<Arc<dyn Outbound>
     Ok(Arc::new(client.map_err(Failure::while_doing("outbound"))?))
 }
 
-/// Microsoft Intune as the one who vouches for requests. `outbound` is not made aside: what asks is, as a whole.
+/// Microsoft Intune as the one who vouches for requests.
 fn intune(
     settings: &IntuneSettings,
     outbound: Arc<dyn Outbound>,
@@ -137,7 +135,7 @@ fn intune(
 ) -> Vouchers {
     let client = Arc::new(IntuneClient::new(settings.clone(), outbound, clock, random));
     let mut vouchers = Vouchers::default();
-    vouchers.vouching.insert(Voucher::Intune, Arc::new(AsideVouching(client.clone())));
+    vouchers.vouching.insert(Voucher::Intune, client.clone());
     if !settings.poll_interval.is_zero() {
         vouchers.revocations.insert(Voucher::Intune, client);
     }
@@ -179,7 +177,7 @@ impl Server {
             let (clock, random) = (Arc::clone(&ports.clock), Arc::clone(&ports.random));
             ports.vouchers = intune(settings, Arc::clone(&outbound), clock, random);
         }
-        ports.outbound = Arc::new(AsideOutbound(outbound));
+        ports.outbound = outbound;
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
@@ -310,16 +308,16 @@ impl Edges {
         store_failure: &StoreFailure,
     ) -> Outcome<Self> {
         let (limits, enrolment, ocsp) = (settings.limits, settings.limits.enrolment, settings.limits.ocsp);
-        let pool = |name, workers, turns, waiters| {
-            Bridge::start(name, workers, turns, waiters)
+        let pool = |name, workers, waiters| {
+            Bridge::start(name, workers, waiters)
                 .map(Arc::new)
                 .map_err(Failure::while_doing("starting threads"))
         };
-        let api = pool("api", API_WORKERS, API_WORKERS, API_WAITERS)?;
+        let api = pool("api", API_WORKERS, API_WAITERS)?;
         let device = DeviceEdge {
             gateway: Arc::clone(gateway),
-            enrolment: pool("enrolment", enrolment.workers.get(), enrolment.turns.get(), enrolment.waiters)?,
-            status: pool("ocsp", ocsp.workers.get(), ocsp.turns.get(), ocsp.waiters)?,
+            enrolment: pool("enrolment", enrolment.workers.get(), enrolment.waiters)?,
+            status: pool("ocsp", ocsp.workers.get(), ocsp.waiters)?,
             max_message: settings.max_message_bytes,
             body_timeout: limits.body_timeout,
             trusted_proxies: settings.listen.trusted_proxies.clone(),

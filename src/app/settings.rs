@@ -115,8 +115,6 @@ pub struct Limits {
 pub struct Pool {
     /// Threads; at least one.
     pub workers: NonZeroUsize,
-    /// How many of them compute at a time; the others wait for a commit.
-    pub turns: NonZeroUsize,
     /// Requests that may wait for one.
     pub waiters: usize,
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    http::bridge::aside,
     ports::{
         StoreError, Tx, View,
         store::{Store, StoreResult, Verdict},
@@ -35,8 +34,7 @@ impl Store for WatchedStore {
     }
 
     fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
-        // Most of a write is waiting for the commit that it shares.
-        let outcome = aside(|| self.store.with_tx(work));
+        let outcome = self.store.with_tx(work);
         if let Err(error @ StoreError::Unavailable(_)) = &outcome {
             self.failure.send_if_modified(|first| {
                 let is_first = first.is_none();

@@ -356,8 +356,15 @@ impl Checker<'_> {
 
     fn limits(&mut self, limits: &config::Limits) -> Limits {
         Limits {
-            enrolment: self.enrolment_pool(limits),
-            ocsp: self.ocsp_pool(limits),
+            enrolment: Pool {
+                // Most of them wait for the store's shared commit: the more wait together, the fewer commits there are.
+                workers: self.workers("limits.workers", limits.workers, |processors| 4 * processors + 8),
+                waiters: self.size("limits.waiters", limits.waiters, 0..=1_000_000),
+            },
+            ocsp: Pool {
+                workers: self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors),
+                waiters: self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000),
+            },
             connections: self.size("limits.connections", limits.connections, 16..=1_000_000),
             connections_per_address: self.connections_per_address(limits),
             header_timeout: self.duration(
@@ -373,21 +380,6 @@ impl Checker<'_> {
                 1,
             ),
         }
-    }
-
-    /// Most of them wait for the store's shared commit: the more wait together, the fewer commits there are. Every one has a turn:
-    /// measured, fewer turns (with as many threads, or four times as many) enrol 3 % more at best, and OCSP waits longer for a processor.
-    fn enrolment_pool(&mut self, limits: &config::Limits) -> Pool {
-        let workers = self.workers("limits.workers", limits.workers, |processors| 4 * processors + 8);
-        let waiters = self.size("limits.waiters", limits.waiters, 0..=1_000_000);
-        Pool { workers, turns: workers, waiters }
-    }
-
-    /// Signing is all that these threads do: none waits for anything else.
-    fn ocsp_pool(&mut self, limits: &config::Limits) -> Pool {
-        let workers = self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors);
-        let waiters = self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000);
-        Pool { workers, turns: workers, waiters }
     }
 
     /// As written, or for 0 half of all: one address alone cannot take them.
