@@ -271,7 +271,7 @@ fn traces(tx: &mut dyn Tx) -> Result<(), StoreError> {
 }
 
 #[test]
-fn the_bytes_of_schema_4_stay() {
+fn the_bytes_of_schema_5_stay() {
     let (_folder, path) = new_file();
     filled(&path, |tx| {
         one_of_each(tx)?;
@@ -282,8 +282,8 @@ fn the_bytes_of_schema_4_stay() {
     });
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.
-    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-schema-4.txt"), &written).unwrap();
-    assert!(written == include_str!("../../fixtures/store/schema-4.txt"), "{written}");
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-schema-5.txt"), &written).unwrap();
+    assert!(written == include_str!("../../fixtures/store/schema-5.txt"), "{written}");
 }
 
 /// The switches of schema 3 were yes or no; what was yes stays, and what was no is what nobody wrote.
@@ -365,6 +365,17 @@ fn an_issuer_of_schema_3_is_the_first_of_its_line_and_takes_a_successor() {
     assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(2).id)), None);
+}
+
+#[test]
+fn a_store_of_schema_4_keeps_what_it_has() {
+    let (_folder, path) = new_file();
+    restored(&path, include_str!("../../fixtures/store/schema-4.txt"));
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
+    assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(ticket(1)));
+    assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
+    assert_eq!(read(store, |view| view.sources()).len(), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! postcard writes fields and variants by position, not by name. A record type that gains, loses or reorders a field or
 //! a variant therefore needs a new version in `table`, a reader for the old one here, and a fixture of the old bytes;
-//! `fixtures/store/schema-4.txt` holds the bytes of every kind of record, and the contract suite compares them.
+//! `fixtures/store/schema-5.txt` holds the bytes of every kind of record, and the contract suite compares them.
 
 use serde::{Serialize, de::DeserializeOwned};
 
