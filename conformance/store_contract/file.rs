@@ -122,10 +122,10 @@ fn a_store_is_open_once() {
 fn a_newer_schema_is_refused_and_left_alone() {
     let (_folder, path) = new_file();
     drop(RedbStore::open(&path).unwrap());
-    put_raw_row(&path, "meta", b"schema", &[1, 5]);
+    put_raw_row(&path, "meta", b"schema", &[1, 6]);
     let refused = RedbStore::open(&path).unwrap_err();
-    assert_eq!(refused, StoreError::NewerSchema { found: 5, known: 4 });
-    assert_eq!(raw_row(&path, "meta", b"schema"), [1, 5]);
+    assert_eq!(refused, StoreError::NewerSchema { found: 6, known: 5 });
+    assert_eq!(raw_row(&path, "meta", b"schema"), [1, 6]);
 }
 
 #[test]
