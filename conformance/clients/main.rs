@@ -1,4 +1,5 @@
-//! Real clients and real verifiers against the real server: programs that certgate's authors did not write.
+//! Real SCEP clients against the real server: programs that certgate's authors did not write. What checks a certificate's status is in
+//! `conformance/gear`.
 //!
 //! Run by `conformance/run`, which installs them (`cargo test` alone leaves this target out: `test = false`). A program that is
 //! missing fails its test; nothing is skipped.
@@ -8,6 +9,8 @@
 
 #[path = "../process/mod.rs"]
 mod process;
+#[path = "../programs/mod.rs"]
+mod programs;
 
 mod certmonger;
 mod conformance;
@@ -16,16 +19,16 @@ mod openssl_cms;
 mod pkilint;
 mod scepclient;
 mod strongswan;
-mod verifiers;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     sync::OnceLock,
 };
 
-use process::{Server, expect_success};
+use process::Server;
+use programs::{describe, serial_of, succeed, text};
 
 /// Profiles for clients of different age and kind. `fill` rewrites the names, so each client's own subject is free.
 const PROFILES: &str = r#"
@@ -76,21 +79,6 @@ fn workplace(name: &str) -> PathBuf {
     directory
 }
 
-/// Runs a program that must succeed.
-#[track_caller]
-fn succeed(command: &mut Command) -> Output {
-    let what = format!("{command:?}");
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{what}: {error} (conformance/run installs it)"));
-    expect_success(&output, &what);
-    output
-}
-
-/// Standard output as text.
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Files with the CA certificates in PEM: (root, issuing CA, SCEP message certificate), fetched as a client would.
 fn authority_files(directory: &Path, profile: &str) -> (PathBuf, PathBuf, PathBuf) {
     let bundle =
@@ -117,18 +105,6 @@ fn authority_files(directory: &Path, profile: &str) -> (PathBuf, PathBuf, PathBu
         write("issuing.pem", &certificates[1]),
         write("message.pem", &certificates[0]),
     )
-}
-
-/// What `openssl x509` says of a certificate.
-fn describe(certificate: &Path, what: &str) -> String {
-    text(&succeed(Command::new("openssl").args(["x509", "-noout", what, "-in"]).arg(certificate)))
-        .trim()
-        .to_owned()
-}
-
-/// The serial number of a certificate in hexadecimal.
-fn serial_of(certificate: &Path) -> String {
-    describe(certificate, "-serial").trim_start_matches("serial=").to_ascii_lowercase()
 }
 
 /// The certificate names the device, was recorded, and is good; its key is the file's.
