@@ -54,6 +54,7 @@ use hyper::{Request, Response, body::Incoming, header, server::conn::http1, serv
 use hyper_util::rt::TokioIo;
 use load::{
     Report, closed_loop, cores, cpu_time, enrolment_requests, get, is_success, post, rate_on_all_cores,
+    results::{Results, Row},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use process::{Server, http_get, http_post};
@@ -93,12 +94,13 @@ fn measure() {
     let server = started();
     let subjects = Subjects::enrolled(&server);
     let constant = Constant::start(&server, &subjects);
+    let results = Results::of("ocsp");
     println!("{CONNECTIONS} keep-alive connections, {} cores, shared by server and load", cores());
-    compare("GET ", &server, &constant, &subjects.gets());
-    let http = compare("POST", &server, &constant, &subjects.posts());
-    with_nonce(&server, &subjects, http);
-    during_a_storm(&server, &subjects);
-    revoked(&server, &subjects);
+    compare("GET", &server, &constant, &subjects.gets(), &results);
+    let http = compare("POST", &server, &constant, &subjects.posts(), &results);
+    with_nonce(&server, &subjects, http, &results);
+    during_a_storm(&server, &subjects, &results);
+    revoked(&server, &subjects, &results);
 }
 
 fn started() -> Server {
@@ -182,7 +184,7 @@ fn load_on(address: SocketAddr, process: u32, requests: &[Vec<u8>]) -> (Report, 
 }
 
 /// Prints the ratio of cached answers to constant ones; gives the rate of the constant ones.
-fn compare(what: &str, server: &Server, constant: &Constant, requests: &[Vec<u8>]) -> f64 {
+fn compare(what: &str, server: &Server, constant: &Constant, requests: &[Vec<u8>], results: &Results) -> f64 {
     // Fills the cache.
     closed_loop(server.device_address(), 1, &requests[..CERTIFICATES], has_status);
     let (mut ours, mut limits) = (Vec::new(), Vec::new());
@@ -195,15 +197,21 @@ fn compare(what: &str, server: &Server, constant: &Constant, requests: &[Vec<u8>
     let (limit, ours_rate) = (rate(&limits), rate(&ours));
     let (limit_cost, our_cost) = (cost(&limits), cost(&ours));
     println!(
-        "{what} cached: {ours_rate:7.0}/s, constant {limit:7.0}/s: {:3.0} %   server CPU {our_cost:5.1} us, constant {limit_cost:5.1} us: \
+        "{what:4} cached: {ours_rate:7.0}/s, constant {limit:7.0}/s: {:3.0} %   server CPU {our_cost:5.1} us, constant {limit_cost:5.1} us: \
          {:3.0} %",
         ours_rate / limit * 100.0,
         limit_cost / our_cost * 100.0
     );
+    results.add(&Row {
+        name: &format!("OCSP from the cache, {what}"),
+        value: ours_rate,
+        unit: "answers/s",
+        limit: Some((limit, "hyper with one constant answer", 0.8)),
+    });
     limit
 }
 
-fn with_nonce(server: &Server, subjects: &Subjects, http: f64) {
+fn with_nonce(server: &Server, subjects: &Subjects, http: f64, results: &Results) {
     let pkcs8 = generate_pkcs8(KeyAlgorithm::Rsa2048).expect("an RSA key can be made");
     let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
     let sign = rate_on_all_cores(Duration::from_secs(3), || {
@@ -219,10 +227,16 @@ fn with_nonce(server: &Server, subjects: &Subjects, http: f64) {
         "POST with nonce: {rate:7.0}/s, limit {limit:7.0}/s (RSA-2048 {sign:.0}/s, http {http:.0}/s): {:3.0} %",
         rate / limit * 100.0
     );
+    results.add(&Row {
+        name: "OCSP with a nonce",
+        value: rate,
+        unit: "answers/s",
+        limit: Some((limit, "one RSA-2048 signature and one HTTP request", 0.85)),
+    });
 }
 
 /// One client that asks as fast as it is answered, beside enrolments on 32 connections.
-fn during_a_storm(server: &Server, subjects: &Subjects) {
+fn during_a_storm(server: &Server, subjects: &Subjects, results: &Results) {
     let address = server.device_address();
     let requests = subjects.gets();
     let storm = enrolment_requests(STORM, address, "/scep/bench", &Secret::from(CHALLENGE));
@@ -245,10 +259,16 @@ fn during_a_storm(server: &Server, subjects: &Subjects) {
         storming * 1e3,
         storming / idle
     );
+    results.add(&Row {
+        name: "OCSP in an enrolment storm, p99",
+        value: storming * 1e3,
+        unit: "ms",
+        limit: Some((idle * 1e3, "the same with nothing else to do", 3.0)),
+    });
 }
 
 /// Revokes over the local socket, one after the other, and asks as gear does that had a cached `good` just before.
-fn revoked(server: &Server, subjects: &Subjects) {
+fn revoked(server: &Server, subjects: &Subjects, results: &Results) {
     let mut durations: Vec<Duration> = (0..CERTIFICATES)
         .map(|number| {
             let question = get(&ocsp_path(&subjects.question(number, None)));
@@ -275,6 +295,12 @@ fn revoked(server: &Server, subjects: &Subjects) {
         limit.as_secs_f64() * 1e3,
         slowest.as_secs_f64() / limit.as_secs_f64()
     );
+    results.add(&Row {
+        name: "revoked to OCSP says so, p99",
+        value: slowest.as_secs_f64() * 1e3,
+        unit: "ms",
+        limit: Some((limit.as_secs_f64() * 1e3, "one durable commit and one signature", 5.0)),
+    });
 }
 
 fn revoke(server: &Server, serial: &SerialNumber) {

@@ -10,6 +10,8 @@
     reason = "rates and percentiles are for people"
 )]
 
+pub mod results;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -264,6 +266,8 @@ impl Connection {
             if header.is_empty() {
                 break;
             }
+            // RFC 9112 §9.3: HTTP/1.0 closes unless it says otherwise; nobody here does.
+            keep &= !header.starts_with("http/1.0 ");
             if let Some(value) = header.strip_prefix("content-length:") {
                 length = value.trim().parse().ok()?;
             } else if header == "connection: close" {
