@@ -14,6 +14,7 @@ mod admin;
 mod commands;
 mod conformance;
 mod enrol;
+mod import;
 mod lifetime;
 mod persona;
 mod rollover;

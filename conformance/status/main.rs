@@ -14,6 +14,7 @@ mod common;
 mod api;
 mod crl;
 mod device;
+mod import;
 mod issuer;
 mod ocsp;
 mod operate;

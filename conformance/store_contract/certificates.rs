@@ -3,15 +3,15 @@
 use certgate::{
     domain::{
         binding::BoundObject,
-        certificate::CertificateRecord,
-        status::{Cause, CauseKind, Effect},
+        certificate::{CertificateRecord, Purpose},
+        status::{Cause, CauseKind, Effect, Revocation, revocation},
     },
     ports::store::{Page, Store, StoreError, View},
-    types::SerialNumber,
+    types::{SerialNumber, Timestamp},
 };
 
 use crate::samples::{
-    binding, certificate, certificate_id, conflicts, device_object, hold, read, revoked, write,
+    at, binding, certificate, certificate_id, conflicts, device_object, hold, imported, read, revoked, write,
 };
 
 pub(crate) fn a_certificate_is_found_by_id_fingerprint_and_serial(store: &dyn Store) {
@@ -77,6 +77,25 @@ pub(crate) fn certificates_of_an_issuer_are_visited_in_numeric_order(store: &dyn
         })
     });
     assert_eq!(stopped, Err(StoreError::InUse));
+}
+
+pub(crate) fn an_imported_certificate_is_completed_and_one_of_ours_is_not(store: &dyn Store) {
+    let told = imported("old/01");
+    write(store, |tx| tx.put_imported(&told));
+    assert_eq!(read(store, |view| view.certificate(&told.id)).as_ref(), Some(&told));
+    assert_eq!(read(store, |view| view.certificate_by_fingerprint(&told.fingerprint)), None);
+    // Two of which nothing is known are not the same.
+    write(store, |tx| tx.put_imported(&imported("old/02")));
+    let whole = CertificateRecord { purpose: Purpose::Imported, ..certificate("old/01") };
+    write(store, |tx| tx.put_imported(&whole));
+    write(store, |tx| tx.put_imported(&whole));
+    assert_eq!(read(store, |view| view.certificate_by_fingerprint(&whole.fingerprint)), Some(whole.clone()));
+    assert_eq!(read(store, |view| view.count_certificates()), 2);
+    conflicts(store, |tx| {
+        tx.put_imported(&CertificateRecord { id: certificate_id("old/03"), ..whole.clone() })
+    });
+    write(store, |tx| tx.insert_certificate(&certificate("issuing/01")));
+    conflicts(store, |tx| tx.put_imported(&imported("issuing/01")));
 }
 
 pub(crate) fn bindings_are_found_from_both_sides(store: &dyn Store) {
@@ -177,6 +196,65 @@ pub(crate) fn a_visit_stops_at_the_first_error(store: &dyn Store) {
         })
     });
     assert_eq!((stopped, visits), (Err(stop), 2));
+}
+
+fn revocations(view: &dyn View, issuer: &str) -> Result<Vec<(String, Revocation, Timestamp)>, StoreError> {
+    let mut found = Vec::new();
+    view.visit_revocations(&issuer.parse().unwrap(), &mut |serial, revocation, not_after| {
+        found.push((serial.to_string(), revocation, not_after));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+pub(crate) fn revocations_are_what_the_causes_amount_to(store: &dyn Store) {
+    let held = hold(CauseKind::Manual, "hold");
+    let lost = Cause { invalidity_date: Some(at(1)), since: at(9), ..revoked(CauseKind::Manual, "revoke") };
+    write(store, |tx| {
+        for id in ["a/0100", "a/ff", "a-b/01", "b/01"] {
+            tx.insert_certificate(&certificate(id))?;
+            tx.put_cause(&certificate_id(id), &held)?;
+        }
+        tx.put_cause(&certificate_id("a/0100"), &lost)?;
+        tx.put_cause(&certificate_id("a/0100"), &hold(CauseKind::DeviceCondition, "lost"))
+    });
+    let end = certificate("a/ff").validity.not_after;
+    let row = |serial: &str, causes: &[Cause]| (serial.to_owned(), revocation(causes).unwrap(), end);
+    let expected = [row("ff", std::slice::from_ref(&held)), row("0100", &[lost, held.clone()])];
+    assert_eq!(read(store, |view| revocations(view, "a")), expected);
+    assert_eq!(expected[1].1.invalidity_date, Some(at(1)));
+    // A transaction sees its own; what is no longer a revocation is gone.
+    write(store, |tx| {
+        tx.release_cause(&certificate_id("a/ff"), &held.key)?;
+        assert_eq!(revocations(tx.as_view(), "a")?, expected[1..]);
+        tx.release_cause(&certificate_id("a/0100"), &held.key)
+    });
+    assert_eq!(read(store, |view| revocations(view, "a")), expected[1..]);
+    let mut visited = 0;
+    let stopped = store.read(|view| {
+        view.visit_revocations(&"b".parse().unwrap(), &mut |_, _, _| {
+            visited += 1;
+            Err(StoreError::InUse)
+        })
+    });
+    assert_eq!((stopped, visited), (Err(StoreError::InUse), 1));
+}
+
+pub(crate) fn a_revocation_ends_with_its_certificate_whichever_came_first(store: &dyn Store) {
+    let end = |id: &str| {
+        let (issuer, _) = id.split_once('/').unwrap();
+        read(store, |view| revocations(view, issuer)).pop().unwrap().2
+    };
+    let cause = revoked(CauseKind::Manual, "revoke");
+    write(store, |tx| tx.put_cause(&certificate_id("a/01"), &cause));
+    write(store, |tx| tx.put_cause(&certificate_id("old/01"), &cause));
+    assert_eq!((end("a/01"), end("old/01")), (Timestamp::MAX, Timestamp::MAX));
+    write(store, |tx| tx.insert_certificate(&certificate("a/01")));
+    write(store, |tx| tx.put_imported(&imported("old/01")));
+    assert_eq!((end("a/01"), end("old/01")), (certificate("a/01").validity.not_after, Timestamp::MAX));
+    let whole = CertificateRecord { purpose: Purpose::Imported, ..certificate("old/01") };
+    write(store, |tx| tx.put_imported(&whole));
+    assert_eq!(end("old/01"), whole.validity.not_after);
 }
 
 pub(crate) fn a_permanent_cause_cannot_be_released(store: &dyn Store) {

@@ -29,9 +29,9 @@ use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
 use tempfile::TempDir;
 
 use crate::samples::{
-    at, binding, certificate, certificate_id, crl, device, device_object, enrolment, exchange, fact, hold,
-    issuer, job, key, mac, membership, profile, read, revoked, source, successor, system_certificate, ticket,
-    ticket_timer, token, user, write,
+    at, binding, certificate, certificate_id, crl, device, device_object, enrolment, exchange, external,
+    fact, hold, imported, issuer, job, key, mac, membership, profile, read, revoked, source, successor,
+    system_certificate, ticket, ticket_timer, token, user, write,
 };
 
 fn new_file() -> (TempDir, PathBuf) {
@@ -270,6 +270,13 @@ fn traces(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.put_exchange(&strange, None)
 }
 
+/// What schema 5 has beside the records of schema 4.
+fn externals(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    tx.put_external_issuer(&external("old"))?;
+    tx.put_imported(&imported("old/07"))?;
+    tx.put_cause(&certificate_id("old/07"), &revoked(CauseKind::Manual, "revoke"))
+}
+
 #[test]
 fn the_bytes_of_schema_5_stay() {
     let (_folder, path) = new_file();
@@ -278,7 +285,8 @@ fn the_bytes_of_schema_5_stay() {
         sources(tx)?;
         tickets_and_tokens_for_profiles(tx)?;
         generations(tx)?;
-        traces(tx)
+        traces(tx)?;
+        externals(tx)
     });
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.

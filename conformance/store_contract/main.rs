@@ -29,6 +29,7 @@ macro_rules! every_claim {
             $($arguments)*
             settings {
                 issuers_are_replaced_and_listed_by_name
+                external_issuers_share_the_names_of_issuers
                 a_key_is_inserted_once
                 system_certificates_come_newest_first
                 removing_a_system_certificate_removes_its_key
@@ -61,12 +62,15 @@ macro_rules! every_claim {
                 a_fingerprint_is_recorded_once
                 certificates_are_paged_in_numeric_order
                 certificates_of_an_issuer_are_visited_in_numeric_order
+                an_imported_certificate_is_completed_and_one_of_ours_is_not
                 bindings_are_found_from_both_sides
                 a_binding_belongs_to_one_generation
                 causes_are_replaced_by_key_and_listed_in_order
                 causes_of_neighbouring_serials_stay_apart
                 causes_are_visited_in_numeric_order_of_serials
                 a_visit_stops_at_the_first_error
+                revocations_are_what_the_causes_amount_to
+                a_revocation_ends_with_its_certificate_whichever_came_first
                 a_permanent_cause_cannot_be_released
                 a_permanent_cause_cannot_become_a_hold
                 releasing_an_absent_cause_is_fine

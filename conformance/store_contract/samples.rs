@@ -13,7 +13,7 @@ use certgate::{
         device::{Device, IdentityKind, Lifecycle},
         enrol::{Enrolment, EnrolmentState, TraceStep},
         exchange::{Ending, Exchange, Operation},
-        issuer::{Generation, GenerationState, Issuer, IssuerKind},
+        issuer::{ExternalIssuer, Generation, GenerationState, Issuer, IssuerKind},
         key::{KeyPurpose, SealedKey},
         profile::{Approval, Legacy, MatchRule, Profile, ProfileSpec, Scope},
         queue::JobKind,
@@ -250,6 +250,26 @@ pub(crate) fn certificate(id: &str) -> CertificateRecord {
         supersedes: None,
         issued_at: at(0),
     }
+}
+
+/// One of which only its number is known.
+pub(crate) fn imported(id: &str) -> CertificateRecord {
+    CertificateRecord {
+        der: Vec::new(),
+        fingerprint: Fingerprint::from_bytes([0; 32]),
+        public_key: Fingerprint::from_bytes([0; 32]),
+        subject: String::new(),
+        validity: Validity { not_before: Timestamp::EPOCH, not_after: Timestamp::MAX },
+        purpose: Purpose::Imported,
+        profile: None,
+        enrolment: None,
+        ..certificate(id)
+    }
+}
+
+/// A CA whose key is not here.
+pub(crate) fn external(name: &str) -> ExternalIssuer {
+    ExternalIssuer { id: name.parse().unwrap(), certificate: vec![0x30, 0x00], created_at: at(0) }
 }
 
 pub(crate) fn certificate_id(id: &str) -> CertificateId {

@@ -1,13 +1,18 @@
 //! Issuers, keys, profiles, CRLs, tokens, audit record.
 
 use certgate::{
-    domain::{access::ApiToken, certificate::Purpose, issuer::Issuer, profile::Profile},
+    domain::{
+        access::ApiToken,
+        certificate::Purpose,
+        issuer::{ExternalIssuer, Issuer},
+        profile::Profile,
+    },
     ports::store::Store,
     types::Fingerprint,
 };
 
 use crate::samples::{
-    conflicts, crl, fact, issuer, key, mac, profile, read, system_certificate, token, write,
+    conflicts, crl, external, fact, issuer, key, mac, profile, read, system_certificate, token, write,
 };
 
 pub(crate) fn issuers_are_replaced_and_listed_by_name(store: &dyn Store) {
@@ -20,6 +25,22 @@ pub(crate) fn issuers_are_replaced_and_listed_by_name(store: &dyn Store) {
     assert_eq!(read(store, |view| view.issuers()), [issuer("a"), changed.clone()]);
     assert_eq!(read(store, |view| view.issuer(&changed.id)), Some(changed));
     assert_eq!(read(store, |view| view.issuer(&"c".parse().unwrap())), None);
+}
+
+pub(crate) fn external_issuers_share_the_names_of_issuers(store: &dyn Store) {
+    let (first, second) = (external("old-a"), external("old-b"));
+    write(store, |tx| {
+        tx.put_issuer(&issuer("issuing"))?;
+        tx.put_external_issuer(&second)?;
+        tx.put_external_issuer(&first)
+    });
+    assert_eq!(read(store, |view| view.external_issuers()), [first.clone(), second]);
+    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing")]);
+    let renewed = ExternalIssuer { certificate: vec![2], ..first.clone() };
+    write(store, |tx| tx.put_external_issuer(&renewed));
+    assert_eq!(read(store, |view| view.external_issuer(&first.id)), Some(renewed));
+    conflicts(store, |tx| tx.put_external_issuer(&external("issuing")));
+    conflicts(store, |tx| tx.put_issuer(&issuer("old-a")));
 }
 
 pub(crate) fn a_key_is_inserted_once(store: &dyn Store) {

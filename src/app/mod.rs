@@ -8,6 +8,7 @@
 //! | [`config`], `document` | the configuration file as written, and where in it each mistake is |
 //! | [`settings`] | the configuration as checked |
 //! | [`backup`] | backups, and what comes out of them |
+//! | [`import`] | what another CA issued and revoked, taken over |
 //! | [`init`] | a new data directory |
 //! | [`serve`] | wiring, listeners, workers, shutdown |
 //! | [`quickstart`] | all of it in one command |
@@ -22,6 +23,7 @@ pub mod config;
 pub mod conformance;
 mod document;
 pub mod failure;
+pub mod import;
 pub mod init;
 pub mod quickstart;
 pub mod serve;

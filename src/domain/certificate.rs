@@ -27,22 +27,25 @@ pub enum Purpose {
     OcspSigner,
     /// The TLS certificate of our own listeners.
     ServerTls,
+    /// Issued elsewhere and imported: certgate answers for it, and does not know what it is for.
+    Imported,
 }
 
-/// One issued certificate. Never changed after it was recorded; its status is computed from its causes.
+/// One certificate that certgate answers for. Its status is computed from its causes. What certgate issued is never changed after it
+/// was recorded; an imported one ([`Purpose::Imported`]) is completed by later imports that know more of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateRecord {
     /// Issuer and serial.
     pub id: CertificateId,
-    /// The certificate.
+    /// The certificate. Empty for an imported one of which only a list told: see [`CertificateRecord::is_whole`].
     pub der: Vec<u8>,
-    /// SHA-256 of `der`.
+    /// SHA-256 of `der`; zeros where that is empty.
     pub fingerprint: Fingerprint,
-    /// SHA-256 of its SubjectPublicKeyInfo.
+    /// SHA-256 of its SubjectPublicKeyInfo; zeros where `der` is empty.
     pub public_key: Fingerprint,
-    /// Its subject, as text.
+    /// Its subject, as text; empty where nobody told.
     pub subject: String,
-    /// notBefore and notAfter.
+    /// notBefore and notAfter. Of an imported one that nobody told: 1970 and 9999 (RFC 5280 §4.1.2.5: no well-defined end).
     pub validity: Validity,
     /// What it is for.
     pub purpose: Purpose,
@@ -54,6 +57,18 @@ pub struct CertificateRecord {
     pub supersedes: Option<CertificateId>,
     /// When it was recorded.
     pub issued_at: Timestamp,
+}
+
+impl CertificateRecord {
+    /// Whether the certificate itself is here, and not only what a list said of it.
+    pub const fn is_whole(&self) -> bool {
+        !self.der.is_empty()
+    }
+
+    /// Issued elsewhere, and imported.
+    pub fn is_imported(&self) -> bool {
+        self.purpose == Purpose::Imported
+    }
 }
 
 /// A certificate with what its standing rests on.

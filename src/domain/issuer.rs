@@ -46,6 +46,18 @@ pub struct Issuer {
     pub generation: Generation,
 }
 
+/// A CA whose key is not here: certgate knows its certificate and what was imported of those that it issued, and answers for them.
+/// It never signs anything as this CA: neither certificates nor CRLs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalIssuer {
+    /// Its name, in one name space with those of our own issuers.
+    pub id: IssuerId,
+    /// Its certificate: of several with the same subject and key the one that expires last.
+    pub certificate: Vec<u8>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+}
+
 impl Issuer {
     /// Its name, if it is not the first of its line.
     pub fn later_generation(&self) -> Option<&IssuerId> {

@@ -13,6 +13,7 @@ pub mod device;
 mod digest;
 pub mod enrol;
 pub mod exchange;
+pub mod import;
 pub mod issuer;
 pub mod key;
 pub mod ndes;

@@ -20,13 +20,13 @@ use crate::{
         device::{Device, IdentityKind},
         enrol::Enrolment,
         exchange::{Exchange, Transcript},
-        issuer::Issuer,
+        issuer::{ExternalIssuer, Issuer},
         key::SealedKey,
         profile::Profile,
         queue::{Job, JobKind, JobWorker},
         restore::Restoration,
         source::{Membership, Source},
-        status::{Cause, CauseKey},
+        status::{Cause, CauseKey, Revocation},
         timer::Timer,
         user::User,
     },
@@ -146,6 +146,7 @@ impl dyn Store + '_ {
 /// Everything that can be read.
 pub trait View:
     Issuers
+    + Externals
     + Keys
     + Profiles
     + Tickets
@@ -170,6 +171,7 @@ pub trait View:
 pub trait Tx:
     View
     + IssuersMut
+    + ExternalsMut
     + KeysMut
     + ProfilesMut
     + TicketsMut
@@ -202,8 +204,22 @@ pub trait Issuers {
 
 /// Writes issuers.
 pub trait IssuersMut {
-    /// Adds or replaces.
+    /// Adds or replaces; the name of an external issuer is a [`StoreError::Conflict`].
     fn put_issuer(&mut self, issuer: &Issuer) -> StoreResult<()>;
+}
+
+/// Reads external issuers.
+pub trait Externals {
+    /// The external issuer, if there is one of this name.
+    fn external_issuer(&self, id: &IssuerId) -> StoreResult<Option<ExternalIssuer>>;
+    /// All, by name.
+    fn external_issuers(&self) -> StoreResult<Vec<ExternalIssuer>>;
+}
+
+/// Writes external issuers.
+pub trait ExternalsMut {
+    /// Adds or replaces; the name of an issuer of ours is a [`StoreError::Conflict`].
+    fn put_external_issuer(&mut self, issuer: &ExternalIssuer) -> StoreResult<()>;
 }
 
 /// Reads sealed keys and which system certificate uses them.
@@ -349,6 +365,9 @@ pub trait Certificates {
 pub trait CertificatesMut {
     /// Adds; an (issuer, serial) or fingerprint that exists is a [`StoreError::Conflict`].
     fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()>;
+    /// Adds an imported certificate, or replaces one by what more is known of it. One that certgate issued, or a fingerprint that
+    /// another has, is a [`StoreError::Conflict`].
+    fn put_imported(&mut self, certificate: &CertificateRecord) -> StoreResult<()>;
     /// Adds; a second binding of the certificate to the same object is a [`StoreError::Conflict`].
     fn insert_binding(&mut self, binding: &Binding) -> StoreResult<()>;
 }
@@ -362,6 +381,14 @@ pub trait Causes {
         &self,
         issuer: &IssuerId,
         visit: &mut dyn FnMut(&SerialNumber, Vec<Cause>) -> StoreResult<()>,
+    ) -> StoreResult<()>;
+    /// Visits the serials of `issuer` whose causes amount to a revocation, in ascending numeric order: with that revocation, and with
+    /// notAfter of the certificate ([`Timestamp::MAX`] where there is none: listing it for ever is the safe reading). It reads
+    /// neither causes nor certificates. Stops at the first error.
+    fn visit_revocations(
+        &self,
+        issuer: &IssuerId,
+        visit: &mut dyn FnMut(SerialNumber, Revocation, Timestamp) -> StoreResult<()>,
     ) -> StoreResult<()>;
 }
 

@@ -9,7 +9,7 @@ use super::{Gateway, Ports, ServiceError, status};
 use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
-        issuer::{GenerationState, Issuer},
+        issuer::{ExternalIssuer, GenerationState, Issuer},
         profile::CheckedProfile,
     },
     ports::{Decrypter, Signer, View},
@@ -21,6 +21,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Authorities {
     issuers: BTreeMap<IssuerId, Arc<Authority>>,
+    externals: BTreeMap<IssuerId, Arc<External>>,
     by_cert_id: HashMap<CertIdIssuer, IssuerId>,
     profiles: BTreeMap<ProfileName, Arc<CheckedProfile>>,
 }
@@ -51,6 +52,15 @@ pub struct Authority {
     pub message_keys: Vec<MessageKey>,
     /// The answer to GetNextCACert that announces it, once it was signed: what it says does not change while this is loaded.
     pub(super) announcement: OnceLock<Arc<[u8]>>,
+}
+
+/// A CA whose key is not here. What was imported of it is in the store under its name, and in the status snapshot, as of any issuer.
+#[derive(Debug)]
+pub struct External {
+    /// The record.
+    pub issuer: ExternalIssuer,
+    /// Its certificate.
+    pub certificate: Certificate,
 }
 
 /// A delegated OCSP responder.
@@ -110,8 +120,13 @@ impl Authorities {
             let by_id: BTreeMap<_, _> = issuers.iter().map(|issuer| (issuer.id.clone(), issuer)).collect();
             for issuer in &issuers {
                 let authority = Authority::load(ports, view, issuer, &by_id)?;
-                loaded.index(&authority);
+                loaded.index(&issuer.id, &authority.certificate);
                 loaded.issuers.insert(issuer.id.clone(), Arc::new(authority));
+            }
+            for issuer in view.external_issuers()? {
+                let certificate = Certificate::from_der(&issuer.certificate)?;
+                loaded.index(&issuer.id, &certificate);
+                loaded.externals.insert(issuer.id.clone(), Arc::new(External { issuer, certificate }));
             }
             for profile in view.profiles()? {
                 let checked = profile.checked().map_err(|mistakes| {
@@ -128,17 +143,17 @@ impl Authorities {
         })
     }
 
-    fn index(&mut self, authority: &Authority) {
+    fn index(&mut self, issuer: &IssuerId, certificate: &Certificate) {
         // The hashes are over the issuer's subject name and key bits; every hash that a client may use is indexed.
         for algorithm in
             [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512]
         {
             let key = CertIdIssuer {
                 algorithm,
-                name_hash: algorithm.digest(authority.certificate.subject().as_der()),
-                key_hash: algorithm.digest(authority.certificate.public_key().key_bits()),
+                name_hash: algorithm.digest(certificate.subject().as_der()),
+                key_hash: algorithm.digest(certificate.public_key().key_bits()),
             };
-            self.by_cert_id.insert(key, authority.issuer.id.clone());
+            self.by_cert_id.insert(key, issuer.clone());
         }
     }
 
@@ -170,6 +185,16 @@ impl Authorities {
         self.generations(line).into_iter().find(|it| it.is(GenerationState::Announced))
     }
 
+    /// The external issuer of this name.
+    pub fn external(&self, id: &IssuerId) -> Option<&Arc<External>> {
+        self.externals.get(id)
+    }
+
+    /// All external issuers, by name.
+    pub fn externals(&self) -> impl Iterator<Item = &Arc<External>> {
+        self.externals.values()
+    }
+
     /// The issuer that a CertID names.
     pub fn issuer_by_cert_id(
         &self,
@@ -177,8 +202,27 @@ impl Authorities {
         name_hash: &[u8],
         key_hash: &[u8],
     ) -> Option<&Arc<Authority>> {
+        self.issuers.get(self.id_by_cert_id(algorithm, name_hash, key_hash)?)
+    }
+
+    /// The external issuer that a CertID names.
+    pub fn external_by_cert_id(
+        &self,
+        algorithm: DigestAlgorithm,
+        name_hash: &[u8],
+        key_hash: &[u8],
+    ) -> Option<&Arc<External>> {
+        self.externals.get(self.id_by_cert_id(algorithm, name_hash, key_hash)?)
+    }
+
+    fn id_by_cert_id(
+        &self,
+        algorithm: DigestAlgorithm,
+        name_hash: &[u8],
+        key_hash: &[u8],
+    ) -> Option<&IssuerId> {
         let key = CertIdIssuer { algorithm, name_hash: name_hash.to_vec(), key_hash: key_hash.to_vec() };
-        self.by_cert_id.get(&key).and_then(|id| self.issuers.get(id))
+        self.by_cert_id.get(&key)
     }
 
     /// The profile of this name, newest version.

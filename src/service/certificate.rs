@@ -36,14 +36,14 @@ pub struct CertificateView {
     pub issuer: IssuerId,
     /// Its serial number.
     pub serial: SerialNumber,
-    /// SHA-256 of the DER.
-    pub fingerprint: Fingerprint,
+    /// SHA-256 of the DER; none of an imported one that is not here itself.
+    pub fingerprint: Option<Fingerprint>,
     /// Its subject.
     pub subject: String,
-    /// notBefore.
-    pub not_before: Timestamp,
-    /// notAfter.
-    pub not_after: Timestamp,
+    /// notBefore; none where an import did not tell.
+    pub not_before: Option<Timestamp>,
+    /// notAfter; none where an import did not tell.
+    pub not_after: Option<Timestamp>,
     /// What it is for.
     pub purpose: Purpose,
     /// The profile under which it was issued.
@@ -215,13 +215,14 @@ impl CertificateView {
     ) -> Result<Self, ServiceError> {
         let causes = causes_of(view, &record.id)?;
         let bindings = view.bindings(&record.id)?;
+        let fingerprint = record.is_whole().then_some(record.fingerprint);
         let (profile, profile_version) = record.profile.unzip();
         Ok(Self {
             id: record.id.to_string(),
-            fingerprint: record.fingerprint,
+            fingerprint,
+            not_before: told(record.validity.not_before, Timestamp::EPOCH),
+            not_after: told(record.validity.not_after, Timestamp::MAX),
             subject: record.subject,
-            not_before: record.validity.not_before,
-            not_after: record.validity.not_after,
             purpose: record.purpose,
             profile,
             profile_version,
@@ -243,9 +244,15 @@ impl CertificateView {
         record: CertificateRecord,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
-        let pem = Some(Certificate::from_der(&record.der)?.to_pem());
+        let whole = record.is_whole().then(|| Certificate::from_der(&record.der)).transpose()?;
+        let pem = whole.map(|certificate| certificate.to_pem());
         Ok(Self { pem, ..Self::read(view, record, now)? })
     }
+}
+
+/// The time, unless it stands for one that nobody told of an imported certificate.
+fn told(time: Timestamp, untold: Timestamp) -> Option<Timestamp> {
+    (time != untold).then_some(time)
 }
 
 /// Changes the causes of one certificate; gives what that did, if it did anything to its revocation.

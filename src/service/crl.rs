@@ -85,7 +85,7 @@ pub struct CrlView {
 }
 
 impl PublishedCrl {
-    fn of(record: CrlRecord) -> Arc<Self> {
+    pub(super) fn of(record: CrlRecord) -> Arc<Self> {
         Arc::new(Self {
             etag: Fingerprint::of(&record.der).to_string(),
             der: record.der.into(),
@@ -119,9 +119,11 @@ impl PublishedCrls {
     pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
         let newest = ports.store.read(|view| {
             let mut newest = BTreeMap::new();
-            for issuer in view.issuers()? {
-                if let Some(record) = view.latest_crl(&issuer.id)?.filter(CrlRecord::is_published) {
-                    newest.insert(issuer.id, PublishedCrl::of(record));
+            let own = view.issuers()?.into_iter().map(|issuer| issuer.id);
+            let external = view.external_issuers()?.into_iter().map(|issuer| issuer.id);
+            for issuer in own.chain(external) {
+                if let Some(record) = view.latest_crl(&issuer)?.filter(CrlRecord::is_published) {
+                    newest.insert(issuer, PublishedCrl::of(record));
                 }
             }
             Ok::<_, ServiceError>(newest)
@@ -129,7 +131,7 @@ impl PublishedCrls {
         Ok(Self { newest: ArcSwap::from_pointee(newest), building: Mutex::default() })
     }
 
-    fn publish(&self, issuer: &IssuerId, crl: &Arc<PublishedCrl>) {
+    pub(super) fn publish(&self, issuer: &IssuerId, crl: &Arc<PublishedCrl>) {
         self.newest.rcu(|newest| {
             let mut newest = BTreeMap::clone(newest);
             newest.insert(issuer.clone(), crl.clone());
@@ -178,8 +180,12 @@ impl Gateway {
         let turn = self.crls.turn(issuer);
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let authorities = self.authorities();
-        let authority =
-            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+        let authority = authorities.issuer(issuer).ok_or_else(|| match authorities.external(issuer) {
+            Some(_) => ServiceError::Refused(format!(
+                "the key of {issuer} is not here: certgate publishes the last CRL of it that was imported, and signs none"
+            )),
+            None => ServiceError::not_found("issuer", issuer),
+        })?;
         self.settle_status()?;
         let now = self.now();
         let previous = self.ports.store.read(|view| view.latest_crl(issuer))?;

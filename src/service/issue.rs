@@ -396,6 +396,7 @@ const fn purpose_name(purpose: Purpose) -> &'static str {
         Purpose::ScepMessage => "scep-message",
         Purpose::OcspSigner => "ocsp-signer",
         Purpose::ServerTls => "server-tls",
+        Purpose::Imported => "imported",
     }
 }
 

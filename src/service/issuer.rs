@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, Listing, ServiceError, authority::Authority, status::causes_of};
+use super::{
+    Gateway, Listing, ServiceError,
+    authority::{Authority, External},
+    status::causes_of,
+};
 use crate::{
     domain::{
         access::{Authed, Read},
@@ -60,6 +64,39 @@ pub struct IssuerView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unexpired: Option<u64>,
     /// Its certificate and those above it, as PEM text; absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pem: Option<String>,
+}
+
+/// A CA whose key is not here, and for whose certificates certgate answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalIssuerView {
+    /// Its name.
+    pub id: IssuerId,
+    /// Always `external`.
+    pub kind: String,
+    /// Its subject.
+    pub subject: String,
+    /// The serial number of its certificate.
+    pub serial: SerialNumber,
+    /// notBefore of its certificate.
+    pub not_before: Timestamp,
+    /// notAfter of its certificate.
+    pub not_after: Timestamp,
+    /// SHA-256 of its certificate.
+    pub fingerprint: Fingerprint,
+    /// SHA-1 of its certificate in hexadecimal.
+    pub sha1: String,
+    /// When it was recorded here.
+    pub created_at: Timestamp,
+    /// Number of its last CRL that was imported.
+    pub crl_number: Option<u64>,
+    /// nextUpdate of that CRL: nobody here can sign the next one.
+    pub crl_next_update: Option<Timestamp>,
+    /// How many of its certificates are known; absent in listings, because they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<u64>,
+    /// Its certificate as PEM text; absent in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pem: Option<String>,
 }
@@ -151,6 +188,55 @@ impl Gateway {
             })?;
             Ok(IssuerView { pem, unexpired: Some(unexpired), ..self.issuer_view(view, authority)? })
         })
+    }
+
+    /// All external issuers, by name.
+    pub fn external_issuers(
+        &self,
+        _authed: &Authed<Read>,
+    ) -> Result<Listing<ExternalIssuerView>, ServiceError> {
+        let authorities = self.authorities();
+        Ok(Listing::whole(authorities.externals().map(|external| self.external_view(external)).collect()))
+    }
+
+    /// One external issuer, with its certificate.
+    pub fn external_issuer(
+        &self,
+        _authed: &Authed<Read>,
+        id: &IssuerId,
+    ) -> Result<ExternalIssuerView, ServiceError> {
+        let authorities = self.authorities();
+        let external =
+            authorities.external(id).ok_or_else(|| ServiceError::not_found("external issuer", id))?;
+        let mut certificates = 0;
+        self.ports.store.read(|view| {
+            view.visit_certificates(id, &mut |_| {
+                certificates += 1;
+                Ok(())
+            })
+        })?;
+        let pem = Some(external.certificate.to_pem());
+        Ok(ExternalIssuerView { pem, certificates: Some(certificates), ..self.external_view(external) })
+    }
+
+    fn external_view(&self, external: &External) -> ExternalIssuerView {
+        let (issuer, certificate) = (&external.issuer, &external.certificate);
+        let crl = self.crl(&issuer.id);
+        ExternalIssuerView {
+            id: issuer.id.clone(),
+            kind: "external".to_owned(),
+            subject: certificate.subject().to_string(),
+            serial: certificate.serial().clone(),
+            not_before: certificate.validity().not_before,
+            not_after: certificate.validity().not_after,
+            fingerprint: certificate.fingerprint(),
+            sha1: hex::encode(crate::types::sha1(certificate.as_der())),
+            created_at: issuer.created_at,
+            crl_number: crl.as_ref().map(|crl| crl.number),
+            crl_next_update: crl.map(|crl| crl.next_update),
+            certificates: None,
+            pem: None,
+        }
     }
 
     /// All profiles, newest versions, by name.

@@ -15,6 +15,7 @@
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`source`] | where device records come from, and the syncs that bring them |
+//! | [`import`] | certificates and revocations of another CA, taken over |
 //! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
@@ -37,6 +38,7 @@ mod error;
 pub mod exchange;
 pub mod guard;
 pub mod health;
+pub mod import;
 pub mod issue;
 pub mod issuer;
 mod listing;

@@ -35,7 +35,7 @@ pub(crate) use inherited::{causes_of, inherited, lineage};
 use super::{Gateway, Ports, ServiceError, audit::Act};
 use crate::{
     domain::queue::JobKind,
-    domain::status::{Cause, CauseChange, CauseKey, Effect, Revocation, check_change, revocation, strongest},
+    domain::status::{Cause, CauseChange, Effect, Revocation, check_change, revocation, strongest},
     ports::{Tx, View, store::StoreResult},
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::crl::CrlEntry,
@@ -135,18 +135,16 @@ impl StatusBoard {
     pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
         let mut boards = BTreeMap::new();
         ports.store.read(|view| {
-            for issuer in view.issuers()? {
-                let inherited = Inherited::read(view, &issuer.id)?;
+            for issuer in answered_for(view)? {
+                let inherited = Inherited::read(view, &issuer)?;
                 let mut snapshot = Snapshot { inherited, ..Snapshot::default() };
-                view.visit_causes(&issuer.id, &mut |serial, causes| {
-                    let id = CertificateId { issuer: issuer.id.clone(), serial: serial.clone() };
-                    if let Some(listed) = listed(view, &id, &causes)? {
-                        snapshot.listed.insert(id.serial, listed);
-                    }
+                view.visit_revocations(&issuer, &mut |serial, revocation, not_after| {
+                    let entry = entry_of(serial.clone(), &revocation);
+                    snapshot.listed.insert(serial, Listed { revocation, not_after, entry });
                     Ok(())
                 })?;
                 boards.insert(
-                    issuer.id,
+                    issuer,
                     Arc::new(IssuerBoard { moving: Mutex::default(), snapshot: RwLock::new(snapshot) }),
                 );
             }
@@ -331,6 +329,12 @@ impl Snapshot {
     }
 }
 
+/// The issuers that are answered for: our own, and the external ones.
+fn answered_for(view: &dyn View) -> StoreResult<Vec<IssuerId>> {
+    let own = view.issuers()?.into_iter().map(|issuer| issuer.id);
+    Ok(own.chain(view.external_issuers()?.into_iter().map(|issuer| issuer.id)).collect())
+}
+
 fn read_listed(
     view: &dyn View,
     issuer: &IssuerId,
@@ -370,41 +374,81 @@ pub(crate) fn change_causes(
     act: &Act,
 ) -> StoreResult<bool> {
     let before = revocation(&tx.causes(certificate)?);
-    for change in changes {
-        match change {
-            CauseChange::Put(cause) => put_cause(tx, certificate, cause)?,
-            CauseChange::Release(key) => release_cause(tx, certificate, key)?,
-        }
-    }
-    let after = revocation(&tx.causes(certificate)?);
+    let after = apply(tx, certificate, changes)?;
     if before == after {
         return Ok(false);
     }
     tx.append_audit(&fact_of(certificate, before.as_ref(), after.as_ref(), act))?;
-    let mut concerned = inherited::issuers_resting_on(tx.as_view(), certificate)?;
-    concerned.push(certificate.issuer.clone());
-    for id in concerned {
-        if let Some(issuer) = tx.issuer(&id)? {
-            let job = JobKind::BuildCrl { issuer: id };
-            tx.enqueue(&job, issuer.crl_policy.after_revocation(act.at))?;
-        }
-    }
+    enqueue_crls(tx, std::slice::from_ref(certificate), act.at)?;
     Ok(true)
 }
 
-fn put_cause(tx: &mut dyn Tx, certificate: &CertificateId, cause: &Cause) -> StoreResult<()> {
-    let existing = tx.causes(certificate)?;
-    // The same cause again keeps its first time.
-    let again = existing.iter().any(|old| old.key == cause.key && old.effect == cause.effect);
-    if again || check_change(&existing, cause).is_err() {
-        return Ok(());
+/// The same for many certificates of one issuer, without audit facts of their own: the caller records them together. Gives those whose
+/// revocation changed, with what it is now.
+pub(crate) fn change_causes_of_many(
+    tx: &mut dyn Tx,
+    changes: &[(CertificateId, CauseChange)],
+    at: Timestamp,
+) -> StoreResult<Vec<(CertificateId, Option<Revocation>)>> {
+    let mut changed = Vec::new();
+    for (certificate, change) in changes {
+        let before = revocation(&tx.causes(certificate)?);
+        let after = apply(tx, certificate, std::slice::from_ref(change))?;
+        if before != after {
+            changed.push((certificate.clone(), after));
+        }
     }
-    tx.put_cause(certificate, cause)
+    let certificates: Vec<_> = changed.iter().map(|(certificate, _)| certificate.clone()).collect();
+    enqueue_crls(tx, &certificates, at)?;
+    Ok(changed)
 }
 
-fn release_cause(tx: &mut dyn Tx, certificate: &CertificateId, key: &CauseKey) -> StoreResult<()> {
-    let held = tx.causes(certificate)?.iter().any(|old| old.key == *key && old.effect == Effect::Hold);
-    if held { tx.release_cause(certificate, key) } else { Ok(()) }
+/// Gives what the certificate's causes amount to afterwards.
+fn apply(
+    tx: &mut dyn Tx,
+    certificate: &CertificateId,
+    changes: &[CauseChange],
+) -> StoreResult<Option<Revocation>> {
+    for change in changes {
+        if is_void(&tx.causes(certificate)?, change) {
+            continue;
+        }
+        match change {
+            CauseChange::Put(cause) => tx.put_cause(certificate, cause)?,
+            CauseChange::Release(key) => tx.release_cause(certificate, key)?,
+        }
+    }
+    Ok(revocation(&tx.causes(certificate)?))
+}
+
+/// Whether nothing comes of a change: the same cause again keeps its first time, and a permanent cause stays.
+pub(crate) fn is_void(existing: &[Cause], change: &CauseChange) -> bool {
+    match change {
+        CauseChange::Put(cause) => {
+            let again = existing.iter().any(|old| old.key == cause.key && old.effect == cause.effect);
+            again || check_change(existing, cause).is_err()
+        }
+        CauseChange::Release(key) => {
+            !existing.iter().any(|old| old.key == *key && old.effect == Effect::Hold)
+        }
+    }
+}
+
+/// Enqueues the CRL jobs of the issuers that a change to the status of `certificates` concerns. An external issuer has none: its key is
+/// not here.
+fn enqueue_crls(tx: &mut dyn Tx, certificates: &[CertificateId], at: Timestamp) -> StoreResult<()> {
+    let mut concerned = BTreeSet::new();
+    for certificate in certificates {
+        concerned.extend(inherited::issuers_resting_on(tx.as_view(), certificate)?);
+        concerned.insert(certificate.issuer.clone());
+    }
+    for id in concerned {
+        if let Some(issuer) = tx.issuer(&id)? {
+            let job = JobKind::BuildCrl { issuer: id };
+            tx.enqueue(&job, issuer.crl_policy.after_revocation(at))?;
+        }
+    }
+    Ok(())
 }
 
 fn fact_of(

@@ -186,8 +186,9 @@ impl Recipe {
                 lifetime: settings.server_tls,
                 no_check: false,
             },
-            Purpose::Leaf | Purpose::Issuer => {
-                let told = "neither a leaf nor an issuer's certificate is a system certificate";
+            Purpose::Leaf | Purpose::Issuer | Purpose::Imported => {
+                let told =
+                    "neither a leaf's nor an issuer's nor an imported certificate is a system certificate";
                 return Err(ServiceError::Internal(told.to_owned()));
             }
         })

@@ -5,6 +5,7 @@
 
 mod algorithm;
 pub(crate) mod base64;
+pub mod ca_index;
 pub mod cms;
 pub mod crl;
 pub mod csr;

@@ -146,6 +146,7 @@ pub(super) fn system_certificates(purpose: Purpose, issuer: &IssuerId) -> Vec<u8
         Purpose::ScepMessage => 2,
         Purpose::OcspSigner => 3,
         Purpose::ServerTls => 4,
+        Purpose::Imported => 5,
     };
     Key::default().byte(purpose).text(issuer.as_str()).done()
 }

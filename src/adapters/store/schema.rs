@@ -5,7 +5,7 @@ use redb::{Database, WriteTransaction};
 use super::{
     batch::{make_durable, unavailable},
     key, record,
-    records::enrolments::by_device,
+    records::{enrolments::by_device, revocations},
     rows::{Flow, Rows, WriteRows},
     table::Table,
 };
@@ -212,12 +212,11 @@ fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     issuers.iter().try_for_each(|(key, value)| rows.put(Table::Issuers, key, value))
 }
 
-/// Schema 5: nothing yet.
+/// Schema 5 has external issuers, and an index of revocations.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
-#[allow(clippy::unnecessary_wraps, reason = "it is a step like the others, and has nothing to do yet")]
-fn to_5(_rows: &mut WriteRows<'_>) -> StoreResult<()> {
-    Ok(())
+fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    revocations::index_all(rows)
 }
 
 /// The tickets of schema 1 to 3 as records of version 2: for no other profile, and from the API.

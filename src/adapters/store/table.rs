@@ -43,6 +43,8 @@ tables! {
     Meta = "meta", v 1;
     /// Issuers by name.
     Issuers = "issuers", v 2;
+    /// External issuers by name.
+    ExternalIssuers = "external_issuers", v 1;
     /// Sealed keys by id.
     Keys = "keys", v 1;
     /// System certificates by purpose, issuer, start of use, serial.
@@ -81,6 +83,8 @@ tables! {
     BindingsByObject = "bindings_by_object", v 1;
     /// Causes by issuer, serial and cause key.
     Causes = "causes", v 1;
+    /// What the causes of a certificate amount to, and its notAfter, by issuer and serial: an index of `causes`, for the start.
+    Revocations = "revocations", v 1;
     /// Devices by id.
     Devices = "devices", v 1;
     /// Device ids by kind and value of an identity.

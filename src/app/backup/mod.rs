@@ -147,7 +147,8 @@ fn from_store<'s>(
     Ok((head, out))
 }
 
-fn open_stopped(data: &Path) -> Outcome<RedbStore> {
+/// The store of a server that does not run.
+pub(super) fn open_stopped(data: &Path) -> Outcome<RedbStore> {
     RedbStore::open(&data.join(STORE_FILE)).map_err(|error| match error {
         StoreError::InUse => {
             Failure::error(format_args!("{} is in use, but no server answers at its socket", data.display()))
@@ -167,7 +168,7 @@ fn tell_server(server: &AdminClient, written: &WrittenBackup) -> Outcome {
 }
 
 /// An act of whoever runs this command.
-fn local_act() -> Act {
+pub(super) fn local_act() -> Act {
     let random: &dyn Random = &SystemRandomSource::default();
     Act {
         actor: Actor::Local { uid: own_uid().unwrap_or(u32::MAX) },

@@ -5,11 +5,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    admin::{ServerArgs, YesArgs, segment},
+    admin::{AdminClient, ServerArgs, YesArgs, segment},
     output::{self, Field, Format},
 };
 use crate::{
-    app::failure::Outcome,
+    app::failure::{FailureKind, Outcome},
     types::{KeyAlgorithm, Timestamp},
 };
 
@@ -105,6 +105,9 @@ const FIELDS: &[Field] = &[
     ("OCSP", "/ocsp_urls"),
     ("CA certificate", "/ca_issuers_urls"),
     ("CRL number", "/crl_number"),
+    ("CRL nextUpdate", "/crl_next_update"),
+    ("Certificates", "/certificates"),
+    ("Recorded", "/created_at"),
     ("Own certificates", "/system_certificates"),
     ("PEM", "/pem"),
 ];
@@ -113,8 +116,8 @@ const FIELDS: &[Field] = &[
 pub(super) fn run(args: IssuerArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
-        Verb::List => output::listing(format, &client.get("/issuers")?, COLUMNS),
-        Verb::Show { issuer } => output::object(format, &client.get(&path(&issuer))?, FIELDS),
+        Verb::List => output::listing(format, &list(&client)?, COLUMNS),
+        Verb::Show { issuer } => output::object(format, &show(&client, &issuer)?, FIELDS),
         Verb::Rollover(args) if args.cancel => {
             args.yes.confirm(&format!(
                 "Take the announced successor of {} back and revoke its certificate?",
@@ -140,6 +143,28 @@ pub(super) fn run(args: IssuerArgs, format: Format) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Our own, then the external ones.
+fn list(client: &AdminClient) -> Outcome<Value> {
+    let mut all = client.get("/issuers")?;
+    let mut external = client.get("/external-issuers")?;
+    if let (Some(Value::Array(all)), Some(Value::Array(external))) =
+        (all.get_mut("items"), external.get_mut("items"))
+    {
+        all.append(external);
+    }
+    Ok(all)
+}
+
+fn show(client: &AdminClient, issuer: &str) -> Outcome<Value> {
+    match client.get(&path(issuer)) {
+        Err(failure) if failure.kind == FailureKind::NotFound => {
+            // If it is no external issuer either, the first answer is the right one.
+            client.get(&format!("/external-issuers/{}", segment(issuer))).map_err(|_| failure)
+        }
+        answer => answer,
+    }
 }
 
 fn path(issuer: &str) -> String {

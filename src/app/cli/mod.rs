@@ -11,6 +11,7 @@ mod device;
 mod duration;
 mod enrolment;
 pub mod files;
+mod import;
 mod issuer;
 mod ocsp;
 pub mod output;
@@ -106,6 +107,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Restore a backup into an empty directory
     Restore(backup::RestoreArgs),
+    /// Take over the certificates and revocations of another CA
+    Import(import::ImportArgs),
     /// SCEP client, for this and other servers
     Scep(scep::ScepArgs),
     /// OCSP client, for this and other responders
@@ -162,6 +165,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Token(args) => token::run(args, format),
         Command::Backup(args) => backup::backup(args, format),
         Command::Restore(args) => backup::restore(args, format),
+        Command::Import(args) => import::run(args, format),
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
         Command::Sim(args) => sim::run(&args, format),

@@ -2,7 +2,7 @@
 //!
 //! Served over HTTPS to bearers of API tokens (`Authorization: Bearer ..`), and over the local socket to root and to the server's
 //! own user (as owner, by peer credentials). Each handler proves its permission; *R*ead needs the role auditor, *O*perate operator,
-//! *A*dminister owner; *M*int operator or challenger, a role that can do nothing else. Bodies have at most 1 MiB (a listing of devices 64 MiB). Every answer carries `x-request-id`.
+//! *A*dminister owner; *M*int operator or challenger, a role that can do nothing else. Bodies have at most 1 MiB (a listing of devices 64 MiB, a CRL 256 MiB). Every answer carries `x-request-id`.
 //!
 //! Errors are `application/problem+json` ([`Problem`]): `{type, title, status, detail, request_id}` with `type` one of
 //! `urn:certgate:problem:` `not-found` (404), `invalid` (400), `conflict` (409), `refused` (409), `forbidden` (403), `unauthenticated` (401),
@@ -20,6 +20,11 @@
 //! | `POST /issuers/{issuer}/rollover` | A | [`NewSuccessor`](crate::service::rollover::NewSuccessor) `{key?, years?, cutover_at?}` | 201 `IssuerView` of the successor, announced |
 //! | `DELETE /issuers/{issuer}/rollover` | A | | `IssuerView` of the successor, withdrawn; 409 `refused` once it has issued |
 //! | `POST /issuers/{issuer}/cutover` | A | [`CutOver`](crate::service::rollover::CutOver) `{at?}` | `IssuerView` of the successor, current now or then |
+//! | `GET /external-issuers` | R | | listing of [`ExternalIssuerView`](crate::service::issuer::ExternalIssuerView) |
+//! | `GET /external-issuers/{issuer}` | R | | `ExternalIssuerView` |
+//! | `POST /imports` | A | [`NewImport`](crate::service::import::NewImport) `{issuer_certificate, name?}` | [`ImportTarget`](crate::service::import::ImportTarget) |
+//! | `POST /imports/{issuer}/certificates` | A | [`ImportBatch`](crate::service::import::ImportBatch) | [`ImportReport`](crate::service::import::ImportReport) |
+//! | `POST /imports/{issuer}/crl` | A | the CRL in DER, once its entries are imported | [`ImportedCrl`](crate::service::import::ImportedCrl) |
 //! | `GET /profiles` | R | | listing of [`ProfileView`](crate::service::issuer::ProfileView) |
 //! | `GET /profiles/{profile}` | R | | `ProfileView` |
 //! | `GET /devices?limit&after`, with `lifecycle` or `source` | R | | listing of [`DeviceView`](crate::service::device::DeviceView) |
@@ -86,8 +91,8 @@ pub use problem::Problem;
 use super::bridge::Bridge;
 use crate::service::Gateway;
 use handlers::{
-    alarms, audit, backups, certificates, crls, devices, enrolments, issuers, queue, server, sources,
-    tickets, tokens, users,
+    alarms, audit, backups, certificates, crls, devices, enrolments, imports, issuers, queue, server,
+    sources, tickets, tokens, users,
 };
 use session::{Api, observe};
 
@@ -96,6 +101,9 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// Largest listing of a source: some 200,000 devices.
 const MAX_LISTING: usize = 64 * 1024 * 1024;
+
+/// Largest CRL that is imported: some five million entries.
+const MAX_CRL: usize = 256 * 1024 * 1024;
 
 /// The API, to be served with a [`Peer`](super::serve::Peer) in every request's extensions: without one nobody is recognised.
 pub fn router(gateway: Arc<Gateway>, bridge: Arc<Bridge>) -> Router {
@@ -148,6 +156,11 @@ fn certificate_routes() -> Router<Api> {
         .route("/issuers/{issuer}", get(issuers::show))
         .route("/issuers/{issuer}/rollover", post(issuers::roll_over).delete(issuers::cancel_rollover))
         .route("/issuers/{issuer}/cutover", post(issuers::cut_over))
+        .route("/external-issuers", get(issuers::externals))
+        .route("/external-issuers/{issuer}", get(issuers::external))
+        .route("/imports", post(imports::open))
+        .route("/imports/{issuer}/certificates", post(imports::certificates))
+        .route("/imports/{issuer}/crl", post(imports::crl).layer(DefaultBodyLimit::max(MAX_CRL)))
         .route("/profiles", get(issuers::profiles))
         .route("/profiles/{profile}", get(issuers::profile))
 }

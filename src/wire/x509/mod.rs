@@ -27,6 +27,7 @@ pub use general_name::GeneralName;
 pub use key::{BadSignature, CannotEncrypt, KeyKind, PublicKey};
 pub use key_usage::KeyUsage;
 pub use name::{Name, NameError};
+pub(in crate::wire) use name_text::escaped;
 
 use super::der::BerError;
 

@@ -166,6 +166,14 @@ fn text(bytes: Vec<u8>) -> Result<String, NameError> {
 }
 
 /// RFC 4514 §2.4: the characters that would be read as something else.
+pub(in crate::wire) fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    // Writing to a String does not fail.
+    let _ = push_escaped(&mut text, value);
+    text
+}
+
+/// The same at the end of a text.
 pub(super) fn push_escaped(out: &mut String, value: &str) -> fmt::Result {
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {

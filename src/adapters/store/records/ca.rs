@@ -11,11 +11,14 @@ use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
         crl::CrlRecord,
-        issuer::Issuer,
+        issuer::{ExternalIssuer, Issuer},
         key::SealedKey,
         profile::Profile,
     },
-    ports::store::{Crls, CrlsMut, Issuers, IssuersMut, Keys, KeysMut, Profiles, ProfilesMut, StoreResult},
+    ports::store::{
+        Crls, CrlsMut, Externals, ExternalsMut, Issuers, IssuersMut, Keys, KeysMut, Profiles, ProfilesMut,
+        StoreResult,
+    },
     types::{IssuerId, KeyId, ProfileName},
 };
 
@@ -31,7 +34,31 @@ impl<R: Rows> Issuers for Records<R> {
 
 impl IssuersMut for Records<WriteRows<'_>> {
     fn put_issuer(&mut self, issuer: &Issuer) -> StoreResult<()> {
-        self.0.put_record(Table::Issuers, issuer.id.as_str().as_bytes(), issuer)
+        let key = issuer.id.as_str().as_bytes();
+        if self.0.contains(Table::ExternalIssuers, key)? {
+            return Err(conflict("issuer", &issuer.id, "has the name of an external issuer"));
+        }
+        self.0.put_record(Table::Issuers, key, issuer)
+    }
+}
+
+impl<R: Rows> Externals for Records<R> {
+    fn external_issuer(&self, id: &IssuerId) -> StoreResult<Option<ExternalIssuer>> {
+        self.0.record(Table::ExternalIssuers, id.as_str().as_bytes())
+    }
+
+    fn external_issuers(&self) -> StoreResult<Vec<ExternalIssuer>> {
+        self.0.records(Table::ExternalIssuers, &key::ALL, usize::MAX)
+    }
+}
+
+impl ExternalsMut for Records<WriteRows<'_>> {
+    fn put_external_issuer(&mut self, issuer: &ExternalIssuer) -> StoreResult<()> {
+        let key = issuer.id.as_str().as_bytes();
+        if self.0.contains(Table::Issuers, key)? {
+            return Err(conflict("external issuer", &issuer.id, "has the name of an issuer"));
+        }
+        self.0.put_record(Table::ExternalIssuers, key, issuer)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Certificates, bindings, causes.
 
-use super::{Records, conflict};
+use super::{Records, conflict, revocations};
 use crate::{
     adapters::store::{
         key::{self, Key},
@@ -11,10 +11,10 @@ use crate::{
     domain::{
         binding::{Binding, BoundObject},
         certificate::CertificateRecord,
-        status::{Cause, CauseKey, Effect},
+        status::{Cause, CauseKey, Effect, Revocation},
     },
     ports::store::{Causes, CausesMut, Certificates, CertificatesMut, Page, StoreResult},
-    types::{CertificateId, Fingerprint, IssuerId, SerialNumber},
+    types::{CertificateId, Fingerprint, IssuerId, SerialNumber, Timestamp},
 };
 
 impl<R: Rows> Certificates for Records<R> {
@@ -95,7 +95,7 @@ impl<R: Rows> Records<R> {
 }
 
 /// The certificate that a key starts with.
-fn read_id(table: Table, key: &[u8]) -> StoreResult<CertificateId> {
+pub(super) fn read_id(table: Table, key: &[u8]) -> StoreResult<CertificateId> {
     key::read_certificate(key)
         .ok_or_else(|| record::corrupt(table, key, "its key names no certificate".to_owned()))
 }
@@ -112,7 +112,24 @@ impl CertificatesMut for Records<WriteRows<'_>> {
             return Err(conflict("certificate", id, "has the fingerprint of another"));
         }
         self.0.put(Table::CertificatesByFingerprint, fingerprint, &key)?;
-        self.0.put_record(Table::Certificates, &key, certificate)
+        self.0.put_record(Table::Certificates, &key, certificate)?;
+        self.revocation_ends(&key, certificate.validity.not_after)
+    }
+
+    fn put_imported(&mut self, certificate: &CertificateRecord) -> StoreResult<()> {
+        let id = &certificate.id;
+        let key = key::certificate(id);
+        let fingerprint = certificate.fingerprint.as_bytes();
+        if self.certificate(id)?.is_some_and(|known| !known.is_imported()) {
+            return Err(conflict("certificate", id, "was issued here"));
+        }
+        if certificate.is_whole() {
+            let problem = "has the fingerprint of another";
+            self.refuse_taken(Table::CertificatesByFingerprint, fingerprint, &key, "certificate", problem)?;
+            self.0.put(Table::CertificatesByFingerprint, fingerprint, &key)?;
+        }
+        self.0.put_record(Table::Certificates, &key, certificate)?;
+        self.revocation_ends(&key, certificate.validity.not_after)
     }
 
     fn insert_binding(&mut self, binding: &Binding) -> StoreResult<()> {
@@ -157,6 +174,20 @@ impl<R: Rows> Causes for Records<R> {
         })?;
         current.map_or(Ok(()), |(last, causes)| visit(&last, causes))
     }
+
+    fn visit_revocations(
+        &self,
+        issuer: &IssuerId,
+        visit: &mut dyn FnMut(SerialNumber, Revocation, Timestamp) -> StoreResult<()>,
+    ) -> StoreResult<()> {
+        let table = Table::Revocations;
+        let range = key::starting_with(&Key::default().text(issuer.as_str()).done());
+        self.0.scan(table, &range, |key, bytes| {
+            let (revocation, not_after) = revocations::decode(key, bytes)?;
+            visit(read_id(table, key)?.serial, revocation, not_after)?;
+            Ok(Flow::Continue(()))
+        })
+    }
 }
 
 impl CausesMut for Records<WriteRows<'_>> {
@@ -165,7 +196,8 @@ impl CausesMut for Records<WriteRows<'_>> {
         if cause.effect == Effect::Hold && self.is_permanent(&key)? {
             return Err(conflict("cause of", id, "is permanent and cannot become a hold"));
         }
-        self.0.put_record(Table::Causes, &key, cause)
+        self.0.put_record(Table::Causes, &key, cause)?;
+        self.index_revocation(id)
     }
 
     fn release_cause(&mut self, id: &CertificateId, cause: &CauseKey) -> StoreResult<()> {
@@ -173,7 +205,8 @@ impl CausesMut for Records<WriteRows<'_>> {
         if self.is_permanent(&key)? {
             return Err(conflict("cause of", id, "is permanent and cannot be released"));
         }
-        self.0.remove(Table::Causes, &key)
+        self.0.remove(Table::Causes, &key)?;
+        self.index_revocation(id)
     }
 }
 

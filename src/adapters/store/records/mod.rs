@@ -11,6 +11,7 @@ pub(super) mod enrolments;
 mod exchanges;
 mod jobs;
 mod objects;
+pub(super) mod revocations;
 mod sources;
 mod timers;
 

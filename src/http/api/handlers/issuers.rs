@@ -10,7 +10,7 @@ use crate::{
     domain::access::{Administer, Read},
     service::{
         Gateway, Listing,
-        issuer::{IssuerView, ProfileView},
+        issuer::{ExternalIssuerView, IssuerView, ProfileView},
         rollover::{CutOver, NewSuccessor},
     },
     types::{IssuerId, ProfileName},
@@ -53,6 +53,18 @@ pub(in super::super) async fn cut_over(
     let issuer: IssuerId = named("issuer", &issuer)?;
     let wanted: CutOver = body(&bytes)?;
     session.run::<Administer, _>(move |gateway, authed| gateway.cut_over(authed, &issuer, wanted)).await
+}
+
+pub(in super::super) async fn externals(session: Session) -> Answer<Listing<ExternalIssuerView>> {
+    session.run::<Read, _>(Gateway::external_issuers).await
+}
+
+pub(in super::super) async fn external(
+    session: Session,
+    Path(issuer): Path<String>,
+) -> Answer<ExternalIssuerView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    session.run::<Read, _>(move |gateway, authed| gateway.external_issuer(authed, &issuer)).await
 }
 
 pub(in super::super) async fn profiles(session: Session) -> Answer<Listing<ProfileView>> {

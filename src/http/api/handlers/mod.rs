@@ -12,6 +12,7 @@ pub(super) mod certificates;
 pub(super) mod crls;
 pub(super) mod devices;
 pub(super) mod enrolments;
+pub(super) mod imports;
 pub(super) mod issuers;
 pub(super) mod queue;
 pub(super) mod server;

@@ -1,0 +1,109 @@
+//! `certgate import`: from OpenSSL's files to what `cert show` says, with and without a server.
+
+use std::fs;
+
+use crate::{
+    FAST, code,
+    process::{Server, expect_success, http_get},
+    stderr, stdout,
+};
+
+const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/x509/ca.der");
+const CRL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/x509/entries.crl");
+
+/// An index of the CA of the fixtures: one line of each kind, and two that are not understood.
+fn index(server: &Server) -> String {
+    let path = server.scratch().join("index.txt");
+    let lines = [
+        "V\t361121000000Z\t\t1000\tunknown\t/O=Lab/CN=good",
+        "R\t361121000000Z\t260101000000Z,CAkeyTime,20251231000000Z\t1001\tunknown\t/O=Lab/CN=stolen",
+        "R\t361121000000Z\t260101000000Z,holdInstruction,holdInstructionReject\t1002\tunknown\t/O=Lab/CN=held",
+        "E\t100101000000Z\t\t1003\tunknown\t/O=Lab/CN=old",
+        "X\t361121000000Z\t\t1004\tunknown\t/O=Lab/CN=odd",
+        "not a line",
+    ];
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_index_and_a_crl_are_taken_over_once() {
+    let mut server = Server::started(FAST, "");
+    let index = index(&server);
+    let arguments = ["import", "--issuer-cert", CA, "--name", "old", "--index", &index];
+    let output = server.run(&arguments);
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(
+        said.contains("line 5: its status is \"X\"") && said.contains("line 6: it has 1 columns"),
+        "{said}"
+    );
+    assert!(stdout(&output).contains("New:          4"), "{}", stdout(&output));
+    let again = server.run(&[&arguments[..], &["-o", "json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&stdout(&again)).unwrap();
+    assert_eq!(
+        (&report["unchanged"], &report["added"], &report["refused"]),
+        (&4.into(), &0.into(), &2.into())
+    );
+
+    let shown = |server: &Server, serial: &str| server.json(&["cert", "show", &format!("old/{serial}")]);
+    let stolen = shown(&server, "1001");
+    assert_eq!((&stolen["status"], &stolen["purpose"]), (&"revoked".into(), &"imported".into()));
+    assert_eq!(stolen["revocation"]["reason"], "cACompromise");
+    assert_eq!(stolen["revocation"]["invalidity_date"], "2025-12-31T00:00:00Z");
+    assert_eq!(stolen["subject"], "CN=stolen,O=Lab");
+    let statuses = ["1000", "1002", "1003"].map(|serial| shown(&server, serial)["status"].clone());
+    assert_eq!(statuses, ["good", "hold", "expired"]);
+    expect_success(&server.run(&["cert", "release", "old/1002"]), "release");
+    expect_success(&server.run(&["cert", "revoke", "old/1000", "--reason", "superseded", "-y"]), "revoke");
+
+    // The CRL of the fixtures tells of others, and is served as it is.
+    let crl = server.json(&["import", "--issuer-cert", CA, "--crl", CRL]);
+    assert_eq!((&crl["added"], &crl["crl"]["published"]), (&3.into(), &true.into()), "{crl}");
+    let served = http_get(server.device_address(), "/crl/old.crl").unwrap();
+    assert_eq!(served.body, fs::read(CRL).unwrap());
+    let refused = server.run(&["crl", "publish", "old"]);
+    assert_eq!(code(&refused), 4);
+    assert!(stderr(&refused).contains("the key of old is not here"), "{}", stderr(&refused));
+    let listed = stdout(&server.run(&["issuer", "list"]));
+    assert!(listed.lines().any(|line| line.starts_with("old ") && line.contains("external")), "{listed}");
+    assert_eq!(server.json(&["issuer", "show", "old"])["certificates"], 7);
+    assert_eq!(code(&server.run(&["issuer", "show", "nobody"])), 3);
+
+    server.kill();
+    server.start();
+    let statuses = ["1000", "1001", "1002"].map(|serial| shown(&server, serial)["status"].clone());
+    assert_eq!(statuses, ["revoked", "revoked", "good"]);
+    assert_eq!(http_get(server.device_address(), "/crl/old.crl").unwrap().body, served.body);
+    assert!(stdout(&server.run(&["audit", "tail", "-n", "200"])).contains("certificates.imported"));
+}
+
+#[test]
+fn without_a_server_the_store_itself_is_filled() {
+    let mut server = Server::started(FAST, "");
+    let index = index(&server);
+    server.kill();
+    let output = server.run(&["import", "--issuer-cert", CA, "--index", &index, "-o", "json"]);
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let name = report["target"]["issuer"].as_str().unwrap().to_owned();
+    server.start();
+    assert_eq!(server.json(&["cert", "show", &format!("{name}/1001")])["status"], "revoked");
+}
+
+#[test]
+fn what_is_no_ca_and_no_source_is_refused() {
+    let server = Server::started(FAST, "");
+    let run = |arguments: &[&str]| server.run(&[&["import", "--issuer-cert"][..], arguments].concat());
+    let leaf = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/x509/device.pem");
+    assert_eq!(code(&run(&[leaf, "--index", &index(&server)])), 2);
+    assert_eq!(code(&run(&[CA, "--name", "issuing", "--index", &index(&server)])), 4, "the name is taken");
+    assert_eq!(code(&run(&[CA, "--index", "/nonexistent"])), 1);
+    assert_eq!(code(&run(&[CA])), 2);
+    // Another CA's CRL.
+    let own = server.scratch().join("issuing.crl");
+    fs::write(&own, http_get(server.device_address(), "/crl/issuing.crl").unwrap().body).unwrap();
+    let foreign = run(&[CA, "--crl", own.to_str().unwrap()]);
+    assert_eq!(code(&foreign), 2);
+    assert!(stderr(&foreign).contains("it is one of CN="), "{}", stderr(&foreign));
+}

@@ -1,0 +1,214 @@
+//! Another CA's certificates, taken over: the CA is a second gateway, whose records and CRL are what is imported.
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use certgate::{
+    domain::{access::Read, status::Status},
+    service::{
+        GatewaySettings, ServiceError,
+        certificate::{CertificateView, RevocationView},
+        import::{ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
+    },
+    types::{CertificateId, DigestAlgorithm, IssuerId, RevocationReason, SerialNumber},
+    wire::{crl::Crl, ocsp::CertId, x509::Certificate},
+};
+
+use super::{
+    common::{DAY, World},
+    crl_entry, enrolled, id_of, issuing, revoke, world,
+};
+
+/// Begins an import from the issuing CA of `old`.
+fn open(world: &World, old: &World) -> ImportTarget {
+    let new = NewImport { issuer_certificate: old.issuer("issuing").to_pem(), name: None };
+    world.gateway.open_import(&world.authed(), &new).unwrap()
+}
+
+/// A line that tells of the certificate's serial number only.
+fn of_serial(certificate: &Certificate) -> ImportLine {
+    ImportLine { serial: Some(certificate.serial().clone()), ..ImportLine::default() }
+}
+
+/// A line with the certificate itself.
+fn whole(certificate: &Certificate) -> ImportLine {
+    ImportLine { certificate: Some(BASE64_STANDARD.encode(certificate.as_der())), ..ImportLine::default() }
+}
+
+/// A line of an index.
+fn listed(certificate: &Certificate, revocation: Option<RevocationView>) -> ImportLine {
+    ImportLine {
+        not_after: Some(certificate.validity().not_after),
+        subject: Some(certificate.subject().to_string()),
+        good: revocation.is_none(),
+        revocation,
+        ..of_serial(certificate)
+    }
+}
+
+fn take(world: &World, issuer: &IssuerId, lines: Vec<ImportLine>) -> ImportReport {
+    let numbered = lines.into_iter().zip(1..).map(|(line, number)| ImportLine { line: number, ..line });
+    let batch = ImportBatch { source: "index.txt".to_owned(), certificates: numbered.collect() };
+    world.gateway.import_certificates(&world.authed(), issuer, &batch).unwrap()
+}
+
+fn shown(world: &World, issuer: &IssuerId, certificate: &Certificate) -> CertificateView {
+    let id = CertificateId { issuer: issuer.clone(), serial: certificate.serial().clone() };
+    world.gateway.certificate(&world.authed::<Read>(), &id).unwrap()
+}
+
+fn because(old: &World, reason: RevocationReason) -> RevocationView {
+    RevocationView { reason, at: old.now(), invalidity_date: None }
+}
+
+fn audit_length(world: &World) -> u64 {
+    world.read(|view| view.last_audit_event()).unwrap().sequence
+}
+
+#[test]
+fn what_another_ca_issued_keeps_its_status() {
+    let (old, world) = (world(), world());
+    let [good, gone, held] = ["SN1", "SN2", "SN3"].map(|device| enrolled(&old, device));
+    let target = open(&world, &old);
+    assert_eq!((target.issuer.as_str(), target.external, target.created), ("test-issuing-ca", true, true));
+    let issuer = target.issuer;
+    let superseded = because(&old, RevocationReason::Superseded);
+    let hold = because(&old, RevocationReason::CertificateHold);
+    let lines = || vec![listed(&good, None), listed(&gone, Some(superseded)), listed(&held, Some(hold))];
+    let report = take(&world, &issuer, lines());
+    assert_eq!((report.added, report.revoked, report.held, report.refused.len()), (3, 1, 1, 0));
+
+    let status = |world: &World| [&good, &gone, &held].map(|it| shown(world, &issuer, it).status);
+    assert_eq!(status(&world), [Status::Good, Status::Revoked, Status::Hold]);
+    let one = shown(&world, &issuer, &gone);
+    assert_eq!((one.revocation, one.fingerprint, one.pem), (Some(superseded), None, None));
+    assert_eq!((one.subject, one.not_before), (gone.subject().to_string(), None));
+    assert_eq!(one.not_after, Some(gone.validity().not_after));
+    // OCSP finds the CA under its name and key, and the start finds what is revoked.
+    let cert_id = CertId::new(DigestAlgorithm::Sha1, &old.issuer("issuing"), good.serial()).unwrap();
+    let (name, key) = (cert_id.issuer_name_hash(), cert_id.issuer_key_hash());
+    let world = world.restarted(GatewaySettings::default());
+    let found = world.gateway.authorities();
+    let found = found.external_by_cert_id(DigestAlgorithm::Sha1, name, key).unwrap();
+    assert_eq!(found.issuer.id, issuer);
+    assert_eq!(status(&world), [Status::Good, Status::Revoked, Status::Hold]);
+
+    // The certificates themselves complete the records; nothing is there twice.
+    let report = take(&world, &issuer, [&good, &gone, &held].map(whole).into());
+    assert_eq!((report.completed, report.added, report.revoked), (3, 0, 0));
+    let one = shown(&world, &issuer, &good);
+    assert_eq!(
+        (one.fingerprint, one.not_before),
+        (Some(good.fingerprint()), Some(good.validity().not_before))
+    );
+    assert!(one.pem.is_some());
+    let length = audit_length(&world);
+    let report = take(&world, &issuer, lines());
+    assert_eq!((report.unchanged, audit_length(&world)), (3, length), "a repeated import writes nothing");
+}
+
+#[test]
+fn imported_certificates_are_acted_on_like_others() {
+    let (old, world) = (world(), world());
+    let [good, held] = ["SN1", "SN2"].map(|device| enrolled(&old, device));
+    let issuer = open(&world, &old).issuer;
+    let hold = because(&old, RevocationReason::CertificateHold);
+    take(&world, &issuer, vec![listed(&good, None), listed(&held, Some(hold))]);
+    let id = |it: &Certificate| CertificateId { issuer: issuer.clone(), serial: it.serial().clone() };
+    let authed = world.authed();
+    let revoked = super::because(RevocationReason::KeyCompromise);
+    world.gateway.revoke_certificate(&authed, &id(&good), &revoked).unwrap();
+    assert_eq!(shown(&world, &issuer, &good).status, Status::Revoked);
+    world.gateway.release_certificate(&authed, &id(&held), "").unwrap();
+    assert_eq!(shown(&world, &issuer, &held).status, Status::Good);
+    // The old CA's files do not undo what was done here.
+    take(&world, &issuer, vec![listed(&good, None)]);
+    assert_eq!(shown(&world, &issuer, &good).status, Status::Revoked);
+    // A hold that it brought ends when it says so.
+    take(&world, &issuer, vec![listed(&held, Some(hold))]);
+    assert_eq!(shown(&world, &issuer, &held).status, Status::Hold);
+    let report = take(&world, &issuer, vec![listed(&held, None)]);
+    assert_eq!((report.released, shown(&world, &issuer, &held).status), (1, Status::Good));
+}
+
+#[test]
+fn the_last_crl_of_the_old_ca_is_served_and_none_is_signed_for_it() {
+    let (old, world) = (world(), world());
+    let gone = enrolled(&old, "SN1");
+    revoke(&old, &gone, RevocationReason::KeyCompromise);
+    let first = old.gateway.publish_crl(&old.authed(), &issuing()).unwrap();
+    let second = old.gateway.publish_crl(&old.authed(), &issuing()).unwrap();
+    let issuer = open(&world, &old).issuer;
+    let entry = Crl::from_der(&second.der).unwrap().entries()[0].clone();
+    let line = ImportLine { revocation: Some(because(&old, entry.reason)), ..of_serial(&gone) };
+    take(&world, &issuer, vec![line]);
+    let imported = world.gateway.import_crl(&world.authed(), &issuer, &second.der).unwrap();
+    assert_eq!((imported.number, imported.entries, imported.published), (Some(second.number), 1, true));
+    assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
+    // An older one does not take its place.
+    world.gateway.import_crl(&world.authed(), &issuer, &first.der).unwrap();
+    let world = world.restarted(GatewaySettings::default());
+    assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
+    let refused = world.gateway.publish_crl(&world.authed(), &issuer).unwrap_err();
+    assert!(
+        matches!(&refused, ServiceError::Refused(words) if words.contains("key of test-issuing-ca is not here"))
+    );
+    // Without an end nobody knows when it may be forgotten: it stays listed.
+    let one = shown(&world, &issuer, &gone);
+    assert_eq!((one.status, one.not_after), (Status::Revoked, None));
+}
+
+#[test]
+fn what_another_ca_signed_is_refused() {
+    let (old, other, world) = (world(), world(), world());
+    let [ours, foreign] = [&old, &other].map(|it| enrolled(it, "SN1"));
+    let issuer = open(&world, &old).issuer;
+    let broken = ImportLine { certificate: Some("AAAA".to_owned()), ..ImportLine::default() };
+    let wrong_serial = ImportLine { serial: Some(SerialNumber::from_random([1; 16])), ..whole(&ours) };
+    let report = take(
+        &world,
+        &issuer,
+        vec![whole(&foreign), whole(&ours), broken, wrong_serial, ImportLine::default()],
+    );
+    assert_eq!(report.added, 1);
+    let lines: Vec<_> = report.refused.iter().map(|refused| refused.line).collect();
+    assert_eq!(lines, [1, 3, 4, 5], "{:?}", report.refused);
+    // Its name is the same, its key is not.
+    assert!(report.refused[0].problem.contains("signature does not verify"), "{:?}", report.refused);
+    let crl = other.gateway.publish_crl(&other.authed(), &issuing()).unwrap();
+    let refused = world.gateway.import_crl(&world.authed(), &issuer, &crl.der).unwrap_err();
+    assert!(refused.to_string().contains("signature does not verify"), "{refused}");
+    let leaf = NewImport { issuer_certificate: ours.to_pem(), name: None };
+    assert!(world.gateway.open_import(&world.authed(), &leaf).unwrap_err().to_string().contains("is no CA"));
+    // The third CA of this name gets another one here.
+    assert_eq!(open(&world, &other).issuer.as_str(), "test-issuing-ca-2");
+    assert_eq!(open(&world, &old).issuer, issuer);
+}
+
+#[test]
+fn a_ca_of_our_own_gets_its_records_back() {
+    let world = world();
+    let [kept, gone] = ["SN1", "SN2"].map(|device| enrolled(&world, device));
+    // What another responder of the same CA revoked and published, under a number far above ours.
+    let (target, serial) = (open(&world, &world), SerialNumber::from_random([9; 16]));
+    assert_eq!((target.issuer, target.external), (issuing(), false));
+    let elsewhere = ImportLine {
+        serial: Some(serial.clone()),
+        not_after: Some(world.now().plus(DAY * 30)),
+        revocation: Some(because(&world, RevocationReason::Superseded)),
+        ..ImportLine::default()
+    };
+    let revoked = listed(&gone, Some(because(&world, RevocationReason::KeyCompromise)));
+    let report = take(&world, &issuing(), vec![elsewhere, revoked, whole(&kept)]);
+    assert_eq!((report.added, report.revoked, report.unchanged), (1, 2, 1));
+    for serial in [&serial, gone.serial()] {
+        assert!(crl_entry(&world, serial).is_some());
+    }
+    assert!(crl_entry(&world, kept.serial()).is_none());
+    assert_eq!(shown(&world, &issuing(), &kept).id, id_of(&kept).to_string());
+    let authed = world.authed();
+    let unknown = world.gateway.import_certificates(
+        &authed,
+        &"nobody".parse().unwrap(),
+        &ImportBatch { source: String::new(), certificates: Vec::new() },
+    );
+    assert!(matches!(unknown, Err(ServiceError::NotFound { .. })));
+}

@@ -1,0 +1,575 @@
+//! Imports: the certificates and revocations of another CA, taken over so that a migration keeps their status.
+//!
+//! The CA becomes an *external issuer*: its certificate is here, its key is not. What it issued is recorded under its name, and has
+//! its status from its causes like anything else: it is listed, revoked and put on hold here, and OCSP knows it. A CRL of that CA
+//! can be signed by nobody here; its own last one may be imported and is served. Where the CA is one of our own (same subject, same
+//! key) the import fills the records of that issuer, and the numbers of our CRLs go on above that of the CRL that was imported.
+//!
+//! Sources come in batches, each one transaction; an import that broke off is repeated, and what is here already is passed over
+//! without a write. Whoever reads the sources (the command line) sends a CRL last: its number must not be passed before its
+//! entries are here. What a source tells of a certificate, and what comes of it, is [`crate::domain::import`].
+//!
+//! Everything here works on a store alone, without a gateway on it; [`Gateway`] adds what must follow in a running one.
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Gateway, ServiceError,
+    audit::Act,
+    certificate::RevocationView,
+    crl::PublishedCrl,
+    status::{change_causes_of_many, is_void},
+};
+use crate::{
+    domain::{
+        access::{Administer, Authed},
+        certificate::CertificateRecord,
+        crl::CrlRecord,
+        import::{RecordChange, Told, ToldStanding},
+        issuer::ExternalIssuer,
+        queue::JobKind,
+        status::{CauseChange, Revocation},
+    },
+    ports::{Store, Tx, View, store::StoreError},
+    types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
+    wire::{crl::CrlHead, x509::Certificate},
+};
+
+/// Certificates in one batch at most.
+pub const MAX_BATCH: usize = 5_000;
+
+/// Longest subject that is kept, in bytes.
+const MAX_SUBJECT: usize = 1_024;
+
+/// The CA that is imported from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewImport {
+    /// Its certificate, as PEM text.
+    pub issuer_certificate: String,
+    /// What it is to be called here; by default after its common name. A CA that is known keeps its name.
+    #[serde(default)]
+    pub name: Option<IssuerId>,
+}
+
+/// Under which name its certificates are recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportTarget {
+    /// The name.
+    pub issuer: IssuerId,
+    /// Its key is not here; else it is one of our own issuers.
+    pub external: bool,
+    /// It was not known before.
+    pub created: bool,
+    /// Its subject.
+    pub subject: String,
+}
+
+/// A part of a source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportBatch {
+    /// What it is from, for the record: a file's name.
+    pub source: String,
+    /// At most [`MAX_BATCH`].
+    pub certificates: Vec<ImportLine>,
+}
+
+/// What a source tells of one certificate.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportLine {
+    /// Its place in the source, for messages.
+    #[serde(default)]
+    pub line: u64,
+    /// Its serial number; needed where there is no certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SerialNumber>,
+    /// The certificate, DER in Base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// Its subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How it is revoked or on hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationView>,
+    /// The source says that it is neither revoked nor on hold: not only that it says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub good: bool,
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportReport {
+    /// Certificates that were not known before.
+    pub added: u64,
+    /// Certificates of which more is known now.
+    pub completed: u64,
+    /// Certificates that are revoked now and were not.
+    pub revoked: u64,
+    /// Certificates that are on hold now and were not.
+    pub held: u64,
+    /// Certificates whose hold the CA has released.
+    pub released: u64,
+    /// Certificates of which everything was known.
+    pub unchanged: u64,
+    /// What was not taken over.
+    pub refused: Vec<RefusedLine>,
+}
+
+/// What was not taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedLine {
+    /// Its place in the source.
+    pub line: u64,
+    /// Why.
+    pub problem: String,
+}
+
+/// A CRL that was imported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedCrl {
+    /// Whose.
+    pub issuer: IssuerId,
+    /// cRLNumber.
+    pub number: Option<u64>,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Option<Timestamp>,
+    /// How many certificates it lists.
+    pub entries: u64,
+    /// It is published until a newer one is imported. Only that of an external issuer, with a number and a nextUpdate.
+    pub published: bool,
+}
+
+/// A CRL of `issuer`, checked: its signature verifies under the CA's key.
+#[derive(Clone, Debug)]
+pub struct CheckedCrl {
+    head: CrlHead,
+    entries: u64,
+}
+
+impl CheckedCrl {
+    /// Reads and checks; each entry is handed to `visit`, before the signature is checked.
+    pub fn scan(
+        der: &[u8],
+        issuer: &Certificate,
+        mut visit: impl FnMut(crate::wire::crl::CrlEntry),
+    ) -> Result<Self, ServiceError> {
+        let wrong = |problem: String| ServiceError::invalid("crl", problem);
+        let mut entries = 0;
+        let head = CrlHead::scan(der, |entry| {
+            entries += 1;
+            visit(entry);
+        })
+        .map_err(|error| wrong(error.to_string()))?;
+        if !head.issuer().matches(issuer.subject()) {
+            return Err(wrong(format!("it is one of {}", head.issuer())));
+        }
+        head.verify(der, issuer)
+            .map_err(|_| wrong("its signature does not verify under the key of the CA".to_owned()))?;
+        Ok(Self { head, entries })
+    }
+
+    /// How many certificates it lists.
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+}
+
+/// Finds the CA among the issuers and external issuers, or records it as an external one.
+pub fn open(store: &dyn Store, act: &Act, new: &NewImport) -> Result<ImportTarget, ServiceError> {
+    let wrong = |problem: String| ServiceError::invalid("issuer_certificate", problem);
+    let certificate =
+        Certificate::from_pem(&new.issuer_certificate).map_err(|error| wrong(error.to_string()))?;
+    // X.509 version 1 knows no basicConstraints; roots of that age are self-issued.
+    if !certificate.is_ca() && !certificate.is_self_issued() {
+        return Err(wrong(format!("{} is no CA", certificate.subject())));
+    }
+    store.write(|tx| open_in(tx, act, new, &certificate))
+}
+
+fn open_in(
+    tx: &mut dyn Tx,
+    act: &Act,
+    new: &NewImport,
+    certificate: &Certificate,
+) -> Result<ImportTarget, ServiceError> {
+    let target = |issuer: &IssuerId, external, created| ImportTarget {
+        issuer: issuer.clone(),
+        external,
+        created,
+        subject: certificate.subject().to_string(),
+    };
+    let named_so = |id: &IssuerId| match &new.name {
+        Some(name) if name != id => {
+            Err(ServiceError::Conflict(format!("this CA is known already, by the name {id}")))
+        }
+        _ => Ok(()),
+    };
+    for issuer in tx.issuers()? {
+        if is_same_ca(&issuer.certificate, certificate)? {
+            named_so(&issuer.id)?;
+            return Ok(target(&issuer.id, false, false));
+        }
+    }
+    for mut issuer in tx.external_issuers()? {
+        if is_same_ca(&issuer.certificate, certificate)? {
+            named_so(&issuer.id)?;
+            let known = Certificate::from_der(&issuer.certificate)?;
+            if known.validity().not_after < certificate.validity().not_after {
+                issuer.certificate = certificate.as_der().to_vec();
+                tx.put_external_issuer(&issuer)?;
+                tx.append_audit(&recorded(act, "issuer.renewed", &issuer.id, certificate))?;
+            }
+            return Ok(target(&issuer.id, true, false));
+        }
+    }
+    let id = match &new.name {
+        Some(name) if is_taken(tx.as_view(), name)? => {
+            return Err(ServiceError::Conflict(format!("another issuer has the name {name}")));
+        }
+        Some(name) => name.clone(),
+        None => free_name(tx.as_view(), certificate)?,
+    };
+    tx.put_external_issuer(&ExternalIssuer {
+        id: id.clone(),
+        certificate: certificate.as_der().to_vec(),
+        created_at: act.at,
+    })?;
+    tx.append_audit(&recorded(act, "issuer.recorded", &id, certificate))?;
+    Ok(target(&id, true, true))
+}
+
+fn recorded(
+    act: &Act,
+    action: &str,
+    id: &IssuerId,
+    certificate: &Certificate,
+) -> crate::domain::audit::AuditFact {
+    let subject = ("subject", certificate.subject().to_string());
+    act.fact(action, id, &[subject, ("fingerprint", certificate.fingerprint().to_string())])
+}
+
+/// A CA is its name and its key (RFC 6960 §4.1.1), whatever became of its certificate.
+fn is_same_ca(known: &[u8], other: &Certificate) -> Result<bool, ServiceError> {
+    let known = Certificate::from_der(known)?;
+    Ok(known.subject().matches(other.subject()) && known.public_key() == other.public_key())
+}
+
+fn is_taken(view: &dyn View, id: &IssuerId) -> Result<bool, ServiceError> {
+    Ok(view.issuer(id)?.is_some() || view.external_issuer(id)?.is_some())
+}
+
+/// The common name in small letters, with a number where that is taken.
+fn free_name(view: &dyn View, certificate: &Certificate) -> Result<IssuerId, ServiceError> {
+    const LONGEST: usize = 50;
+    let letters = certificate.subject().common_name().unwrap_or_default().to_ascii_lowercase();
+    let words = letters.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let joined = words.collect::<Vec<_>>().join("-");
+    let cut = joined.get(..LONGEST).unwrap_or(&joined).trim_end_matches('-');
+    let stem = if cut.is_empty() { "external" } else { cut };
+    for number in 1_u32.. {
+        let name = if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") };
+        let id: IssuerId = name.parse().map_err(|error| ServiceError::invalid("name", error))?;
+        if !is_taken(view, &id)? {
+            return Ok(id);
+        }
+    }
+    Err(ServiceError::invalid("name", "every name is taken"))
+}
+
+/// Takes a part of a source over, in one transaction. Gives what came of it, and the certificates whose status moved.
+pub fn take(
+    store: &dyn Store,
+    act: &Act,
+    issuer: &IssuerId,
+    batch: &ImportBatch,
+) -> Result<(ImportReport, Vec<CertificateId>), ServiceError> {
+    if batch.certificates.len() > MAX_BATCH {
+        return Err(ServiceError::invalid("certificates", format_args!("at most {MAX_BATCH} at a time")));
+    }
+    let ca = store.read(|view| certificate_of(view, issuer))?;
+    // Signatures are checked before the transaction: nothing slow happens inside.
+    let mut refused = Vec::new();
+    let mut told = Vec::new();
+    for line in &batch.certificates {
+        match line.read(&ca) {
+            Ok(read) => told.push((line.line, read)),
+            Err(problem) => refused.push(RefusedLine { line: line.line, problem }),
+        }
+    }
+    // Most of an import that is repeated is here already, and costs no commit.
+    let plan = store.read(|view| Plan::of(view, act, issuer, &told))?;
+    let (mut report, moved) = if plan.is_empty() {
+        (plan.report(&[]), Vec::new())
+    } else {
+        store.write(|tx| {
+            let plan = Plan::of(tx.as_view(), act, issuer, &told)?;
+            let changed = plan.carry_out(tx, act.at)?;
+            let report = plan.report(&changed);
+            tx.append_audit(&taken(act, issuer, batch, &report))?;
+            Ok::<_, ServiceError>((report, changed.into_iter().map(|(id, _)| id).collect()))
+        })?
+    };
+    report.refused.append(&mut refused);
+    report.refused.sort_by_key(|refused| refused.line);
+    Ok((report, moved))
+}
+
+fn certificate_of(view: &dyn View, issuer: &IssuerId) -> Result<Certificate, ServiceError> {
+    let own = view.issuer(issuer)?.map(|issuer| issuer.certificate);
+    let der = match own {
+        Some(der) => Some(der),
+        None => view.external_issuer(issuer)?.map(|issuer| issuer.certificate),
+    };
+    Ok(Certificate::from_der(&der.ok_or_else(|| ServiceError::not_found("issuer", issuer))?)?)
+}
+
+fn taken(
+    act: &Act,
+    issuer: &IssuerId,
+    batch: &ImportBatch,
+    report: &ImportReport,
+) -> crate::domain::audit::AuditFact {
+    let line = |line: Option<&ImportLine>| line.map_or_else(String::new, |line| line.line.to_string());
+    act.fact(
+        "certificates.imported",
+        issuer,
+        &[
+            ("source", batch.source.clone()),
+            ("first-line", line(batch.certificates.first())),
+            ("last-line", line(batch.certificates.last())),
+            ("added", report.added.to_string()),
+            ("completed", report.completed.to_string()),
+            ("revoked", report.revoked.to_string()),
+            ("held", report.held.to_string()),
+            ("released", report.released.to_string()),
+            ("refused", report.refused.len().to_string()),
+        ],
+    )
+}
+
+impl ImportLine {
+    /// What it tells, checked as far as that needs no store; or what is wrong with it.
+    fn read(&self, ca: &Certificate) -> Result<Told, String> {
+        let certificate = self.certificate.as_ref().map(|text| issued_by(ca, text)).transpose()?;
+        let serial = match (&self.serial, &certificate) {
+            (Some(serial), Some(certificate)) if serial != certificate.serial() => {
+                return Err(format!("its serial number is {}, not {serial}", certificate.serial()));
+            }
+            (_, Some(certificate)) => certificate.serial().clone(),
+            (Some(serial), None) => serial.clone(),
+            (None, None) => return Err("it has no serial number".to_owned()),
+        };
+        if self.subject.as_ref().is_some_and(|subject| subject.len() > MAX_SUBJECT) {
+            return Err(format!("its subject is longer than {MAX_SUBJECT} bytes"));
+        }
+        let standing = match &self.revocation {
+            Some(it) => ToldStanding::Revoked(Revocation {
+                at: it.at,
+                reason: it.reason,
+                invalidity_date: it.invalidity_date,
+            }),
+            None if self.good => ToldStanding::Good,
+            None => ToldStanding::Untold,
+        };
+        let (not_after, subject) = (self.not_after, self.subject.clone());
+        Ok(Told { serial, certificate: certificate.map(Box::new), not_after, subject, standing })
+    }
+}
+
+fn issued_by(ca: &Certificate, text: &str) -> Result<Certificate, String> {
+    let der = BASE64_STANDARD.decode(text).map_err(|_| "its certificate is not Base64")?;
+    let certificate = Certificate::from_der(&der).map_err(|error| error.to_string())?;
+    if !certificate.issuer().matches(ca.subject()) {
+        return Err(format!("another CA issued it: {}", certificate.issuer()));
+    }
+    if certificate.signature_algorithm().is_none() {
+        return Err("its signature is of a kind that cannot be checked".to_owned());
+    }
+    certificate
+        .is_signed_by(ca)
+        .map_err(|_| "its signature does not verify under the key of the CA".to_owned())?;
+    Ok(certificate)
+}
+
+/// What is to be done for the lines of a batch.
+#[derive(Default)]
+struct Plan {
+    records: Vec<CertificateRecord>,
+    changes: Vec<(CertificateId, CauseChange)>,
+    added: u64,
+    unchanged: u64,
+    refused: Vec<RefusedLine>,
+}
+
+impl Plan {
+    fn of(
+        view: &dyn View,
+        act: &Act,
+        issuer: &IssuerId,
+        lines: &[(u64, Told)],
+    ) -> Result<Self, ServiceError> {
+        let actor = act.actor.to_string();
+        let mut plan = Self::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for (line, told) in lines {
+            let mut refuse = |problem: String| plan.refused.push(RefusedLine { line: *line, problem });
+            if !seen.insert(&told.serial) {
+                refuse(format!("the serial number {} comes twice", told.serial));
+                continue;
+            }
+            let id = CertificateId { issuer: issuer.clone(), serial: told.serial.clone() };
+            let change = match told.record(issuer, view.certificate(&id)?.as_ref(), act.at) {
+                Ok(change) => change,
+                Err(refused) => {
+                    refuse(refused.to_string());
+                    continue;
+                }
+            };
+            let causes = told.change(&view.causes(&id)?, &actor);
+            let causes = match causes {
+                Some(change) if !is_void(&view.causes(&id)?, &change) => Some(change),
+                _ => None,
+            };
+            plan.unchanged += u64::from(change == RecordChange::Keep && causes.is_none());
+            plan.added += u64::from(matches!(change, RecordChange::Add(_)));
+            match change {
+                RecordChange::Keep => {}
+                RecordChange::Add(record) | RecordChange::Complete(record) => plan.records.push(*record),
+            }
+            plan.changes.extend(causes.map(|change| (id, change)));
+        }
+        Ok(plan)
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.changes.is_empty()
+    }
+
+    /// Gives the certificates whose revocation changed, with what it is now.
+    fn carry_out(
+        &self,
+        tx: &mut dyn Tx,
+        at: Timestamp,
+    ) -> Result<Vec<(CertificateId, Option<Revocation>)>, StoreError> {
+        self.records.iter().try_for_each(|record| tx.put_imported(record))?;
+        change_causes_of_many(tx, &self.changes, at)
+    }
+
+    fn report(&self, changed: &[(CertificateId, Option<Revocation>)]) -> ImportReport {
+        let mut report = ImportReport {
+            added: self.added,
+            completed: self.records.len() as u64 - self.added,
+            unchanged: self.unchanged,
+            refused: self.refused.clone(),
+            ..ImportReport::default()
+        };
+        for (_, revocation) in changed {
+            match revocation.map(|revocation| revocation.reason) {
+                None => report.released += 1,
+                Some(RevocationReason::CertificateHold) => report.held += 1,
+                Some(_) => report.revoked += 1,
+            }
+        }
+        report
+    }
+}
+
+/// Takes over what a CRL is beside its entries, which come first. Gives the record that is to be published now, too.
+pub fn take_crl(
+    store: &dyn Store,
+    act: &Act,
+    issuer: &IssuerId,
+    der: &[u8],
+) -> Result<(ImportedCrl, Option<CrlRecord>), ServiceError> {
+    let (ca, external) = store.read(|view| {
+        Ok::<_, ServiceError>((certificate_of(view, issuer)?, view.external_issuer(issuer)?.is_some()))
+    })?;
+    let CheckedCrl { head, entries } = CheckedCrl::scan(der, &ca, drop)?;
+    let mut imported = ImportedCrl {
+        issuer: issuer.clone(),
+        number: head.number(),
+        this_update: head.this_update(),
+        next_update: head.next_update(),
+        entries,
+        published: false,
+    };
+    let Some(number) = head.number() else { return Ok((imported, None)) };
+    let Some(next_update) = head.next_update().filter(|_| external).or((!external).then_some(act.at)) else {
+        return Ok((imported, None));
+    };
+    let record = CrlRecord {
+        issuer: issuer.clone(),
+        number,
+        this_update: head.this_update(),
+        next_update,
+        entries: if external { entries } else { 0 },
+        // Of a CA of ours only the number is of use: the next CRL is ours again.
+        der: if external { der.to_vec() } else { Vec::new() },
+    };
+    imported.published = external;
+    let fact = act.fact("crl.imported", issuer, &[("number", number.to_string())]);
+    let newer = store.write(|tx| {
+        let known = tx.latest_crl(issuer)?.map(|known| known.number);
+        if known.is_some_and(|known| known >= number) {
+            return Ok::<_, ServiceError>(false);
+        }
+        tx.put_crl(&record)?;
+        if !external {
+            tx.enqueue(&JobKind::BuildCrl { issuer: issuer.clone() }, act.at)?;
+        }
+        tx.append_audit(&fact)?;
+        Ok(true)
+    })?;
+    Ok((imported, (newer && external).then_some(record)))
+}
+
+impl Gateway {
+    /// Begins an import: see [`open`].
+    pub fn open_import(
+        &self,
+        authed: &Authed<Administer>,
+        new: &NewImport,
+    ) -> Result<ImportTarget, ServiceError> {
+        let target = open(self.ports.store.as_ref(), &Act::of(authed, self.now()), new)?;
+        self.reload_authorities()?;
+        Ok(target)
+    }
+
+    /// Takes a part of a source over: see [`take`]. When it returns, OCSP knows it.
+    pub fn import_certificates(
+        &self,
+        authed: &Authed<Administer>,
+        issuer: &IssuerId,
+        batch: &ImportBatch,
+    ) -> Result<ImportReport, ServiceError> {
+        let act = Act::of(authed, self.now());
+        let (report, moved) = take(self.ports.store.as_ref(), &act, issuer, batch)?;
+        self.status_moved(&moved)?;
+        Ok(report)
+    }
+
+    /// Takes a CRL over, after its entries: see [`take_crl`].
+    pub fn import_crl(
+        &self,
+        authed: &Authed<Administer>,
+        issuer: &IssuerId,
+        der: &[u8],
+    ) -> Result<ImportedCrl, ServiceError> {
+        let act = Act::of(authed, self.now());
+        let (imported, published) = take_crl(self.ports.store.as_ref(), &act, issuer, der)?;
+        if let Some(record) = published {
+            self.crls.publish(issuer, &PublishedCrl::of(record));
+        }
+        self.wake();
+        Ok(imported)
+    }
+}
