@@ -43,7 +43,7 @@ use certgate::{
     },
     ports::{Clock, Decrypter, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View, Vouchers},
     service::{
-        Gateway, GatewaySettings, Ports,
+        Gateway, GatewaySettings, Ports, ServiceError,
         bootstrap::{self, Made, Plan},
         profile::ConfiguredProfile,
         scep::{CertRep, HttpFacts, Origin, ScepError},
@@ -158,6 +158,11 @@ impl World {
     pub fn restarted_on(self, ports: Ports, settings: GatewaySettings) -> Self {
         let gateway = Gateway::open(ports.clone(), settings, &self.profiles).unwrap();
         Self { gateway: Arc::new(gateway), ports, ..self }
+    }
+
+    /// A second gateway with these profiles on other ports; it may not open.
+    pub fn opened_on(&self, ports: Ports, settings: GatewaySettings) -> Result<Gateway, ServiceError> {
+        Gateway::open(ports, settings, &self.profiles)
     }
 
     /// [`World::restarted`] with other profiles and the usual settings.

@@ -8,6 +8,8 @@
 mod certificates;
 mod concurrency;
 mod copies;
+#[path = "../drive.rs"]
+mod drive;
 mod enrolments;
 mod exchanges;
 mod file;
