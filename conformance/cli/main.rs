@@ -11,6 +11,7 @@
 mod process;
 
 mod admin;
+mod checkpoint;
 mod commands;
 mod conformance;
 mod enrol;

@@ -41,7 +41,9 @@ use certgate::{
         enrol::Enrolment,
         status::{Cause, CauseKey, CauseKind, Effect},
     },
-    ports::{Clock, Decrypter, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View, Vouchers},
+    ports::{
+        Clock, Decrypter, NoCheckpoint, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View, Vouchers,
+    },
     service::{
         Gateway, GatewaySettings, Ports, ServiceError,
         bootstrap::{self, Made, Plan},
@@ -139,6 +141,7 @@ impl World {
             random: Arc::new(SystemRandomSource::default()),
             outbound: options.outbound.clone(),
             vouchers: options.vouchers.clone(),
+            checkpoint: Arc::new(NoCheckpoint),
         };
         let profiles: Vec<_> = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
         let made = bootstrap::initialise(&ports, &plan(&options, profiles.clone())).unwrap();

@@ -93,6 +93,15 @@ impl Server {
 
     /// Serves, and returns once it is ready.
     pub fn start(&mut self) {
+        self.start_until(200);
+    }
+
+    /// Serves, and returns once it says that it is not ready.
+    pub fn start_unready(&mut self) {
+        self.start_until(503);
+    }
+
+    fn start_until(&mut self, readiness: u16) {
         assert!(self.child.is_none(), "the server is running already");
         self.dismiss_reaper();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
@@ -106,7 +115,7 @@ impl Server {
             .unwrap();
         self.reaper = Some(self.reaper(child.id()));
         self.child = Some(child);
-        self.wait_until_ready();
+        self.wait_until(readiness);
     }
 
     /// A process that ends the server and removes its directory when this process is gone: what a static holds is never dropped.
@@ -128,12 +137,12 @@ impl Server {
         }
     }
 
-    fn wait_until_ready(&mut self) {
+    fn wait_until(&mut self, readiness: u16) {
         let deadline = Instant::now() + READY_WITHIN;
-        while http_get(self.ops, "/readyz").is_none_or(|answer| answer.status != 200) {
+        while http_get(self.ops, "/readyz").is_none_or(|answer| answer.status != readiness) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", self.log());
-            assert!(Instant::now() < deadline, "the server is not ready:\n{}", self.log());
+            assert!(Instant::now() < deadline, "the server does not say {readiness}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

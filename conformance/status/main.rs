@@ -12,8 +12,12 @@
 mod common;
 
 mod api;
+mod checkpoint;
 mod crl;
 mod device;
+#[path = "../drive.rs"]
+#[allow(dead_code, reason = "each test target uses its own part of it")]
+mod drive;
 mod import;
 mod issuer;
 mod ocsp;

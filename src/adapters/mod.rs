@@ -1,5 +1,6 @@
 //! Implementations of the ports. Named only by `app`.
 
+pub mod checkpoint;
 pub mod intune;
 pub mod keys;
 pub mod outbound;

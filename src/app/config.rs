@@ -44,6 +44,8 @@ pub struct Config {
     pub ocsp: Ocsp,
     /// `[crl]`
     pub crl: Crl,
+    /// `[restore]`
+    pub restore: Restore,
     /// `[limits]`
     pub limits: Limits,
     /// `[outbound]`
@@ -86,6 +88,7 @@ impl Default for Config {
             challenge_webhook: ChallengeWebhook::default(),
             ocsp: Ocsp::default(),
             crl: Crl::default(),
+            restore: Restore::default(),
             limits: Limits::default(),
             outbound: Outbound::default(),
             intune: Intune::default(),
@@ -99,6 +102,23 @@ impl Default for Config {
         }
     }
 }
+
+/// `[restore]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Restore {
+    /// The checkpoint's file, relative to `data`.
+    pub checkpoint: PathBuf,
+}
+
+impl Default for Restore {
+    fn default() -> Self {
+        Self { checkpoint: CHECKPOINT_FILE.into() }
+    }
+}
+
+/// The checkpoint's file in the data directory.
+pub const CHECKPOINT_FILE: &str = "certgate.checkpoint";
 
 /// What a used-up ticket does that somebody else presents again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::{
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
-    ports::{NoOutbound, Vouchers},
+    ports::{NoCheckpoint, NoOutbound, Vouchers},
     service::{
         Ports, ServiceError,
         bootstrap::{self, Made, Plan},
@@ -170,6 +170,7 @@ fn populate(stage: &Stage, settings: &Settings, authorities: &Authorities) -> Ou
         random: std::sync::Arc::new(SystemRandomSource::default()),
         outbound: std::sync::Arc::new(NoOutbound),
         vouchers: Vouchers::default(),
+        checkpoint: std::sync::Arc::new(NoCheckpoint),
     };
     let made = bootstrap::initialise(&ports, &plan(settings, authorities)?).map_err(refused)?;
     secret_file::create(&stage.path.join(TOKEN_FILE), made.owner_token.expose()).map_err(Failure::error)?;

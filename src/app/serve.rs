@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     adapters::{
+        checkpoint::FileCheckpoint,
         intune::{IntuneClient, IntuneSettings},
         keys::{KekError, KekSource, SoftwareKeyring},
         outbound::HttpOutbound,
@@ -97,7 +98,7 @@ impl std::fmt::Debug for Server {
 
 /// Opens the ports that the gateway stands on: the store in `data`, and keys under `kek`. Nobody else is asked before [`outbound`] takes
 /// its place.
-pub fn open_ports(data: &Path, kek: &KekSource) -> Outcome<Ports> {
+pub fn open_ports(data: &Path, kek: &KekSource, checkpoint: &Path) -> Outcome<Ports> {
     let kek = kek.open(data).map_err(|error| cannot_open_keys(data, &error))?;
     let store = RedbStore::open(&data.join(STORE_FILE)).map_err(|error| cannot_open_store(data, &error))?;
     Ok(Ports {
@@ -107,6 +108,7 @@ pub fn open_ports(data: &Path, kek: &KekSource) -> Outcome<Ports> {
         random: Arc::new(SystemRandomSource::default()),
         outbound: Arc::new(NoOutbound),
         vouchers: Vouchers::default(),
+        checkpoint: Arc::new(FileCheckpoint::new(checkpoint.to_owned())),
     })
 }
 
@@ -169,7 +171,7 @@ impl Server {
             return Err(Failure::error(format_args!("{} holds no gateway", settings.data.display()))
                 .hint("run `certgate init` first, or `certgate quickstart` to see one at work"));
         }
-        let mut ports = open_ports(&settings.data, &settings.kek)?;
+        let mut ports = open_ports(&settings.data, &settings.kek, &settings.checkpoint)?;
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
         let outbound = outbound(&settings.outbound)?;
@@ -278,6 +280,10 @@ fn cannot_start(error: ServiceError) -> Failure {
 /// Gear that finds no CRL refuses everybody: nothing listens before each issuer has one.
 fn publish_first_crls(gateway: &Gateway) -> Outcome {
     gateway.run_due().map_err(cannot_start)?;
+    if gateway.behind().is_some() {
+        // It starts, so that an operator can see and accept it.
+        return Ok(());
+    }
     for authority in gateway.authorities().issuers() {
         if gateway.crl(&authority.issuer.id).is_none() {
             return Err(Failure::error(format_args!(

@@ -42,6 +42,8 @@ pub struct Settings {
     pub listen: Listen,
     /// Where the key-encryption key comes from.
     pub kek: KekSource,
+    /// The checkpoint's file.
+    pub checkpoint: PathBuf,
     /// What the use cases need.
     pub gateway: GatewaySettings,
     /// How issuers publish their CRLs.

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod binding;
 pub mod certificate;
 pub mod challenge;
+pub mod checkpoint;
 pub mod client;
 pub mod crl;
 pub mod device;

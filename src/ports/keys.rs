@@ -54,6 +54,8 @@ pub enum MacPurpose {
     StaticChallenge,
     /// API tokens.
     ApiToken,
+    /// The checkpoint outside the store.
+    Checkpoint,
 }
 
 /// What is sealed; what was sealed for one purpose does not open for another.

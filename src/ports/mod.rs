@@ -1,5 +1,6 @@
 //! What the use cases need from outside, as small traits that state their contract.
 
+pub mod checkpoint;
 pub mod clock;
 pub mod keys;
 pub mod outbound;
@@ -7,6 +8,7 @@ pub mod random;
 pub mod store;
 pub mod voucher;
 
+pub use checkpoint::{CheckpointError, CheckpointFile, NoCheckpoint};
 pub use clock::Clock;
 pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer};
 pub use outbound::{

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     domain::{
         access::{Authed, Operate, Read},
+        checkpoint::CrlMark,
         crl::{CrlRecord, next_number},
         status::Revocation,
     },
@@ -131,6 +132,21 @@ impl PublishedCrls {
         Ok(Self { newest: ArcSwap::from_pointee(newest), building: Mutex::default() })
     }
 
+    /// Reads everything again, after the store was changed as a whole.
+    pub(super) fn reload(&self, ports: &Ports) -> Result<(), ServiceError> {
+        self.newest.store(Self::load(ports)?.newest.load_full());
+        Ok(())
+    }
+
+    /// Takes back those that are older than what was `published`.
+    pub(super) fn withdraw_below(&self, published: &BTreeMap<IssuerId, CrlMark>) {
+        self.newest.rcu(|newest| {
+            let mut newest = BTreeMap::clone(newest);
+            newest.retain(|issuer, crl| published.get(issuer).is_none_or(|mark| mark.number <= crl.number));
+            newest
+        });
+    }
+
     pub(super) fn publish(&self, issuer: &IssuerId, crl: &Arc<PublishedCrl>) {
         self.newest.rcu(|newest| {
             let mut newest = BTreeMap::clone(newest);
@@ -186,6 +202,7 @@ impl Gateway {
             )),
             None => ServiceError::not_found("issuer", issuer),
         })?;
+        self.refuse_while_behind()?;
         self.settle_status()?;
         let now = self.now();
         let previous = self.ports.store.read(|view| view.latest_crl(issuer))?;
@@ -197,6 +214,8 @@ impl Gateway {
             tx.put_crl(&draft.record)?;
             fact.iter().try_for_each(|fact| tx.append_audit(fact).map(drop))
         })?;
+        // First where a copy of the database cannot take it back, then to the world.
+        self.checkpoint_crl(&draft.record);
         let published = PublishedCrl::of(draft.record);
         self.crls.publish(issuer, &published);
         self.status.published(issuer, draft.changes, now);

@@ -39,7 +39,7 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `restored`, `lock-outs`, `alarms`, `intune`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -105,6 +105,7 @@ impl Gateway {
         let authorities = self.authorities();
         let mut checks =
             vec![self.check_store(), self.check_jobs(), self.check_status(), self.check_key_encryption_key()];
+        checks.push(self.check_checkpoint());
         checks.extend(self.check_restoration(now));
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
@@ -205,6 +206,29 @@ impl Gateway {
             "lies in the data directory: whoever copies the data has the key too",
             "keep it elsewhere: move the file and name its place in keys.kek, or use a systemd credential",
         )
+    }
+
+    fn check_checkpoint(&self) -> Check {
+        const NAME: &str = "checkpoint";
+        if let Some(behind) = self.behind() {
+            let found: Vec<_> = behind.shortfalls.iter().map(ToString::to_string).collect();
+            let detail = format!(
+                "the database is older than what was published ({}): OCSP says tryLater, no CRL is made, nothing is issued",
+                found.join("; ")
+            );
+            let hint =
+                "put the present database back; or go on from this one: certgate doctor --accept-restore";
+            return Check::not_passed(NAME, CheckResult::Fail, detail, hint);
+        }
+        match self.unwritten_checkpoint() {
+            None => Check::pass(NAME, "the database is not older than what was published"),
+            Some(problem) => {
+                let detail = format!("the checkpoint cannot be written: {problem}");
+                let hint =
+                    "look at the directory of restore.checkpoint: an older database would not be found out";
+                Check::not_passed(NAME, CheckResult::Warn, detail, hint)
+            }
+        }
     }
 
     /// Nothing for a gateway that never came out of a backup.

@@ -104,6 +104,8 @@ impl From<ChallengeRefused> for NotIssued {
 impl Gateway {
     /// Signs and records. Gives the certificate; for a request that another thread was quicker with, that thread's.
     pub(super) fn issue(&self, issuance: &Issuance<'_>) -> Result<CertificateRecord, NotIssued> {
+        // Challenges that were used may be open again, and revocations forgotten: the client is told to come back.
+        self.refuse_while_behind()?;
         for _ in 1..SERIAL_ATTEMPTS {
             match self.issue_once(issuance) {
                 Err(NotIssued::SerialTaken) => {

@@ -93,7 +93,13 @@ impl Gateway {
     /// until something is due next (at most 60 s).
     ///
     /// What fails is logged, shown in the gauges and tried again; only a store that cannot be read is an error.
+    ///
+    /// While the database is behind what was published nothing is done but what an operator sees.
     pub fn run_due(&self) -> Result<Duration, ServiceError> {
+        if self.behind().is_some() {
+            self.ports.store.read(|view| self.set_gauges(view))?;
+            return Ok(Duration::from_secs(60));
+        }
         log_failure("reading changed causes", self.settle_status());
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
         log_failure("firing timers", self.fire_timers());
@@ -106,6 +112,7 @@ impl Gateway {
         for issuer in self.issuers_with_due_crl() {
             log_failure("building a scheduled CRL", self.build_crl(&issuer));
         }
+        log_failure("writing the checkpoint", self.checkpoint_if_due());
         self.ports.store.read(|view| self.set_gauges(view))?;
         self.until_next_due()
     }

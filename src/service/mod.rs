@@ -16,7 +16,7 @@
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`source`] | where device records come from, and the syncs that bring them |
 //! | [`import`] | certificates and revocations of another CA, taken over |
-//! | [`backup`], [`restore`] | a copy of everything, and what a copy must not undo |
+//! | [`backup`], [`restore`], [`checkpoint`] | a copy of everything, what a copy must not undo, and how an old one is found out |
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
 //! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
@@ -31,6 +31,7 @@ pub mod backup;
 pub mod bootstrap;
 pub mod certificate;
 pub mod challenge;
+pub mod checkpoint;
 pub mod crl;
 pub mod device;
 pub mod enrol;
@@ -75,7 +76,7 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    ports::{Clock, Keyring, Outbound, Random, Store, Vouchers},
+    ports::{CheckpointFile, Clock, Keyring, Outbound, Random, Store, Vouchers},
     types::{ProfileName, RequestId, Secret, Timestamp},
     wire::x509::Certificate,
 };
@@ -95,6 +96,8 @@ pub struct Ports {
     pub outbound: Arc<dyn Outbound>,
     /// Those who vouch for requests.
     pub vouchers: Vouchers,
+    /// Where the checkpoint is kept.
+    pub checkpoint: Arc<dyn CheckpointFile>,
 }
 
 impl std::fmt::Debug for Ports {
@@ -220,6 +223,7 @@ pub struct Gateway {
     settings: GatewaySettings,
     authorities: ArcSwap<authority::Authorities>,
     status: status::StatusBoard,
+    restore_guard: checkpoint::RestoreGuard,
     ocsp: ocsp::AnswerCache,
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
@@ -247,6 +251,7 @@ impl Gateway {
         profile::record(&ports, profiles)?;
         let authorities = authority::Authorities::load(&ports)?;
         let status = status::StatusBoard::load(&ports)?;
+        let restore_guard = checkpoint::RestoreGuard::open(&ports)?;
         let crls = crl::PublishedCrls::load(&ports)?;
         let ocsp = ocsp::AnswerCache::new(settings.ocsp.cache_entries);
         let guard = guard::Guard::new(settings.guard.clone());
@@ -255,6 +260,7 @@ impl Gateway {
             settings,
             authorities: ArcSwap::from_pointee(authorities),
             status,
+            restore_guard,
             ocsp,
             crls,
             work: maintain::WorkSignal::default(),
@@ -268,6 +274,10 @@ impl Gateway {
             syncs: source::RunningSyncs::default(),
             passwords: challenge::PasswordCache::default(),
         };
+        if let Some(behind) = gateway.behind() {
+            gateway.status.distrust();
+            gateway.crls.withdraw_below(&behind.published);
+        }
         Ok(gateway)
     }
 

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
+        checkpoint::CrlMark,
         crl::CrlRecord,
         issuer::Issuer,
         restore::{Restoration, cause_of, check_crl, reserved_number},
@@ -92,6 +93,17 @@ pub fn import(
     })
 }
 
+/// An older state of the store, that things are to go on from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// When it was as it is.
+    pub of: Timestamp,
+    /// The certgate that left it.
+    pub version: &'a str,
+    /// CRLs that are known to have been published since, beside those that are given.
+    pub published: &'a BTreeMap<IssuerId, CrlMark>,
+}
+
 /// Makes a store that was filled from a backup fit to be served: see the module's words.
 ///
 /// Errors: [`ServiceError::Invalid`] for a CRL that no issuer signed or that is older than the backup;
@@ -103,7 +115,19 @@ pub fn settle(
     crls: &[GivenCrl],
     accept_lost: bool,
 ) -> Result<Settled, ServiceError> {
-    let plans = store.read(|view| plan(view, crls, act.at))?;
+    let origin = Origin { of: head.taken_at, version: &head.version, published: &BTreeMap::new() };
+    settle_from(store, &origin, act, crls, accept_lost)
+}
+
+/// The same for a store that came from anywhere.
+pub fn settle_from(
+    store: &dyn Store,
+    origin: &Origin<'_>,
+    act: &Act,
+    crls: &[GivenCrl],
+    accept_lost: bool,
+) -> Result<Settled, ServiceError> {
+    let plans = store.read(|view| plan(view, crls, origin.published, act.at))?;
     let missing: Vec<_> = plans.iter().filter(|plan| plan.crl.is_none()).collect();
     if !accept_lost && !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|plan| plan.named()).collect();
@@ -114,25 +138,25 @@ pub fn settle(
     }
     let tickets = ticket::open_tickets(store, act.at)?;
     let restoration =
-        Restoration { backup_of: head.taken_at, restored_at: act.at, revocations_lost: !missing.is_empty() };
+        Restoration { backup_of: origin.of, restored_at: act.at, revocations_lost: !missing.is_empty() };
     store.write(|tx| {
         let issuers = plans.iter().map(|plan| plan.carry_out(tx, act)).collect::<Result<Vec<_>, _>>()?;
         tickets.iter().try_for_each(|id| withdraw(tx, id, act).map(drop))?;
         let settled = Settled { issuers, tickets: tickets.len() as u64, tokens: tx.tokens()?.len() as u64 };
         tx.put_restoration(&restoration)?;
-        tx.append_audit(&act.fact("gateway.restored", "gateway", &detail(&restoration, head, &settled)))?;
+        tx.append_audit(&act.fact("gateway.restored", "gateway", &detail(&restoration, origin, &settled)))?;
         Ok(settled)
     })
 }
 
-fn detail(restoration: &Restoration, head: &Head, settled: &Settled) -> Vec<(&'static str, String)> {
+fn detail(restoration: &Restoration, origin: &Origin<'_>, settled: &Settled) -> Vec<(&'static str, String)> {
     let crls = settled.issuers.iter().map(|it| match it.crl_number {
         Some(number) => format!("{} {number}", it.issuer),
         None => format!("{} none", it.issuer),
     });
     vec![
         ("backup", restoration.backup_of.to_string()),
-        ("version", head.version.clone()),
+        ("version", origin.version.to_owned()),
         ("crls", crls.collect::<Vec<_>>().join(", ")),
         ("revocations", settled.issuers.iter().map(|it| it.revocations).sum::<u64>().to_string()),
         ("tickets", settled.tickets.to_string()),
@@ -152,7 +176,12 @@ struct Plan<'a> {
 }
 
 /// A plan for each living issuer, that of a CA before those of the CAs below it.
-fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec<Plan<'a>>, ServiceError> {
+fn plan<'a>(
+    view: &dyn View,
+    crls: &'a [GivenCrl],
+    published: &BTreeMap<IssuerId, CrlMark>,
+    now: Timestamp,
+) -> Result<Vec<Plan<'a>>, ServiceError> {
     let mut certificates = BTreeMap::new();
     for issuer in view.issuers()? {
         let certificate = Certificate::from_der(&issuer.certificate)?;
@@ -175,7 +204,10 @@ fn plan<'a>(view: &dyn View, crls: &'a [GivenCrl], now: Timestamp) -> Result<Vec
     }
     let newest: BTreeMap<IssuerId, _> = newest.into_iter().map(|(id, crl)| (id.clone(), crl)).collect();
     let living = certificates.into_values().filter(|(_, it)| !is_over(&it.validity(), now));
-    let plans = living.map(|(issuer, _)| Plan::of(view, newest.get(&issuer.id).copied(), issuer, now));
+    let plans = living.map(|(issuer, _)| {
+        let (crl, published) = (newest.get(&issuer.id).copied(), published.get(&issuer.id));
+        Plan::of(view, crl, published, issuer, now)
+    });
     let mut plans = plans.collect::<Result<Vec<_>, _>>()?;
     plans.sort_by_key(|plan| plan.lineage.len());
     Ok(plans)
@@ -189,10 +221,12 @@ impl<'a> Plan<'a> {
     fn of(
         view: &dyn View,
         crl: Option<(&'a Crl, u64)>,
+        published: Option<&CrlMark>,
         issuer: Issuer,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
         let known = view.latest_crl(&issuer.id)?.map(|crl| (crl.number, crl.this_update));
+        let known = known.max(published.map(|mark| (mark.number, mark.this_update)));
         let given = crl.map(|(crl, number)| (number, crl.this_update()));
         // An issuer without any CRL has been making them since it exists. What an earlier restore reserved may be the highest number.
         let (number, base) = given.max(known).unwrap_or((0, issuer.created_at));

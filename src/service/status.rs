@@ -26,7 +26,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -49,6 +49,8 @@ const EPOCHS: usize = 1024;
 pub(crate) struct StatusBoard {
     issuers: RwLock<BTreeMap<IssuerId, Arc<IssuerBoard>>>,
     epochs: Vec<AtomicU64>,
+    /// The database is older than what was published: only bad news can be relied on.
+    distrusted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +152,38 @@ impl StatusBoard {
             }
             Ok::<_, ServiceError>(())
         })?;
-        Ok(Self { issuers: RwLock::new(boards), epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect() })
+        Ok(Self {
+            issuers: RwLock::new(boards),
+            epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
+            distrusted: AtomicBool::new(false),
+        })
+    }
+
+    /// Reads everything again, after the store was changed as a whole. Answers that were computed before find their epochs moved.
+    pub(crate) fn reload(&self, ports: &Ports) -> Result<(), ServiceError> {
+        let fresh = Self::load(ports)?;
+        let fresh = fresh.issuers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.move_all();
+        Ok(())
+    }
+
+    /// What is not listed may be revoked all the same: see [`super::checkpoint`].
+    pub(crate) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::SeqCst);
+        self.move_all();
+    }
+
+    /// Ends [`StatusBoard::distrust`].
+    pub(crate) fn trust(&self) {
+        self.distrusted.store(false, Ordering::SeqCst);
+        self.move_all();
+    }
+
+    fn move_all(&self) {
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// What the snapshot says of a serial, and whether it can be relied on.
@@ -162,6 +195,7 @@ impl StatusBoard {
         }
         let own = snapshot.listed.get(serial).map(|listed| listed.revocation);
         match (own, &snapshot.inherited) {
+            (None, None) if self.distrusted.load(Ordering::SeqCst) => Standing::Unsettled,
             (None, None) => Standing::NotListed,
             (None, Some(inherited)) => inherited.of(serial).map_or(Standing::NotListed, Standing::Inherited),
             (Some(own), None) => Standing::Listed(own),
@@ -180,7 +214,8 @@ impl StatusBoard {
     pub(crate) fn with_snapshot<R>(&self, issuer: &IssuerId, work: impl FnOnce(&Snapshot) -> R) -> Option<R> {
         let board = self.board(issuer);
         let snapshot = board.read();
-        let settled = snapshot.unsettled.is_empty() && !snapshot.issuer_unsettled;
+        let distrusted = self.distrusted.load(Ordering::SeqCst);
+        let settled = snapshot.unsettled.is_empty() && !snapshot.issuer_unsettled && !distrusted;
         settled.then(|| work(&snapshot))
     }
 
@@ -236,9 +271,7 @@ impl StatusBoard {
             }
         };
         // After the snapshot, and all of them: any serial may be of this issuer.
-        for epoch in &self.epochs {
-            epoch.fetch_add(1, Ordering::SeqCst);
-        }
+        self.move_all();
         drop(turn);
         outcome
     }

@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn macs_differ_by_purpose_key_and_data_and_repeat_otherwise() {
-        let purposes = [MacPurpose::Ticket, MacPurpose::StaticChallenge, MacPurpose::ApiToken];
+        let purposes =
+            [MacPurpose::Ticket, MacPurpose::StaticChallenge, MacPurpose::ApiToken, MacPurpose::Checkpoint];
         let mut all: Vec<_> = purposes.iter().map(|purpose| keyring(7).mac(*purpose, b"x")).collect();
         all.push(keyring(8).mac(MacPurpose::Ticket, b"x"));
         all.push(keyring(7).mac(MacPurpose::Ticket, b"y"));

@@ -61,6 +61,7 @@ pub(super) struct Sealer {
     ticket: hmac::Key,
     static_challenge: hmac::Key,
     api_token: hmac::Key,
+    checkpoint: hmac::Key,
 }
 
 impl Sealer {
@@ -73,6 +74,7 @@ impl Sealer {
             ticket: mac(b"mac tickets"),
             static_challenge: mac(b"mac static challenges"),
             api_token: mac(b"mac api tokens"),
+            checkpoint: mac(b"mac checkpoints"),
         }
     }
 
@@ -81,6 +83,7 @@ impl Sealer {
             MacPurpose::Ticket => &self.ticket,
             MacPurpose::StaticChallenge => &self.static_challenge,
             MacPurpose::ApiToken => &self.api_token,
+            MacPurpose::Checkpoint => &self.checkpoint,
         };
         let mut mac = [0; 32];
         mac.copy_from_slice(hmac::sign(key, data).as_ref());

@@ -10,6 +10,7 @@ use crate::{
     adapters::keys::{archive::MAGIC, secret_file},
     app::{
         cli::admin::SOCKET_NAME,
+        config::CHECKPOINT_FILE,
         failure::{Failure, Outcome},
         init::CONFIG_FILE,
         serve::STORE_FILE,
@@ -62,7 +63,8 @@ impl DataFiles {
             }
             return Ok(());
         }
-        if is_backup(&path)? {
+        // The checkpoint says what was published, which a backup must not take back.
+        if name == CHECKPOINT_FILE || is_backup(&path)? {
             return Ok(());
         }
         let length = entry.metadata().map_err(failed())?.len();

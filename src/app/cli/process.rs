@@ -9,13 +9,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    admin::ServerArgs,
+    admin::{ServerArgs, YesArgs},
+    files::read_crl,
     output::{self, Field, Format},
 };
 use crate::{
     adapters::keys::KekSource,
     app::{
-        failure::{Failure, Outcome},
+        failure::{Failure, FailureKind, Outcome},
         init::{self, Authorities, CONFIG_FILE, Initialised},
         quickstart, serve as server,
         settings::{self, Settings},
@@ -122,9 +123,30 @@ pub(super) struct CheckConfigArgs {
 
 /// Ask a running gateway what works and what does not.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "A database that is older than what was published (a copy was put back) is found out at the start, and the
+gateway then signs nothing that could be wrong. Put the present database back if there is one. If there is
+none, --accept-restore goes on from the older one: give the newest CRL of each issuer, so that what was
+revoked stays revoked.
+
+Examples:
+  certgate doctor
+  certgate doctor --accept-restore --crl root.crl --crl issuing.crl"
+)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
+    /// Go on from a database that is older than what was published
+    #[arg(long)]
+    accept_restore: bool,
+    /// The newest CRL of an issuer, DER or PEM; once for each issuer
+    #[arg(long = "crl", value_name = "FILE", requires = "accept_restore")]
+    crls: Vec<PathBuf>,
+    /// Go on without the CRL of an issuer: what it revoked since the copy is good again
+    #[arg(long, requires = "accept_restore")]
+    accept_lost_revocations: bool,
+    #[command(flatten)]
+    yes: YesArgs,
 }
 
 const MADE: &[Field] = &[
@@ -259,6 +281,9 @@ fn usual_config() -> Outcome<PathBuf> {
 
 /// Runs `certgate doctor`.
 pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
+    if args.accept_restore {
+        return accept_restore(args, format);
+    }
     let report = args.server.connect()?.get("/health")?;
     let none = Vec::new();
     let checks = report.get("checks").and_then(Value::as_array).unwrap_or(&none);
@@ -271,6 +296,44 @@ pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
     } else {
         Err(Failure::error("the gateway is not ready"))
     }
+}
+
+const ACCEPTED: &[Field] = &[
+    ("The database ended", "/database_ends_at"),
+    ("Checkpoint of", "/reached_at"),
+    ("It was behind by", "/shortfalls"),
+    ("Audit events lost", "/lost_events"),
+    ("Issuers", "/issuers"),
+    ("Tickets withdrawn", "/tickets"),
+    ("Tokens that work", "/tokens"),
+];
+
+fn accept_restore(args: &DoctorArgs, format: Format) -> Outcome {
+    let pem = |path: &PathBuf| {
+        let crl = read_crl(path)?;
+        let pem = der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, crl.as_der());
+        pem.map_err(Failure::while_doing(path.display()))
+    };
+    let crls = args.crls.iter().map(pem).collect::<Outcome<Vec<_>>>()?;
+    let client = args.server.connect()?;
+    args.yes.confirm("Go on from this older database? What happened after it was copied is lost.")?;
+    let wanted = json!({ "crls": crls, "accept_lost_revocations": args.accept_lost_revocations });
+    let accepted = client.post("/restore/accept", &wanted).map_err(|failure| {
+        if failure.kind != FailureKind::Refused || !failure.message.contains("CRL is missing") {
+            return failure;
+        }
+        failure.hint(
+            "give each with --crl FILE, as it was last published: from a cache, a device, another machine; or say \
+             --accept-lost-revocations",
+        )
+    })?;
+    output::object(format, &accepted, ACCEPTED);
+    if format == Format::Table {
+        output::note(
+            "revoke, wipe and disable again what you did after the copy; your MDM and your logs know",
+        );
+    }
+    Ok(())
 }
 
 /// The digests that a CA may sign with.

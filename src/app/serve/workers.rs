@@ -136,6 +136,7 @@ impl Worker {
         if self.writer.join().is_err() {
             tracing::error!("the writer of traces had panicked");
         }
+        self.gateway.checkpoint();
     }
 }
 

@@ -63,6 +63,7 @@ impl<'a> Checker<'a> {
         let data = plain(&self.directory().join(&config.data));
         let listen = self.listen(&config.listen, &data);
         let public_url = self.public_url(config, &listen);
+        let checkpoint = plain(&data.join(&config.restore.checkpoint));
         let kek = self.kek(&config.keys.kek);
         let ocsp = self.ocsp(&config.ocsp);
         let crl = self.crl(&config.crl);
@@ -97,6 +98,7 @@ impl<'a> Checker<'a> {
             public_url,
             listen,
             kek,
+            checkpoint,
             gateway,
             crl,
             max_message_bytes: self.size(

@@ -66,6 +66,7 @@
 //! | `GET /audit?after&limit` | R | events after sequence number `after`, oldest first | listing of [`AuditView`](crate::service::audit::AuditView) |
 //! | `GET /audit?tail=N` | R | the last N, oldest first | listing of `AuditView` |
 //! | `GET /audit/verify` | R | | [`ChainReport`](crate::service::audit::ChainReport) |
+//! | `POST /restore/accept` | A, local socket only | [`AcceptRestore`](crate::service::checkpoint::AcceptRestore) `{crls?, accept_lost_revocations?}` | [`AcceptedRestore`](crate::service::checkpoint::AcceptedRestore) |
 //! | `POST /backups` | A, local socket only | | the whole store as frames ([`FrameReader`](crate::service::backup::FrameReader)), one at a time |
 //! | `POST /backups/written` | A, local socket only | [`WrittenBackup`](crate::service::backup::WrittenBackup) | the same: it is complete, on record |
 //! | `GET /tokens` | A | | listing of [`TokenView`](crate::service::token::TokenView) |
@@ -172,6 +173,7 @@ fn server_routes() -> Router<Api> {
         .route("/jobs", get(server::jobs))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
+        .route("/restore/accept", post(backups::accept_restore).layer(DefaultBodyLimit::max(MAX_CRL)))
         .route("/backups", post(backups::copy))
         .route("/backups/written", post(backups::written))
         .route("/tokens", get(tokens::list).post(tokens::create))

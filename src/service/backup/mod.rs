@@ -171,7 +171,7 @@ impl Gateway {
 }
 
 /// A copy of everything is for those who can read the store's file anyway: a stolen token must not be enough.
-fn check_local(authed: &Authed<Administer>) -> Result<(), ServiceError> {
+pub(super) fn check_local(authed: &Authed<Administer>) -> Result<(), ServiceError> {
     match authed.caller().actor {
         Actor::Local { .. } => Ok(()),
         _ => Err(ServiceError::Refused("backups are taken on the server itself, over its socket".to_owned())),

@@ -1,9 +1,10 @@
-//! `/backups`.
+//! `/backups`, and what comes after a copy was put back.
 
 use std::io;
 
 use axum::{
     body::{Body, Bytes},
+    extract::Request,
     http::header::CONTENT_TYPE,
     response::Response,
 };
@@ -18,6 +19,7 @@ use crate::{
     service::{
         Gateway, ServiceError,
         backup::{CopyError, WrittenBackup},
+        checkpoint::{AcceptRestore, AcceptedRestore},
     },
 };
 
@@ -42,4 +44,9 @@ pub(in super::super) async fn copy(session: Session) -> Result<Response, Failure
 pub(in super::super) async fn written(session: Session, bytes: Bytes) -> Answer<WrittenBackup> {
     let written: WrittenBackup = body(&bytes)?;
     session.run::<Administer, _>(move |gateway, authed| gateway.backup_written(authed, &written)).await
+}
+
+pub(in super::super) async fn accept_restore(session: Session, request: Request) -> Answer<AcceptedRestore> {
+    let request: AcceptRestore = body(&session.body_of::<Administer>(request).await?)?;
+    session.run::<Administer, _>(move |gateway, authed| gateway.accept_restore(authed, &request)).await
 }

@@ -1,0 +1,232 @@
+//! An older database in the place of the present one: it is found out, and says nothing good until somebody goes on from it.
+
+use std::sync::{Arc, Mutex};
+
+use certgate::{
+    adapters::store::RedbStore,
+    domain::checkpoint::Shortfall,
+    ports::{CheckpointError, CheckpointFile},
+    service::{
+        GatewaySettings, Ports, ServiceError,
+        checkpoint::{AcceptRestore, AcceptedRestore},
+        health::CheckResult,
+    },
+    types::{RevocationReason, Timestamp},
+    wire::{ocsp::CertStatus, ocsp::OcspResponse, x509::Certificate},
+};
+
+use super::{
+    common::{Client, DAY, World, WorldOptions},
+    crl_entry,
+    drive::Drive,
+    enrolled, issuing, ocsp_status, plain_request, revoke,
+};
+
+/// A checkpoint in memory: what survives beside the database.
+#[derive(Default)]
+struct Kept {
+    content: Mutex<Option<Vec<u8>>>,
+    broken: Mutex<bool>,
+}
+
+impl CheckpointFile for Kept {
+    fn read(&self) -> Result<Option<Vec<u8>>, CheckpointError> {
+        Ok(self.content.lock().unwrap().clone())
+    }
+
+    fn write(&self, content: &[u8]) -> Result<(), CheckpointError> {
+        if *self.broken.lock().unwrap() {
+            return Err(CheckpointError("no space".to_owned()));
+        }
+        *self.content.lock().unwrap() = Some(content.to_vec());
+        Ok(())
+    }
+}
+
+/// A world on a disk that can be copied, with a checkpoint beside it.
+struct Copyable {
+    world: World,
+    drive: Drive,
+    kept: Arc<Kept>,
+}
+
+impl Copyable {
+    fn new() -> Self {
+        let drive = Drive::new(Vec::new(), u64::MAX);
+        let store = Arc::new(RedbStore::on(drive.clone()).unwrap());
+        let options = WorldOptions { store, ..WorldOptions::default() };
+        let world = World::with(options, &[("device", r#"subject = "CN=$DEVICE_ID$,O=Test""#)]);
+        let kept = Arc::new(Kept::default());
+        let ports = Ports { checkpoint: kept.clone(), ..world.ports.clone() };
+        let world = world.restarted_on(ports, GatewaySettings::default());
+        world.gateway.run_due().unwrap();
+        Self { world, drive, kept }
+    }
+
+    fn copy(&self) -> Vec<u8> {
+        self.drive.synced()
+    }
+
+    /// The same with this copy of the database in place.
+    fn with(self, copy: Vec<u8>) -> Self {
+        let drive = Drive::new(copy, u64::MAX);
+        let store = Arc::new(RedbStore::on(drive.clone()).unwrap());
+        let ports = Ports { store, ..self.world.ports.clone() };
+        let world = self.world.restarted_on(ports, GatewaySettings::default());
+        Self { world, drive, ..self }
+    }
+
+    fn publish(&self) -> u64 {
+        self.world.gateway.publish_crl(&self.world.authed(), &issuing()).unwrap().number
+    }
+
+    /// What OCSP says: `None` for tryLater.
+    fn ocsp(&self, certificate: &Certificate) -> Option<CertStatus> {
+        let body = self.world.gateway.ocsp(&plain_request(&self.world, certificate.serial())).body;
+        match OcspResponse::from_der(&body).unwrap() {
+            OcspResponse::Successful(response) => Some(response.responses[0].status),
+            OcspResponse::Error(_) => None,
+        }
+    }
+
+    fn accept(&self, request: &AcceptRestore) -> Result<AcceptedRestore, ServiceError> {
+        self.world.gateway.accept_restore(&self.world.authed(), request)
+    }
+
+    fn check(&self) -> (CheckResult, String) {
+        let report = self.world.gateway.health();
+        let check = report.checks.into_iter().find(|check| check.name == "checkpoint").unwrap();
+        assert_eq!(report.ready, check.result != CheckResult::Fail);
+        (check.result, check.detail)
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, der).unwrap()
+}
+
+#[test]
+fn a_copy_from_before_a_revocation_says_nothing_good() {
+    let gateway = Copyable::new();
+    let [good, held, gone] = ["SN1", "SN2", "SN3"].map(|device| enrolled(&gateway.world, device));
+    gateway.world.gateway.hold_certificate(&gateway.world.authed(), &super::id_of(&held), "").unwrap();
+    gateway.publish();
+    let copy = gateway.copy();
+    gateway.world.clock.advance(DAY);
+    revoke(&gateway.world, &gone, RevocationReason::KeyCompromise);
+    let published = gateway.publish();
+    let newest = ["root", "issuing"].map(|id| {
+        let crl = gateway.world.gateway.publish_crl(&gateway.world.authed(), &id.parse().unwrap()).unwrap();
+        pem(&crl.der)
+    });
+
+    let gateway = gateway.with(copy);
+    let behind = gateway.world.gateway.behind().unwrap();
+    assert!(
+        matches!(&behind.shortfalls[0], Shortfall::Crl { published: number, .. } if *number > published),
+        "{behind:?}"
+    );
+    assert_eq!((gateway.ocsp(&good), gateway.ocsp(&gone)), (None, None), "neither is good, nor unknown");
+    let on_hold = gateway.ocsp(&held);
+    assert!(matches!(on_hold, Some(CertStatus::Revoked { reason: RevocationReason::CertificateHold, .. })));
+    // No CRL that is older than what was published, and no new one.
+    assert!(gateway.world.gateway.crl(&issuing()).is_none());
+    let refused = gateway.world.gateway.publish_crl(&gateway.world.authed(), &issuing());
+    assert!(matches!(refused, Err(ServiceError::Refused(_))));
+    gateway.world.gateway.run_due().unwrap();
+    assert!(gateway.world.gateway.crl(&issuing()).is_none());
+    let (result, detail) = gateway.check();
+    assert!(result == CheckResult::Fail && detail.contains("CRL number"), "{detail}");
+    // And no certificate.
+    let device = gateway.world.register("SN4");
+    let secret = gateway.world.ticket("device", &device);
+    let client = Client::new();
+    let message = client.message(
+        &gateway.world.message_certificate("device"),
+        &certgate::wire::scep::MessageType::PkcsReq.into(),
+        &client.csr("CN=x", Some(&secret)),
+    );
+    assert!(gateway.world.pki_operation("device", &message).is_err(), "the client is told to come back");
+
+    // Nobody goes on without saying what is lost, or what was published.
+    assert!(matches!(gateway.accept(&AcceptRestore::default()), Err(ServiceError::Refused(_))));
+    assert!(gateway.world.gateway.behind().is_some());
+    let accepted =
+        gateway.accept(&AcceptRestore { crls: newest.into(), accept_lost_revocations: false }).unwrap();
+    assert!(accepted.lost_events > Some(0) && accepted.settled.tickets == 1, "{accepted:?}");
+    assert_eq!(ocsp_status(&gateway.world, good.serial()), CertStatus::Good);
+    let revoked = ocsp_status(&gateway.world, gone.serial());
+    assert!(matches!(revoked, CertStatus::Revoked { reason: RevocationReason::KeyCompromise, .. }));
+    assert!(crl_entry(&gateway.world, gone.serial()).is_some());
+    assert!(gateway.publish() > published + 1_000, "above all that can have been published");
+    assert_eq!(gateway.check().0, CheckResult::Pass);
+    assert!(gateway.world.read(|view| view.restoration()).is_some());
+    assert!(
+        matches!(gateway.accept(&AcceptRestore::default()), Err(ServiceError::Refused(_))),
+        "it is not behind"
+    );
+    // From now on this database is the present one.
+    let copy = gateway.copy();
+    assert!(gateway.with(copy).world.gateway.behind().is_none());
+}
+
+#[test]
+fn a_copy_that_went_on_elsewhere_is_found_out() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    gateway.publish();
+    let taken = std::mem::take(&mut *gateway.kept.content.lock().unwrap());
+    let gateway = gateway.with(copy);
+    assert!(gateway.world.gateway.behind().is_none(), "there is nothing to compare with");
+    // Else it would be the very same history.
+    gateway.world.clock.advance(DAY);
+    for _ in 0..5 {
+        gateway.publish();
+    }
+    *gateway.kept.content.lock().unwrap() = taken;
+    let copy = gateway.copy();
+    let behind = gateway.with(copy).world.gateway.behind().unwrap();
+    assert!(matches!(behind.shortfalls[..], [Shortfall::AuditForked { .. }]), "{behind:?}");
+}
+
+#[test]
+fn what_happens_is_checkpointed_within_a_minute() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    let _ = enrolled(&gateway.world, "SN1");
+    gateway.world.gateway.run_due().unwrap();
+    assert!(gateway.world.gateway.behind().is_none());
+    gateway.world.clock.advance(std::time::Duration::from_secs(61));
+    gateway.world.gateway.run_due().unwrap();
+    let behind = gateway.with(copy).world.gateway.behind().unwrap();
+    assert!(matches!(behind.shortfalls[..], [Shortfall::AuditShort { .. }]), "{behind:?}");
+}
+
+#[test]
+fn a_checkpoint_that_was_edited_is_not_believed() {
+    let gateway = Copyable::new();
+    gateway.publish();
+    let copy = gateway.copy();
+    let text = String::from_utf8(gateway.kept.content.lock().unwrap().clone().unwrap()).unwrap();
+    assert!(text.contains("\"number\":"), "{text}");
+    *gateway.kept.content.lock().unwrap() = Some(text.replace("\"number\":", "\"number\":0").into_bytes());
+    let gateway = gateway.with(copy);
+    let behind = gateway.world.gateway.behind().unwrap();
+    assert!(matches!(behind.shortfalls[..], [Shortfall::Unbelievable { .. }]), "{behind:?}");
+    let accepted =
+        gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() });
+    assert_eq!(accepted.unwrap().behind.reached_at, None::<Timestamp>);
+    assert!(gateway.world.gateway.behind().is_none());
+}
+
+#[test]
+fn one_that_cannot_be_written_is_shown_and_stops_nothing() {
+    let gateway = Copyable::new();
+    *gateway.kept.broken.lock().unwrap() = true;
+    gateway.publish();
+    let (result, detail) = gateway.check();
+    assert!(result == CheckResult::Warn && detail.contains("no space"), "{detail}");
+    *gateway.kept.broken.lock().unwrap() = false;
+    gateway.publish();
+    assert_eq!(gateway.check().0, CheckResult::Pass);
+}
