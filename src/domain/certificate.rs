@@ -11,6 +11,7 @@ use super::{
 };
 use crate::types::{
     CertificateId, EnrolmentId, Fingerprint, KeyId, ProfileName, RevocationReason, Timestamp, Validity,
+    octets,
 };
 
 /// What a certificate is for.
@@ -38,6 +39,7 @@ pub struct CertificateRecord {
     /// Issuer and serial.
     pub id: CertificateId,
     /// The certificate. Empty for an imported one of which only a list told: see [`CertificateRecord::is_whole`].
+    #[serde(with = "octets")]
     pub der: Vec<u8>,
     /// SHA-256 of `der`; zeros where that is empty.
     pub fingerprint: Fingerprint,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::crl::CrlPolicy;
-use crate::types::{DigestAlgorithm, IssuerId, KeyId, Timestamp};
+use crate::types::{DigestAlgorithm, IssuerId, KeyId, Timestamp, octets};
 
 /// What kind of issuer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +27,7 @@ pub struct Issuer {
     /// The issuer above, for a subordinate.
     pub parent: Option<IssuerId>,
     /// Its certificate.
+    #[serde(with = "octets")]
     pub certificate: Vec<u8>,
     /// Its private key.
     pub key: KeyId,
@@ -53,6 +54,7 @@ pub struct ExternalIssuer {
     /// Its name, in one name space with those of our own issuers.
     pub id: IssuerId,
     /// Its certificate: of several with the same subject and key the one that expires last.
+    #[serde(with = "octets")]
     pub certificate: Vec<u8>,
     /// When it was recorded.
     pub created_at: Timestamp,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{KeyAlgorithm, KeyId, Timestamp};
+use crate::types::{KeyAlgorithm, KeyId, Timestamp, octets};
 
 /// What a key may be used for; part of what its sealing authenticates, so that a key cannot be moved to
 /// another purpose.
@@ -29,8 +29,10 @@ pub struct SealedKey {
     /// What kind of key it is.
     pub algorithm: KeyAlgorithm,
     /// Its SubjectPublicKeyInfo.
+    #[serde(with = "octets")]
     pub public_key: Vec<u8>,
     /// What the keyring needs to use it; opaque to everyone else.
+    #[serde(with = "octets")]
     pub sealed: Vec<u8>,
     /// When it was made.
     pub created_at: Timestamp,

@@ -6,6 +6,7 @@
 mod algorithm;
 mod fingerprint;
 mod ids;
+pub mod octets;
 mod reason;
 mod secret;
 mod serial;
