@@ -1,5 +1,5 @@
-//! Digital linting: every kind of certificate, CRL and OCSP response that the server makes passes `pkilint` (PyPI) with zero findings of
-//! severity ERROR or worse. `conformance/run` installs it and names its directory in `CERTGATE_PKILINT`.
+//! Digital linting: every kind of certificate and CRL that the server makes passes `pkilint` (PyPI) with zero findings of severity ERROR or
+//! worse, every kind of OCSP response with no finding at all. `conformance/run` installs it and names its directory in `CERTGATE_PKILINT`.
 
 use std::{
     fs,
@@ -9,44 +9,78 @@ use std::{
 
 use super::{
     PROFILES,
-    process::{Server, http_get},
-    succeed,
+    process::{Server, http_get, http_post},
+    programs::{run, said},
+    serial_of, succeed,
 };
 
 fn lint(tool: &str, options: &[&str], files: &[&Path]) {
-    let directory = std::env::var("CERTGATE_PKILINT").expect("conformance/run sets CERTGATE_PKILINT");
-    let output = Command::new(PathBuf::from(directory).join(tool))
+    let output = run(Command::new(pkilint(tool))
         .arg("lint")
         .args(options)
         .args(["-s", "ERROR", "-f", "JSON"])
-        .args(files)
-        .output()
-        .unwrap();
-    let said =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{tool} on {files:?}: {said}");
+        .args(files));
+    assert!(output.status.success(), "{tool} on {files:?}: {}", said(&output));
 }
 
-/// OCSP response to a request that OpenSSL makes.
-fn ocsp_response(
-    directory: &Path,
-    issuer: &Path,
-    certificate: &[&str],
-    options: &[&str],
-    address: &str,
-    name: &str,
-) -> PathBuf {
-    let file = directory.join(name);
-    succeed(
-        Command::new("openssl")
-            .args(["ocsp", "-noverify", "-url", &format!("{address}/ocsp"), "-respout"])
-            .arg(&file)
-            .args(options)
-            .arg("-issuer")
-            .arg(issuer)
-            .args(certificate),
-    );
-    file
+fn pkilint(program: &str) -> PathBuf {
+    let directory = std::env::var("CERTGATE_PKILINT").expect("conformance/run sets CERTGATE_PKILINT");
+    PathBuf::from(directory).join(program)
+}
+
+/// The lint of OCSP responses for many files in one process: most of its time goes into starting.
+fn lint_ocsp_responses(files: &[PathBuf]) {
+    const EACH: &str = "\
+import sys
+from pkilint.bin.lint_ocsp_response import main
+def lint(file):
+    print(file, flush=True)
+    return main(['lint', '-s', 'NOTICE', '-f', 'JSON', file])
+sys.exit(1 if sum(map(lint, sys.argv[1:])) else 0)";
+    let output = run(Command::new(pkilint("python")).args(["-c", EACH]).args(files));
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("\"results\": []").count(), files.len(), "each was linted: {said}");
+}
+
+/// OCSP responses of every kind, each an answer to a question that OpenSSL makes.
+struct Responses<'a> {
+    server: &'a Server,
+    directory: &'a Path,
+    issuing: &'a Path,
+    files: Vec<PathBuf>,
+}
+
+impl Responses<'_> {
+    /// About a certificate, to each kind of question.
+    fn about(&mut self, name: &str, certificate: &Path) {
+        let (issuing, certificate) = (self.issuing, ["-cert", certificate.to_str().unwrap()]);
+        for (kind, options) in
+            [("", &[][..]), ("-no-nonce", &["-no_nonce"]), ("-sha256", &["-no_nonce", "-sha256"])]
+        {
+            self.ask(&format!("{name}{kind}"), issuing, options, &certificate, 0);
+        }
+    }
+
+    /// To a question about an issuer's certificates; the answer must have this status (RFC 6960 §4.2.1).
+    fn ask(&mut self, name: &str, issuer: &Path, options: &[&str], certificates: &[&str], status: u8) {
+        let question = self.directory.join(format!("{name}.question"));
+        let mut openssl = Command::new("openssl");
+        openssl.arg("ocsp").args(options).arg("-issuer").arg(issuer).args(certificates);
+        succeed(openssl.arg("-reqout").arg(&question));
+        self.send(name, &fs::read(question).unwrap(), status);
+    }
+
+    fn send(&mut self, name: &str, question: &[u8], status: u8) {
+        let address = self.server.device_address();
+        let answer = http_post(address, "/ocsp", "application/ocsp-request", question).unwrap().body;
+        // OCSPResponse begins with its status; only successful has more than 127 bytes behind it.
+        let told = if status == 0 { answer[6] } else { answer[4] };
+        assert_eq!(told, status, "{name}: {answer:02x?}");
+        let file = self.directory.join(format!("{name}.ocsp"));
+        fs::write(&file, answer).unwrap();
+        self.files.push(file);
+    }
 }
 
 /// One server per kind of CA key, so that every signature algorithm is linted.
@@ -117,24 +151,52 @@ fn lint_everything(server: &Server, directory: &Path) {
     for certificate in [&good, &held, &revoked, &everything] {
         lint("lint_pkix_signer_signee_cert_chain", &[], &[&issuing, certificate]);
     }
-    for (name, certificate, options) in [
-        ("good", vec!["-cert", good.to_str().unwrap()], vec![]),
-        ("good-no-nonce", vec!["-cert", good.to_str().unwrap()], vec!["-no_nonce"]),
-        ("held", vec!["-cert", held.to_str().unwrap()], vec![]),
-        ("revoked", vec!["-cert", revoked.to_str().unwrap()], vec!["-no_nonce"]),
-        ("unknown", vec!["-serial", "0x77"], vec![]),
-        ("several", vec!["-cert", good.to_str().unwrap(), "-cert", held.to_str().unwrap()], vec![]),
-    ] {
-        let file = ocsp_response(
-            directory,
-            &issuing,
-            &certificate,
-            &options,
-            &server.url(),
-            &format!("{name}.ocsp"),
-        );
-        lint("lint_ocsp_response", &[], &[&file]);
+    lint_responses(server, directory, [&root, &issuing], [&good, &held, &revoked, &everything]);
+}
+
+/// Every kind of answer; at the end the CA itself is on hold, and with it all that it issued.
+fn lint_responses(
+    server: &Server,
+    directory: &Path,
+    [root, issuing]: [&Path; 2],
+    [good, held, revoked, other]: [&Path; 4],
+) {
+    const MALFORMED: u8 = 1;
+    const UNAUTHORIZED: u8 = 6;
+
+    let mut responses = Responses { server, directory, issuing, files: Vec::new() };
+    responses.about("good", good);
+    responses.about("held", held);
+    responses.about("revoked", revoked);
+    for (name, reason) in [("compromised", "keyCompromise"), ("no-reason", "unspecified")] {
+        let certificate = if name == "compromised" { other } else { good };
+        let serial = serial_of(certificate);
+        server.json(&["cert", "revoke", &serial, "--reason", reason, "--yes"]);
+        responses.about(name, certificate);
     }
+    let [one, another] = [held, revoked].map(|file| file.to_str().unwrap());
+    let of_ca = ["-cert", issuing.to_str().unwrap()];
+    for (kind, options) in [("", &[][..]), ("-no-nonce", &["-no_nonce"])] {
+        let mut ask = |name: &str, issuer, certificates: &[&str]| {
+            responses.ask(&format!("{name}{kind}"), issuer, options, certificates, 0);
+        };
+        ask("unknown", issuing, &["-serial", "0x77"]);
+        ask("several", issuing, &["-cert", one, "-cert", another]);
+        ask("several-one-unknown", issuing, &["-cert", one, "-serial", "0x77"]);
+        ask("of-the-issuing-ca", root, &of_ca);
+    }
+    // The question is about an issuer that is not here.
+    let stranger = directory.join("stranger.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Stranger", "-days", "1"]);
+    succeed(openssl.arg("-keyout").arg(directory.join("stranger.key")).arg("-out").arg(&stranger));
+    responses.ask("unauthorized", &stranger, &[], &["-serial", "0x77"], UNAUTHORIZED);
+    responses.send("malformed", b"not a request", MALFORMED);
+
+    server.json(&["cert", "hold", &format!("root/{}", serial_of(issuing))]);
+    responses.ask("of-a-ca-on-hold", root, &["-no_nonce"], &of_ca, 0);
+    responses.about("issued-by-a-ca-on-hold", held);
+    lint_ocsp_responses(&responses.files);
 }
 
 /// Certificates that certgate made for itself, from its own records: SCEP message, OCSP signers, server TLS.

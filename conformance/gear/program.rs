@@ -23,7 +23,7 @@ pub(super) struct Program {
 impl Program {
     /// Starts it and waits until its log or its listener shows that it is ready.
     pub(super) fn start(place: &Place, command: &[&str], is_ready: impl Fn(&Self) -> bool) -> Self {
-        let log = place.file(&format!("{}.log", command[0]));
+        let log = place.file("log");
         let output = File::options().create(true).append(true).open(&log).unwrap();
         // Should this process be killed, so that nothing is dropped, the daemon ends with it.
         let child = Command::new("setpriv")
