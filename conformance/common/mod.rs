@@ -435,6 +435,11 @@ impl Client {
         self.signer.public_key()
     }
 
+    /// What signs for it.
+    pub fn signer(&self) -> &dyn Signer {
+        self.signer.as_ref()
+    }
+
     /// A request for its own key.
     pub fn csr(&self, subject: &str, challenge: Option<&Secret>) -> Vec<u8> {
         self.csr_with(subject, &[], challenge)

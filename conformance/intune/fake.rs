@@ -6,7 +6,7 @@
 //! in each way that a network or a service fails ([`Fault`]).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard},
@@ -14,8 +14,12 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use certgate::wire::csr::Csr;
+use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use certgate::wire::{csr::Csr, x509::Certificate};
 use serde_json::{Value, json};
 
 pub(crate) const TENANT: &str = "contoso.example";
@@ -62,6 +66,12 @@ struct State {
     requests: Vec<(Action, Value)>,
     tokens: Vec<(String, String)>,
     deviations: Vec<String>,
+    /// The certificate of the application; with none it has a secret.
+    certificate: Option<Certificate>,
+    /// Every jti that came.
+    assertions: BTreeSet<String>,
+    /// What the application may do in Intune.
+    roles: Vec<&'static str>,
     queue: Vec<Value>,
     reported: Vec<Value>,
 }
@@ -101,7 +111,8 @@ impl Fake {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::default();
+        let state = State { roles: vec!["scep_challenge_provider"], ..State::default() };
+        let state = Arc::new(Mutex::new(state));
         let fake = Self { address, state };
         let serving = fake.clone();
         thread::spawn(move || {
@@ -119,6 +130,16 @@ impl Fake {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The application proves itself with this certificate's key from now on, and not with a secret.
+    pub(crate) fn trust(&self, certificate: &Certificate) {
+        self.lock().certificate = Some(certificate.clone());
+    }
+
+    /// Takes the application's permission in Intune away.
+    pub(crate) fn forbid(&self) {
+        self.lock().roles.clear();
     }
 
     /// The next requests of this kind fail so.
@@ -242,11 +263,23 @@ impl Fake {
             .collect();
         let is = |key: &str, value: &str| form.get(key).is_some_and(|given| given == value);
         self.expect(request, "content-type", "application/x-www-form-urlencoded");
-        if !is("grant_type", "client_credentials") || !is("client_id", CLIENT_ID) || form.len() != 4 {
+        let certificate = self.lock().certificate.clone();
+        let fields = if certificate.is_some() { 5 } else { 4 };
+        if !is("grant_type", "client_credentials") || !is("client_id", CLIENT_ID) || form.len() != fields {
             self.deviate(format!("the form has {:?}", form.keys()));
         }
-        if !is("client_secret", CLIENT_SECRET) {
-            let words = "AADSTS7000215: Invalid client secret provided.";
+        let refused = match certificate {
+            Some(certificate) => {
+                if !is("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer") {
+                    self.deviate(format!("client_assertion_type is {:?}", form.get("client_assertion_type")));
+                }
+                let assertion = form.get("client_assertion").map(String::as_str).unwrap_or_default();
+                self.check_assertion(&certificate, assertion).err()
+            }
+            None if is("client_secret", CLIENT_SECRET) => None,
+            None => Some("AADSTS7000215: Invalid client secret provided.".to_owned()),
+        };
+        if let Some(words) = refused {
             return Response::json(401, &json!({ "error": "invalid_client", "error_description": words }));
         }
         let scope = form.get("scope").cloned().unwrap_or_default();
@@ -254,12 +287,64 @@ impl Fake {
             self.deviate(format!("the scope is {scope}"));
         }
         let mut state = self.lock();
-        let token = format!("token-{}-of-the-fake", state.requests.len());
+        // In Microsoft's form, though what is in it is nobody's business but hers.
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let claims = json!({ "aud": scope, "roles": state.roles });
+        let header = part(&json!({ "typ": "JWT" }));
+        let token = format!("{header}.{}.token-{}-of-the-fake", part(&claims), state.requests.len());
         state.tokens.push((token.clone(), scope));
         Response::json(
             200,
             &json!({ "token_type": "Bearer", "expires_in": TOKEN_LIVES, "access_token": token }),
         )
+    }
+
+    /// Microsoft's description of "application authentication certificate credentials"; RFC 7523 §3.
+    fn check_assertion(&self, certificate: &Certificate, assertion: &str) -> Result<(), String> {
+        let parts: Vec<&str> = assertion.split('.').collect();
+        let [header, claims, signature] = parts[..] else {
+            return Err("AADSTS50027: JWT token is invalid or malformed.".to_owned());
+        };
+        let json = |part: &str| -> Value {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap_or_default()).unwrap_or_default()
+        };
+        let thumbprint = URL_SAFE_NO_PAD.encode(certificate.fingerprint().as_bytes());
+        let expected = json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint });
+        if json(header)["x5t#S256"] != expected["x5t#S256"] {
+            return Err("AADSTS700027: the certificate with this identifier is not registered.".to_owned());
+        }
+        if json(header) != expected {
+            self.deviate(format!("the header is {}", json(header)));
+        }
+        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, certificate.public_key().as_spki());
+        let signed = format!("{header}.{claims}");
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        if key.verify(signed.as_bytes(), &signature).is_err() {
+            return Err("AADSTS700027: Client assertion failed signature validation.".to_owned());
+        }
+        self.check_claims(&json(claims));
+        Ok(())
+    }
+
+    fn check_claims(&self, claims: &Value) {
+        let endpoint = format!("{}/{TENANT}/oauth2/v2.0/token", self.url());
+        for (name, expected) in [("aud", endpoint.as_str()), ("iss", CLIENT_ID), ("sub", CLIENT_ID)] {
+            if claims[name] != expected {
+                self.deviate(format!("{name} is {}", claims[name]));
+            }
+        }
+        let time = |name: &str| claims[name].as_u64().unwrap_or_default();
+        let (from, until) = (time("nbf"), time("exp"));
+        if from == 0 || from != time("iat") || !(1..=600).contains(&until.saturating_sub(from)) {
+            self.deviate(format!("nbf, iat and exp are {claims}"));
+        }
+        let id = claims["jti"].as_str().unwrap_or_default().to_owned();
+        if id.len() != 36 || !self.lock().assertions.insert(id.clone()) {
+            self.deviate(format!("jti is {id}, or came before"));
+        }
+        if claims.as_object().is_none_or(|claims| claims.len() != 7) {
+            self.deviate(format!("the claims are {claims}"));
+        }
     }
 
     fn discovery(&self, request: &Request) -> Response {

@@ -5,7 +5,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod credential;
 mod fake;
+mod hidden;
 mod outage;
 #[path = "../process/mod.rs"]
 mod process;
@@ -18,7 +20,9 @@ use std::{sync::Arc, time::Duration};
 
 use certgate::{
     adapters::{
-        intune::{BACKGROUND_DESTINATION, ENROLMENT_DESTINATION, IntuneClient, IntuneSettings},
+        intune::{
+            BACKGROUND_DESTINATION, ClientCredential, ENROLMENT_DESTINATION, IntuneClient, IntuneSettings,
+        },
         outbound::{Destination, HttpOutbound, HttpSettings, RequestLimits},
         system::SystemRandomSource,
     },
@@ -48,7 +52,7 @@ pub(crate) fn settings(fake: &Fake) -> IntuneSettings {
     IntuneSettings {
         tenant: TENANT.to_owned(),
         client_id: CLIENT_ID.to_owned(),
-        client_secret: Secret::from(CLIENT_SECRET),
+        credential: ClientCredential::Secret(Secret::from(CLIENT_SECRET)),
         login_url: fake.url(),
         graph_url: fake.url(),
         resource_url: "https://api.example".to_owned(),

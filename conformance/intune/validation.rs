@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use certgate::{
-    domain::binding::{Assurance, BoundObject, Evidence},
-    domain::vouch::Voucher,
+    adapters::intune::ClientCredential,
+    domain::{
+        binding::{Assurance, BoundObject, Evidence},
+        vouch::Voucher,
+    },
     types::sha1,
     wire::scep::{FailInfo, PkiStatus},
 };
@@ -187,7 +190,9 @@ fn a_refused_challenge_does_not_fall_through_to_the_certificate_that_signed() {
 
 #[test]
 fn a_wrong_client_secret_is_named_and_never_shown() {
-    let (world, fake) = world_with(PROFILE, |settings| settings.client_secret = "wrong-secret".into());
+    let (world, fake) = world_with(PROFILE, |settings| {
+        settings.credential = ClientCredential::Secret("wrong-secret".into());
+    });
     let client = Client::new();
     let message = client.message(
         &world.message_certificate("phones"),

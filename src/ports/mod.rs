@@ -17,6 +17,6 @@ pub use outbound::{
 pub use random::Random;
 pub use store::{Store, StoreError, Tx, View};
 pub use voucher::{
-    IssuedNotice, NoAnswer, RefusedNotice, RevocationFailure, RevocationQueue, RevocationRequest,
+    IssuedNotice, NoAnswer, ProbeStep, RefusedNotice, RevocationFailure, RevocationQueue, RevocationRequest,
     RevocationResult, VoucherRequest, Vouchers, Vouching,
 };

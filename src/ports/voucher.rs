@@ -22,8 +22,31 @@ pub trait Vouching: Send + Sync {
     fn delivery_waits(&self) -> bool;
     /// How long a certificate may stay undelivered for that before it is revoked.
     fn give_up_after(&self) -> Duration;
-    /// Asks for what every request needs, as a check of the configuration: one line for each thing that works.
-    fn check(&self) -> Result<Vec<String>, NoAnswer>;
+    /// When what certgate proves itself with ends, where that is known.
+    fn credential_ends(&self) -> Option<Timestamp>;
+    /// Asks anew for what every request needs, for an operator: nothing is validated, consumed or changed on the other side.
+    fn probe(&self) -> Vec<ProbeStep>;
+}
+
+/// One thing that a [probe](Vouching::probe) tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeStep {
+    /// What it is about.
+    pub what: &'static str,
+    /// What works, or why it does not, and what to do about that; no secret is in it.
+    pub result: Result<String, (String, &'static str)>,
+}
+
+impl ProbeStep {
+    /// It works.
+    pub fn works(what: &'static str, found: String) -> Self {
+        Self { what, result: Ok(found) }
+    }
+
+    /// It does not work.
+    pub fn fails(what: &'static str, why: impl fmt::Display, hint: &'static str) -> Self {
+        Self { what, result: Err((why.to_string(), hint)) }
+    }
 }
 
 /// A certification request with its circumstances.

@@ -21,6 +21,9 @@ use crate::{
 /// Issuers are mentioned this long before they expire.
 const ISSUER_WARNING: Duration = Duration::from_secs(90 * 86_400);
 
+/// What certgate proves itself with to others is mentioned this long before it ends.
+const CREDENTIAL_WARNING: Duration = Duration::from_secs(30 * 86_400);
+
 /// Revocations that a restore lost are mentioned this long.
 const RESTORE_WARNING: Duration = Duration::from_secs(90 * 86_400);
 
@@ -39,7 +42,8 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `checkpoint`, `restored`,
+    /// `lock-outs`, `alarms`, `intune`, `intune/certificate`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -84,11 +88,11 @@ pub struct GatewayStatus {
 }
 
 impl Check {
-    fn pass(name: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(super) fn pass(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { name: name.into(), result: CheckResult::Pass, detail: detail.into(), hint: String::new() }
     }
 
-    fn not_passed(
+    pub(super) fn not_passed(
         name: impl Into<String>,
         result: CheckResult,
         detail: impl Into<String>,
@@ -110,6 +114,7 @@ impl Gateway {
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
         checks.extend(self.check_vouchers());
+        checks.extend(self.check_credentials(now));
         for authority in authorities.issuers() {
             if is_over(authority, now) {
                 let name = format!("issuer/{}", authority.issuer.id);
@@ -142,6 +147,21 @@ impl Gateway {
             ),
         };
         self.ports.vouchers.vouching.keys().map(check).collect()
+    }
+
+    /// Nothing for one whose end is not known. Everything else works without it, so that it makes nothing unready.
+    fn check_credentials(&self, now: Timestamp) -> Vec<Check> {
+        let check = |by: &Voucher, ends: Timestamp| {
+            let name = format!("{by}/certificate");
+            if now.plus(CREDENTIAL_WARNING) < ends {
+                return Check::pass(name, format!("valid until {ends}"));
+            }
+            let detail = if now < ends { format!("ends at {ends}") } else { format!("ended at {ends}") };
+            let hint = "make another key and certificate, upload the certificate to the application, change the files, restart";
+            Check::not_passed(name, CheckResult::Warn, detail, hint)
+        };
+        let vouching = self.ports.vouchers.vouching.iter();
+        vouching.filter_map(|(by, vouching)| Some(check(by, vouching.credential_ends()?))).collect()
     }
 
     /// How much there is.

@@ -46,7 +46,7 @@ mod listing;
 pub mod maintain;
 pub mod metric;
 pub mod ocsp;
-mod outside;
+pub mod outside;
 pub mod profile;
 pub mod queue;
 pub mod restore;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use const_oid::{ObjectIdentifier, db::rfc2985};
+use const_oid::{
+    ObjectIdentifier,
+    db::{rfc2985, rfc5280},
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -39,6 +42,8 @@ pub struct Csr {
     public_key: PublicKey,
     challenge_password: Option<Secret>,
     extensions: Extensions,
+    /// subjectAltName stands where everybody looks for it.
+    has_plain_alternatives: bool,
     requested_extension_oids: Vec<ObjectIdentifier>,
     signed: Signed,
 }
@@ -86,6 +91,7 @@ impl Csr {
             challenge_password: attributes.challenge_password,
             requested_extension_oids: attributes.extensions.iter().filter_map(Extension::oid).collect(),
             extensions: Extensions::read(&attributes.extensions)?,
+            has_plain_alternatives: attributes.extension_requests == 1 && attributes.plain_alternatives,
             signed,
             der: Zeroizing::new(der.to_vec()),
         })
@@ -119,6 +125,10 @@ impl fmt::Debug for Csr {
 struct Attributes<'a> {
     challenge_password: Option<Secret>,
     extensions: Vec<Extension<'a>>,
+    /// How many there are of PKCS #9's extensionRequest.
+    extension_requests: usize,
+    /// One of those asks for a subjectAltName.
+    plain_alternatives: bool,
 }
 
 impl<'a> Attributes<'a> {
@@ -139,18 +149,31 @@ impl<'a> Attributes<'a> {
                     return Err("two challengePasswords".into());
                 }
                 all.challenge_password = Some(password);
-            } else if oid == rfc2985::PKCS_9_AT_EXTENSION_REQUEST.as_bytes()
-                || oid == MICROSOFT_CERT_EXTENSIONS.as_bytes()
-            {
-                for extension in Extension::read_all(&values.any()?)? {
-                    if all.extensions.iter().any(|other| other.contradicts(&extension)) {
-                        return Err("an extension is asked for twice".into());
-                    }
-                    all.extensions.push(extension);
-                }
+                values.end()?;
+            } else if oid == rfc2985::PKCS_9_AT_EXTENSION_REQUEST.as_bytes() {
+                let asked = all.ask_for(&values.any()?)?;
+                values.end()?;
+                all.extension_requests += 1;
+                all.plain_alternatives |= asked.contains(&rfc5280::ID_CE_SUBJECT_ALT_NAME);
+            } else if oid == MICROSOFT_CERT_EXTENSIONS.as_bytes() {
+                all.ask_for(&values.any()?)?;
+                values.end()?;
             }
         }
         Ok(all)
+    }
+
+    /// Takes up a list of extensions; gives what they are.
+    fn ask_for(&mut self, list: &Element<'a>) -> Result<Vec<ObjectIdentifier>, BerError> {
+        let extensions = Extension::read_all(list)?;
+        for extension in &extensions {
+            if self.extensions.iter().any(|other| other.contradicts(extension)) {
+                return Err("an extension is asked for twice".into());
+            }
+        }
+        let asked = extensions.iter().filter_map(Extension::oid).collect();
+        self.extensions.extend(extensions);
+        Ok(asked)
     }
 }
 
@@ -188,6 +211,12 @@ impl ProvenCsr {
     /// Names of the requested subjectAltName.
     pub fn subject_alt_names(&self) -> &[GeneralName] {
         &self.csr.extensions.subject_alt_names
+    }
+
+    /// Whether the requested subjectAltName stands in PKCS #9's extensionRequest (RFC 2985 §5.4.2), of which there is one: where everybody
+    /// finds it who reads requests. certgate reads Microsoft's attribute too; somebody else who judges the request may not.
+    pub const fn has_plain_alternatives(&self) -> bool {
+        self.csr.has_plain_alternatives
     }
 
     /// The requested keyUsage.

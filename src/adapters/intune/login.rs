@@ -1,4 +1,4 @@
-//! Tokens of Entra ID: client credentials (RFC 6749 §4.4), cached until shortly before they end.
+//! Tokens of Entra ID: client credentials (RFC 6749 §4.4) with a secret or an assertion (RFC 7523 §2.2), cached until shortly before they end.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,7 +8,7 @@ use std::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::{IntuneSettings, Session, body_text};
+use super::{ClientCredential, IntuneSettings, Session, body_text};
 use crate::{
     ports::{NoAnswer, OutboundMethod, OutboundRequest},
     types::{Secret, Timestamp},
@@ -22,6 +22,9 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(15);
 
 /// Unreserved characters of RFC 3986 stay as they are.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// client_assertion_type (RFC 7523 §2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,13 @@ struct Kept {
     refused: Option<(NoAnswer, Timestamp)>,
 }
 
+impl Kept {
+    fn granted(token: Secret, lives: Duration, now: Timestamp) -> Self {
+        let until = now.plus(lives.saturating_sub(MARGIN).max(lives / 2));
+        Self { token: Some((token, until)), refused: None }
+    }
+}
+
 /// The tokens, one for each scope. Whoever needs one while it is being asked for waits for it.
 #[derive(Default)]
 pub(super) struct Tokens {
@@ -80,8 +90,7 @@ impl Tokens {
         }
         match request(session, scope) {
             Ok((token, lives)) => {
-                let until = now.plus(lives.saturating_sub(MARGIN).max(lives / 2));
-                *kept = Kept { token: Some((token.clone(), until)), refused: None };
+                *kept = Kept::granted(token.clone(), lives, now);
                 Ok(token)
             }
             Err(refused) => {
@@ -89,6 +98,14 @@ impl Tokens {
                 Err(refused)
             }
         }
+    }
+
+    /// A token that was asked for now, whatever is kept; it is kept in its turn. A refusal leaves what is kept.
+    pub(super) fn fresh(&self, session: &Session<'_>, scope: Scope) -> Result<Secret, NoAnswer> {
+        let (token, lives) = request(session, scope)?;
+        let mut kept = self.of(scope).lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Kept::granted(token.clone(), lives, session.clock.now());
+        Ok(token)
     }
 
     /// Forgets a token that was refused, unless another one has taken its place.
@@ -101,22 +118,25 @@ impl Tokens {
 }
 
 fn request(session: &Session<'_>, scope: Scope) -> Result<(Secret, Duration), NoAnswer> {
-    let IntuneSettings { tenant, client_id, client_secret, login_url, graph_url, resource_url, .. } =
+    let IntuneSettings { tenant, client_id, credential, login_url, graph_url, resource_url, .. } =
         session.settings;
     let scope = match scope {
         Scope::Graph => format!("{graph_url}/.default"),
         // The resource's identifier ends with a slash, hence two of them (as in Microsoft's library).
         Scope::Intune => format!("{resource_url}//.default"),
     };
-    let form = |value: &[u8]| percent_encoding::percent_encode(value, FORM).to_string();
+    let url = format!("{login_url}/{tenant}/oauth2/v2.0/token");
+    let proof = proof(session, &url)?;
     let mut body = format!(
-        "grant_type=client_credentials&client_id={}&scope={}&client_secret=",
+        "grant_type=client_credentials&client_id={}&scope={}",
         utf8_percent_encode(client_id, FORM),
         utf8_percent_encode(&scope, FORM),
     );
-    body.push_str(&form(client_secret.expose()));
+    for (name, value) in &proof {
+        let value = percent_encoding::percent_encode(value.expose(), FORM);
+        body.extend(["&", name, "="].into_iter().chain(value));
+    }
     let body = Secret::new(body.into_bytes());
-    let url = format!("{login_url}/{tenant}/oauth2/v2.0/token");
     let answer = session.send(&OutboundRequest {
         destination: session.destination,
         method: OutboundMethod::Post,
@@ -132,13 +152,28 @@ fn request(session: &Session<'_>, scope: Scope) -> Result<(Secret, Duration), No
             .map_err(|_| session.no_answer("Entra ID granted a token in a form that is not known", None))?;
         return Ok((Secret::from(granted.access_token.as_str()), Duration::from_secs(granted.expires_in)));
     }
+    let sent = proof.iter().map(|(_, value)| value);
     let said = match serde_json::from_slice::<Refused>(answer.body.expose()) {
-        Ok(refused) => format!("{}: {}", refused.error, body_text(session, &refused.error_description)),
+        Ok(refused) => format!("{}: {}", refused.error, body_text(sent, &refused.error_description)),
         Err(_) => "no reason given".to_owned(),
     };
     let reason = format!(
-        "Entra ID gives no token (HTTP {}, {said}): check intune.tenant, intune.client-id and the client secret",
-        answer.status
+        "Entra ID gives no token (HTTP {}, {said}): check intune.tenant, intune.client-id and {}",
+        answer.status,
+        credential.what_to_check(),
     );
     Err(session.no_answer(&reason, answer.retry_after()))
+}
+
+/// The fields of the form that prove who asks at `url`.
+fn proof(session: &Session<'_>, url: &str) -> Result<Vec<(&'static str, Secret)>, NoAnswer> {
+    match &session.settings.credential {
+        ClientCredential::Secret(secret) => Ok(vec![("client_secret", secret.clone())]),
+        ClientCredential::Certificate(certificate) => {
+            let assertion = certificate
+                .assertion(&session.settings.client_id, url, &session.new_guid(), session.clock.now())
+                .map_err(|error| session.no_answer(&format!("intune.client-key: {error}"), None))?;
+            Ok(vec![("client_assertion_type", JWT_BEARER.into()), ("client_assertion", assertion)])
+        }
+    }
 }

@@ -8,13 +8,17 @@
 //! | file | what |
 //! |---|---|
 //! | `mod` (here) | settings, one call of the API with its token, place, headers |
+//! | `credential` | how the application proves who it is |
 //! | `login` | tokens |
+//! | `probe` | whether tokens and places of services can be had, for operators |
 //! | `scep` | validate, tell of success and failure |
 //! | `revocation` | the queue of revocations |
 //! | `code` | what Intune's codes mean |
 
 mod code;
+mod credential;
 mod login;
+mod probe;
 mod revocation;
 mod scep;
 
@@ -26,6 +30,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use self::credential::{ClientCertificate, ClientCredential, CredentialError};
 use self::login::{Scope, Tokens};
 use super::outbound::Places;
 use crate::{
@@ -57,8 +62,8 @@ pub struct IntuneSettings {
     pub tenant: String,
     /// The registered application.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: Secret,
+    /// How it proves who it is.
+    pub credential: ClientCredential,
     /// Of Entra ID, without a slash at the end.
     pub login_url: String,
     /// Of Microsoft Graph, without a slash at the end.
@@ -98,6 +103,13 @@ impl Service {
             Self::Revocation => "5019-05-05",
         }
     }
+
+    fn not_named(self) -> String {
+        format!(
+            "Graph names no {} for this tenant: is Intune licensed, and is the service principal of Intune there?",
+            self.name()
+        )
+    }
 }
 
 /// Where the services are.
@@ -105,6 +117,15 @@ impl Service {
 struct Endpoints {
     validation: Option<String>,
     revocation: Option<String>,
+}
+
+impl Endpoints {
+    fn of(&self, service: Service) -> Option<String> {
+        match service {
+            Service::Validation => self.validation.clone(),
+            Service::Revocation => self.revocation.clone(),
+        }
+    }
 }
 
 /// Graph's list of them.
@@ -165,6 +186,7 @@ impl IntuneClient {
             settings: &self.settings,
             outbound: self.outbound.as_ref(),
             clock: self.clock.as_ref(),
+            random: self.random.as_ref(),
             destination,
             reference: guid(self.random.bytes()),
         }
@@ -212,30 +234,21 @@ impl IntuneClient {
     fn endpoint(&self, session: &Session<'_>, service: Service) -> Result<String, NoAnswer> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.is_none() {
-            *endpoints = Some(self.discover(session)?);
+            let token = self.tokens.token(session, Scope::Graph)?;
+            *endpoints = Some(self.discover(session, &token)?);
         }
-        let found = endpoints.as_ref().and_then(|found| match service {
-            Service::Validation => found.validation.clone(),
-            Service::Revocation => found.revocation.clone(),
-        });
+        let found = endpoints.as_ref().and_then(|found| found.of(service));
         if found.is_none() {
             *endpoints = None;
         }
-        found.ok_or_else(|| {
-            let reason = format!(
-                "Graph names no {} for this tenant: is Intune licensed, and is the service principal of Intune there?",
-                service.name()
-            );
-            session.no_answer(&reason, None)
-        })
+        found.ok_or_else(|| session.no_answer(&service.not_named(), None))
     }
 
-    fn discover(&self, session: &Session<'_>) -> Result<Endpoints, NoAnswer> {
+    fn discover(&self, session: &Session<'_>, token: &Secret) -> Result<Endpoints, NoAnswer> {
         let url = format!("{}/v1.0/servicePrincipals/appId={INTUNE_APP}/endpoints", self.settings.graph_url);
-        let token = self.tokens.token(session, Scope::Graph)?;
-        let answer = session.get_json(&url, &token)?;
+        let answer = session.get_json(&url, token)?;
         if answer.status != 200 {
-            self.tokens.drop_token(Scope::Graph, &token);
+            self.tokens.drop_token(Scope::Graph, token);
             return Err(session.refused("Graph", &answer));
         }
         let list: EndpointList = serde_json::from_slice(answer.body.expose()).map_err(|_| {
@@ -261,12 +274,17 @@ struct Session<'a> {
     settings: &'a IntuneSettings,
     outbound: &'a dyn Outbound,
     clock: &'a dyn Clock,
+    random: &'a dyn Random,
     destination: &'static str,
     /// client-request-id: under which Microsoft finds them.
     reference: String,
 }
 
 impl Session<'_> {
+    fn new_guid(&self) -> String {
+        guid(self.random.bytes())
+    }
+
     fn send(&self, request: &OutboundRequest<'_>) -> Result<OutboundAnswer, NoAnswer> {
         self.outbound.send(request).map_err(|error| {
             let hint = match &error {
@@ -329,10 +347,13 @@ impl Session<'_> {
     }
 }
 
-/// Words of the other side, cut, on one line, without the client secret should they repeat it.
-fn body_text(session: &Session<'_>, words: &str) -> String {
-    let secret = String::from_utf8_lossy(session.settings.client_secret.expose());
-    let words = if secret.is_empty() { words.to_owned() } else { words.replace(secret.as_ref(), "...") };
+/// Words of the other side, cut, on one line, without what was sent as a proof should they repeat it.
+fn body_text<'a>(sent: impl Iterator<Item = &'a Secret>, words: &str) -> String {
+    let without = |words: String, secret: &Secret| {
+        let secret = String::from_utf8_lossy(secret.expose());
+        if secret.is_empty() { words } else { words.replace(secret.as_ref(), "...") }
+    };
+    let words = sent.fold(words.to_owned(), without);
     words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
 }
 

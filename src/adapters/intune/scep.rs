@@ -4,10 +4,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ENROLMENT_DESTINATION, IntuneClient, Service, Session, code::denial, login::Scope};
+use super::{ClientCredential, ENROLMENT_DESTINATION, IntuneClient, Service, Session, code::denial};
 use crate::{
     domain::vouch::Verdict,
-    ports::{IssuedNotice, NoAnswer, OutboundError, RefusedNotice, VoucherRequest, Vouching},
+    ports::{IssuedNotice, NoAnswer, OutboundError, ProbeStep, RefusedNotice, VoucherRequest, Vouching},
     types::Timestamp,
 };
 
@@ -135,17 +135,15 @@ impl Vouching for IntuneClient {
         self.settings.give_up_after
     }
 
-    fn check(&self) -> Result<Vec<String>, NoAnswer> {
-        self.in_place(|session| {
-            let validation = self.endpoint(session, Service::Validation)?;
-            self.tokens.token(session, Scope::Intune)?;
-            let revocation = self.endpoint(session, Service::Revocation)?;
-            Ok(vec![
-                format!("Entra ID gives tokens for the application {}", self.settings.client_id),
-                format!("requests are validated at {validation}"),
-                format!("revocations are asked for at {revocation}"),
-            ])
-        })
+    fn credential_ends(&self) -> Option<Timestamp> {
+        match &self.settings.credential {
+            ClientCredential::Secret(_) => None,
+            ClientCredential::Certificate(certificate) => Some(certificate.not_after()),
+        }
+    }
+
+    fn probe(&self) -> Vec<ProbeStep> {
+        self.probe_steps()
     }
 }
 

@@ -96,6 +96,17 @@ impl SoftwareSigner {
         let algorithm = public_key.kind().algorithm().ok_or(NOT_PKCS8)?;
         Ok(Self { key, algorithm, public_key })
     }
+
+    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes: what JOSE calls PS256 (RFC 7518 §3.5). Beside the port, for no
+    /// certificate is signed so. Errors: not an RSA key.
+    pub fn sign_pss_sha256(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        match &self.key {
+            SigningKey::Rsa(key) => sign_rsa(key, &signature::RSA_PSS_SHA256, message),
+            SigningKey::P256(_) | SigningKey::P384(_) => {
+                Err(KeyError::Unsupported("only RSA keys sign with RSASSA-PSS"))
+            }
+        }
+    }
 }
 
 impl Signer for SoftwareSigner {

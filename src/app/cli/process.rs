@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -124,18 +125,27 @@ pub(super) struct CheckConfigArgs {
 /// Ask a running gateway what works and what does not.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A database that is older than what was published (a copy was put back) is found out at the start, and the
+    after_help = "Without --probe nobody outside is asked: what is known of Intune is how the last exchange ended. With it the gateway
+asks Entra ID for tokens and Graph for Intune's services, now, and tells what works; no request is validated.
+
+A database that is older than what was published (a copy was put back) is found out at the start, and the
 gateway then signs nothing that could be wrong. Put the present database back if there is one. If there is
 none, --accept-restore goes on from the older one: give the newest CRL of each issuer, so that what was
 revoked stays revoked.
 
 Examples:
   certgate doctor
-  certgate doctor --accept-restore --crl root.crl --crl issuing.crl"
+  certgate doctor --probe
+  certgate doctor --accept-restore --crl root.crl --crl issuing.crl
+
+Exit codes: 0 ready, 1 not ready, or what was probed does not work."
 )]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
+    /// Also ask those whom the gateway depends on (Intune): takes as long as they take
+    #[arg(long, conflicts_with = "accept_restore")]
+    probe: bool,
     /// Go on from a database that is older than what was published
     #[arg(long)]
     accept_restore: bool,
@@ -148,6 +158,9 @@ pub(super) struct DoctorArgs {
     #[command(flatten)]
     yes: YesArgs,
 }
+
+/// Three exchanges of at most two minutes each (outbound.timeout-seconds).
+const PROBE_LIMIT: Duration = Duration::from_secs(400);
 
 const MADE: &[Field] = &[
     ("Configuration", "/config"),
@@ -284,18 +297,46 @@ pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
     if args.accept_restore {
         return accept_restore(args, format);
     }
-    let report = args.server.connect()?.get("/health")?;
-    let none = Vec::new();
-    let checks = report.get("checks").and_then(Value::as_array).unwrap_or(&none);
+    let server = args.server.connect()?;
+    let mut report = server.get("/health")?;
+    let probe = if args.probe {
+        Some(server.upload("/health/probe", "application/json", b"{}".to_vec(), PROBE_LIMIT)?)
+    } else {
+        None
+    };
+    if let (Some(all), Some(probe)) = (report.as_object_mut(), &probe) {
+        all.insert("probe".to_owned(), probe.clone());
+    }
     match format {
         Format::Json => output::json(&report),
-        Format::Table => output::line(output::table(checks, CHECKS).trim_end()),
+        Format::Table => output::line(output::table(&all_checks(&report), CHECKS).trim_end()),
     }
-    if report.get("ready").and_then(Value::as_bool) == Some(true) {
-        Ok(())
-    } else {
-        Err(Failure::error("the gateway is not ready"))
+    let holds = |pointer: &str| report.pointer(pointer).and_then(Value::as_bool);
+    if holds("/ready") != Some(true) {
+        return Err(Failure::error("the gateway is not ready"));
     }
+    match holds("/probe/works") {
+        Some(false) => {
+            Err(Failure::error("the gateway is ready, and not all whom it depends on can be asked"))
+        }
+        Some(true) | None => Ok(()),
+    }
+}
+
+/// Those of the gateway, then those of the probe.
+fn all_checks(report: &Value) -> Vec<Value> {
+    let checks =
+        |pointer: &str| report.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut all = checks("/checks");
+    if report.get("probe").is_some() {
+        match checks("/probe/checks") {
+            probed if probed.is_empty() => {
+                all.push(json!({"name": "probe", "result": "pass", "detail": "nobody else is asked: there is no [intune]"}));
+            }
+            probed => all.extend(probed),
+        }
+    }
+    all
 }
 
 const ACCEPTED: &[Field] = &[

@@ -48,6 +48,10 @@ pub struct Intune {
     pub client_id: Option<String>,
     /// Where its secret is: a file, relative to the configuration file, or `credential:NAME`.
     pub client_secret: Option<String>,
+    /// In place of a secret, the application's certificate: a file (PEM or DER), relative to the configuration file.
+    pub client_certificate: Option<PathBuf>,
+    /// Where the certificate's key is: a file, relative to the configuration file, or `credential:NAME`.
+    pub client_key: Option<String>,
     /// Entra ID.
     pub login_url: String,
     /// Microsoft Graph.
@@ -72,6 +76,8 @@ impl Default for Intune {
             tenant: None,
             client_id: None,
             client_secret: None,
+            client_certificate: None,
+            client_key: None,
             login_url: "https://login.microsoftonline.com".to_owned(),
             graph_url: "https://graph.microsoft.com".to_owned(),
             resource_url: "https://api.manage.microsoft.com".to_owned(),

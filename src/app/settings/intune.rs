@@ -1,12 +1,21 @@
 //! `[intune]`: which tenant, as which application, and how.
 
+use std::path::Path;
+
 use super::{OutboundSettings, challenge, check::Checker};
 use crate::{
     adapters::{
-        intune::{BACKGROUND_DESTINATION, ENROLMENT_DESTINATION, IntuneSettings},
+        intune::{
+            BACKGROUND_DESTINATION, ClientCertificate, ClientCredential, ENROLMENT_DESTINATION,
+            IntuneSettings,
+        },
+        keys::{secret_file, software},
         outbound::{Destination, RequestLimits},
     },
-    app::config::{self, Config},
+    app::{
+        cli::files::read_certificate,
+        config::{self, Config},
+    },
     domain::profile::ChallengeMode,
     ports::HostRule,
     types::Secret,
@@ -14,6 +23,10 @@ use crate::{
 
 /// Longest answer: a list of five hundred revocations has some 200 kB.
 const MAX_ANSWER: usize = 2 * 1024 * 1024;
+
+const SECRET: &str = "intune.client-secret";
+const CERTIFICATE: &str = "intune.client-certificate";
+const KEY: &str = "intune.client-key";
 
 impl Checker<'_> {
     /// The settings, if a tenant is named, and the destinations that they need.
@@ -57,7 +70,6 @@ impl Checker<'_> {
         Some(IntuneSettings {
             tenant: tenant.clone(),
             client_id: self.client_id(written),
-            client_secret: self.client_secret(written),
             login_url: without_slash(&written.login_url),
             graph_url: without_slash(&written.graph_url),
             resource_url: without_slash(&written.resource_url),
@@ -66,6 +78,8 @@ impl Checker<'_> {
             poll_interval: self.duration("intune.poll-minutes", written.poll_minutes, 0..=1440, 60),
             by_issuer: written.revocations_by_issuer,
             places: limits.places,
+            // Last: what else is wrong is to be named too.
+            credential: self.credential(written)?,
         })
     }
 
@@ -102,22 +116,70 @@ impl Checker<'_> {
         id
     }
 
-    fn client_secret(&mut self, written: &config::Intune) -> Secret {
-        const KEY: &str = "intune.client-secret";
-        let Some(name) = &written.client_secret else {
-            self.mistake(KEY, "is needed: a file with the application's secret, or \"credential:NAME\"");
-            return Secret::from("");
-        };
-        match challenge::read(self.directory(), name) {
-            Ok(read) => {
-                read.warning.into_iter().for_each(|warning| self.warn(KEY, warning));
-                read.secret
+    /// Either a secret, or a certificate with its key.
+    fn credential(&mut self, written: &config::Intune) -> Option<ClientCredential> {
+        match (&written.client_secret, &written.client_certificate, &written.client_key) {
+            (Some(secret), None, None) => self.client_secret(secret).map(ClientCredential::Secret),
+            (None, Some(certificate), Some(key)) => {
+                self.client_certificate(certificate, key).map(ClientCredential::Certificate)
             }
-            Err(error) => {
-                self.mistake(KEY, error);
-                Secret::from("")
+            (None, Some(_), None) => {
+                self.mistake(
+                    KEY,
+                    "is needed with intune.client-certificate: a file with its key, or \"credential:NAME\"",
+                );
+                None
+            }
+            (None, None, Some(_)) => {
+                self.mistake(CERTIFICATE, "is needed with intune.client-key: a file with its certificate");
+                None
+            }
+            (None, None, None) => {
+                self.mistake(
+                    SECRET,
+                    "is needed: a file with the application's secret, or \"credential:NAME\"; or intune.client-certificate and intune.client-key",
+                );
+                None
+            }
+            (Some(_), _, _) => {
+                self.mistake(SECRET, "is one way to prove who asks, and intune.client-certificate with intune.client-key another: set one of them");
+                None
             }
         }
+    }
+
+    fn client_secret(&mut self, name: &str) -> Option<Secret> {
+        match challenge::read(self.directory(), name) {
+            Ok(read) => {
+                read.warning.into_iter().for_each(|warning| self.warn(SECRET, warning));
+                Some(read.secret)
+            }
+            Err(error) => {
+                self.mistake(SECRET, error);
+                None
+            }
+        }
+    }
+
+    fn client_certificate(&mut self, certificate: &Path, key: &str) -> Option<ClientCertificate> {
+        let path = self.directory().join(certificate);
+        let certificate =
+            read_certificate(&path).map_err(|failure| self.mistake(CERTIFICATE, failure.message)).ok();
+        let pkcs8 = self.read_key(key).map_err(|problem| self.mistake(KEY, problem)).ok();
+        let made = ClientCertificate::new(&certificate?, &pkcs8?);
+        made.map_err(|error| self.mistake(KEY, format_args!("{key} {error}"))).ok()
+    }
+
+    /// The PKCS#8 in a file that only its owner can read, or in a credential.
+    fn read_key(&self, name: &str) -> Result<Secret, String> {
+        let pem = match name.strip_prefix("credential:") {
+            Some(credential) => secret_file::read_credential(credential),
+            None => secret_file::read_private(&self.directory().join(name)),
+        };
+        let pem = pem.map_err(|error| error.to_string())?;
+        software::pkcs8_from_pem(pem.expose()).map_err(|error| {
+            format!("{name}: {error} (openssl pkcs8 -topk8 -nocrypt makes one of another form)")
+        })
     }
 }
 
@@ -147,7 +209,8 @@ mod tests {
     fn a_tenant_an_application_and_its_secret_are_enough() {
         let settings = load(GOOD, "hunter22-hunter22\n").unwrap();
         let intune = settings.intune.unwrap();
-        assert_eq!(intune.client_secret, Secret::from("hunter22-hunter22"));
+        let ClientCredential::Secret(secret) = &intune.credential else { panic!("{intune:?}") };
+        assert_eq!(secret, &Secret::from("hunter22-hunter22"));
         assert_eq!(intune.login_url, "https://login.microsoftonline.com");
         let hosts = &settings.outbound.destinations[0].hosts;
         let allowed = |host: &str| hosts.iter().any(|rule| rule.allows(host, 443, 443));
@@ -175,6 +238,53 @@ mod tests {
             (&format!("{GOOD}\ngive-up-hours = 0"), "intune.give-up-hours (line 8): 0 is not in 1 to 720"),
         ] {
             let mistakes = load(lines, "hunter22-hunter22").unwrap_err();
+            assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:#?}");
+            assert!(mistakes[0].to_string().starts_with(start), "{lines}: {}", mistakes[0]);
+        }
+    }
+
+    #[test]
+    fn a_certificate_with_its_key_does_in_place_of_a_secret_and_mistakes_are_named() {
+        use crate::{
+            adapters::keys::software::pkcs8_to_pem, app::client::key::ClientKey, types::KeyAlgorithm,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let key = ClientKey::create(&path("key"), KeyAlgorithm::Rsa2048).unwrap();
+        let certificate =
+            key.self_signed(&"CN=x".parse().unwrap(), [1; 16], crate::types::Timestamp::EPOCH).unwrap();
+        fs::write(path("pem"), certificate.to_pem()).unwrap();
+        fs::write(path("der"), certificate.as_der()).unwrap();
+        let other = software::generate_pkcs8(KeyAlgorithm::Rsa2048).unwrap();
+        fs::write(path("other"), pkcs8_to_pem(&other).unwrap().as_bytes()).unwrap();
+        fs::set_permissions(path("other"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::copy(path("key"), path("open")).unwrap();
+        fs::set_permissions(path("open"), fs::Permissions::from_mode(0o640)).unwrap();
+        let at = |name: &str| path(name).to_str().unwrap().to_owned();
+        let written = |certificate: &str, key: &str| {
+            let (certificate, key) = (at(certificate), at(key));
+            format!(
+                "tenant = \"a\"\nclient-id = \"1\"\nclient-certificate = \"{certificate}\"\nclient-key = \"{key}\""
+            )
+        };
+        for form in ["pem", "der"] {
+            let settings = load(&written(form, "key"), "").unwrap();
+            let ClientCredential::Certificate(read) = settings.intune.unwrap().credential else { panic!() };
+            assert_eq!(read.not_after(), certificate.validity().not_after);
+        }
+        for (lines, start) in [
+            (written("key", "key"), "intune.client-certificate (line 7)"),
+            (written("absent", "key"), "intune.client-certificate (line 7)"),
+            (written("pem", "open"), "intune.client-key (line 8)"),
+            (written("pem", "pem"), "intune.client-key (line 8)"),
+            (written("pem", "other"), "intune.client-key (line 8)"),
+            (written("pem", "key").lines().take(3).collect::<Vec<_>>().join("\n"), "intune.client-key"),
+            (
+                format!("{}\nclient-secret = \"secret\"", written("pem", "key")),
+                "intune.client-secret (line 9): is one way",
+            ),
+        ] {
+            let mistakes = load(&lines, "hunter22-hunter22").unwrap_err();
             assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:#?}");
             assert!(mistakes[0].to_string().starts_with(start), "{lines}: {}", mistakes[0]);
         }

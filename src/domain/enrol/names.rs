@@ -18,6 +18,7 @@ pub(super) fn decide_names(
     request: &EnrolRequest<'_>,
     means: Option<&Means>,
 ) -> Result<Names, RefusalReason> {
+    check_alternatives_were_seen(request, means)?;
     let names = match (request.profile.spec().match_rule, request.renews) {
         (MatchRule::Fill, None) => filled(request)?,
         (MatchRule::Fill, Some(_)) if is_known(request) => filled(request)?,
@@ -35,6 +36,17 @@ pub(super) fn decide_names(
     }
     check_sids(&names.alternatives, &allowed_sids(request))?;
     Ok(names)
+}
+
+/// Somebody else judged the request: what it did not see must neither be certified nor say whose device this is. Fail closed, for how
+/// Intune reads requests is not known; its own clients write extensionRequest.
+fn check_alternatives_were_seen(
+    request: &EnrolRequest<'_>,
+    means: Option<&Means>,
+) -> Result<(), RefusalReason> {
+    let vouched = matches!(means, Some(Means::Vouched { .. }));
+    let hidden = !request.csr.subject_alt_names().is_empty() && !request.csr.has_plain_alternatives();
+    if vouched && hidden { Err(RefusalReason::HiddenAlternatives) } else { Ok(()) }
 }
 
 fn is_known(request: &EnrolRequest<'_>) -> bool {

@@ -87,6 +87,12 @@ pub enum RefusalReason {
     /// Strict: the request's names are not those of the record.
     #[error("the names in the request differ from those of the record: {0}")]
     NamesDiffer(String),
+    /// The subjectAltName is where the one who judged the request may not look.
+    #[error(
+        "the subjectAltName is not in the one extensionRequest of the request (RFC 2985 section 5.4.2), and Intune may not have seen it: \
+         it is in the attribute 1.3.6.1.4.1.311.2.1.14 alone, or there are two lists of extensions"
+    )]
+    HiddenAlternatives,
     /// Neither a subject nor a SAN.
     #[error("the certificate would have neither a subject nor a subjectAltName")]
     NoName,
@@ -120,6 +126,7 @@ impl Refusal {
             RefusalReason::Digest { .. } | RefusalReason::Cipher(_) => NTE_BAD_ALGID,
             RefusalReason::Key { .. } => CERTSRV_E_KEY_LENGTH,
             RefusalReason::NamesDiffer(_)
+            | RefusalReason::HiddenAlternatives
             | RefusalReason::NoName
             | RefusalReason::Sid { .. }
             | RefusalReason::Template(_) => CERTSRV_E_BAD_REQUESTSUBJECT,
@@ -148,9 +155,10 @@ fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
             (FailInfo::BadAlg, "The algorithm is not accepted.")
         }
         RefusalReason::Key { .. } => (FailInfo::BadRequest, "The kind or size of the key is not accepted."),
-        RefusalReason::NamesDiffer(_) | RefusalReason::NoName | RefusalReason::Sid { .. } => {
-            (FailInfo::BadRequest, "The names in the request are not accepted.")
-        }
+        RefusalReason::NamesDiffer(_)
+        | RefusalReason::HiddenAlternatives
+        | RefusalReason::NoName
+        | RefusalReason::Sid { .. } => (FailInfo::BadRequest, "The names in the request are not accepted."),
         RefusalReason::Renewal(_) => (FailInfo::BadRequest, RENEWAL_REFUSED),
         RefusalReason::AuthorisedElsewhere(_)
         | RefusalReason::MeansNotTaken(_)

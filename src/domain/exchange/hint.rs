@@ -187,6 +187,11 @@ impl RefusalReason {
                 "The profile is strict: correct the names in the client's profile or in the record, or set `match = \"fill\"` \
                  under [profile.{profile}] to have certgate set them."
             ),
+            Self::HiddenAlternatives => {
+                "Have the client write its names into extensionRequest, or leave subjectAltName out of the SCEP profile in Intune: what \
+                 Intune may not have seen is not certified on its word."
+                    .to_owned()
+            }
             Self::NoName => format!(
                 "Neither the templates under [profile.{profile}] nor the request give a name: set `subject` or \
                  `subject-alt-names`."

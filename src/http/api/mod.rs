@@ -15,6 +15,7 @@
 //! |---|---|---|---|
 //! | `GET /status` | R | | [`GatewayStatus`](crate::service::health::GatewayStatus) |
 //! | `GET /health` | R | | [`HealthReport`](crate::service::health::HealthReport) |
+//! | `POST /health/probe` | O | | [`ProbeReport`](crate::service::outside::probe::ProbeReport): others are asked now; 409 `conflict` while that goes on |
 //! | `GET /issuers` | R | | listing of [`IssuerView`](crate::service::issuer::IssuerView) |
 //! | `GET /issuers/{issuer}` | R | | `IssuerView` |
 //! | `POST /issuers/{issuer}/rollover` | A | [`NewSuccessor`](crate::service::rollover::NewSuccessor) `{key?, years?, cutover_at?}` | 201 `IssuerView` of the successor, announced |
@@ -170,6 +171,7 @@ fn server_routes() -> Router<Api> {
     Router::new()
         .route("/status", get(server::status))
         .route("/health", get(server::health))
+        .route("/health/probe", post(server::probe))
         .route("/jobs", get(server::jobs))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))

@@ -3,6 +3,7 @@
 //! All of it are jobs, so that operators see it (`certgate queue jobs`), a crash loses none, and what fails is tried again. A thread of its
 //! own does them: the one that keeps CRLs and certgate's certificates up to date waits for nobody.
 
+pub mod probe;
 mod revocations;
 
 use std::{
@@ -35,6 +36,8 @@ pub(super) const TELL_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Outside {
     pub(super) work: WorkSignal,
     heard: Mutex<BTreeMap<Voucher, Heard>>,
+    /// Held by whoever probes.
+    probing: Mutex<()>,
 }
 
 /// How the last exchange ended.

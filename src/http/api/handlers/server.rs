@@ -1,15 +1,16 @@
-//! `/status`, `/health`, `/jobs`.
+//! `/status`, `/health`, `/health/probe`, `/jobs`.
 
 use super::{
     Answer,
     session::{Params, Session},
 };
 use crate::{
-    domain::access::Read,
+    domain::access::{Operate, Read},
     service::{
         Gateway, Listing,
         health::{GatewayStatus, HealthReport},
         maintain::JobView,
+        outside::probe::ProbeReport,
     },
 };
 
@@ -19,6 +20,11 @@ pub(in super::super) async fn status(session: Session) -> Answer<GatewayStatus> 
 
 pub(in super::super) async fn health(session: Session) -> Answer<HealthReport> {
     session.run::<Read, _>(|gateway, _| Ok(gateway.health())).await
+}
+
+/// Takes as long as those who are asked; one at a time, so that the pool has a thread left.
+pub(in super::super) async fn probe(session: Session) -> Answer<ProbeReport> {
+    session.run::<Operate, _>(Gateway::probe).await
 }
 
 pub(in super::super) async fn jobs(session: Session, params: Params) -> Answer<Listing<JobView>> {
