@@ -227,6 +227,7 @@ fn every_metric_that_is_named_is_counted() {
     let file = |kind: &str| server.scratch().join(format!("SN1.{kind}")).to_str().unwrap().to_owned();
     let chain = issuing_certificate(&server);
     assert_eq!(code(&server.run(&["ocsp", "check", "--issuer", &chain, "--cert", &file("pem")])), 4);
+    expect_success(&server.run(&["crl", "publish", "issuing"]), "publish");
     let text = String::from_utf8(http_get(server.ops_address(), "/metrics").unwrap().body).unwrap();
     // Those that count what did not happen here (a line that was full, an old algorithm) have no value yet.
     for metric in [
@@ -243,7 +244,8 @@ fn every_metric_that_is_named_is_counted() {
         "certgate_devices ",
         "certgate_build_info{",
         "certgate_bridge_waiters{",
-        "certgate_revocation_propagation_seconds_count 1",
+        "certgate_revocation_propagation_seconds_count{to=\"ocsp\"} 1",
+        "certgate_revocation_propagation_seconds_count{to=\"crl\"} 1",
     ] {
         assert!(text.lines().any(|line| line.starts_with(metric)), "{metric} in\n{text}");
     }

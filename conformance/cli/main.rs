@@ -11,6 +11,7 @@
 mod process;
 
 mod admin;
+mod cert_check;
 mod checkpoint;
 mod commands;
 mod conformance;

@@ -13,8 +13,8 @@ use crate::service::metric::{self, label};
 const LOG_VARIABLE: &str = "CERTGATE_LOG";
 
 /// Upper bounds of the histograms' buckets in seconds: from a cached answer to a request that timed out.
-const BUCKETS: [f64; 14] =
-    [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const BUCKETS: [f64; 16] =
+    [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0];
 
 /// What can go wrong when telemetry starts.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +126,7 @@ fn describe() {
     describe_histogram!(
         metric::REVOCATION_PROPAGATION,
         Unit::Seconds,
-        "From the call that revokes, holds or releases to its answer; OCSP says so by then"
+        "From the event that revokes, holds or releases until it shows in OCSP, and in a published CRL"
     );
     describe_counter!(
         metric::SCEP_CLIENTS,
@@ -170,7 +170,7 @@ mod tests {
         let text = with_local_recorder(&recorder, || {
             describe();
             counter!(metric::OCSP_CACHE, label::OUTCOME => "hit").increment(2);
-            histogram!(metric::REVOCATION_PROPAGATION).record(0.003);
+            histogram!(metric::REVOCATION_PROPAGATION, label::TO => "ocsp").record(0.003);
             recorder.handle().render()
         });
         for line in [
@@ -178,8 +178,8 @@ mod tests {
             "# TYPE certgate_ocsp_cache_total counter",
             "certgate_ocsp_cache_total{outcome=\"hit\"} 2",
             "# TYPE certgate_revocation_propagation_seconds histogram",
-            "certgate_revocation_propagation_seconds_bucket{le=\"0.0025\"} 0",
-            "certgate_revocation_propagation_seconds_bucket{le=\"0.005\"} 1",
+            "certgate_revocation_propagation_seconds_bucket{to=\"ocsp\",le=\"0.0025\"} 0",
+            "certgate_revocation_propagation_seconds_bucket{to=\"ocsp\",le=\"0.005\"} 1",
             concat!("certgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -20,6 +20,7 @@ use super::{
     Gateway, Listing, Ports, ServiceError,
     audit::Act,
     authority::Authority,
+    metric::{self, label},
     status::{Inherited, entry_of},
 };
 use crate::{
@@ -218,7 +219,10 @@ impl Gateway {
         self.checkpoint_crl(&draft.record);
         let published = PublishedCrl::of(draft.record);
         self.crls.publish(issuer, &published);
-        self.status.published(issuer, draft.changes, now);
+        if let Some(since) = self.status.published(issuer, draft.changes, now) {
+            let waited = self.now().since(since);
+            metrics::histogram!(metric::REVOCATION_PROPAGATION, label::TO => "crl").record(waited);
+        }
         tracing::info!(%issuer, number = published.number, entries = published.entries, "CRL published");
         Ok(published)
     }

@@ -43,7 +43,8 @@ pub const BUILD_INFO: &str = "certgate_build_info";
 pub const BRIDGE_WAITERS: &str = "certgate_bridge_waiters";
 /// Counter. Requests turned away because too many waited, by `pool`.
 pub const BRIDGE_SHED: &str = "certgate_bridge_shed_total";
-/// Histogram, seconds. From the call that revokes, holds or releases to its answer; OCSP says so by then.
+/// Histogram, seconds. From the event that revokes, holds or releases to where it shows: `to` is `ocsp` (the call was answered, and OCSP says so
+/// by then) or `crl` (published; of the changes that a CRL brings the oldest is measured).
 pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_seconds";
 /// Counter. Uses of an old algorithm that a profile allows, by `profile` and `algorithm`.
 pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";
@@ -97,6 +98,8 @@ pub mod label {
     pub const LISTENER: &str = "listener";
     /// Which limit was reached.
     pub const LIMIT: &str = "limit";
+    /// Where a change shows.
+    pub const TO: &str = "to";
     /// A family of clients.
     pub const CLIENT: &str = "client";
     /// An algorithm's name.

@@ -226,11 +226,13 @@ impl StatusBoard {
         snapshot.inherited.is_some() || snapshot.issuer_unsettled
     }
 
-    /// A CRL with the first `changes` changes is out.
-    pub(crate) fn published(&self, issuer: &IssuerId, changes: u64, now: Timestamp) {
+    /// A CRL with the first `changes` changes is out. Gives since when the oldest change that it brings waited for it.
+    pub(crate) fn published(&self, issuer: &IssuerId, changes: u64, now: Timestamp) -> Option<Timestamp> {
         let board = self.board(issuer);
         let mut snapshot = board.write();
+        let since = snapshot.unpublished_since;
         snapshot.unpublished_since = (snapshot.changes > changes).then_some(now);
+        since
     }
 
     /// Since when a change of `issuer` waits for a CRL.

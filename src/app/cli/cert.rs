@@ -1,5 +1,7 @@
 //! `certgate cert`: issued certificates, their status with all its causes, and manual revocation.
 
+mod check;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -21,6 +23,7 @@ use crate::{
 Examples:
   certgate cert list --device SN123
   certgate cert show 4f00ab12                     why is it revoked? all causes are shown
+  certgate cert check 4f00ab12                    do store, OCSP and CRL say the same?
   certgate cert revoke issuing/4f00ab12 --reason keyCompromise
   certgate cert hold 4f00ab12 && certgate cert release 4f00ab12"
 )]
@@ -40,6 +43,19 @@ enum Verb {
         /// ISSUER/SERIAL, serial number or SHA-256 fingerprint
         certificate: String,
     },
+    /// Compare what the store, the OCSP responder and the CRL say
+    #[command(
+        after_help = "The responder and the CRL are asked over the network, where the certificate names them, as gear asks them; their answers are
+verified. The causes behind the store's status are shown.
+
+Examples:
+  certgate cert check issuing/4f00ab12
+  certgate cert check --cert device.pem
+  certgate cert check --cert other.pem --issuer other-ca.pem     of another CA: no store is asked
+
+Exit codes: 0 all say the same, 1 they differ, 3 not found, 5 somebody could not be asked and the others say the same."
+    )]
+    Check(Box<check::CheckArgs>),
     /// Revoke for good
     Revoke(RevokeArgs),
     /// Put on hold
@@ -117,8 +133,12 @@ const FIELDS: &[Field] = &[
 
 /// Runs `certgate cert ..`.
 pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
+    if let Verb::Check(check) = &args.verb {
+        return check::run(&args.server, check, format);
+    }
     let client = args.server.connect()?;
     match args.verb {
+        Verb::Check(_) => Ok(()),
         Verb::List(list) => {
             let owner = [("device", list.device.as_deref()), ("user", list.user.as_deref())];
             output::listing(

@@ -17,7 +17,10 @@ use crate::{
     domain::access::{Actor, Authed, Caller, Permission, Role},
     http::{bridge::Bridge, serve::Peer},
     ports::store::Page,
-    service::{Gateway, ServiceError, metric},
+    service::{
+        Gateway, ServiceError,
+        metric::{self, label},
+    },
     types::{RequestId, Secret},
 };
 
@@ -125,7 +128,7 @@ impl Session {
         let start = Instant::now();
         let answer = self.run(work).await?;
         if moved(&answer.0) {
-            metrics::histogram!(metric::REVOCATION_PROPAGATION).record(start.elapsed());
+            metrics::histogram!(metric::REVOCATION_PROPAGATION, label::TO => "ocsp").record(start.elapsed());
         }
         Ok(answer)
     }

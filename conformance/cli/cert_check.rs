@@ -1,0 +1,100 @@
+//! `certgate cert check`: store, responder and CRL side by side, when they agree and when one is old, away or wrong.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+};
+
+use serde_json::Value;
+
+use crate::{
+    FAST, code, enrol,
+    process::{Server, expect_success, free_address, http_get},
+    stderr, stdout,
+};
+
+fn said(report: &Value) -> Vec<(&str, &str)> {
+    let voices = report["said"].as_array().unwrap().iter();
+    voices.map(|voice| (voice["who"].as_str().unwrap(), voice["status"].as_str().unwrap())).collect()
+}
+
+/// Serves these bytes, whatever is asked.
+fn serve(body: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/old.crl", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    url
+}
+
+fn check(server: &Server, arguments: &[&str]) -> (i32, Value, String) {
+    let output = server.run(&[&["-o", "json", "cert", "check"], arguments].concat());
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (code(&output), report, stderr(&output))
+}
+
+#[test]
+fn store_responder_and_crl_are_compared() {
+    let server = Server::started(FAST, "");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let file = |name: &str| server.scratch().join(name).to_str().unwrap().to_owned();
+    let pem = file("SN1.pem");
+    let serial = server.json(&["cert", "list"])["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|certificate| certificate["subject"] == "CN=SN1")
+        .map(|certificate| certificate["id"].as_str().unwrap().to_owned())
+        .unwrap();
+
+    let (exit, report, _) = check(&server, &[&serial]);
+    assert_eq!((exit, &report["agreement"]), (0, &"agree".into()), "{report}");
+    assert_eq!(said(&report), [("store", "good"), ("OCSP", "good"), ("CRL", "good")]);
+
+    // The CRL of before the hold, from a cache that nobody told.
+    let old = serve(http_get(server.device_address(), "/crl/issuing.crl").unwrap().body);
+    expect_success(&server.run(&["cert", "hold", &serial]), "hold");
+    let (exit, report, words) = check(&server, &[&serial, "--crl-url", &old]);
+    assert_eq!((exit, &report["agreement"]), (1, &"differ".into()), "{report}");
+    assert_eq!(said(&report), [("store", "hold"), ("OCSP", "hold"), ("CRL", "good")]);
+    assert!(words.contains("CRL says good") && words.contains("certgate crl publish issuing"), "{words}");
+    assert_eq!(report["causes"][0]["permanent"], false, "the causes are shown: {report}");
+
+    expect_success(&server.run(&["crl", "publish", "issuing"]), "publish");
+    let (exit, report, _) = check(&server, &["--cert", &pem]);
+    assert_eq!((exit, &report["agreement"]), (0, &"agree".into()), "{report}");
+    let since: Vec<_> = report["said"].as_array().unwrap().iter().map(|voice| &voice["since"]).collect();
+    assert!(since.iter().all(|at| *at == since[0] && at.is_string()), "{since:?}");
+
+    expect_success(&server.run(&["cert", "revoke", &serial, "--reason", "keyCompromise", "--yes"]), "revoke");
+    expect_success(&server.run(&["crl", "publish", "issuing"]), "publish");
+    let told = server.run(&["cert", "check", &serial]);
+    expect_success(&told, "cert check");
+    let lines = stdout(&told);
+    assert_eq!(lines.matches("keyCompromise").count(), 4, "three voices and the cause: {lines}");
+
+    // Nobody there, a list of somebody else, nobody of that name.
+    let nowhere = format!("http://{}/ocsp", free_address());
+    let (exit, report, words) = check(&server, &[&serial, "--ocsp-url", &nowhere]);
+    assert_eq!((exit, &report["agreement"]), (5, &"partial".into()), "{report}");
+    assert!(words.contains("no answer from OCSP"), "{words}");
+    let root = serve(http_get(server.device_address(), "/crl/root.crl").unwrap().body);
+    let (exit, report, _) = check(&server, &[&serial, "--crl-url", &root]);
+    assert_eq!((exit, said(&report)[2]), (5, ("CRL", "no answer")), "{report}");
+    assert_eq!(check(&server, &["4f00ab12"]).0, 3);
+    assert_eq!(check(&server, &[]).0, 2);
+
+    // As if it were another CA's: nobody's store is asked.
+    let issuer = file("issuing.pem");
+    std::fs::write(&issuer, http_get(server.device_address(), "/ca/issuing.pem").unwrap().body).unwrap();
+    let (exit, report, _) = check(&server, &["--cert", &pem, "--issuer", &issuer]);
+    assert_eq!((exit, said(&report)), (0, vec![("OCSP", "revoked"), ("CRL", "revoked")]), "{report}");
+    assert_eq!(check(&server, &["--cert", &issuer, "--issuer", &issuer]).0, 2);
+}

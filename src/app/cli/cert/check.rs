@@ -1,0 +1,369 @@
+//! `certgate cert check`: what the store, the OCSP responder and the CRL say of one certificate, side by side; the latter two asked over the network
+//! as gear asks them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{find, told};
+use crate::{
+    adapters::system::SystemClock,
+    app::{
+        cli::{
+            admin::{AdminClient, ServerArgs, segment},
+            files::read_certificate,
+            output::{self, Field, Format},
+        },
+        client::{
+            crl,
+            http::HttpClient,
+            ocsp::{self, Question},
+        },
+        failure::{Failure, Outcome},
+    },
+    ports::Clock,
+    types::{DigestAlgorithm, RevocationReason, Timestamp},
+    wire::{ocsp::CertStatus, x509::Certificate},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// ISSUER/SERIAL, serial number or SHA-256 fingerprint
+    #[arg(required_unless_present = "cert")]
+    certificate: Option<String>,
+    /// The certificate itself, PEM or DER
+    #[arg(long, value_name = "FILE", conflicts_with = "certificate")]
+    cert: Option<PathBuf>,
+    /// Certificate of the CA that issued it, where that is not this gateway: OCSP and CRL alone are compared
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    issuer: Option<PathBuf>,
+    /// Ask this responder [default: the one that the certificate names]
+    #[arg(long, value_name = "URL")]
+    ocsp_url: Option<String>,
+    /// Fetch the CRL here [default: where the certificate says]
+    #[arg(long, value_name = "URL")]
+    crl_url: Option<String>,
+}
+
+/// What somebody says of a certificate. Two agree where these are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Good,
+    Revoked {
+        reason: RevocationReason,
+        at: Timestamp,
+    },
+    Unknown,
+    /// A CRL need not list what has expired (RFC 5280 §3.3): that says nothing.
+    NoLongerListed,
+}
+
+impl Word {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Revoked { reason: RevocationReason::CertificateHold, .. } => "hold",
+            Self::Revoked { .. } => "revoked",
+            Self::Unknown => "unknown",
+            Self::NoLongerListed => "not listed",
+        }
+    }
+}
+
+/// One of those who were asked.
+#[derive(Debug)]
+struct Voice {
+    who: &'static str,
+    place: String,
+    said: Result<Word, String>,
+    /// When that was known to be right.
+    as_of: Option<Timestamp>,
+}
+
+/// What there is to ask about, and what the store knows.
+struct Subject {
+    certificate: Certificate,
+    issuer: Certificate,
+    /// The record as the API gives it.
+    record: Option<Value>,
+}
+
+const COLUMNS: &[Field] = &[
+    ("WHO", "/who"),
+    ("SAYS", "/status"),
+    ("REASON", "/reason"),
+    ("SINCE", "/since"),
+    ("AS OF", "/as_of"),
+    ("WHERE", "/where"),
+];
+
+/// Runs `certgate cert check`.
+pub(super) fn run(server: &ServerArgs, args: &CheckArgs, format: Format) -> Outcome {
+    let subject = subject(server, args)?;
+    let voices = voices(&subject, args)?;
+    let agreement = agreement(&voices);
+    match format {
+        Format::Json => output::json(&report(&subject, &voices, agreement)),
+        Format::Table => show(&subject, &voices),
+    }
+    conclude(&subject, &voices, agreement)
+}
+
+fn subject(server: &ServerArgs, args: &CheckArgs) -> Outcome<Subject> {
+    let certificate = args.cert.as_deref().map(read_certificate).transpose()?;
+    if let (Some(certificate), Some(path)) = (&certificate, &args.issuer) {
+        let issuer = read_certificate(path)?;
+        if certificate.is_signed_by(&issuer).is_err() {
+            let failure = Failure::usage(format_args!("{} did not sign that certificate", path.display()));
+            return Err(failure.hint(format_args!("its issuer is \"{}\"", certificate.issuer())));
+        }
+        return Ok(Subject { certificate: certificate.clone(), issuer, record: None });
+    }
+    let client = server.connect()?;
+    let name = match (&certificate, &args.certificate) {
+        (Some(certificate), _) => certificate.fingerprint().to_string(),
+        (None, Some(name)) => name.clone(),
+        (None, None) => {
+            return Err(Failure::usage("which certificate? Say its serial number or --cert FILE"));
+        }
+    };
+    let record = match find(&client, &name)?.as_slice() {
+        [only] => only.clone(),
+        several => {
+            let ids: Vec<&str> = several.iter().filter_map(|one| one.get("id")?.as_str()).collect();
+            return Err(Failure::usage(format_args!("{name} could be any of {}", ids.join(", ")))
+                .hint("name it as ISSUER/SERIAL"));
+        }
+    };
+    let (certificate, issuer) = (pem_of(&record)?, issuer_of(&client, &record)?);
+    Ok(Subject { certificate, issuer, record: Some(record) })
+}
+
+/// The first certificate in `pem` of an object of the API.
+fn pem_of(object: &Value) -> Outcome<Certificate> {
+    let pem = object.get("pem").and_then(Value::as_str).unwrap_or_default();
+    let all = Certificate::all_from_pem(pem).map_err(Failure::error)?;
+    all.into_iter().next().ok_or_else(|| Failure::error("the server gave no certificate"))
+}
+
+fn issuer_of(client: &AdminClient, record: &Value) -> Outcome<Certificate> {
+    let issuer = record.get("issuer").and_then(Value::as_str).unwrap_or_default();
+    pem_of(&client.get(&format!("/issuers/{}", segment(issuer)))?)
+}
+
+/// Asks all three; who cannot be asked says so.
+fn voices(subject: &Subject, args: &CheckArgs) -> Outcome<Vec<Voice>> {
+    let (http, now) = (HttpClient::new().map_err(Failure::error)?, SystemClock.now());
+    let mut voices: Vec<Voice> = subject.record.iter().map(|record| store(record, now)).collect();
+    let first = |urls: Vec<String>| urls.into_iter().next();
+    let responder = args.ocsp_url.clone().or_else(|| first(subject.certificate.ocsp_urls()));
+    voices.push(match responder {
+        Some(url) => ask_responder(&http, subject, url, now),
+        None => silent("OCSP", "the certificate names no responder: see --ocsp-url"),
+    });
+    let list = args.crl_url.clone().or_else(|| first(subject.certificate.crl_urls()));
+    voices.push(match list {
+        Some(url) => ask_crl(&http, subject, url, now),
+        None => silent("CRL", "the certificate names no CRL: see --crl-url"),
+    });
+    Ok(voices)
+}
+
+fn silent(who: &'static str, why: &str) -> Voice {
+    Voice { who, place: String::new(), said: Err(why.to_owned()), as_of: None }
+}
+
+fn store(record: &Value, now: Timestamp) -> Voice {
+    let said = match record.get("revocation").filter(|revocation| !revocation.is_null()) {
+        None => Ok(Word::Good),
+        Some(revocation) => {
+            let text = |key| revocation.get(key).and_then(Value::as_str).unwrap_or_default();
+            match (text("reason").parse(), text("at").parse()) {
+                (Ok(reason), Ok(at)) => Ok(Word::Revoked { reason, at }),
+                _ => Err("the record cannot be read".to_owned()),
+            }
+        }
+    };
+    let id = record.get("id").and_then(Value::as_str).unwrap_or_default();
+    Voice { who: "store", place: id.to_owned(), said, as_of: Some(now) }
+}
+
+fn ask_responder(http: &HttpClient, subject: &Subject, url: String, now: Timestamp) -> Voice {
+    let question = Question {
+        url: &url,
+        issuer: &subject.issuer,
+        serial: subject.certificate.serial(),
+        hash: DigestAlgorithm::Sha1,
+        // As gear asks: what is in caches counts.
+        nonce: None,
+        get: true,
+    };
+    let (said, as_of) = match ocsp::ask(http, &question, now) {
+        Ok(answer) => {
+            let word = match answer.status {
+                CertStatus::Good => Word::Good,
+                CertStatus::Revoked { at, reason } => Word::Revoked { reason, at },
+                CertStatus::Unknown => Word::Unknown,
+            };
+            (Ok(word), Some(answer.this_update))
+        }
+        Err(error) => (Err(error.to_string()), None),
+    };
+    Voice { who: "OCSP", place: url, said, as_of }
+}
+
+fn ask_crl(http: &HttpClient, subject: &Subject, url: String, now: Timestamp) -> Voice {
+    let certificate = &subject.certificate;
+    let (said, as_of) = match crl::fetch(http, &url, &subject.issuer, now) {
+        Ok(list) => {
+            let entry = list.entries().iter().find(|entry| entry.serial == *certificate.serial());
+            let word = match entry {
+                Some(entry) => Word::Revoked { reason: entry.reason, at: entry.revoked_at },
+                None if certificate.validity().not_after < now => Word::NoLongerListed,
+                None => Word::Good,
+            };
+            (Ok(word), Some(list.this_update()))
+        }
+        Err(error) => (Err(error.to_string()), None),
+    };
+    Voice { who: "CRL", place: url, said, as_of }
+}
+
+/// What the words of all come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreement {
+    /// All say the same.
+    Agree,
+    /// Two say different things.
+    Differ,
+    /// Not all could be asked; the others say the same.
+    Partial,
+}
+
+fn agreement(voices: &[Voice]) -> Agreement {
+    let mut words = voices.iter().filter_map(|voice| voice.said.as_ref().ok());
+    let words: Vec<&Word> = words.by_ref().filter(|word| **word != Word::NoLongerListed).collect();
+    if words.windows(2).any(|pair| pair[0] != pair[1]) {
+        Agreement::Differ
+    } else if voices.iter().any(|voice| voice.said.is_err()) {
+        Agreement::Partial
+    } else {
+        Agreement::Agree
+    }
+}
+
+fn row(voice: &Voice) -> Value {
+    let (status, reason, since) = match &voice.said {
+        Ok(word @ Word::Revoked { reason, at }) => {
+            (word.name(), Some(reason.to_string()), Some(at.to_string()))
+        }
+        Ok(word) => (word.name(), None, None),
+        Err(why) => ("no answer", Some(why.clone()), None),
+    };
+    json!({
+        "who": voice.who,
+        "status": status,
+        "reason": reason,
+        "since": since,
+        "as_of": voice.as_of.map(|at| at.to_string()),
+        "where": voice.place,
+    })
+}
+
+fn report(subject: &Subject, voices: &[Voice], agreement: Agreement) -> Value {
+    let causes = subject.record.as_ref().and_then(|record| record.get("causes")).cloned();
+    json!({
+        "serial": subject.certificate.serial().to_string(),
+        "subject": subject.certificate.subject().to_string(),
+        "agreement": match agreement {
+            Agreement::Agree => "agree",
+            Agreement::Differ => "differ",
+            Agreement::Partial => "partial",
+        },
+        "said": voices.iter().map(row).collect::<Vec<_>>(),
+        "causes": causes.unwrap_or_else(|| json!([])),
+    })
+}
+
+const CAUSES: &[Field] =
+    &[("Certificate", "/id"), ("Subject", "/subject"), ("Status", "/status"), ("Causes", "/causes")];
+
+fn show(subject: &Subject, voices: &[Voice]) {
+    if let Some(record) = &subject.record {
+        output::line(output::record(&told(record), CAUSES).trim_end());
+        output::line("");
+    }
+    let rows: Vec<Value> = voices.iter().map(row).collect();
+    output::line(output::table(&rows, COLUMNS).trim_end());
+}
+
+/// What it means for the exit code.
+fn conclude(subject: &Subject, voices: &[Voice], agreement: Agreement) -> Outcome {
+    match agreement {
+        Agreement::Agree => Ok(()),
+        Agreement::Partial => {
+            let silent: Vec<_> =
+                voices.iter().filter(|voice| voice.said.is_err()).map(|voice| voice.who).collect();
+            Err(Failure::partial(format_args!("no answer from {}; the others agree", silent.join(" and "))))
+        }
+        Agreement::Differ => {
+            let words = voices.iter().filter_map(|voice| {
+                voice.said.as_ref().ok().map(|word| format!("{} says {}", voice.who, word.name()))
+            });
+            let failure =
+                Failure::error(format_args!("they differ: {}", words.collect::<Vec<_>>().join(", ")));
+            Err(match later_than_the_crl(voices) {
+                Some(since) => failure.hint(format_args!(
+                    "the CRL is older than the change of {since}: the next one comes within a minute, or now by `certgate crl publish {}`",
+                    issuer_name(subject)
+                )),
+                None => failure.hint("a cache on the way may give old answers: ask again with --ocsp-url and --crl-url of the gateway itself"),
+            })
+        }
+    }
+}
+
+fn issuer_name(subject: &Subject) -> &str {
+    subject.record.as_ref().and_then(|record| record.get("issuer")?.as_str()).unwrap_or("ISSUER")
+}
+
+/// The time of a revocation that came after the CRL was made.
+fn later_than_the_crl(voices: &[Voice]) -> Option<Timestamp> {
+    let made = voices.iter().find(|voice| voice.who == "CRL")?.as_of?;
+    voices.iter().find_map(|voice| match voice.said {
+        Ok(Word::Revoked { at, .. }) if at >= made => Some(at),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voice(who: &'static str, said: Result<Word, &str>) -> Voice {
+        Voice { who, place: String::new(), said: said.map_err(str::to_owned), as_of: None }
+    }
+
+    fn of(words: [Result<Word, &str>; 3]) -> Agreement {
+        let [store, ocsp, crl] = words;
+        agreement(&[voice("store", store), voice("OCSP", ocsp), voice("CRL", crl)])
+    }
+
+    #[test]
+    fn they_agree_in_status_reason_and_time_or_differ() {
+        let at = Timestamp::from_unix(1_800_000_000);
+        let revoked = |reason, at| Ok(Word::Revoked { reason, at });
+        let hold = revoked(RevocationReason::CertificateHold, at);
+        let key = revoked(RevocationReason::KeyCompromise, at);
+        assert_eq!(of([Ok(Word::Good), Ok(Word::Good), Ok(Word::Good)]), Agreement::Agree);
+        assert_eq!(of([key, key, key]), Agreement::Agree);
+        assert_eq!(of([key, key, hold]), Agreement::Differ);
+        let later = revoked(RevocationReason::KeyCompromise, at.plus(std::time::Duration::from_secs(1)));
+        assert_eq!(of([key, later, key]), Agreement::Differ);
+        assert_eq!(of([Ok(Word::Good), Ok(Word::Unknown), Ok(Word::Good)]), Agreement::Differ);
+        assert_eq!(of([key, Err("away"), key]), Agreement::Partial);
+        assert_eq!(of([key, Err("away"), Ok(Word::Good)]), Agreement::Differ, "silence hides no difference");
+        assert_eq!(of([key, key, Ok(Word::NoLongerListed)]), Agreement::Agree, "it has expired");
+    }
+}
