@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// A check, and what spoils the answers that it looks at: path, number of the request to it, answer.
-type Fault = (&'static str, fn(&str, usize, Answer) -> Answer);
+pub(super) type Fault = (&'static str, fn(&str, usize, Answer) -> Answer);
 
 /// A CertRep with SUCCESS of somebody else's server, whose signature verifies.
 const SOMEBODYS_SUCCESS: &[u8] = include_bytes!("../../../fixtures/scep/micromdm-certrep.der");
 
-const FAULTS: [Fault; 23] = [
+pub(super) const FAULTS: [Fault; 23] = [
     ("8894-3.5.1-getcacaps", |path, _, answer| on(path.contains("GetCACaps"), answer, broken)),
     ("8894-4.2-getcacert", |path, _, answer| on(path.contains("GetCACert"), answer, broken)),
     ("8894-4.1-path", |path, _, answer| on(path.contains("pkiclient.exe"), answer, broken)),

@@ -13,7 +13,9 @@ use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri, Version,
     body::Incoming,
     client::conn::http1,
-    header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT},
+    header::{
+        ACCEPT, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT,
+    },
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -234,6 +236,25 @@ impl HttpClient {
         let mut request = request(&target, Method::GET, &path, None)?;
         let etag = etag.parse().map_err(|error| broken(&target, error))?;
         request.headers_mut().insert(IF_NONE_MATCH, etag);
+        self.exchange(&target, request)
+    }
+
+    /// HEAD of `url`: as [`HttpClient::get`], without a body.
+    pub fn head(&self, url: &str) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        self.exchange(&target, request(&target, Method::HEAD, &path, None)?)
+    }
+
+    /// [`HttpClient::post`] with `Expect: 100-continue` (RFC 9110 §10.1.1), as curl sends it with large bodies. Does not wait for 100.
+    pub fn post_expecting(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Response, HttpError> {
+        let (target, path) = locate(url)?;
+        let mut request = request(&target, Method::POST, &path, Some((content_type, body)))?;
+        request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
         self.exchange(&target, request)
     }
 

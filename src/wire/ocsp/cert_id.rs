@@ -11,7 +11,7 @@ use crate::{
             reader::{Element, INTEGER, OCTET_STRING, SEQUENCE},
             writer,
         },
-        x509::Certificate,
+        x509::{Certificate, DecodeError},
     },
 };
 
@@ -41,6 +41,11 @@ impl CertId {
             &writer::element(INTEGER, &[&serial.to_der_integer()]),
         ]);
         Element::only(&der).and_then(|element| Self::read(&element)).map_err(EncodeError::of("CertID"))
+    }
+
+    /// Reads one CertID.
+    pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {
+        Element::only(der).and_then(|element| Self::read(&element)).map_err(DecodeError::of("CertID"))
     }
 
     pub(super) fn read(element: &Element<'_>) -> Result<Self, BerError> {

@@ -1,6 +1,9 @@
 //! OCSP responses (RFC 6960 §4.2).
 
-use const_oid::db::{rfc5280, rfc6960};
+use const_oid::{
+    ObjectIdentifier,
+    db::{rfc5280, rfc6960},
+};
 
 use super::{CertId, request::nonce_extensions};
 use crate::{
@@ -211,6 +214,8 @@ pub struct BasicResponse {
     pub responses: Vec<SingleResponse>,
     /// Raw extnValue content octets.
     pub nonce: Option<Vec<u8>>,
+    /// What its responseExtensions are.
+    pub extensions: Vec<ObjectIdentifier>,
     /// Certificates that came with it.
     pub certificates: Vec<Certificate>,
     /// byKey hash, if so identified.
@@ -262,15 +267,15 @@ impl BasicResponse {
         let (responder_name, responder_key_hash) = read_responder_id(&data.any()?)?;
         let produced_at = data.expect(GENERALIZED_TIME, "producedAt")?.time()?;
         let responses = read_responses(data.expect(SEQUENCE, "responses")?.open())?;
-        let nonce = match data.optional(context(1))? {
-            Some(extensions) => read_nonce(&extensions)?,
-            None => None,
-        };
+        let extensions = data.optional(context(1))?;
+        let extensions = extensions.map(|wrapped| Extension::read_all(&wrapped.explicit()?)).transpose()?;
+        let extensions = extensions.unwrap_or_default();
         data.end()?;
         Ok(Self {
             produced_at,
             responses,
-            nonce,
+            nonce: nonce_among(&extensions),
+            extensions: extensions.iter().filter_map(Extension::oid).collect(),
             certificates: certificates.map(|list| read_certificates(&list)).transpose()?.unwrap_or_default(),
             responder_key_hash,
             responder_name,
@@ -323,10 +328,9 @@ fn read_responses(mut list: Reader<'_>) -> Result<Vec<SingleResponse>, BerError>
     Ok(all)
 }
 
-fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, BerError> {
-    let extensions = Extension::read_all(&extensions.explicit()?)?;
+fn nonce_among(extensions: &[Extension<'_>]) -> Option<Vec<u8>> {
     let nonce = extensions.iter().find(|extension| extension.is(rfc6960::ID_PKIX_OCSP_NONCE));
-    Ok(nonce.map(|extension| extension.value.to_vec()))
+    nonce.map(|extension| extension.value.to_vec())
 }
 
 fn read_certificates(wrapped: &Element<'_>) -> Result<Vec<Certificate>, BerError> {

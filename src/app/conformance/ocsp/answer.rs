@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use const_oid::db::rfc5280;
+use const_oid::db::{rfc5280, rfc6960};
 
 use super::{OcspSuite, Told, cannot_make, parsed, request::id_of_a_stranger, status_name};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Level::{Must, Should},
         Remark, check, ensure,
     },
-    types::{DigestAlgorithm, SerialNumber},
+    types::{DigestAlgorithm, RevocationReason, SerialNumber, Timestamp},
     wire::{
         ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse, SingleResponse},
         x509::Certificate,
@@ -34,6 +34,13 @@ pub(super) fn checks<'a>() -> Vec<Check<OcspSuite<'a>>> {
             "a serial number that was never issued is not good",
             never_issued,
         ),
+        check("6960-2.2-revocation-time", Must, "revocationTime is not in the future", revocation_time),
+        check(
+            "6960-2.2-extended-revoke",
+            Must,
+            "a never issued serial number that is revoked is so since 1970, on hold, by id-pkix-ocsp-extended-revoke",
+            extended_revoke,
+        ),
         check(
             "9919-3.2.3-unknown-issuer",
             Must,
@@ -52,6 +59,19 @@ pub(super) fn checks<'a>() -> Vec<Check<OcspSuite<'a>>> {
             Should,
             "the delegate's certificate has id-pkix-ocsp-nocheck",
             nocheck,
+        ),
+        check(
+            "9919-3.2.2-delegate-pointers",
+            Should,
+            "the delegate's certificate names no CRL and no responder",
+            delegate_pointers,
+        ),
+        check("9919-3.2.1-single", Should, "one CertID is answered by one SingleResponse", one_single),
+        check(
+            "9919-3.2.1-extensions",
+            Should,
+            "without a nonce there are no responseExtensions",
+            no_extensions,
         ),
         check("9919-3.2.2-by-key", Should, "the responder names itself by its key", by_key),
         check("6960-4.2.2.1-this-update", Must, "thisUpdate is not in the future", this_update),
@@ -72,13 +92,45 @@ fn good(suite: &mut OcspSuite<'_>) -> Checked {
 }
 
 fn revoked(suite: &mut OcspSuite<'_>) -> Checked {
+    let status = status_of_revoked(suite)?;
+    ensure(matches!(status, CertStatus::Revoked { .. }), || status_name(status).to_owned())
+}
+
+fn status_of_revoked(suite: &mut OcspSuite<'_>) -> Checked<CertStatus> {
     let revoked = suite.options.revoked.clone();
     let revoked = revoked.ok_or_else(|| Remark::skipped("needs --revoked-cert"))?;
     let id = suite.cert_id(DigestAlgorithm::Sha1, revoked.serial())?;
     let request = OcspRequest::new(vec![id.clone()], None).to_der().map_err(cannot_make)?;
     let told = Told::read(suite.post(&request)?)?;
-    let status = told.of(&id)?.status;
-    ensure(matches!(status, CertStatus::Revoked { .. }), || status_name(status).to_owned())
+    Ok(told.of(&id)?.status)
+}
+
+fn revocation_time(suite: &mut OcspSuite<'_>) -> Checked {
+    let CertStatus::Revoked { at, .. } = status_of_revoked(suite)? else {
+        return Err(Remark::skipped("the certificate of --revoked-cert is not revoked"));
+    };
+    let now = suite.now();
+    ensure(at <= now.plus(SKEW), || format!("{at}; now is {now}"))
+}
+
+/// RFC 6960 §2.2: so that nobody takes it for the revocation of a certificate that there is.
+fn extended_revoke(suite: &mut OcspSuite<'_>) -> Checked {
+    let id = suite.cert_id(DigestAlgorithm::Sha1, &SerialNumber::from_random(suite.random.bytes()))?;
+    let request = OcspRequest::new(vec![id.clone()], None).to_der().map_err(cannot_make)?;
+    let response = suite.post(&request)?;
+    let OcspResponse::Successful(basic) = parsed(&response)? else {
+        return Err(Remark::not_applicable("the responder is not authorized to answer"));
+    };
+    let told = Told { response, basic };
+    let CertStatus::Revoked { at, reason } = told.of(&id)?.status else {
+        return Err(Remark::not_applicable("it is not revoked"));
+    };
+    ensure(at == Timestamp::EPOCH && reason == RevocationReason::CertificateHold, || {
+        format!("revoked since {at}, {reason}")
+    })?;
+    ensure(told.basic.extensions.contains(&rfc6960::ID_PKIX_OCSP_EXTENDED_REVOKE), || {
+        "the extension is missing".to_owned()
+    })
 }
 
 /// RFC 6960 §2.2; CA/Browser Forum BR 4.9.10 forbids it, too.
@@ -169,6 +221,25 @@ fn nocheck(suite: &mut OcspSuite<'_>) -> Checked {
         "without it a client must ask for the delegate's own status, and there is nobody else to ask"
             .to_owned()
     })
+}
+
+/// RFC 9919 §3.2.2: with nocheck nobody looks there, and without it a client would ask in circles.
+fn delegate_pointers(suite: &mut OcspSuite<'_>) -> Checked {
+    let delegate = delegate(suite)?;
+    let pointers = [delegate.ocsp_urls(), delegate.crl_urls()].concat();
+    ensure(pointers.is_empty(), || format!("it names {}", pointers.join(", ")))
+}
+
+/// HAProxy refuses an answer with several.
+fn one_single(suite: &mut OcspSuite<'_>) -> Checked {
+    let count = suite.known_answer()?.basic.responses.len();
+    ensure(count == 1, || format!("{count} of them"))
+}
+
+fn no_extensions(suite: &mut OcspSuite<'_>) -> Checked {
+    let told = suite.known_answer()?;
+    let extensions: Vec<_> = told.basic.extensions.iter().map(ToString::to_string).collect();
+    ensure(extensions.is_empty(), || format!("there are {}", extensions.join(", ")))
 }
 
 fn by_key(suite: &mut OcspSuite<'_>) -> Checked {

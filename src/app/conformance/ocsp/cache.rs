@@ -2,7 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, ETAG, EXPIRES, HeaderName, LAST_MODIFIED};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, DATE, ETAG, EXPIRES, HeaderName, LAST_MODIFIED, PRAGMA,
+};
 
 use super::{OcspSuite, Told};
 use crate::{
@@ -23,6 +25,20 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 pub(super) fn checks<'a>() -> Vec<Check<OcspSuite<'a>>> {
     vec![
         check("9919-6-cache-control", Should, "by GET, max-age ends before nextUpdate", cache_control),
+        check(
+            "9919-6-directives",
+            Should,
+            "by GET, Cache-Control has public, no-transform and must-revalidate",
+            directives,
+        ),
+        check("9919-7.2-no-store", Should, "an answer without a nonce may be cached", may_be_kept),
+        check("9919-6-date", Should, "by GET, Date is there and now", date_is_now),
+        check(
+            "9110-8.4-encoding",
+            Should,
+            "by GET, the answer is not compressed: nobody asked for it",
+            plain,
+        ),
         check("9919-6-expires", Should, "by GET, Expires is not after nextUpdate", expires),
         check("9919-6-last-modified", Should, "by GET, Last-Modified is not after now", last_modified),
         check("9919-6-etag", Should, "by GET, there is an entity tag, the same for the same answer", etag),
@@ -73,6 +89,43 @@ fn cache_control(suite: &mut OcspSuite<'_>) -> Checked {
     ensure(end <= next.plus(TOLERANCE), || {
         format!("max-age={age} lets caches keep the answer until {end}, beyond its nextUpdate {next}")
     })
+}
+
+fn cache_directives(response: &Response) -> Vec<String> {
+    let text = response.header(CACHE_CONTROL).unwrap_or_default();
+    text.split(',').map(|directive| directive.trim().to_ascii_lowercase()).collect()
+}
+
+fn directives(suite: &mut OcspSuite<'_>) -> Checked {
+    let told = suite.known_by_get()?;
+    let given = cache_directives(&told.response);
+    let missing: Vec<_> = ["public", "no-transform", "must-revalidate"]
+        .into_iter()
+        .filter(|wanted| !given.iter().any(|directive| directive == wanted))
+        .collect();
+    ensure(missing.is_empty(), || format!("missing: {}", missing.join(", ")))
+}
+
+fn may_be_kept(suite: &mut OcspSuite<'_>) -> Checked {
+    let told = suite.known_by_get()?;
+    let given = cache_directives(&told.response);
+    let forbids = given.iter().find(|directive| matches!(directive.as_str(), "no-store" | "no-cache"));
+    ensure(forbids.is_none() && told.response.header(PRAGMA).is_none(), || {
+        "no-store, no-cache or Pragma: every question comes to the responder".to_owned()
+    })
+}
+
+fn date_is_now(suite: &mut OcspSuite<'_>) -> Checked {
+    let told = suite.known_by_get()?;
+    let (at, now) = (date(&told, &DATE)?, suite.now());
+    let apart = at.since(now).max(now.since(at));
+    ensure(apart <= 5 * TOLERANCE, || format!("Date {at}; now is {now}"))
+}
+
+fn plain(suite: &mut OcspSuite<'_>) -> Checked {
+    let told = suite.known_by_get()?;
+    let encoding = told.response.header(CONTENT_ENCODING).unwrap_or("identity");
+    ensure(encoding.eq_ignore_ascii_case("identity"), || format!("Content-Encoding {encoding}"))
 }
 
 fn expires(suite: &mut OcspSuite<'_>) -> Checked {

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | this one | how a responder is asked, and the list of all checks |
 //! | `request` | what it must understand: GET and POST, hashes, nonces, several certificates, and what is wrong |
+//! | `unusual` | what proxies, old clients and attackers make of requests |
 //! | `answer` | what it says: status, signature, delegate, times |
 //! | `cache` | HTTP: headers, conditional requests, old gear |
 
 mod answer;
 mod cache;
 mod request;
+mod unusual;
 
 use std::rc::Rc;
 
@@ -176,7 +178,8 @@ impl<'a> OcspSuite<'a> {
 
 impl Suite for OcspSuite<'_> {
     fn checks() -> Vec<Check<Self>> {
-        [request::checks(), answer::checks(), cache::checks(), request::wrong_requests()].concat()
+        [request::checks(), unusual::checks(), answer::checks(), cache::checks(), request::wrong_requests()]
+            .concat()
     }
 
     fn line(&self) -> &Line {

@@ -112,7 +112,7 @@ fn get(suite: &mut OcspSuite<'_>) -> Checked {
 }
 
 /// The answer is about the usual certificate and says what the usual answer says.
-fn same_status(suite: &mut OcspSuite<'_>, told: &Told) -> Checked {
+pub(super) fn same_status(suite: &mut OcspSuite<'_>, told: &Told) -> Checked {
     let id = suite.usual_id()?;
     let got = told.of(&id)?.status;
     let usual = suite.known_answer()?.of(&id)?.status;
@@ -234,7 +234,7 @@ fn expect_error(response: &Response, expected: &[ErrorStatus]) -> Checked {
     }
 }
 
-fn malformed(suite: &mut OcspSuite<'_>, body: &[u8]) -> Checked {
+pub(super) fn malformed(suite: &mut OcspSuite<'_>, body: &[u8]) -> Checked {
     expect_error(&suite.post(body)?, &[ErrorStatus::MalformedRequest])
 }
 

@@ -11,9 +11,9 @@ use crate::{
         },
     },
     wire::{
-        cms::signed::SignedData,
+        cms::signed::{Signature, SignedData},
         der::normalise,
-        scep::client::CaCertificates,
+        scep::{Degenerate, client::CaCertificates},
         x509::{Certificate, KeyUsage},
     },
 };
@@ -69,8 +69,14 @@ pub(super) fn checks<'a>() -> Vec<Check<ScepSuite<'a>>> {
         check(
             "8894-4.7.1-signed",
             Must,
-            "GetNextCACert's certificates are signed by the present CA",
+            "GetNextCACert's answer is SignedData that the present CA signed",
             next_ca_signed,
+        ),
+        check(
+            "8894-4.7.1-content",
+            Must,
+            "its content is degenerate SignedData with a CA certificate that GetCACert does not have",
+            next_ca_content,
         ),
         check("8894-4.1-path", Should, "pkiclient.exe behind the path is answered as the path alone", path),
         check(
@@ -250,19 +256,63 @@ fn next_ca(suite: &mut ScepSuite<'_>) -> Checked {
     }
 }
 
+/// RFC 8894 §4.7.1: nothing else says that the next CA is the present one's successor.
 fn next_ca_signed(suite: &mut ScepSuite<'_>) -> Checked {
-    next_certificates(suite).map(drop)
+    let (body, ca) = next_ca_answer(suite)?;
+    let der = normalise(&body).map_err(Remark::failed)?;
+    let data = SignedData::read(&der).map_err(Remark::failed)?;
+    ensure(!data.signers.is_empty(), || {
+        "nobody signed it: whoever is on the way can name a next CA".to_owned()
+    })?;
+    let signed_by = |certificate: &&Certificate| {
+        data.signers.iter().filter(|signer| signer.names(certificate)).any(|signer| {
+            let signature = Signature::of(&data, signer);
+            signature.is_some_and(|signature| signature.check(certificate.public_key()).is_ok())
+        })
+    };
+    let signers: Vec<_> = ca.certificates.all.iter().filter(signed_by).collect();
+    if signers.iter().any(|signer| signer.is_ca()) {
+        return Ok(());
+    }
+    match signers.first() {
+        // The drafts before the RFC let the RA do it.
+        Some(ra) => {
+            Err(Remark::warning(format_args!("signed by \"{}\", which is no CA certificate", ra.subject())))
+        }
+        None => Err(Remark::failed("no certificate of GetCACert verifies its signature")),
+    }
 }
 
-/// RFC 8894 §4.7: the CA's certificates after its rollover.
-pub(super) fn next_certificates(suite: &mut ScepSuite<'_>) -> Checked<CaCertificates> {
+fn next_ca_content(suite: &mut ScepSuite<'_>) -> Checked {
+    let (body, ca) = next_ca_answer(suite)?;
+    let der = normalise(&body).map_err(Remark::failed)?;
+    let content = SignedData::read(&der).map_err(Remark::failed)?.content;
+    let content = content.ok_or_else(|| Remark::failed("there is no content"))?;
+    let inner = normalise(content).map_err(Remark::failed)?;
+    is_degenerate(
+        &SignedData::read(&inner)
+            .map_err(|error| Remark::failed(format_args!("the content is no SignedData: {error}")))?,
+    )?;
+    let next = Degenerate::from_ber(content).map_err(Remark::failed)?.certificates;
+    let is_new = |certificate: &Certificate| certificate.is_ca() && !ca.certificates.has(certificate);
+    ensure(next.iter().any(is_new), || {
+        format!("{} certificates in it, and none is a CA's that GetCACert does not have", next.len())
+    })
+}
+
+fn next_ca_answer(suite: &mut ScepSuite<'_>) -> Checked<(bytes::Bytes, std::rc::Rc<super::Ca>)> {
     if !suite.offers("GetNextCACert") {
         return Err(Remark::not_applicable("GetCACaps does not announce GetNextCACert"));
     }
     let url = suite.discovery("GetNextCACert");
     let response = suite.line.exchange(|http| http.get(&url))?;
-    let ca = suite.known_ca()?;
-    crate::wire::scep::client::next_ca(&response.body, &ca.certificates).map_err(Remark::failed)
+    Ok((response.body, suite.known_ca()?))
+}
+
+/// RFC 8894 §4.7: the CA's certificates after its rollover.
+pub(super) fn next_certificates(suite: &mut ScepSuite<'_>) -> Checked<CaCertificates> {
+    let (body, ca) = next_ca_answer(suite)?;
+    crate::wire::scep::client::next_ca(&body, &ca.certificates).map_err(Remark::failed)
 }
 
 fn path(suite: &mut ScepSuite<'_>) -> Checked {
