@@ -14,6 +14,7 @@ use certgate::{
     service::backup::{Frame, FrameReader},
     types::{ProfileName, Secret, Timestamp, Validity},
     wire::{
+        ca_index::IndexLine,
         crl::Crl,
         csr::Csr,
         der::normalise,
@@ -63,6 +64,13 @@ pub const ALL: &[Target] = &[
     Target {
         texts: &["serial,user\nSN1,ada\n", "[{\"device\": {\"serialNumber\": \"SN1\"}}]"],
         ..target("inventory", inventory, &[])
+    },
+    Target {
+        texts: &[
+            "V\t301231235959Z\t\t4F00AB\tunknown\t/C=DE/O=Lab, Inc./CN=host\n",
+            "R\t301231235959Z\t260301120000Z,CAkeyTime,20260227030000Z\t0A\tunknown\t/O=K\\xC3\\xA4se/CN=x\n",
+        ],
+        ..target("ca_index", ca_index, &[])
     },
     Target {
         texts: &[
@@ -175,6 +183,13 @@ pub fn crl(bytes: &[u8]) {
     let Ok(crl) = Crl::from_der(bytes) else { return };
     let _ = crl.issuer().to_string();
     let _ = crl.verify(&ca());
+}
+
+/// The database of `openssl ca`.
+pub fn ca_index(bytes: &[u8]) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let _ = IndexLine::read(line);
+    }
 }
 
 /// CSV and JSON of an MDM, columns, entries.
