@@ -1,0 +1,266 @@
+//! What a large store costs:
+//!
+//! - the start after SIGKILL, with `--issued` certificates of which `--revoked` are revoked, until `/readyz` says so: against the 2
+//!   seconds of the budget, and against the same start on an empty store;
+//! - memory per revoked entry of the status snapshot: what the process has more of than without any;
+//! - looking up whether a certificate was issued, and the certificate itself, among `--issued` and among a hundredth of them: p50 and
+//!   p99, and their ratios.
+//!
+//! `cargo bench --bench scale` has a million of each; `-- --issued 10000000 --revoked 1000000` is the budget's size and takes some
+//! 15 GB of disk and half an hour; `-- --issued 20000 --revoked 20000` is a quick look.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a bench prints, and stops where it cannot go on"
+)]
+#![allow(clippy::cast_precision_loss, reason = "rates are for people")]
+#![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+
+#[path = "../conformance/process/mod.rs"]
+#[allow(dead_code, reason = "each target uses its own part of it")]
+mod process;
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use certgate::{
+    adapters::{
+        keys::{KekSource, SoftwareKeyring},
+        store::RedbStore,
+        system::{SystemClock, SystemRandomSource},
+    },
+    domain::{
+        certificate::{CertificateRecord, Purpose},
+        status::{Cause, CauseKey, CauseKind, Effect},
+    },
+    ports::{Clock as _, NoCheckpoint, NoOutbound, Store, Vouchers},
+    service::{Gateway, GatewaySettings, Ports},
+    types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp, Validity},
+};
+use process::Server;
+
+/// Certificates of one transaction while the store is filled.
+const BATCH: u64 = 5_000;
+/// Length of a certificate's DER, in bytes: a P-256 leaf with the usual extensions.
+const DER: usize = 640;
+/// Look-ups of each kind.
+const LOOKUPS: u64 = 200_000;
+/// Page cache while memory is measured, so that it does not count.
+const SMALL_CACHE: usize = 4 * 1024 * 1024;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--memory-of") {
+        return memory(Path::new(arguments.get(at + 1).expect("a directory")));
+    }
+    let issued = option("--issued").unwrap_or(1_000_000);
+    let revoked = option("--revoked").unwrap_or(1_000_000).min(issued);
+    println!("{issued} certificates, {revoked} of them revoked");
+    let empty = Server::initialise(&["--key", "p-256"], "");
+    let mut large = Server::initialise(&["--key", "p-256"], "");
+    let began = Instant::now();
+    fill(&store_of(&large), issued, revoked);
+    println!("filled in {:.0} s, {} MB", began.elapsed().as_secs_f64(), megabytes(&large));
+    start_after_kill(empty, &mut large);
+    // In a process of its own: this one has had memory that it would use again.
+    let this = std::env::current_exe().expect("this program");
+    let ended = Command::new(this).arg("--memory-of").arg(large.data()).status().expect("it starts");
+    assert!(ended.success(), "{ended}");
+    lookups(&large, issued);
+}
+
+fn option(name: &str) -> Option<u64> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let at = arguments.iter().position(|argument| argument == name)?;
+    Some(arguments.get(at + 1).expect("a number").parse().expect("a number"))
+}
+
+fn store_of(server: &Server) -> std::path::PathBuf {
+    server.data().join("certgate.redb")
+}
+
+fn megabytes(server: &Server) -> u64 {
+    fs::metadata(store_of(server)).unwrap().len() / 1_000_000
+}
+
+/// The serial number of a certificate: spread, and always the same.
+fn serial(number: u64) -> SerialNumber {
+    let digest = *Fingerprint::of(&number.to_be_bytes()).as_bytes();
+    SerialNumber::from_random(*digest.first_chunk().unwrap())
+}
+
+fn id(number: u64) -> CertificateId {
+    CertificateId { issuer: "issuing".parse().unwrap(), serial: serial(number) }
+}
+
+fn record(number: u64, now: Timestamp) -> CertificateRecord {
+    let mut der = vec![0x30; DER];
+    der[..8].copy_from_slice(&number.to_be_bytes());
+    CertificateRecord {
+        id: id(number),
+        fingerprint: Fingerprint::of(&der),
+        der,
+        public_key: Fingerprint::of(&number.to_le_bytes()),
+        subject: format!("CN=device-{number},O=Example"),
+        validity: Validity { not_before: now, not_after: now.plus(Duration::from_secs(365 * 86_400)) },
+        purpose: Purpose::Leaf,
+        profile: Some(("device".parse().unwrap(), 1)),
+        enrolment: None,
+        supersedes: None,
+        issued_at: now,
+    }
+}
+
+fn fill(path: &Path, issued: u64, revoked: u64) {
+    let store: &dyn Store = &RedbStore::open(path).expect("the store opens");
+    let now = SystemClock.now();
+    let cause = Cause {
+        key: CauseKey { kind: CauseKind::Manual, reference: "revoke".to_owned() },
+        effect: Effect::Revoke { reason: RevocationReason::CessationOfOperation },
+        since: now,
+        invalidity_date: None,
+        actor: "local uid 0".to_owned(),
+        note: "a bench".to_owned(),
+    };
+    for from in (0..issued).step_by(usize::try_from(BATCH).unwrap()) {
+        let filled = store.write(|tx| {
+            for number in from..(from + BATCH).min(issued) {
+                tx.insert_certificate(&record(number, now))?;
+                if number < revoked {
+                    tx.put_cause(&id(number), &cause)?;
+                }
+            }
+            Ok::<_, certgate::ports::StoreError>(())
+        });
+        filled.expect("the store takes them");
+    }
+}
+
+/// From the start of the process to `/readyz`.
+fn started(server: &mut Server) -> Duration {
+    let began = Instant::now();
+    server.start();
+    began.elapsed()
+}
+
+fn start_after_kill(mut empty: Server, large: &mut Server) {
+    // The first start publishes a CRL, which is no part of the others.
+    let first = started(large);
+    let mut times: Vec<_> = (0..3)
+        .map(|_| {
+            large.kill();
+            started(large)
+        })
+        .collect();
+    times.sort();
+    large.kill();
+    started(&mut empty);
+    empty.kill();
+    let limit = started(&mut empty);
+    empty.kill();
+    let median = times[1];
+    println!(
+        "start after SIGKILL: {median:.2?} (first, with a CRL to build: {first:.2?}); an empty store: {limit:.2?}, {:.1} x; of the budget's 2 s: {:.0} %",
+        median.as_secs_f64() / limit.as_secs_f64(),
+        100.0 * median.as_secs_f64() / 2.0
+    );
+}
+
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux");
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn ports(data: &Path, store: RedbStore) -> Ports {
+    let kek = KekSource::File(data.join("kek.key")).open(data).expect("the key");
+    Ports {
+        store: Arc::new(store),
+        keyring: Arc::new(SoftwareKeyring::new(kek)),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandomSource::default()),
+        outbound: Arc::new(NoOutbound),
+        vouchers: Vouchers::default(),
+        checkpoint: Arc::new(NoCheckpoint),
+    }
+}
+
+/// The published CRLs are in memory too, and are taken off.
+fn memory(data: &Path) {
+    let store = RedbStore::open_with_cache(&data.join("certgate.redb"), SMALL_CACHE).expect("it opens");
+    let ports = ports(data, store);
+    let before = resident();
+    let began = Instant::now();
+    let gateway = Gateway::open(ports, GatewaySettings::default(), &[]).expect("it opens");
+    let opened = began.elapsed();
+    let grown = resident().saturating_sub(before);
+    let authorities = gateway.authorities();
+    let crls: Vec<_> = authorities.issuers().filter_map(|it| gateway.crl(&it.issuer.id)).collect();
+    let bytes: u64 = crls.iter().map(|crl| crl.der.len() as u64).sum();
+    let entries = crls.iter().map(|crl| crl.entries).sum::<u64>().max(1);
+    println!(
+        "memory: {:.0} bytes per revoked entry ({} MB, beside {} MB of published CRLs); a CRL's entry has {:.0} bytes; opened in {opened:.2?}",
+        grown.saturating_sub(bytes) as f64 / entries as f64,
+        grown.saturating_sub(bytes) / 1_000_000,
+        bytes / 1_000_000,
+        bytes as f64 / entries as f64
+    );
+}
+
+/// p50 and p99.
+fn percentiles(mut times: Vec<Duration>) -> [Duration; 2] {
+    times.sort();
+    [50, 99].map(|percent| times[(times.len() - 1) * percent / 100])
+}
+
+/// Looks up those that exist and those that never did, in turns.
+fn looked_up(store: &dyn Store, issued: u64, whole: bool) -> [Duration; 2] {
+    let pick = |turn: u64| {
+        let random =
+            u64::from_be_bytes(*Fingerprint::of(&turn.to_le_bytes()).as_bytes().first_chunk().unwrap());
+        if turn.is_multiple_of(2) { random % issued } else { issued + random % issued }
+    };
+    let look = |turn: u64| {
+        let id = id(pick(turn));
+        let began = Instant::now();
+        let found = store.read(|view| match whole {
+            true => Ok::<_, certgate::ports::StoreError>(view.certificate(&id)?.is_some()),
+            false => view.is_issued(&id),
+        });
+        let took = began.elapsed();
+        assert_eq!(found, Ok(turn.is_multiple_of(2)));
+        took
+    };
+    for turn in 0..LOOKUPS / 2 {
+        let _ = look(turn);
+    }
+    percentiles((LOOKUPS / 2..LOOKUPS + LOOKUPS / 2).map(look).collect())
+}
+
+fn lookups(large: &Server, issued: u64) {
+    let few = (issued / 100).max(1_000);
+    let folder = tempfile::tempdir().expect("a place");
+    let path = folder.path().join("few.redb");
+    fill(&path, few, 0);
+    let few_store = RedbStore::open(&path).expect("the store opens");
+    let many_store = RedbStore::open(&store_of(large)).expect("the store opens");
+    for (what, whole) in [("was it issued", false), ("the certificate", true)] {
+        let few_times = looked_up(&few_store, few, whole);
+        let many_times = looked_up(&many_store, issued, whole);
+        for (name, few_time, many_time) in
+            [("p50", few_times[0], many_times[0]), ("p99", few_times[1], many_times[1])]
+        {
+            println!(
+                "{what}, {name}: {few_time:.1?} among {few}, {many_time:.1?} among {issued}: {:.1} x",
+                many_time.as_secs_f64() / few_time.as_secs_f64()
+            );
+        }
+    }
+}
