@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn the_ca_releases_only_the_hold_that_it_brought() {
-        let hold = Told { standing: revoked(RevocationReason::CertificateHold), ..told("4f") };
-        let Some(CauseChange::Put(held)) = hold.change(&[], "certgate") else { panic!("no cause") };
+        let brought = Told { standing: revoked(RevocationReason::CertificateHold), ..told("4f") };
+        let Some(CauseChange::Put(held)) = brought.change(&[], "certgate") else { panic!("no cause") };
         assert_eq!((held.effect, held.since), (Effect::Hold, NOW));
         let good = Told { standing: ToldStanding::Good, ..told("4f") };
         let released = Some(CauseChange::Release(held.key.clone()));

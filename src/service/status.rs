@@ -425,17 +425,17 @@ pub(crate) fn change_causes_of_many(
     changes: &[(CertificateId, CauseChange)],
     at: Timestamp,
 ) -> StoreResult<Vec<(CertificateId, Option<Revocation>)>> {
-    let mut changed = Vec::new();
+    let mut moved = Vec::new();
     for (certificate, change) in changes {
         let before = revocation(&tx.causes(certificate)?);
         let after = apply(tx, certificate, std::slice::from_ref(change))?;
         if before != after {
-            changed.push((certificate.clone(), after));
+            moved.push((certificate.clone(), after));
         }
     }
-    let certificates: Vec<_> = changed.iter().map(|(certificate, _)| certificate.clone()).collect();
+    let certificates: Vec<_> = moved.iter().map(|(certificate, _)| certificate.clone()).collect();
     enqueue_crls(tx, &certificates, at)?;
-    Ok(changed)
+    Ok(moved)
 }
 
 /// Gives what the certificate's causes amount to afterwards.

@@ -182,7 +182,7 @@ fn subject_of(text: &str) -> Option<String> {
     for part in text.strip_prefix('/')?.split('/') {
         match (part.split_once('='), attributes.last_mut()) {
             (Some((keyword, value)), _) if is_keyword(keyword) => {
-                attributes.push((keyword, unescaped(value)))
+                attributes.push((keyword, unescaped(value)));
             }
             // A solidus in a value is not escaped.
             (_, Some((_, value))) => value.extend(["/", &unescaped(part)]),

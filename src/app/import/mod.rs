@@ -125,7 +125,7 @@ pub fn run(request: &Request<'_>) -> Outcome<Imported> {
         } else {
             receiver.take(&target.issuer, &part.batch)?
         };
-        imported.add(report, &part, request.source.unit());
+        imported.add(&report, &part, request.source.unit());
         bar.show(part.done, part.of, imported.told);
         Ok(())
     });
@@ -142,7 +142,7 @@ pub fn run(request: &Request<'_>) -> Outcome<Imported> {
 }
 
 impl Imported {
-    fn add(&mut self, report: ImportReport, part: &Part, unit: &str) {
+    fn add(&mut self, report: &ImportReport, part: &Part, unit: &str) {
         self.told += part.batch.certificates.len() as u64 + part.unreadable.len() as u64;
         self.added += report.added;
         self.completed += report.completed;

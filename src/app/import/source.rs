@@ -147,7 +147,7 @@ impl<'s, 'f> Parts<'s, 'f> {
     }
 
     /// One that cannot.
-    fn refuse(&mut self, place: String, problem: impl ToString) -> Outcome {
+    fn refuse(&mut self, place: String, problem: &impl ToString) -> Outcome {
         self.unreadable.push(Refusal { place, problem: problem.to_string() });
         if self.unreadable.len() >= MOST_LINES { self.hand_over() } else { Ok(()) }
     }
@@ -179,13 +179,13 @@ fn read_index(path: &Path, parts: &mut Parts<'_, '_>) -> Outcome {
         let place = || format!("line {number}");
         if read > MAX_LINE && bytes.last() != Some(&b'\n') {
             parts.done += file.skip_until(b'\n').map_err(failed)? as u64;
-            parts.refuse(place(), IndexError::TooLong)?;
+            parts.refuse(place(), &IndexError::TooLong)?;
             continue;
         }
         match IndexLine::read(&bytes) {
             Ok(None) => {}
             Ok(Some(line)) => parts.push(line_of(line, number), None)?,
-            Err(problem) => parts.refuse(place(), problem)?,
+            Err(problem) => parts.refuse(place(), &problem)?,
         }
     }
     Ok(())
@@ -250,7 +250,7 @@ fn read_directory(path: &Path, parts: &mut Parts<'_, '_>) -> Outcome {
         let name = entry.file_name().to_string_lossy().into_owned();
         parts.done += 1;
         match certificates_of(&entry.path()) {
-            Err(problem) => parts.refuse(name, problem)?,
+            Err(problem) => parts.refuse(name, &problem)?,
             Ok(certificates) => {
                 for certificate in certificates {
                     number += 1;
