@@ -19,7 +19,6 @@
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 #[path = "../conformance/process/mod.rs"]
-#[allow(dead_code, reason = "each target uses its own part of it")]
 mod process;
 
 use std::{
@@ -230,9 +229,12 @@ fn looked_up(store: &dyn Store, issued: u64, whole: bool) -> [Duration; 2] {
     let look = |turn: u64| {
         let id = id(pick(turn));
         let began = Instant::now();
-        let found = store.read(|view| match whole {
-            true => Ok::<_, certgate::ports::StoreError>(view.certificate(&id)?.is_some()),
-            false => view.is_issued(&id),
+        let found = store.read(|view| {
+            if whole {
+                Ok::<_, certgate::ports::StoreError>(view.certificate(&id)?.is_some())
+            } else {
+                view.is_issued(&id)
+            }
         });
         let took = began.elapsed();
         assert_eq!(found, Ok(turn.is_multiple_of(2)));

@@ -414,7 +414,7 @@ impl Histories {
 fn tell(seed: u64) -> u64 {
     let mut histories = Histories::new(seed);
     for wave in 0..WAVES {
-        if seed % 8 == 0 && wave == WAVES / 2 {
+        if seed.is_multiple_of(8) && wave == WAVES / 2 {
             histories.roll_over();
         }
         histories.wave(wave + 1 == WAVES);

@@ -60,8 +60,8 @@ fn an_index_and_a_crl_are_taken_over_once() {
     // The CRL of the fixtures tells of others, and is served as it is.
     let crl = server.json(&["import", "--issuer-cert", CA, "--crl", CRL]);
     assert_eq!((&crl["added"], &crl["crl"]["published"]), (&3.into(), &true.into()), "{crl}");
-    let served = http_get(server.device_address(), "/crl/old.crl").unwrap();
-    assert_eq!(served.body, fs::read(CRL).unwrap());
+    let fetched = http_get(server.device_address(), "/crl/old.crl").unwrap();
+    assert_eq!(fetched.body, fs::read(CRL).unwrap());
     let refused = server.run(&["crl", "publish", "old"]);
     assert_eq!(code(&refused), 4);
     assert!(stderr(&refused).contains("the key of old is not here"), "{}", stderr(&refused));

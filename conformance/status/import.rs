@@ -71,8 +71,8 @@ fn what_another_ca_issued_keeps_its_status() {
     assert_eq!((target.issuer.as_str(), target.external, target.created), ("test-issuing-ca", true, true));
     let issuer = target.issuer;
     let superseded = because(&old, RevocationReason::Superseded);
-    let hold = because(&old, RevocationReason::CertificateHold);
-    let lines = || vec![listed(&good, None), listed(&gone, Some(superseded)), listed(&held, Some(hold))];
+    let on_hold = because(&old, RevocationReason::CertificateHold);
+    let lines = || vec![listed(&good, None), listed(&gone, Some(superseded)), listed(&held, Some(on_hold))];
     let report = take(&world, &issuer, lines());
     assert_eq!((report.added, report.revoked, report.held, report.refused.len()), (3, 1, 1, 0));
 
@@ -110,8 +110,8 @@ fn imported_certificates_are_acted_on_like_others() {
     let (old, world) = (world(), world());
     let [good, held] = ["SN1", "SN2"].map(|device| enrolled(&old, device));
     let issuer = open(&world, &old).issuer;
-    let hold = because(&old, RevocationReason::CertificateHold);
-    take(&world, &issuer, vec![listed(&good, None), listed(&held, Some(hold))]);
+    let on_hold = because(&old, RevocationReason::CertificateHold);
+    take(&world, &issuer, vec![listed(&good, None), listed(&held, Some(on_hold))]);
     let id = |it: &Certificate| CertificateId { issuer: issuer.clone(), serial: it.serial().clone() };
     let authed = world.authed();
     let revoked = super::because(RevocationReason::KeyCompromise);
@@ -123,7 +123,7 @@ fn imported_certificates_are_acted_on_like_others() {
     take(&world, &issuer, vec![listed(&good, None)]);
     assert_eq!(shown(&world, &issuer, &good).status, Status::Revoked);
     // A hold that it brought ends when it says so.
-    take(&world, &issuer, vec![listed(&held, Some(hold))]);
+    take(&world, &issuer, vec![listed(&held, Some(on_hold))]);
     assert_eq!(shown(&world, &issuer, &held).status, Status::Hold);
     let report = take(&world, &issuer, vec![listed(&held, None)]);
     assert_eq!((report.released, shown(&world, &issuer, &held).status), (1, Status::Good));

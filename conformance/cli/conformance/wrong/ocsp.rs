@@ -312,12 +312,12 @@ fn head_and_body(world: &World, asked: &Asked<'_>, body: &[u8], nonce: bool) -> 
     let date = SystemClock.now().to_http_date();
     let mut headers = String::from("Content-Type: application/ocsp-response\r\n");
     if slip != Slip::NoDate {
-        headers += &format!("Date: {date}\r\n");
+        headers.extend(["Date: ", &date, "\r\n"]);
     }
     if slip == Slip::Compressed {
         headers += "Content-Encoding: x-none\r\n";
     }
-    headers += &match slip {
+    let caching = match slip {
         _ if nonce => "Cache-Control: no-store\r\n".to_owned(),
         Slip::NoStore => "Cache-Control: no-store\r\n".to_owned(),
         _ => {
@@ -329,6 +329,7 @@ fn head_and_body(world: &World, asked: &Asked<'_>, body: &[u8], nonce: bool) -> 
             )
         }
     };
+    headers += &caching;
     if slip != Slip::NoCondition && asked.header("if-none-match") == Some(etag.as_str()) {
         return format!("HTTP/1.1 304 Not Modified\r\n{headers}Connection: close\r\n\r\n").into();
     }
