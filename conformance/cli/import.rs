@@ -74,7 +74,7 @@ fn an_index_and_a_crl_are_taken_over_once() {
     server.start();
     let statuses = ["1000", "1001", "1002"].map(|serial| shown(&server, serial)["status"].clone());
     assert_eq!(statuses, ["revoked", "revoked", "good"]);
-    assert_eq!(http_get(server.device_address(), "/crl/old.crl").unwrap().body, served.body);
+    assert_eq!(http_get(server.device_address(), "/crl/old.crl").unwrap().body, fetched.body);
     assert!(stdout(&server.run(&["audit", "tail", "-n", "200"])).contains("certificates.imported"));
 }
 
