@@ -37,27 +37,34 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
-/// So many a minute: a minute's worth may come at once.
+/// So many in a time: as many may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    per_minute: NonZeroU32,
+    number: NonZeroU32,
+    /// The time, in microseconds.
+    micros: u64,
 }
 
 impl Pace {
     /// None for 0: no limit.
     pub fn per_minute(number: u32) -> Option<Self> {
-        NonZeroU32::new(number).map(|per_minute| Self { per_minute })
+        NonZeroU32::new(number).map(|number| Self { number, micros: MICROS_PER_MINUTE })
+    }
+
+    /// None for 0: no limit.
+    pub fn per_second(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(|number| Self { number, micros: MICROS_PER_SECOND })
     }
 
     /// `times` as many.
     #[must_use]
     pub const fn times(self, times: NonZeroU32) -> Self {
-        Self { per_minute: self.per_minute.saturating_mul(times) }
+        Self { number: self.number.saturating_mul(times), ..self }
     }
 
     /// What one request costs, in microseconds of refilling.
     fn cost(self) -> u64 {
-        (MICROS_PER_MINUTE / u64::from(self.per_minute.get())).max(1)
+        (self.micros / u64::from(self.number.get())).max(1)
     }
 }
 
@@ -73,9 +80,9 @@ impl Bucket {
     pub fn take(&mut self, pace: Pace, now: Timestamp) -> Result<(), Duration> {
         let now = now.unix().saturating_mul(MICROS_PER_SECOND);
         // Emptier than empty only where the clock went back: then it fills from here on, not from when the clock is there again.
-        self.full_at = self.full_at.clamp(now, now.saturating_add(MICROS_PER_MINUTE));
+        self.full_at = self.full_at.clamp(now, now.saturating_add(pace.micros));
         let full_at = self.full_at.saturating_add(pace.cost());
-        match full_at.saturating_sub(now).checked_sub(MICROS_PER_MINUTE) {
+        match full_at.saturating_sub(now).checked_sub(pace.micros) {
             None | Some(0) => {
                 self.full_at = full_at;
                 Ok(())
@@ -178,6 +185,16 @@ mod tests {
         assert_eq!(bucket.take(pace, at(9)), Err(Duration::from_secs(1)));
         assert_eq!(bucket.take(pace, at(10)), Ok(()));
         assert_eq!(bucket.take(pace, at(10)), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_seconds_worth_comes_at_once_in_each_second() {
+        let pace = Pace::per_second(100).unwrap();
+        let mut bucket = Bucket::default();
+        for second in 0..3 {
+            let taken = (0..1000).filter(|_| bucket.take(pace, at(second)).is_ok()).count();
+            assert_eq!(taken, 100);
+        }
     }
 
     #[test]
