@@ -2,6 +2,7 @@
 //!
 //! - cached GET and POST over keep-alive, against hyper answering the same bytes from a constant: this program again, with
 //!   `--constant FILE`, on the same kind of runtime;
+//! - the same with a connection for each request;
 //! - with a nonce, so that every answer is signed: against 1 / (1/sign + 1/http);
 //! - the slowest answers during an enrolment storm, against those of an idle server;
 //! - from a revocation's request to OCSP's answer "revoked", against one durable commit and one signature.
@@ -64,6 +65,8 @@ const CERTIFICATES: usize = 200;
 /// Requests per load.
 const REQUESTS: usize = 60_000;
 const SIGNED_REQUESTS: usize = 10_000;
+/// With a connection for each: fewer, for every port rests for a while.
+const LONE_REQUESTS: usize = 8_000;
 const CONNECTIONS: usize = 16;
 /// Turns of each server; the median counts.
 const TURNS: usize = 3;
@@ -98,6 +101,7 @@ fn measure() {
     println!("{CONNECTIONS} keep-alive connections, {} cores, shared by server and load", cores());
     compare("GET", &server, &constant, &subjects.gets(), &results);
     let http = compare("POST", &server, &constant, &subjects.posts(), &results);
+    compare("GET, one connection each", &server, &constant, &subjects.lone_gets(), &results);
     with_nonce(&server, &subjects, http, &results);
     during_a_storm(&server, &subjects, &results);
     revoked(&server, &subjects, &results);
@@ -143,6 +147,14 @@ impl Subjects {
 
     fn gets(&self) -> Vec<Vec<u8>> {
         self.repeated(|number| get(&ocsp_path(&self.question(number, None))))
+    }
+
+    /// Over a connection of its own each, as RADIUS servers and load balancers ask.
+    fn lone_gets(&self) -> Vec<Vec<u8>> {
+        let path = |number| ocsp_path(&self.question(number, None));
+        let get =
+            |number| format!("GET {} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n", path(number));
+        (0..LONE_REQUESTS).map(|number| get(number).into_bytes()).collect()
     }
 
     fn posts(&self) -> Vec<Vec<u8>> {
