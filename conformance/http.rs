@@ -252,25 +252,6 @@ fn s4_1_a_an_enrolment_by_get_is_read_however_it_is_encoded() {
 }
 
 #[test]
-fn ocsp_is_answered_however_the_request_travels() {
-    let request = ocsp_request(None);
-    let base64 = STANDARD.encode(&request);
-    assert_good(&post("/ocsp", &request));
-    assert_good(&post("/ocsp/", &request));
-    assert_good(&post("/ocsp/issuing", &request));
-    for path in [
-        format!("/ocsp/{base64}"),
-        format!("/ocsp/{}", percent_encoded(&base64)),
-        format!("/ocsp/issuing/{}", percent_encoded(&base64)),
-        format!("/ocsp//{base64}"),
-        format!("/ocsp/{}", base64.trim_end_matches('=')),
-    ] {
-        assert_good(&get(&path));
-        assert_good(&get(&path));
-    }
-}
-
-#[test]
 fn ocsp_answers_are_cacheable_as_rfc_9919_says_unless_they_have_a_nonce() {
     let answer = get(&format!("/ocsp/{}", percent_encoded(&STANDARD.encode(ocsp_request(None)))));
     assert_good(&answer);

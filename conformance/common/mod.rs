@@ -47,16 +47,19 @@ use certgate::{
     service::{
         Gateway, GatewaySettings, Ports, ServiceError,
         bootstrap::{self, Made, Plan},
+        ocsp::OcspAnswer,
         profile::ConfiguredProfile,
         scep::{CertRep, HttpFacts, Origin, ScepError},
         ticket::NewTicket,
     },
     types::{
         CertificateId, ContentCipher, DeviceId, DigestAlgorithm, IssuerId, KeyAlgorithm, KeyTransport,
-        RequestId, RevocationReason, Secret, SerialNumber, Timestamp, TransactionId, Validity,
+        RequestId, RevocationReason, Secret, SerialNumber, SignatureAlgorithm, Timestamp, TransactionId,
+        Validity,
     },
     wire::{
         csr::CsrSpec,
+        ocsp::PlainRequest,
         scep::{Degenerate, EnvelopeRandom, FailInfo, MessageType, PkiMessage, PkiStatus, RequestSpec, seal},
         x509::{Certificate, CertificateSpec, GeneralName, Name, PublicKey},
     },
@@ -251,6 +254,12 @@ impl World {
         self.gateway.pki_operation(&profile.parse().unwrap(), message, &origin)
     }
 
+    /// What the cache of OCSP answers has for a request; nothing for one that is not plain or has a nonce, as at the edge.
+    pub fn ocsp_cached(&self, request: &[u8]) -> Option<OcspAnswer> {
+        let plain = PlainRequest::read(request).filter(|plain| plain.nonce.is_none())?;
+        self.gateway.ocsp_cached(&plain.cert_id)
+    }
+
     /// The stored record of a certificate.
     pub fn record(&self, certificate: &Certificate) -> CertificateRecord {
         self.read(|view| view.certificate_by_fingerprint(&certificate.fingerprint())).expect("it is recorded")
@@ -320,7 +329,7 @@ fn plan(options: &WorldOptions, profiles: Vec<ConfiguredProfile>) -> Plan {
         issuing_years: 5,
         public_url: "http://pki.test.example".to_owned(),
         crl_policy: CrlPolicy { lifetime: 604_800, period: 86_400, debounce: 5, keep_expired: 604_800 },
-        system: options.settings.system,
+        system: options.settings.system.clone(),
         server_names: options.settings.server_names.clone(),
         profiles,
     }
@@ -411,6 +420,11 @@ impl Answer {
 }
 
 impl Client {
+    /// Signs with its key, as RSA with SHA-256.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.signer.sign(SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha256), message).unwrap()
+    }
+
     /// A client with a key that no other client of this thread has, a self-signed certificate and a transactionID of its own.
     pub fn new() -> Self {
         let (signer, decrypter) = keys::next();

@@ -42,11 +42,11 @@ fn a_hold_of_the_ca_holds_all_that_it_issued_and_its_release_leaves_nothing() {
     let (one, other) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
     let question = plain_request(&world, one.serial());
     assert_eq!(ocsp_status(&world, one.serial()), CertStatus::Good);
-    assert!(world.gateway.ocsp_cached(&question).is_some());
+    assert!(world.ocsp_cached(&question).is_some());
 
     hold(&world, &own(&world, "issuing"));
     // No answer from before survives the call.
-    assert!(world.gateway.ocsp_cached(&question).is_none());
+    assert!(world.ocsp_cached(&question).is_none());
     for certificate in [&one, &other] {
         assert_eq!(
             ocsp_status(&world, certificate.serial()),

@@ -66,14 +66,14 @@ fn no_old_answer_leaves_after_the_revoking_call_returned() {
     let certificate = enrolled(&world, "SN1");
     let request = plain_request(&world, certificate.serial());
     assert_eq!(ocsp_status(&world, certificate.serial()), CertStatus::Good);
-    assert!(world.gateway.ocsp_cached(&request).is_some());
+    assert!(world.ocsp_cached(&request).is_some());
 
     revoke(&world, &certificate, RevocationReason::KeyCompromise);
 
-    assert!(world.gateway.ocsp_cached(&request).is_none());
+    assert!(world.ocsp_cached(&request).is_none());
     let revoked = CertStatus::Revoked { at: world.now(), reason: RevocationReason::KeyCompromise };
     assert_eq!(ocsp_status(&world, certificate.serial()), revoked);
-    assert_eq!(world.gateway.ocsp_cached(&request).unwrap().result, "revoked");
+    assert_eq!(world.ocsp_cached(&request).unwrap().result, "revoked");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn no_old_answer_leaves_while_many_ask_and_the_status_moves() {
         let says = |wanted: &str| {
             for _ in 0..3 {
                 assert_eq!(world.gateway.ocsp(&request).result, wanted);
-                assert!(world.gateway.ocsp_cached(&request).is_none_or(|cached| cached.result == wanted));
+                assert!(world.ocsp_cached(&request).is_none_or(|cached| cached.result == wanted));
             }
         };
         for _ in 0..100 {
@@ -129,7 +129,7 @@ fn a_serial_that_was_never_issued_is_unknown_and_not_cached() {
     let request = plain_request(&world, &serial);
     assert_eq!(ocsp_status(&world, &serial), CertStatus::Unknown);
     assert!(world.gateway.ocsp(&request).caching.is_none());
-    assert!(world.gateway.ocsp_cached(&request).is_none());
+    assert!(world.ocsp_cached(&request).is_none());
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_nonce_is_echoed_and_its_answer_not_cached() {
     let asked = OcspRequest::from_der(&request).unwrap();
     assert_eq!(answered(&world, &request).nonce, asked.nonce);
     assert!(world.gateway.ocsp(&request).caching.is_none());
-    assert!(world.gateway.ocsp_cached(&request).is_none());
+    assert!(world.ocsp_cached(&request).is_none());
 }
 
 #[test]
@@ -219,9 +219,9 @@ fn a_cached_answer_is_signed_anew_after_three_eighths_of_its_window() {
     let request = plain_request(&world, certificate.serial());
     let first = world.gateway.ocsp(&request).body;
     world.clock.advance(Duration::from_secs(224));
-    assert_eq!(world.gateway.ocsp_cached(&request).unwrap().body, first);
+    assert_eq!(world.ocsp_cached(&request).unwrap().body, first);
     world.clock.advance(Duration::from_secs(1));
-    assert!(world.gateway.ocsp_cached(&request).is_none());
+    assert!(world.ocsp_cached(&request).is_none());
     assert_ne!(world.gateway.ocsp(&request).body, first);
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every key has a default, said in [`Config::documented_example`]; unknown keys are refused.
 
+mod issuer;
 mod mdm;
 mod outside;
 
@@ -14,11 +15,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::{Value, de::DeValue};
 
+pub use issuer::{IssuerOptions, Signer};
 pub use mdm::{ChallengeWebhook, Ndes};
 pub use outside::{ApprovalWebhook, Intune, Outbound};
 
 use super::document::Document;
-use crate::{domain::profile::ProfileSpec, types::ProfileName};
+use crate::{
+    domain::profile::ProfileSpec,
+    types::{IssuerId, ProfileName},
+};
 
 /// `certgate.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +59,8 @@ pub struct Config {
     pub intune: Intune,
     /// `[log]`
     pub log: Log,
+    /// `[issuer.NAME]`
+    pub issuer: BTreeMap<IssuerId, IssuerOptions>,
     /// `[profile.NAME]`
     pub profile: BTreeMap<ProfileName, ProfileSpec>,
     /// `static-challenge-files` of the profiles: taken out before the profiles are read, because a profile's versions in
@@ -93,6 +100,7 @@ impl Default for Config {
             outbound: Outbound::default(),
             intune: Intune::default(),
             log: Log::default(),
+            issuer: BTreeMap::new(),
             profile: BTreeMap::new(),
             challenge_files: BTreeMap::new(),
             ca_certificate_files: BTreeMap::new(),
@@ -279,6 +287,8 @@ pub struct Ocsp {
     pub signer_days: u64,
     /// How many answers are kept in memory.
     pub cache_entries: u64,
+    /// Signatures for answers that one client alone can use; 0 = any number.
+    pub single_use_per_second: u64,
 }
 
 impl Default for Ocsp {
@@ -289,6 +299,7 @@ impl Default for Ocsp {
             revoked_validity_seconds: 86_400,
             signer_days: 7,
             cache_entries: 100_000,
+            single_use_per_second: 0,
         }
     }
 }
@@ -325,6 +336,8 @@ pub struct Limits {
     pub ocsp_workers: u64,
     /// Requests that may wait for one of them.
     pub ocsp_waiters: u64,
+    /// The same for requests whose answer one client alone can use.
+    pub ocsp_single_use_waiters: u64,
     /// Open connections per listener.
     pub connections: u64,
     /// Open connections of one address; 0 = half of all.
@@ -348,6 +361,7 @@ impl Default for Limits {
             waiters: 256,
             ocsp_workers: 0,
             ocsp_waiters: 1024,
+            ocsp_single_use_waiters: 1024,
             connections: 4096,
             connections_per_address: 0,
             header_timeout_seconds: 10,

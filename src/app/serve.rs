@@ -323,7 +323,14 @@ impl Edges {
         let device = DeviceEdge {
             gateway: Arc::clone(gateway),
             enrolment: pool("enrolment", enrolment.workers.get(), enrolment.waiters)?,
-            status: pool("ocsp", ocsp.workers.get(), ocsp.waiters)?,
+            status: Bridge::start_with_side(
+                "ocsp",
+                ocsp.workers.get(),
+                ocsp.waiters,
+                ("ocsp-single-use", limits.ocsp_single_use_waiters),
+            )
+            .map(Arc::new)
+            .map_err(Failure::while_doing("starting threads"))?,
             max_message: settings.max_message_bytes,
             body_timeout: limits.body_timeout,
             trusted_proxies: settings.listen.trusted_proxies.clone(),

@@ -6,6 +6,7 @@ mod challenge;
 mod check;
 mod intune;
 mod ndes;
+mod ocsp;
 mod outbound;
 
 use std::{
@@ -102,6 +103,8 @@ pub struct Limits {
     pub enrolment: Pool,
     /// The pool for OCSP answers that are not cached.
     pub ocsp: Pool,
+    /// Requests that may wait for that pool whose answers one client alone can use.
+    pub ocsp_single_use_waiters: usize,
     /// Open connections per listener.
     pub connections: usize,
     /// Open connections of one address per listener.

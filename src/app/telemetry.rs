@@ -87,6 +87,15 @@ fn describe() {
     );
     describe_counter!(metric::OCSP_REQUESTS, "OCSP requests by result");
     describe_counter!(metric::OCSP_CACHE, "OCSP answers looked up in the cache, by outcome");
+    describe_counter!(
+        metric::OCSP_FORMS,
+        "OCSP requests by hash of the CertID, HTTP method and whether they have a nonce"
+    );
+    describe_counter!(metric::OCSP_SIGNATURES, "OCSP answers signed, by reason");
+    describe_counter!(
+        metric::OCSP_OVER_BUDGET,
+        "OCSP requests turned away because the signatures for single-use answers were spent, by limit"
+    );
     describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");
     describe_gauge!(metric::CRL_NEXT_UPDATE, Unit::Seconds, "nextUpdate of the published CRL, since 1970");
     describe_gauge!(metric::CRL_ENTRIES, "Certificates listed in the published CRL");

@@ -6,17 +6,15 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CACHE_CONTROL, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED},
+    header::{CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED},
 };
 
 use super::{
+    conditional,
     device::{method_not_allowed, not_found, typed},
     ocsp::insert,
 };
-use crate::{
-    service::{Gateway, crl::PublishedCrl},
-    types::IssuerId,
-};
+use crate::{service::Gateway, types::IssuerId};
 
 /// An HTTP cache may keep a CRL this long, in seconds: a revocation must not wait for nextUpdate, which is days away.
 const MAX_AGE: u64 = 300;
@@ -46,23 +44,11 @@ pub(super) fn revocation_list(
     insert(headers, LAST_MODIFIED, crl.this_update.to_http_date());
     insert(headers, EXPIRES, crl.next_update.to_http_date());
     insert(headers, CACHE_CONTROL, format!("max-age={left}, public, no-transform, must-revalidate"));
-    if is_known(request, &etag, &crl) {
+    if conditional::is_known(request.method(), request.headers(), etag.as_bytes(), crl.this_update) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Full::default();
     }
     response
-}
-
-/// RFC 9110 §13.2.2: If-None-Match decides where it is present, else If-Modified-Since.
-fn is_known(request: &Request<Incoming>, etag: &str, crl: &PublishedCrl) -> bool {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(known) = text(IF_NONE_MATCH) {
-        return known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag);
-    }
-    text(IF_MODIFIED_SINCE)
-        .and_then(|date| httpdate::parse_http_date(date).ok())
-        .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok())
-        .is_some_and(|since| crl.this_update.unix() <= since.as_secs())
 }
 
 /// `{issuer}.cer` in DER, `{issuer}.pem` in PEM.

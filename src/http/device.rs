@@ -49,7 +49,7 @@ impl DeviceEdge {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Full<Bytes>> {
-        if below(request.uri().path(), ocsp::PREFIX).is_some() {
+        if ocsp::below_responder(request.uri().path()).is_some() {
             return ocsp::answer(&self, request, peer).await;
         }
         let id = self.gateway.new_request();

@@ -8,6 +8,7 @@
 //! | [`ops`] | metrics and health |
 //! | [`forwarded`] | whose request it is when a proxy stands between |
 //! | [`crowd`] | how many connections one client may have |
+//! | [`conditional`] | 304 for who has it already |
 //! | [`serve`] | accepting, limiting and draining connections, the same for all |
 //! | [`outflow`] | long answers, written by a thread and sent piece by piece |
 //! | [`stall`] | gives up answers that the peer does not read |
@@ -15,6 +16,7 @@
 pub mod api;
 pub mod bridge;
 pub mod challenge;
+mod conditional;
 pub mod crl;
 mod crowd;
 pub mod device;

@@ -1,132 +1,199 @@
 //! OCSP over HTTP (RFC 6960 appendix A, RFC 9919 §6).
+//!
+//! A plain request (see [`PlainRequest`]) is read where it lies, and what is in the cache goes out from the task that read it: nothing is
+//! allocated to find it, nothing is signed, and no other thread is asked. Everything else is read whole here, so that what is no
+//! request costs no thread either, and is signed by a thread of the pool.
 
-use std::{net::SocketAddr, sync::Arc};
+mod counters;
+
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderName, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED},
+    header::{
+        CACHE_CONTROL, ETAG, EXPIRES, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+        LAST_MODIFIED,
+    },
 };
-use metrics::Counter;
 use tracing::Instrument;
 
+use counters::Form;
+pub use counters::OcspCounters;
+
 use super::{
-    bridge::BridgeError,
-    device::{DeviceEdge, body_of, method_not_allowed, typed},
+    bridge::{BridgeError, Lane},
+    conditional,
+    device::{DeviceEdge, below, body_of, method_not_allowed, typed},
 };
 use crate::{
-    service::{
-        metric::{self, label},
-        ocsp::OcspAnswer,
-    },
+    service::ocsp::OcspAnswer,
     types::IssuerId,
-    wire::ocsp::{ErrorStatus, OcspRequest},
+    wire::ocsp::{GetBuffer, OcspRequest, PlainRequest},
 };
 
 /// Path under which OCSP is served.
-pub(super) const PREFIX: &str = "/ocsp";
+const PREFIX: &str = "/ocsp";
 
 const RESPONSE_TYPE: &str = "application/ocsp-response";
 
 /// Largest request; the usual one has 70 bytes.
 const MAX_REQUEST: usize = 8 * 1024;
 
-/// Handles of the counters that a cached answer moves: looked up once, not with each request.
-#[derive(Debug)]
-pub struct OcspCounters {
-    hit: Counter,
-    miss: Counter,
-    good: Counter,
-    revoked: Counter,
-}
-
-impl Default for OcspCounters {
-    /// Take it after the recorder of the metrics was installed.
-    fn default() -> Self {
-        Self {
-            hit: metrics::counter!(metric::OCSP_CACHE, label::OUTCOME => "hit"),
-            miss: metrics::counter!(metric::OCSP_CACHE, label::OUTCOME => "miss"),
-            good: metrics::counter!(metric::OCSP_REQUESTS, label::RESULT => "good"),
-            revoked: metrics::counter!(metric::OCSP_REQUESTS, label::RESULT => "revoked"),
-        }
-    }
-}
-
-impl OcspCounters {
-    fn answered(&self, result: &'static str) {
-        match result {
-            "good" => self.good.increment(1),
-            "revoked" => self.revoked.increment(1),
-            other => metrics::counter!(metric::OCSP_REQUESTS, label::RESULT => other).increment(1),
-        }
-    }
+/// What follows the responder's path, if `path` is below it. Some proxies write a second slash before it.
+pub(super) fn below_responder(path: &str) -> Option<&str> {
+    let slashes = path.len() - path.trim_start_matches('/').len();
+    below(path.get(slashes.saturating_sub(1)..)?, PREFIX)
 }
 
 /// Answers any request to `/ocsp`. The HTTP status is 200 for OCSP errors too: clients read the body.
-///
-/// For what is in the cache nothing is parsed, signed or handed to another thread.
 pub(super) async fn answer(
     edge: &DeviceEdge,
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
-    let if_none_match = request.headers().get(IF_NONE_MATCH).cloned();
-    let der = match *request.method() {
+    let method = request.method().clone();
+    let asker = Asker { edge, peer, client: client(edge, &request, peer) };
+    match method {
         Method::GET | Method::HEAD => {
-            super::device::below(request.uri().path(), PREFIX).and_then(request_of_path)
+            let found = asker.look_up_path(below_responder(request.uri().path()).unwrap_or_default());
+            let answer = asker.settle(found).await;
+            let known = is_known(&request, &answer);
+            respond(edge, &answer, known)
         }
         Method::POST => match body_of(edge, request, MAX_REQUEST).await {
-            Ok(body) => Some(body),
-            Err(error) => return error.answer(),
-        },
-        _ => return method_not_allowed("GET, HEAD, POST"),
-    };
-    let answer = match der {
-        None => OcspAnswer::malformed(),
-        Some(der) => {
-            if let Some(answer) = edge.gateway.ocsp_cached(&der) {
-                edge.ocsp_counters.hit.increment(1);
-                answer
-            } else {
-                edge.ocsp_counters.miss.increment(1);
-                sign(edge, der, peer).await
+            Ok(body) => {
+                let found = asker.look_up(&body, true);
+                respond(edge, &asker.settle(found).await, false)
             }
-        }
-    };
-    respond(edge, &answer, if_none_match.as_ref())
+            Err(error) => error.answer(),
+        },
+        _ => method_not_allowed("GET, HEAD, POST"),
+    }
 }
 
-async fn sign(edge: &DeviceEdge, der: Bytes, peer: SocketAddr) -> OcspAnswer {
-    let gateway = Arc::clone(&edge.gateway);
-    let span = tracing::info_span!("request", id = %gateway.new_request(), %peer, path = PREFIX);
-    match edge.status.call(move || gateway.ocsp(&der)).instrument(span).await {
-        Ok(answer) => answer,
-        Err(BridgeError::Shed) => OcspAnswer::try_later(),
-        Err(BridgeError::Panicked) => OcspAnswer {
-            body: Bytes::copy_from_slice(&ErrorStatus::InternalError.to_der()),
-            caching: None,
-            result: "internal",
-        },
+/// Who asks, for the log: looked for only where it is wanted.
+fn client(edge: &DeviceEdge, request: &Request<Incoming>, peer: SocketAddr) -> Option<std::net::IpAddr> {
+    let wanted = tracing::enabled!(tracing::Level::DEBUG);
+    wanted.then(|| edge.trusted_proxies.client(peer.ip(), request.headers()))
+}
+
+/// What can be said of a request at once.
+enum Found {
+    Answer(OcspAnswer),
+    /// It has to be signed.
+    Nothing(OcspRequest),
+}
+
+/// One who asks.
+struct Asker<'a> {
+    edge: &'a DeviceEdge,
+    peer: SocketAddr,
+    client: Option<std::net::IpAddr>,
+}
+
+impl Asker<'_> {
+    fn look_up_path(&self, path: &str) -> Found {
+        let mut buffer = GetBuffer::default();
+        match request_of_path(path, &mut buffer) {
+            Some(der) => self.look_up(&der, false),
+            None => Found::Answer(OcspAnswer::malformed()),
+        }
+    }
+
+    fn look_up(&self, der: &[u8], post: bool) -> Found {
+        if let Some(plain) = PlainRequest::read(der) {
+            let form = Form { hash: plain.cert_id.algorithm(), post, nonce: plain.nonce.is_some() };
+            self.count(form);
+            if !form.nonce
+                && let Some(answer) = self.cached(&plain)
+            {
+                return Found::Answer(answer);
+            }
+            return Found::Nothing(plain.into());
+        }
+        match OcspRequest::from_der(der) {
+            Ok(request) => self.look_up_odd(request, post),
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "ocsp: malformed request");
+                Found::Answer(OcspAnswer::malformed())
+            }
+        }
+    }
+
+    /// One that says more than its CertID, or asks for several.
+    fn look_up_odd(&self, request: OcspRequest, post: bool) -> Found {
+        let hash = request.cert_ids.first().and_then(|id| id.algorithm());
+        self.count(Form { hash, post, nonce: request.nonce.is_some() });
+        let cached = match (request.cert_ids.as_slice(), &request.nonce) {
+            ([cert_id], None) => self.cached(&PlainRequest { cert_id: cert_id.borrowed(), nonce: None }),
+            _ => None,
+        };
+        cached.map_or(Found::Nothing(request), Found::Answer)
+    }
+
+    fn cached(&self, plain: &PlainRequest<'_>) -> Option<OcspAnswer> {
+        let cached = self.edge.gateway.ocsp_cached(&plain.cert_id);
+        self.edge.ocsp_counters.looked_up(cached.is_some());
+        cached
+    }
+
+    fn count(&self, form: Form) {
+        self.edge.ocsp_counters.asked(form);
+        if let Some(client) = self.client {
+            tracing::debug!(%client, hash = form.hash(), method = form.method(), nonce = form.nonce, "ocsp");
+        }
+    }
+
+    async fn settle(&self, found: Found) -> OcspAnswer {
+        match found {
+            Found::Answer(answer) => answer,
+            Found::Nothing(request) => self.sign(request).await,
+        }
+    }
+
+    async fn sign(&self, request: OcspRequest) -> OcspAnswer {
+        let gateway = Arc::clone(&self.edge.gateway);
+        // What only this client can use stands in a line of its own: nonces never keep the others waiting.
+        let lane =
+            if request.nonce.is_some() || request.cert_ids.len() > 1 { Lane::Side } else { Lane::Main };
+        if lane == Lane::Side && !gateway.ocsp_may_spend(&request) {
+            return OcspAnswer::try_later();
+        }
+        let span =
+            tracing::info_span!("request", id = %gateway.new_request(), peer = %self.peer, path = PREFIX);
+        match self.edge.status.call_in(lane, move || gateway.ocsp_answer(&request)).instrument(span).await {
+            Ok(answer) => answer,
+            Err(BridgeError::Shed) => OcspAnswer::try_later(),
+            Err(BridgeError::Panicked) => OcspAnswer::internal(),
+        }
     }
 }
 
 /// The request in a path: `{base64}` or `{issuer}/{base64}`. Base64 of a DER SEQUENCE starts with `M`, an issuer's name with a lower-case letter or
 /// a digit, so the two cannot be mistaken for each other.
-fn request_of_path(path: &str) -> Option<Bytes> {
+fn request_of_path<'b>(path: &str, buffer: &'b mut GetBuffer) -> Option<Cow<'b, [u8]>> {
     let encoded = match path.split_once('/') {
         Some((issuer, rest)) if !path.starts_with('M') && issuer.parse::<IssuerId>().is_ok() => rest,
         _ => path,
     };
-    OcspRequest::decode_get(encoded).ok().map(Bytes::from)
+    match PlainRequest::decode_get(encoded, buffer) {
+        Some(der) => Some(Cow::Borrowed(der)),
+        None => OcspRequest::decode_get(encoded).ok().map(Cow::Owned),
+    }
 }
 
-fn respond(
-    edge: &DeviceEdge,
-    answer: &OcspAnswer,
-    if_none_match: Option<&HeaderValue>,
-) -> Response<Full<Bytes>> {
+fn is_known(request: &Request<Incoming>, answer: &OcspAnswer) -> bool {
+    let headers = request.headers();
+    let asks = headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MODIFIED_SINCE);
+    asks && answer.caching.as_ref().is_some_and(|caching| {
+        conditional::is_known(request.method(), headers, &caching.etag, caching.this_update)
+    })
+}
+
+fn respond(edge: &DeviceEdge, answer: &OcspAnswer, known: bool) -> Response<Full<Bytes>> {
     edge.ocsp_counters.answered(answer.result);
     let mut response = typed(RESPONSE_TYPE, answer.body.clone());
     let headers = response.headers_mut();
@@ -139,7 +206,7 @@ fn respond(
     insert(headers, LAST_MODIFIED, caching.last_modified.clone());
     insert(headers, EXPIRES, caching.expires.clone());
     insert(headers, ETAG, caching.etag.clone());
-    if if_none_match.is_some_and(|known| known.as_bytes() == caching.etag) {
+    if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Full::default();
     }

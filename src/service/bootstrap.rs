@@ -92,9 +92,9 @@ pub fn initialise(ports: &Ports, plan: &Plan) -> Result<Made, ServiceError> {
     let issuing = checked.make_issuing(ports, &root)?;
     let mut own = Vec::new();
     for ca in [&root, &issuing] {
-        for purpose in purposes(&ca.issuer) {
-            let made = OwnCertificate::make(ports, ca.above(), *purpose, &plan.system, &plan.server_names)?;
-            own.push((*purpose, made));
+        for purpose in purposes(&ca.issuer, &plan.system) {
+            let made = OwnCertificate::make(ports, ca.above(), purpose, &plan.system, &plan.server_names)?;
+            own.push((purpose, made));
         }
     }
     let message = own.iter().find(|(purpose, _)| *purpose == Purpose::ScepMessage);

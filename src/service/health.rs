@@ -1,11 +1,11 @@
 //! Whether everything works: named checks, each with what to do about it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Gateway, ServiceError,
+    Gateway, OcspSigner, ServiceError,
     authority::{Authorities, Authority},
     outside::Heard,
 };
@@ -43,7 +43,7 @@ pub enum CheckResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `checkpoint`, `restored`,
-    /// `lock-outs`, `alarms`, `intune`, `intune/certificate`.
+    /// `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -114,6 +114,7 @@ impl Gateway {
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
         checks.extend(self.check_vouchers());
+        checks.extend(self.check_issuer_names(&authorities));
         checks.extend(self.check_credentials(now));
         for authority in authorities.issuers() {
             if is_over(authority, now) {
@@ -122,7 +123,7 @@ impl Gateway {
                 continue;
             }
             checks.push(self.check_issuer(&authorities, authority, now));
-            checks.push(check_ocsp_signer(authority, now));
+            checks.push(self.check_ocsp_signer(authority, now));
             checks.push(self.check_crl(authority, now));
             let Generation { line, state, .. } = &authority.issuer.generation;
             if state.issues() && authorities.profiles().any(|profile| profile.spec().issuer == *line) {
@@ -318,6 +319,25 @@ impl Gateway {
         Check::not_passed(check.name, CheckResult::Warn, detail, hint)
     }
 
+    fn check_ocsp_signer(&self, authority: &Authority, now: Timestamp) -> Check {
+        let name = format!("ocsp-signer/{}", authority.issuer.id);
+        if self.settings.system.ocsp_signer_of(&authority.issuer.generation.line) == OcspSigner::Ca {
+            return Check::pass(name, "the CA signs its answers itself");
+        }
+        check_system_certificate(name, authority.ocsp.as_ref().map(|it| it.certificate.validity()), now)
+    }
+
+    /// Sections of the configuration that nobody reads: a name that is misspelt leaves its issuer as it was.
+    fn check_issuer_names(&self, authorities: &Authorities) -> Option<Check> {
+        let (ocsp, system) = (&self.settings.ocsp.issuers, &self.settings.system.ocsp_signers);
+        let is_unknown = |name: &&IssuerId| authorities.generations(name).is_empty();
+        let unknown: BTreeSet<_> = ocsp.keys().chain(system.keys()).filter(is_unknown).collect();
+        let first = unknown.first()?;
+        let detail = format!("the configuration has [issuer.{first}], and there is no such issuer");
+        let hint = "certgate issuer list shows the names; the first of a line stands for all its generations";
+        Some(Check::not_passed("issuer-sections", CheckResult::Warn, detail, hint))
+    }
+
     fn check_crl(&self, authority: &Authority, now: Timestamp) -> Check {
         let id = &authority.issuer.id;
         let name = format!("crl/{id}");
@@ -388,11 +408,6 @@ fn what_follows(authorities: &Authorities, issuer: &Issuer) -> String {
         (IssuerKind::Subordinate, None) => format!("certgate issuer rollover {line}"),
         (IssuerKind::Subordinate, Some(_)) => format!("certgate issuer cutover {line}"),
     }
-}
-
-fn check_ocsp_signer(authority: &Authority, now: Timestamp) -> Check {
-    let name = format!("ocsp-signer/{}", authority.issuer.id);
-    check_system_certificate(name, authority.ocsp.as_ref().map(|it| it.certificate.validity()), now)
 }
 
 fn check_message_key(authority: &Authority, now: Timestamp) -> Check {

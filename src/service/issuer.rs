@@ -56,6 +56,9 @@ pub struct IssuerView {
     pub ca_issuers_urls: Vec<String>,
     /// certgate's own certificates under it that are in use: OCSP signer, SCEP message keys (newest first).
     pub system_certificates: Vec<SystemCertificateView>,
+    /// What signs its OCSP answers: `delegate`, `delegate (KEY)` with a key of that kind, or `ca`.
+    #[serde(default)]
+    pub ocsp_signer: String,
     /// Number of its newest CRL.
     pub crl_number: Option<u64>,
     /// Its place in its line of CAs.
@@ -284,6 +287,7 @@ impl Gateway {
             ocsp_urls: issuer.ocsp_urls.clone(),
             ca_issuers_urls: issuer.ca_issuers_urls.clone(),
             system_certificates: system_certificates(authority),
+            ocsp_signer: self.settings.system.ocsp_signer_of(&issuer.generation.line).to_string(),
             crl_number: self.crl(&issuer.id).map(|crl| crl.number),
             generation: issuer.generation.clone(),
             unexpired: None,

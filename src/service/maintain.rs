@@ -49,7 +49,7 @@ impl WorkSignal {
     }
 
     /// Wakes who waits, or the next one who would.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
     }
@@ -122,10 +122,11 @@ impl Gateway {
         self.work.wait(at_most);
     }
 
-    /// Wakes [`Gateway::wait_for_work`] and [`Gateway::wait_outside`] (also used at shutdown).
+    /// Wakes [`Gateway::wait_for_work`], [`Gateway::wait_outside`] and [`Gateway::wait_for_ocsp`] (also used at shutdown).
     pub fn wake(&self) {
         self.work.wake();
         self.outside.work.wake();
+        self.wake_ocsp();
     }
 
     /// All jobs that are not done.

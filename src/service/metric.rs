@@ -13,6 +13,13 @@ pub const CHALLENGE_REQUESTS: &str = "certgate_challenge_requests_total";
 pub const OCSP_REQUESTS: &str = "certgate_ocsp_requests_total";
 /// Counter. OCSP answers looked up in the cache, by `outcome`: `hit` or `miss`.
 pub const OCSP_CACHE: &str = "certgate_ocsp_cache_total";
+/// Counter. OCSP requests by what they look like: `hash` of the CertID (`sha1`, `sha256`, `sha384`, `sha512`, `other`), `method` (`get`,
+/// `post`), `nonce` (`yes`, `no`). Requests that cannot be read are not in it.
+pub const OCSP_FORMS: &str = "certgate_ocsp_request_forms_total";
+/// Counter. OCSP answers signed, by `reason`: `miss`, `single-use` (with a nonce, or about several certificates), `refresh`, `presign`.
+pub const OCSP_SIGNATURES: &str = "certgate_ocsp_signatures_total";
+/// Counter. OCSP requests answered with tryLater because the signatures for single-use answers were spent, by `limit`: `issuer` or `all`.
+pub const OCSP_OVER_BUDGET: &str = "certgate_ocsp_over_budget_total";
 /// Gauge. The number of the published CRL, by `issuer`.
 pub const CRL_NUMBER: &str = "certgate_crl_number";
 /// Gauge, seconds since 1970. nextUpdate of the published CRL, by `issuer`.
@@ -104,6 +111,14 @@ pub mod label {
     pub const CLIENT: &str = "client";
     /// An algorithm's name.
     pub const ALGORITHM: &str = "algorithm";
+    /// Why something was done.
+    pub const REASON: &str = "reason";
+    /// The hash of a CertID.
+    pub const HASH: &str = "hash";
+    /// An HTTP method.
+    pub const METHOD: &str = "method";
+    /// Whether there was a nonce.
+    pub const NONCE: &str = "nonce";
     /// A version.
     pub const VERSION: &str = "version";
 }

@@ -76,8 +76,9 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
+    domain::throttle::Pace,
     ports::{CheckpointFile, Clock, Keyring, Outbound, Random, Store, Vouchers},
-    types::{ProfileName, RequestId, Secret, Timestamp},
+    types::{IssuerId, KeyAlgorithm, ProfileName, RequestId, Secret, Timestamp},
     wire::x509::Certificate,
 };
 
@@ -139,17 +140,32 @@ pub struct GatewaySettings {
     pub guard: guard::GuardSettings,
 }
 
-/// nextUpdate minus thisUpdate of OCSP answers, and the size of the answer cache.
-#[derive(Clone, Copy, Debug)]
+/// How OCSP is answered.
+#[derive(Clone, Debug)]
 pub struct OcspSettings {
-    /// For good and unknown-but-authoritative answers.
+    /// nextUpdate minus thisUpdate of good and unknown answers.
     pub good: Duration,
-    /// For certificateHold.
+    /// The same for certificateHold.
     pub hold: Duration,
-    /// For revoked.
+    /// The same for revoked.
     pub revoked: Duration,
     /// How many answers are kept.
     pub cache_entries: usize,
+    /// How many signatures may be spent on answers that one client alone can use; none: any number.
+    pub single_use: Option<Pace>,
+    /// What is different with some issuers, by the name of their line.
+    pub issuers: BTreeMap<IssuerId, OcspPolicy>,
+}
+
+/// How OCSP is answered for the generations of a CA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OcspPolicy {
+    /// As [`OcspSettings::single_use`], for these alone.
+    pub single_use: Option<Pace>,
+    /// Whether requests have to be signed (RFC 6960 §2.3, sigRequired).
+    pub signed_requests: bool,
+    /// Whether the answers for all of their certificates are signed ahead, always.
+    pub presign: bool,
 }
 
 /// What is kept of SCEP exchanges, and for how long.
@@ -171,7 +187,7 @@ impl TraceSettings {
 }
 
 /// Lifetimes of certgate's own certificates. Each is renewed when a third of its life is left; message keys stay usable for opening until they expire.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SystemSettings {
     /// SCEP message certificate.
     pub message: Duration,
@@ -179,6 +195,37 @@ pub struct SystemSettings {
     pub ocsp_signer: Duration,
     /// Server TLS.
     pub server_tls: Duration,
+    /// What signs OCSP answers, by the name of the issuer's line, where it is not a delegate like the issuer.
+    pub ocsp_signers: BTreeMap<IssuerId, OcspSigner>,
+}
+
+impl SystemSettings {
+    /// What signs the OCSP answers of the generations of a CA.
+    pub fn ocsp_signer_of(&self, line: &IssuerId) -> OcspSigner {
+        self.ocsp_signers.get(line).copied().unwrap_or_default()
+    }
+}
+
+/// What signs OCSP answers (RFC 6960 §4.2.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OcspSigner {
+    /// A delegate whose key is like the issuer's: RSA-2048 under RSA, P-256 under EC.
+    #[default]
+    Delegate,
+    /// A delegate with a key of this kind.
+    DelegateWith(KeyAlgorithm),
+    /// The issuer's own key.
+    Ca,
+}
+
+impl std::fmt::Display for OcspSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Delegate => f.write_str("delegate"),
+            Self::DelegateWith(key) => write!(f, "delegate ({key})"),
+            Self::Ca => f.write_str("ca"),
+        }
+    }
 }
 
 impl Default for GatewaySettings {
@@ -194,11 +241,14 @@ impl Default for GatewaySettings {
                 hold: Duration::from_secs(300),
                 revoked: Duration::from_secs(DAY),
                 cache_entries: 100_000,
+                single_use: None,
+                issuers: BTreeMap::new(),
             },
             system: SystemSettings {
                 message: Duration::from_secs(365 * DAY),
                 ocsp_signer: Duration::from_secs(7 * DAY),
                 server_tls: Duration::from_secs(90 * DAY),
+                ocsp_signers: BTreeMap::new(),
             },
             repeat_window: Duration::from_secs(DAY),
             trace: TraceSettings {
@@ -225,6 +275,9 @@ pub struct Gateway {
     status: status::StatusBoard,
     restore_guard: checkpoint::RestoreGuard,
     ocsp: ocsp::AnswerCache,
+    ocsp_budget: ocsp::SigningBudget,
+    ocsp_refreshing: ocsp::Refreshing,
+    ocsp_presigning: ocsp::Presigning,
     crls: crl::PublishedCrls,
     work: maintain::WorkSignal,
     outside: outside::Outside,
@@ -262,6 +315,9 @@ impl Gateway {
             status,
             restore_guard,
             ocsp,
+            ocsp_budget: ocsp::SigningBudget::default(),
+            ocsp_refreshing: ocsp::Refreshing::default(),
+            ocsp_presigning: ocsp::Presigning::default(),
             crls,
             work: maintain::WorkSignal::default(),
             outside: outside::Outside::default(),

@@ -147,8 +147,8 @@ impl Successor {
         };
         let ca = MadeCa::new(issuer, plan.parent.clone(), key, certificate, signer);
         let settings = &gateway.settings;
-        let own = purposes(&ca.issuer).iter().map(|purpose| {
-            OwnCertificate::make(ports, ca.above(), *purpose, &settings.system, &settings.server_names)
+        let own = purposes(&ca.issuer, &settings.system).into_iter().map(|purpose| {
+            OwnCertificate::make(ports, ca.above(), purpose, &settings.system, &settings.server_names)
         });
         let own = own.collect::<Result<_, _>>()?;
         Ok(Self { ca, own })

@@ -3,10 +3,10 @@
 //! | purpose | key | issued by | in use |
 //! |---|---|---|---|
 //! | SCEP message | RSA-2048 always: no client can encrypt to another kind | each subordinate that is current or announced | newest signs and is handed out, all open envelopes |
-//! | OCSP signer | like its issuer: RSA-2048 under RSA, P-256 under EC | every issuer | newest |
+//! | OCSP signer | like its issuer: RSA-2048 under RSA, P-256 under EC; or as `ocsp-signer-key` says | every issuer that does not sign its answers itself | newest |
 //! | server TLS | P-256 | each subordinate that is current | newest |
 //!
-//! Each is renewed with a new key when a third of its life is left, and removed with its key when it has expired and a
+//! Each is renewed with a new key when a third of its life is left (an OCSP signer also when its key is to be of another kind), and removed with its key when it has expired and a
 //! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it. The message
 //! keys of a CA that is retired ([`super::rollover`]) are renewed no more, and go when they expire.
 
@@ -18,7 +18,7 @@ use const_oid::{
 };
 
 use super::{
-    Gateway, Ports, ServiceError, SystemSettings,
+    Gateway, OcspSigner, Ports, ServiceError, SystemSettings,
     audit::Act,
     authority::Authority,
     issue::{self, common_name},
@@ -50,14 +50,26 @@ const ALL: [Purpose; 3] = [Purpose::OcspSigner, Purpose::ScepMessage, Purpose::S
 
 /// The certificates that an issuer must have: devices talk to the generation that is current and to the one that is announced, and
 /// TLS is the current one's.
-pub(super) const fn purposes(issuer: &Issuer) -> &'static [Purpose] {
-    match (issuer.kind, issuer.generation.state) {
+pub(super) fn purposes(issuer: &Issuer, settings: &SystemSettings) -> Vec<Purpose> {
+    let all: &[Purpose] = match (issuer.kind, issuer.generation.state) {
         (IssuerKind::Subordinate, GenerationState::Current) => &ALL,
         (IssuerKind::Subordinate, GenerationState::Announced) => &[Purpose::OcspSigner, Purpose::ScepMessage],
         (IssuerKind::Root, _)
         | (IssuerKind::Subordinate, GenerationState::Retired | GenerationState::Withdrawn) => {
             &[Purpose::OcspSigner]
         }
+    };
+    let by_ca = settings.ocsp_signer_of(&issuer.generation.line) == OcspSigner::Ca;
+    all.iter().copied().filter(|purpose| *purpose != Purpose::OcspSigner || !by_ca).collect()
+}
+
+/// The kind of an OCSP signer's key. Who can check an EC issuer's certificates can check a P-256 answer, at a fourteenth of the cost of an
+/// RSA one; who has only RSA (old switches, printers) is given an RSA issuer, and then RSA answers.
+fn ocsp_key(settings: &SystemSettings, issuer: &Issuer, issuer_key: KeyAlgorithm) -> KeyAlgorithm {
+    match settings.ocsp_signer_of(&issuer.generation.line) {
+        OcspSigner::DelegateWith(key) => key,
+        OcspSigner::Delegate | OcspSigner::Ca if issuer_key.is_rsa() => KeyAlgorithm::Rsa2048,
+        OcspSigner::Delegate | OcspSigner::Ca => KeyAlgorithm::P256,
     }
 }
 
@@ -97,7 +109,7 @@ impl OwnCertificate {
         server_names: &[String],
     ) -> Result<Self, ServiceError> {
         let now = ports.clock.now();
-        let recipe = Recipe::of(purpose, above.signer.algorithm(), settings, server_names)?;
+        let recipe = Recipe::of(purpose, above, settings, server_names)?;
         let validity = recipe.validity(above, now)?;
         let key = ports.keyring.generate(recipe.key, recipe.key_purpose, now)?;
         let serial = SerialNumber::from_random(ports.random.bytes());
@@ -147,7 +159,7 @@ struct Recipe {
 impl Recipe {
     fn of(
         purpose: Purpose,
-        issuer_key: KeyAlgorithm,
+        above: Above<'_>,
         settings: &SystemSettings,
         server_names: &[String],
     ) -> Result<Self, ServiceError> {
@@ -164,10 +176,8 @@ impl Recipe {
                 lifetime: settings.message,
                 no_check: false,
             },
-            // Who can check an EC issuer's certificates can check a P-256 answer, at a fourteenth of the cost of an RSA
-            // one; who has only RSA (old switches, printers) is given an RSA issuer, and then RSA answers.
             Purpose::OcspSigner => Self {
-                key: if issuer_key.is_rsa() { KeyAlgorithm::Rsa2048 } else { KeyAlgorithm::P256 },
+                key: ocsp_key(settings, above.issuer, above.signer.algorithm()),
                 key_purpose: KeyPurpose::OcspSigner,
                 label: "OCSP",
                 key_usage: sign,
@@ -246,8 +256,8 @@ impl Gateway {
         let mut changed = false;
         let mut failed = None;
         for authority in self.authorities().issuers() {
-            for purpose in purposes(&authority.issuer) {
-                match self.renew_system_certificate(authority, *purpose) {
+            for purpose in purposes(&authority.issuer, &self.settings.system) {
+                match self.renew_system_certificate(authority, purpose) {
                     Ok(renewed) => changed |= renewed,
                     Err(error) => {
                         tracing::error!(issuer = %authority.issuer.id, ?purpose, %error, "cannot renew a certificate of our own");
@@ -267,9 +277,9 @@ impl Gateway {
     pub(crate) fn next_system_renewal(&self) -> Result<Timestamp, ServiceError> {
         let mut due = Timestamp::MAX;
         for authority in self.authorities().issuers() {
-            for purpose in purposes(&authority.issuer) {
-                let newest = self.newest(authority, *purpose)?;
-                due = due.min(self.due(authority, *purpose, newest.as_ref().map(|(_, it)| it)));
+            for purpose in purposes(&authority.issuer, &self.settings.system) {
+                let newest = self.newest(authority, purpose)?;
+                due = due.min(self.due(authority, purpose, newest.as_ref().map(|(_, it)| it)));
             }
         }
         Ok(due)
@@ -331,7 +341,8 @@ impl Gateway {
             for authority in self.authorities().issuers() {
                 for purpose in ALL {
                     let all = view.system_certificates(purpose, &authority.issuer.id)?;
-                    let kept = usize::from(purposes(&authority.issuer).contains(&purpose));
+                    let kept =
+                        usize::from(purposes(&authority.issuer, &self.settings.system).contains(&purpose));
                     for old in all.into_iter().skip(kept) {
                         if certificate_of(view, &old)?.validity().not_after < now {
                             expired.push(old);
@@ -381,6 +392,11 @@ impl Gateway {
         let Some(certificate) = newest else { return Timestamp::EPOCH };
         let names = server_alt_names(&self.settings.server_names);
         if purpose == Purpose::ServerTls && certificate.subject_alt_names() != names {
+            return Timestamp::EPOCH;
+        }
+        let key = certificate.public_key().kind().algorithm();
+        let wanted = ocsp_key(&self.settings.system, &authority.issuer, authority.signer.algorithm());
+        if purpose == Purpose::OcspSigner && key != Some(wanted) {
             return Timestamp::EPOCH;
         }
         let Validity { not_before, not_after } = certificate.validity();

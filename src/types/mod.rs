@@ -23,6 +23,6 @@ pub use ids::{
 };
 pub use reason::{RevocationReason, UnknownReason};
 pub use secret::Secret;
-pub use serial::{SerialError, SerialNumber};
+pub use serial::{SerialError, SerialNumber, SerialRef};
 pub use time::{TimeError, Timestamp, Validity};
 pub use transaction::{TransactionId, TransactionIdError};

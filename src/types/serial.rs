@@ -36,20 +36,24 @@ impl SerialNumber {
         Self(bytes.to_vec())
     }
 
+    /// 1, which sorts before all others.
+    pub fn least() -> Self {
+        Self(vec![1])
+    }
+
     /// From the big-endian magnitude; leading zero bytes are dropped.
     pub fn from_magnitude(bytes: &[u8]) -> Result<Self, SerialError> {
-        let start = bytes.iter().position(|b| *b != 0).ok_or(SerialError::NotPositive)?;
-        let magnitude = &bytes[start..];
-        if magnitude.len() > MAX_LEN { Err(SerialError::TooLong) } else { Ok(Self(magnitude.to_vec())) }
+        SerialRef::from_magnitude(bytes).map(Self::from)
     }
 
     /// From the content octets of a DER INTEGER (two's complement).
     pub fn from_der_integer(content: &[u8]) -> Result<Self, SerialError> {
-        match content.first() {
-            None => Err(SerialError::NotPositive),
-            Some(first) if first & 0x80 != 0 => Err(SerialError::NotPositive),
-            Some(_) => Self::from_magnitude(content),
-        }
+        SerialRef::from_der_integer(content).map(Self::from)
+    }
+
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> SerialRef<'_> {
+        SerialRef(&self.0)
     }
 
     /// The content octets of the DER INTEGER: the magnitude, with a zero byte in front where the top bit is set.
@@ -65,6 +69,38 @@ impl SerialNumber {
     /// The big-endian magnitude without leading zero bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// A serial number where it lies in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SerialRef<'a>(&'a [u8]);
+
+impl<'a> SerialRef<'a> {
+    fn from_magnitude(bytes: &'a [u8]) -> Result<Self, SerialError> {
+        let start = bytes.iter().position(|b| *b != 0).ok_or(SerialError::NotPositive)?;
+        let magnitude = &bytes[start..];
+        if magnitude.len() > MAX_LEN { Err(SerialError::TooLong) } else { Ok(Self(magnitude)) }
+    }
+
+    /// As [`SerialNumber::from_der_integer`].
+    pub fn from_der_integer(content: &'a [u8]) -> Result<Self, SerialError> {
+        match content.first() {
+            None => Err(SerialError::NotPositive),
+            Some(first) if first & 0x80 != 0 => Err(SerialError::NotPositive),
+            Some(_) => Self::from_magnitude(content),
+        }
+    }
+
+    /// As [`SerialNumber::as_bytes`].
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl From<SerialRef<'_>> for SerialNumber {
+    fn from(serial: SerialRef<'_>) -> Self {
+        Self(serial.0.to_vec())
     }
 }
 

@@ -25,6 +25,12 @@ pub(super) fn decode_digits(digits: &str) -> Option<Vec<u8>> {
     STANDARD.decode(digits).ok()
 }
 
+/// [`decode_digits`] into `out`, which must have room for three bytes per four digits begun.
+pub(super) fn decode_digits_into<'b>(digits: &[u8], out: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = STANDARD.decode_slice(digits, out).ok()?;
+    out.get(..length)
+}
+
 /// The digits alone, in the standard alphabet: percent-decoded, without padding and line ends (Cisco IOS breaks the line
 /// every 64 characters). `+` comes raw (iOS), or as the space that form decoding made of it.
 ///
@@ -43,15 +49,31 @@ const fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
+/// [`digits`], written to `out`. `None`: there is no room for them, or what encoded them was encoded too.
+pub(super) fn digits_into<'b>(text: &str, out: &'b mut [u8]) -> Option<&'b [u8]> {
+    let mut length = 0;
+    for digit in percent_decode_str(text).filter_map(standard) {
+        if digit == b'%' {
+            return None;
+        }
+        *out.get_mut(length)? = digit;
+        length += 1;
+    }
+    out.get(..length)
+}
+
 fn percent_decoded(text: &str) -> String {
-    let standard = |byte| match byte {
-        b'-' | b' ' => Some('+'),
-        b'_' => Some('/'),
+    percent_decode_str(text).filter_map(standard).map(char::from).collect()
+}
+
+/// A digit in the standard alphabet; none for what is not needed. Whatever is no digit stays in, so that decoding fails.
+const fn standard(byte: u8) -> Option<u8> {
+    match byte {
+        b'-' | b' ' => Some(b'+'),
+        b'_' => Some(b'/'),
         b'\r' | b'\n' | b'\t' | b'=' => None,
-        // Whatever is no digit stays in, so that decoding fails.
-        other => Some(char::from(other)),
-    };
-    percent_decode_str(text).filter_map(standard).collect()
+        other => Some(other),
+    }
 }
 
 #[cfg(test)]

@@ -105,6 +105,7 @@ const FIELDS: &[Field] = &[
     ("OCSP", "/ocsp_urls"),
     ("CA certificate", "/ca_issuers_urls"),
     ("CRL number", "/crl_number"),
+    ("OCSP signer", "/ocsp_signer"),
     ("CRL nextUpdate", "/crl_next_update"),
     ("Certificates", "/certificates"),
     ("Recorded", "/created_at"),

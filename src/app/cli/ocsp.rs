@@ -1,4 +1,6 @@
-//! `certgate ocsp check`: asks a responder as network gear does, and believes only what it can verify.
+//! `certgate ocsp`: `check` asks a responder as network gear does, and believes only what it can verify; `presign` has answers signed ahead.
+
+mod presign;
 
 use std::path::PathBuf;
 
@@ -23,7 +25,7 @@ use crate::{
     wire::ocsp::CertStatus,
 };
 
-/// Ask an OCSP responder.
+/// Ask an OCSP responder, and have answers signed ahead.
 #[derive(Args, Debug)]
 pub(super) struct OcspArgs {
     #[command(subcommand)]
@@ -37,6 +39,15 @@ enum Verb {
   certgate ocsp check --issuer ca.pem --cert device.pem
   certgate ocsp check --issuer ca.pem --cert device.pem --nonce --hash sha256 --get")]
     Check(Box<CheckArgs>),
+    /// Have the answers for all unexpired certificates of an issuer signed before anybody asks
+    #[command(after_help = "Examples:
+  certgate ocsp presign issuing
+  certgate ocsp presign issuing --hash sha1 --no-wait
+  certgate ocsp presign issuing --show
+  certgate ocsp presign issuing --stop
+
+[issuer.issuing] ocsp-presign = true does it always.")]
+    Presign(presign::PresignArgs),
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +83,15 @@ enum Hash {
     Sha256,
 }
 
+impl Hash {
+    const fn algorithm(self) -> DigestAlgorithm {
+        match self {
+            Self::Sha1 => DigestAlgorithm::Sha1,
+            Self::Sha256 => DigestAlgorithm::Sha256,
+        }
+    }
+}
+
 const FIELDS: &[Field] = &[
     ("Status", "/status"),
     ("Reason", "/reason"),
@@ -86,7 +106,13 @@ const FIELDS: &[Field] = &[
 
 /// Runs `certgate ocsp ..`.
 pub(super) fn run(args: OcspArgs, format: Format) -> Outcome {
-    let Verb::Check(args) = args.verb;
+    match args.verb {
+        Verb::Check(args) => check(&args, format),
+        Verb::Presign(args) => presign::run(&args, format),
+    }
+}
+
+fn check(args: &CheckArgs, format: Format) -> Outcome {
     let issuer = read_certificate(&args.issuer)?;
     let certificate = args.cert.as_deref().map(read_certificate).transpose()?;
     if let Some(certificate) = &certificate
@@ -108,10 +134,7 @@ pub(super) fn run(args: OcspArgs, format: Format) -> Outcome {
         url: &url,
         issuer: &issuer,
         serial,
-        hash: match args.hash {
-            Hash::Sha1 => DigestAlgorithm::Sha1,
-            Hash::Sha256 => DigestAlgorithm::Sha256,
-        },
+        hash: args.hash.algorithm(),
         // 32 bytes are what RFC 9654 §2.1 asks of clients.
         nonce: args.nonce.then(|| random.bytes::<32>().to_vec()),
         get: args.get,

@@ -28,6 +28,8 @@ fn empty_file_is_the_defaults() {
 fn example_gives_every_key_its_default() {
     let mut example = parse(Config::documented_example());
     let device = example.profile.remove(&"device".parse::<ProfileName>().unwrap()).unwrap();
+    let issuer = example.issuer.remove(&"issuing".parse::<IssuerId>().unwrap());
+    assert_eq!(issuer, Some(IssuerOptions::default()));
     assert!(example.profile.is_empty() && example.challenge_files.is_empty());
     assert!(example.requests_per_minute.is_empty() && example.approval_webhooks.is_empty());
     assert_eq!(example, Config::default());
@@ -39,6 +41,7 @@ fn example_gives_every_key_its_default() {
 fn example_names_every_key() {
     let config = Config {
         profile: parse("[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n").profile,
+        issuer: parse("[issuer.issuing]\n").issuer,
         ..Config::default()
     };
     let mut expected = Vec::new();
@@ -68,6 +71,7 @@ fn example_names_every_key() {
         "des",
         "requests-per-minute",
         "on-ticket-reuse",
+        "ocsp-signer-key",
     ] {
         assert!(Config::documented_example().contains(&format!("\n# {unset} = ")), "{unset}");
     }

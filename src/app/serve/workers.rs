@@ -100,6 +100,7 @@ pub(super) struct Worker {
     heartbeat: Heartbeat,
     thread: thread::JoinHandle<()>,
     writer: thread::JoinHandle<()>,
+    signer: thread::JoinHandle<()>,
 }
 
 impl Worker {
@@ -117,7 +118,11 @@ impl Worker {
         let (traced, end) = (Arc::clone(&gateway), Arc::clone(&ended));
         let writer =
             thread::Builder::new().name("traces".to_owned()).spawn(move || write_traces(&traced, &end))?;
-        Ok(Self { gateway, ended, heartbeat, thread, writer })
+        let (signing, end) = (Arc::clone(&gateway), Arc::clone(&ended));
+        let signer = thread::Builder::new()
+            .name("ocsp-refresh".to_owned())
+            .spawn(move || refresh_ocsp(&signing, &end))?;
+        Ok(Self { gateway, ended, heartbeat, thread, writer, signer })
     }
 
     /// For the watchdog.
@@ -132,6 +137,9 @@ impl Worker {
         self.gateway.close_traces();
         if self.thread.join().is_err() {
             tracing::error!("the worker had panicked");
+        }
+        if self.signer.join().is_err() {
+            tracing::error!("the thread that signs OCSP answers ahead had panicked");
         }
         if self.writer.join().is_err() {
             tracing::error!("the writer of traces had panicked");
@@ -151,6 +159,16 @@ fn write_traces(gateway: &Gateway, ended: &AtomicBool) {
             return;
         }
         gateway.wait_for_traces(TRACE_PERIOD);
+    }
+}
+
+/// Signs OCSP answers before they are asked for, until the end.
+fn refresh_ocsp(gateway: &Gateway, ended: &AtomicBool) {
+    while !ended.load(Ordering::Acquire) {
+        let pause = gateway.run_ocsp();
+        if !pause.is_zero() {
+            gateway.wait_for_ocsp(pause);
+        }
     }
 }
 

@@ -27,15 +27,15 @@ use crate::{
     },
     http::forwarded::{Network, TrustedProxies},
     service::{
-        GatewaySettings, OcspSettings, SystemSettings, TraceSettings, guard::GuardSettings,
-        profile::ConfiguredProfile, scep::MAX_MESSAGE,
+        GatewaySettings, SystemSettings, TraceSettings, guard::GuardSettings, profile::ConfiguredProfile,
+        scep::MAX_MESSAGE,
     },
     types::{ProfileName, Secret},
     wire::x509::Certificate,
 };
 
-const HOUR: u64 = 3_600;
-const DAY: u64 = 24 * HOUR;
+pub(super) const HOUR: u64 = 3_600;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// Current and previous.
 const MAX_STATIC_CHALLENGES: usize = 2;
@@ -65,7 +65,7 @@ impl<'a> Checker<'a> {
         let public_url = self.public_url(config, &listen);
         let checkpoint = plain(&data.join(&config.restore.checkpoint));
         let kek = self.kek(&config.keys.kek);
-        let ocsp = self.ocsp(&config.ocsp);
+        let ocsp = self.ocsp(config);
         let crl = self.crl(&config.crl);
         let profiles = self.profiles(config);
         let limits = self.limits(&config.limits);
@@ -301,22 +301,6 @@ impl Checker<'_> {
         }
     }
 
-    fn ocsp(&mut self, ocsp: &config::Ocsp) -> OcspSettings {
-        if ocsp.hold_validity_seconds > ocsp.good_validity_seconds {
-            self.mistake(
-                "ocsp.hold-validity-seconds",
-                "is over ocsp.good-validity-seconds: a release would not be seen in time",
-            );
-        }
-        let mut validity = |key, value| self.duration(key, value, 60..=7 * DAY, 1);
-        OcspSettings {
-            good: validity("ocsp.good-validity-seconds", ocsp.good_validity_seconds),
-            hold: validity("ocsp.hold-validity-seconds", ocsp.hold_validity_seconds),
-            revoked: validity("ocsp.revoked-validity-seconds", ocsp.revoked_validity_seconds),
-            cache_entries: self.size("ocsp.cache-entries", ocsp.cache_entries, 1_000..=100_000_000),
-        }
-    }
-
     fn crl(&mut self, crl: &config::Crl) -> CrlPolicy {
         let policy = CrlPolicy {
             lifetime: self.duration("crl.lifetime-hours", crl.lifetime_hours, 1..=10_950, HOUR).as_secs(),
@@ -342,6 +326,7 @@ impl Checker<'_> {
             message: self.duration("scep.message-key-days", config.scep.message_key_days, 1..=3_650, DAY),
             ocsp_signer: self.duration("ocsp.signer-days", config.ocsp.signer_days, 1..=90, DAY),
             server_tls: self.duration("tls.certificate-days", config.tls.certificate_days, 1..=397, DAY),
+            ocsp_signers: self.ocsp_signers(config),
         }
     }
 
@@ -367,6 +352,11 @@ impl Checker<'_> {
                 workers: self.workers("limits.ocsp-workers", limits.ocsp_workers, |processors| processors),
                 waiters: self.size("limits.ocsp-waiters", limits.ocsp_waiters, 0..=1_000_000),
             },
+            ocsp_single_use_waiters: self.size(
+                "limits.ocsp-single-use-waiters",
+                limits.ocsp_single_use_waiters,
+                0..=1_000_000,
+            ),
             connections: self.size("limits.connections", limits.connections, 16..=1_000_000),
             connections_per_address: self.connections_per_address(limits),
             header_timeout: self.duration(

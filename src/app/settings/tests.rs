@@ -64,6 +64,18 @@ fn every_mistake_is_named_by_its_key() {
         ("[ndes]\npassword-bytes = 4", "ndes.password-bytes (line 2): 4 is not in 8 to 32"),
         ("[ndes]\nmax-passwords = 10001", "ndes.max-passwords (line 2): 10001 is not in 0 to 10000"),
         (
+            "[issuer.issuing]\nocsp-signer = \"ca\"\nocsp-signer-key = \"p-256\"",
+            "issuer.issuing.ocsp-signer-key (line 3): is a delegate's, and ocsp-signer is \"ca\"",
+        ),
+        (
+            "[issuer.issuing]\nocsp-presign = true\nocsp-require-signed-requests = true",
+            "issuer.issuing.ocsp-presign (line 2): and ocsp-require-signed-requests exclude each other",
+        ),
+        (
+            "[issuer.issuing]\nocsp-signer = \"nobody\"",
+            "issuer.issuing.ocsp-signer (line 2): unknown variant",
+        ),
+        (
             "[challenge-webhook]\nticket-minutes = 0",
             "challenge-webhook.ticket-minutes (line 2): 0 is not in 1",
         ),

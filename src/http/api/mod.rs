@@ -21,6 +21,9 @@
 //! | `POST /issuers/{issuer}/rollover` | A | [`NewSuccessor`](crate::service::rollover::NewSuccessor) `{key?, years?, cutover_at?}` | 201 `IssuerView` of the successor, announced |
 //! | `DELETE /issuers/{issuer}/rollover` | A | | `IssuerView` of the successor, withdrawn; 409 `refused` once it has issued |
 //! | `POST /issuers/{issuer}/cutover` | A | [`CutOver`](crate::service::rollover::CutOver) `{at?}` | `IssuerView` of the successor, current now or then |
+//! | `POST /issuers/{issuer}/presign` | O | [`PresignRequest`](crate::service::ocsp::PresignRequest) `{hashes?}` or nothing | 202 [`PresignView`](crate::service::ocsp::PresignView): OCSP answers are being signed ahead |
+//! | `GET /issuers/{issuer}/presign` | R | | `PresignView` of the last run; 404 if there was none |
+//! | `DELETE /issuers/{issuer}/presign` | O | | `PresignView` of the run, ended |
 //! | `GET /external-issuers` | R | | listing of [`ExternalIssuerView`](crate::service::issuer::ExternalIssuerView) |
 //! | `GET /external-issuers/{issuer}` | R | | `ExternalIssuerView` |
 //! | `POST /imports` | A | [`NewImport`](crate::service::import::NewImport) `{issuer_certificate, name?}` | [`ImportTarget`](crate::service::import::ImportTarget) |
@@ -158,6 +161,10 @@ fn certificate_routes() -> Router<Api> {
         .route("/issuers/{issuer}", get(issuers::show))
         .route("/issuers/{issuer}/rollover", post(issuers::roll_over).delete(issuers::cancel_rollover))
         .route("/issuers/{issuer}/cutover", post(issuers::cut_over))
+        .route(
+            "/issuers/{issuer}/presign",
+            get(issuers::presigned).post(issuers::presign).delete(issuers::stop_presign),
+        )
         .route("/external-issuers", get(issuers::externals))
         .route("/external-issuers/{issuer}", get(issuers::external))
         .route("/imports", post(imports::open))

@@ -1,86 +1,123 @@
 //! The cache of signed OCSP answers.
 //!
-//! Two indexes over the same answers: by the exact bytes of the request, for the path that must be cheap, and by (issuer, serial,
-//! CertID), so that requests that differ only in their encoding, GET and POST, share an answer. The second one is the authority: an
-//! answer is put into it while the serial's epoch stands still, and is marked dead when it is taken out. The first one may keep dead
-//! answers for a while, but never gives them out.
+//! The key is the CertID of the request, byte for byte, because the answer repeats it: so GET and POST, and requests that differ in whatever
+//! is around the CertID, share an answer. Answers lie in the shard of their serial number. What is forgotten is forgotten there under
+//! the shard's lock, and an answer is put in only while the serial's epoch stands still.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use super::{OcspAnswer, pace};
-use crate::types::{IssuerId, SerialNumber, Timestamp};
+use crate::{
+    types::{IssuerId, SerialNumber, Timestamp},
+    wire::ocsp::CertIdRef,
+};
 
-/// Locks per index; enough that threads seldom meet.
+/// Enough that threads seldom meet at a lock.
 const SHARDS: usize = 64;
-/// Longer requests are answered like all others, but not remembered by their bytes: a plain one has about 80.
-const MAX_REQUEST: usize = 512;
-/// Answers per serial: four digests, with and without NULL parameters.
+/// Answers per certificate: four digests, with and without NULL parameters.
 const MAX_VARIANTS: usize = 8;
+/// When no newer answer could be signed, the old one serves for so long before the next try.
+const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Signed answers, each valid until its window ends or the serial's status moves.
 #[derive(Debug)]
 pub struct AnswerCache {
     hasher: RandomState,
-    by_request: Shards<Box<[u8]>, Arc<Entry>>,
-    by_serial: Shards<Serial, Vec<Arc<Entry>>>,
+    shards: Vec<RwLock<Shard>>,
     signing: Vec<Mutex<()>>,
     per_shard: usize,
 }
 
-type Shards<K, V> = Vec<RwLock<HashMap<K, V>>>;
-type Serial = (IssuerId, SerialNumber);
+/// The answers of some serial numbers.
+#[derive(Debug, Default)]
+struct Shard {
+    /// By the serial number's bytes; of any issuer.
+    by_serial: HashMap<Box<[u8]>, Vec<Arc<Entry>>>,
+    answers: usize,
+}
 
 /// An answer in the cache.
 #[derive(Debug)]
 pub(super) struct Entry {
+    issuer: IssuerId,
     cert_id: Box<[u8]>,
     answer: OcspAnswer,
-    /// From then on it should be signed anew.
-    refresh_at: Timestamp,
+    /// From then on it is signed anew beforehand, if it is wanted.
+    due_at: Timestamp,
+    /// From then on whoever asks has it signed anew.
+    stale_at: Timestamp,
     /// From then on it must not be given out.
     expires_at: Timestamp,
-    dead: AtomicBool,
+    /// Kept up to date whether anybody asks or not.
+    kept: bool,
+    /// Until then it is given out nevertheless, in seconds since 1970: no newer one could be signed.
+    put_off_until: AtomicU64,
+    /// Whether it was given out since it was signed.
+    asked: AtomicBool,
 }
 
 impl Entry {
     pub(super) fn new(
+        issuer: &IssuerId,
         cert_id: &[u8],
         answer: OcspAnswer,
-        this_update: Timestamp,
-        next_update: Timestamp,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+        (this_update, next_update): (Timestamp, Timestamp),
+        spread: u8,
+    ) -> Self {
+        let window = next_update.since(this_update);
+        Self {
+            issuer: issuer.clone(),
             cert_id: cert_id.into(),
             answer,
-            refresh_at: this_update.plus(pace::fresh_for(next_update.since(this_update))),
+            due_at: this_update.plus(pace::refresh_after(window, spread)),
+            stale_at: this_update.plus(pace::fresh_for(window)),
             expires_at: next_update,
-            dead: AtomicBool::new(false),
-        })
+            kept: false,
+            put_off_until: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+        }
     }
 
-    /// The answer, if it is not yet time to sign it anew.
-    pub(super) fn fresh(&self, now: Timestamp) -> Option<OcspAnswer> {
-        (now < self.refresh_at && self.alive()).then(|| self.answer.clone())
+    /// The same, wanted before anybody has asked; `kept`: for as long as it is in the cache.
+    pub(super) fn wanted(self, kept: bool) -> Self {
+        Self { kept, asked: AtomicBool::new(true), ..self }
     }
 
-    /// The answer, if it is valid at all.
-    pub(super) fn valid(&self, now: Timestamp) -> Option<OcspAnswer> {
-        (now < self.expires_at && self.alive()).then(|| self.answer.clone())
+    pub(super) const fn issuer(&self) -> &IssuerId {
+        &self.issuer
     }
 
-    fn alive(&self) -> bool {
-        !self.dead.load(Ordering::Acquire)
+    pub(super) const fn cert_id(&self) -> &[u8] {
+        &self.cert_id
     }
 
-    fn kill(&self) {
-        self.dead.store(true, Ordering::Release);
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.stale_at || (now.unix() < self.put_off_until.load(Ordering::Relaxed) && self.is_valid(now))
+    }
+
+    fn is_valid(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.kept || self.asked.load(Ordering::Relaxed)
+    }
+
+    /// The answer, given out.
+    fn give(&self) -> OcspAnswer {
+        // Most were asked for before: then the line of memory stays shared between processors.
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+        self.answer.clone()
     }
 }
 
@@ -89,208 +126,278 @@ impl AnswerCache {
     pub(crate) fn new(entries: usize) -> Self {
         Self {
             hasher: RandomState::new(),
-            by_request: shards(),
-            by_serial: shards(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             signing: (0..SHARDS).map(|_| Mutex::default()).collect(),
             per_shard: entries.div_ceil(SHARDS).max(1),
         }
     }
 
-    /// A fresh answer to exactly these bytes.
-    pub(super) fn of_request(&self, request: &[u8], now: Timestamp) -> Option<OcspAnswer> {
-        let shard = &self.by_request[self.shard(request)];
-        shard.read().unwrap_or_else(PoisonError::into_inner).get(request)?.fresh(now)
+    /// The answer to this CertID, if it is not yet time to sign it anew. Allocates nothing.
+    pub(super) fn fresh(&self, id: &CertIdRef<'_>, now: Timestamp) -> Option<OcspAnswer> {
+        let shard = self.read(id.serial().as_bytes());
+        shard.find(id).filter(|entry| entry.is_fresh(now)).map(|entry| entry.give())
     }
 
-    /// The answer to this CertID.
-    pub(super) fn of_cert_id(
-        &self,
-        issuer: &IssuerId,
-        serial: &SerialNumber,
-        cert_id: &[u8],
-    ) -> Option<Arc<Entry>> {
-        let key = (issuer.clone(), serial.clone());
-        let shard = self.by_serial[self.shard(&key)].read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&key)?.iter().find(|entry| *entry.cert_id == *cert_id).cloned()
+    /// Whether there is an answer to this CertID that needs not be signed anew yet.
+    pub(super) fn has_fresh(&self, id: &CertIdRef<'_>, now: Timestamp) -> bool {
+        self.read(id.serial().as_bytes()).find(id).is_some_and(|entry| now < entry.due_at)
+    }
+
+    /// The wanted answers of a part of the cache that are due to be signed anew; `part` counts from 0, none when there is no such part.
+    pub(super) fn due(&self, part: usize, now: Timestamp) -> Option<Vec<Arc<Entry>>> {
+        let shard = self.shards.get(part)?.read().unwrap_or_else(PoisonError::into_inner);
+        let due = |entry: &&Arc<Entry>| entry.due_at <= now && entry.is_valid(now) && entry.is_wanted();
+        Some(shard.by_serial.values().flatten().filter(due).map(Arc::clone).collect())
+    }
+
+    /// Whether nothing took the place of `entry` meanwhile.
+    pub(super) fn is_current(&self, entry: &Arc<Entry>, serial: &SerialNumber) -> bool {
+        let shard = self.read(serial.as_bytes());
+        let mut entries = shard.by_serial.get(serial.as_bytes()).into_iter().flatten();
+        entries.any(|current| Arc::ptr_eq(current, entry))
+    }
+
+    /// How many answers there are.
+    pub(super) fn answers(&self) -> usize {
+        let answers = |shard: &RwLock<Shard>| shard.read().unwrap_or_else(PoisonError::into_inner).answers;
+        self.shards.iter().map(answers).sum()
+    }
+
+    /// The answer to this CertID, if it is valid at all: no newer one could be signed. It passes for fresh until the next try.
+    pub(super) fn put_off(&self, id: &CertIdRef<'_>, now: Timestamp) -> Option<OcspAnswer> {
+        let shard = self.read(id.serial().as_bytes());
+        let entry = shard.find(id).filter(|entry| entry.is_valid(now))?;
+        entry.put_off_until.store(now.plus(PUT_OFF).unix(), Ordering::Relaxed);
+        Some(entry.give())
     }
 
     /// Remembers `entry`, unless `moved` says that the status moved meanwhile; it is asked where no [`AnswerCache::forget`] can
     /// come between. Gives whether it was remembered.
     pub(super) fn insert(
         &self,
-        issuer: &IssuerId,
         serial: &SerialNumber,
-        entry: &Arc<Entry>,
+        entry: Entry,
         now: Timestamp,
         moved: impl FnOnce() -> bool,
     ) -> bool {
-        let key = (issuer.clone(), serial.clone());
-        let mut shard = self.by_serial[self.shard(&key)].write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.write(serial.as_bytes());
         if moved() {
             return false;
         }
-        if shard.len() >= self.per_shard && !shard.contains_key(&key) {
-            let useful = |entries: &Vec<Arc<Entry>>| entries.iter().any(|entry| entry.valid(now).is_some());
-            make_room(&mut shard, self.per_shard, useful, |entries| {
-                for entry in entries {
-                    entry.kill();
-                }
-            });
+        if shard.answers >= self.per_shard {
+            shard.make_room(self.per_shard, now);
         }
-        let variants = shard.entry(key).or_default();
-        variants.retain(|old| old.cert_id != entry.cert_id);
-        if variants.len() >= MAX_VARIANTS {
-            variants.remove(0);
-        }
-        variants.push(entry.clone());
+        shard.put(serial, entry);
         true
-    }
-
-    /// Lets the exact bytes `request` find `entry`.
-    pub(super) fn remember_request(&self, request: &[u8], entry: &Arc<Entry>, now: Timestamp) {
-        if request.len() > MAX_REQUEST {
-            return;
-        }
-        let mut shard = self.by_request[self.shard(request)].write().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= self.per_shard && !shard.contains_key(request) {
-            make_room(&mut shard, self.per_shard, |entry| entry.fresh(now).is_some(), |_| ());
-        }
-        shard.insert(request.into(), entry.clone());
     }
 
     /// Drops every answer about a serial. When this returns, none of them is given out any more.
     pub(crate) fn forget(&self, issuer: &IssuerId, serial: &SerialNumber) {
-        let key = (issuer.clone(), serial.clone());
-        let mut shard = self.by_serial[self.shard(&key)].write().unwrap_or_else(PoisonError::into_inner);
-        for entry in shard.remove(&key).unwrap_or_default() {
-            entry.kill();
+        let mut shard = self.write(serial.as_bytes());
+        let Some(entries) = shard.by_serial.get_mut(serial.as_bytes()) else { return };
+        let before = entries.len();
+        entries.retain(|entry| entry.issuer != *issuer);
+        let (dropped, empty) = (before - entries.len(), entries.is_empty());
+        shard.answers -= dropped;
+        if empty {
+            shard.by_serial.remove(serial.as_bytes());
         }
     }
 
     /// Drops every answer about the certificates of an issuer, as [`AnswerCache::forget`] does for one.
     pub(crate) fn forget_issuer(&self, issuer: &IssuerId) {
-        for shard in &self.by_serial {
-            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), entries| {
-                if of == issuer {
-                    for entry in entries {
-                        entry.kill();
-                    }
-                }
-                of != issuer
-            });
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|entry| entry.issuer != *issuer);
         }
     }
 
     /// Held while an answer about a serial is signed, so that many who ask at once cost one signature.
-    pub(super) fn signing_turn(&self, issuer: &IssuerId, serial: &SerialNumber) -> MutexGuard<'_, ()> {
-        let turn = &self.signing[self.shard(&(issuer, serial))];
+    pub(super) fn signing_turn(&self, serial: &SerialNumber) -> MutexGuard<'_, ()> {
+        let turn = &self.signing[self.place(serial.as_bytes())];
         turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shard<K: Hash + ?Sized>(&self, key: &K) -> usize {
-        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default()
+    fn read(&self, serial: &[u8]) -> RwLockReadGuard<'_, Shard> {
+        self.shards[self.place(serial)].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, serial: &[u8]) -> RwLockWriteGuard<'_, Shard> {
+        self.shards[self.place(serial)].write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, serial: &[u8]) -> usize {
+        usize::try_from(self.hasher.hash_one(serial) % SHARDS as u64).unwrap_or_default()
     }
 }
 
-fn shards<K, V>() -> Shards<K, V> {
-    (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
-}
+impl Shard {
+    fn find(&self, id: &CertIdRef<'_>) -> Option<&Arc<Entry>> {
+        let entries = self.by_serial.get(id.serial().as_bytes())?;
+        entries.iter().find(|entry| *entry.cert_id == *id.as_der())
+    }
 
-/// Drops what is of no use any more, and if that is not enough, an arbitrary eighth: asked again, it costs one signature.
-fn make_room<K, V>(
-    shard: &mut HashMap<K, V>,
-    capacity: usize,
-    useful: impl Fn(&V) -> bool,
-    dropped: impl Fn(&V),
-) {
-    shard.retain(|_, value| useful(value));
-    let keep = capacity - capacity.div_ceil(8);
-    let mut kept = 0;
-    shard.retain(|_, value| {
-        kept += 1;
-        if kept > keep {
-            dropped(value);
+    fn put(&mut self, serial: &SerialNumber, entry: Entry) {
+        let entries = self.by_serial.entry(serial.as_bytes().into()).or_default();
+        let before = entries.len();
+        entries.retain(|old| old.cert_id != entry.cert_id);
+        let variants = entries.iter().filter(|old| old.issuer == entry.issuer).count();
+        if variants >= MAX_VARIANTS
+            && let Some(oldest) = entries.iter().position(|old| old.issuer == entry.issuer)
+        {
+            entries.remove(oldest);
         }
-        kept <= keep
-    });
+        entries.push(Arc::new(entry));
+        self.answers = self.answers + entries.len() - before;
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+        let mut answers = 0;
+        self.by_serial.retain(|_, entries| {
+            entries.retain(|entry| keep(entry));
+            answers += entries.len();
+            !entries.is_empty()
+        });
+        self.answers = answers;
+    }
+
+    /// Drops what is of no use any more, and if that is not enough, up to an eighth: first what nobody wants. Asked again, it costs one
+    /// signature.
+    fn make_room(&mut self, capacity: usize, now: Timestamp) {
+        self.retain(|entry| entry.is_valid(now));
+        let mut excess = (self.answers + capacity.div_ceil(8)).saturating_sub(capacity);
+        for wanted in [false, true] {
+            self.retain(|entry| {
+                let goes = excess > 0 && (wanted || !entry.is_wanted());
+                excess -= usize::from(goes);
+                !goes
+            });
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        types::DigestAlgorithm,
+        wire::{ocsp::CertId, x509::Certificate},
+    };
 
-    fn entry(cert_id: &[u8]) -> Arc<Entry> {
-        let answer = OcspAnswer { body: bytes::Bytes::new(), caching: None, result: "good" };
-        Entry::new(cert_id, answer, Timestamp::from_unix(1000), Timestamp::from_unix(1600))
+    const NOW: Timestamp = Timestamp::from_unix(1000);
+
+    fn cert_id(digest: DigestAlgorithm, number: u32) -> CertId {
+        let ca = Certificate::from_der(include_bytes!("../../../fixtures/x509/ca.der")).unwrap();
+        CertId::new(digest, &ca, &SerialNumber::from_magnitude(&number.to_be_bytes()).unwrap()).unwrap()
     }
 
-    fn key() -> Serial {
-        ("issuing".parse().unwrap(), "4f".parse().unwrap())
+    fn issuer() -> IssuerId {
+        "issuing".parse().unwrap()
+    }
+
+    fn put_for(cache: &AnswerCache, issuer: &IssuerId, id: &CertId, moved: bool) -> bool {
+        let answer = OcspAnswer { body: bytes::Bytes::new(), caching: None, result: "good" };
+        let entry = Entry::new(issuer, id.as_der(), answer, (NOW, Timestamp::from_unix(1600)), 255);
+        cache.insert(id.serial(), entry, NOW, || moved)
+    }
+
+    fn put(cache: &AnswerCache, id: &CertId) {
+        assert!(put_for(cache, &issuer(), id, false));
+    }
+
+    fn has(cache: &AnswerCache, id: &CertId, at: u64) -> bool {
+        cache.fresh(&id.borrowed(), Timestamp::from_unix(at)).is_some()
     }
 
     #[test]
     fn an_answer_is_fresh_for_three_eighths_of_its_window() {
-        let entry = entry(b"id");
-        assert!(entry.fresh(Timestamp::from_unix(1224)).is_some());
-        assert!(entry.fresh(Timestamp::from_unix(1225)).is_none());
-        assert!(entry.valid(Timestamp::from_unix(1599)).is_some());
-        assert!(entry.valid(Timestamp::from_unix(1600)).is_none());
+        let (cache, id) = (AnswerCache::new(100), cert_id(DigestAlgorithm::Sha1, 7));
+        put(&cache, &id);
+        assert!(has(&cache, &id, 1224) && !has(&cache, &id, 1225));
     }
 
     #[test]
-    fn forgetting_a_serial_kills_the_answer_by_request_bytes_too() {
-        let (cache, now, (issuer, serial)) = (AnswerCache::new(100), Timestamp::from_unix(1000), key());
-        let entry = entry(b"id");
-        assert!(cache.insert(&issuer, &serial, &entry, now, || false));
-        cache.remember_request(b"request", &entry, now);
-        assert!(cache.of_request(b"request", now).is_some());
-        cache.forget(&issuer, &serial);
-        assert!(cache.of_request(b"request", now).is_none());
-        assert!(cache.of_cert_id(&issuer, &serial, b"id").is_none());
+    fn what_cannot_be_signed_anew_is_put_off_until_its_window_ends() {
+        let (cache, id) = (AnswerCache::new(100), cert_id(DigestAlgorithm::Sha1, 7));
+        put(&cache, &id);
+        let put_off = |at| cache.put_off(&id.borrowed(), Timestamp::from_unix(at)).is_some();
+        assert!(put_off(1300));
+        assert!(has(&cache, &id, 1304) && !has(&cache, &id, 1305));
+        assert!(put_off(1598) && has(&cache, &id, 1599));
+        assert!(!has(&cache, &id, 1600) && !put_off(1600));
     }
 
     #[test]
-    fn forgetting_an_issuer_leaves_the_others() {
-        let (cache, now, (issuer, _)) = (AnswerCache::new(1000), Timestamp::from_unix(1000), key());
-        let other: IssuerId = "root".parse().unwrap();
-        let serials: Vec<SerialNumber> =
-            (1..50_u8).map(|number| SerialNumber::from_magnitude(&[number]).unwrap()).collect();
-        for serial in &serials {
-            for issuer in [&issuer, &other] {
-                let (entry, request) = (entry(b"id"), format!("{issuer}/{serial}"));
-                assert!(cache.insert(issuer, serial, &entry, now, || false));
-                cache.remember_request(request.as_bytes(), &entry, now);
-            }
-        }
-        cache.forget_issuer(&issuer);
-        for serial in &serials {
-            let left = |issuer: &IssuerId| {
-                cache.of_cert_id(issuer, serial, b"id").is_some()
-                    || cache.of_request(format!("{issuer}/{serial}").as_bytes(), now).is_some()
-            };
-            assert!(!left(&issuer) && left(&other), "{serial}");
-        }
+    fn forgetting_a_serial_forgets_every_form_of_the_question_and_no_other_issuer() {
+        let cache = AnswerCache::new(100);
+        let [sha1, sha256] =
+            [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256].map(|digest| cert_id(digest, 7));
+        put(&cache, &sha1);
+        assert!(put_for(&cache, &"root".parse().unwrap(), &sha256, false));
+        cache.forget(&issuer(), sha1.serial());
+        assert!(!has(&cache, &sha1, 1000) && has(&cache, &sha256, 1000));
+        put(&cache, &sha1);
+        cache.forget_issuer(&"root".parse().unwrap());
+        assert!(has(&cache, &sha1, 1000) && !has(&cache, &sha256, 1000));
     }
 
     #[test]
     fn an_answer_from_before_a_move_is_not_remembered() {
-        let (cache, now, (issuer, serial)) = (AnswerCache::new(100), Timestamp::from_unix(1000), key());
-        assert!(!cache.insert(&issuer, &serial, &entry(b"id"), now, || true));
-        assert!(cache.of_cert_id(&issuer, &serial, b"id").is_none());
+        let (cache, id) = (AnswerCache::new(100), cert_id(DigestAlgorithm::Sha1, 7));
+        assert!(!put_for(&cache, &issuer(), &id, true));
+        assert!(!has(&cache, &id, 1000));
     }
 
     #[test]
-    fn stays_within_its_bound() {
-        let (cache, now, (issuer, _)) = (AnswerCache::new(SHARDS * 8), Timestamp::from_unix(1000), key());
-        for number in 1..5000_u32 {
-            let serial = SerialNumber::from_magnitude(&number.to_be_bytes()).unwrap();
-            let entry = entry(&number.to_be_bytes());
-            cache.insert(&issuer, &serial, &entry, now, || false);
-            cache.remember_request(&number.to_be_bytes(), &entry, now);
+    fn stays_within_its_bound_and_keeps_what_is_asked_for() {
+        let cache = AnswerCache::new(SHARDS * 8);
+        let wanted: Vec<_> = (1..=64).map(|number| cert_id(DigestAlgorithm::Sha1, number)).collect();
+        for id in &wanted {
+            put(&cache, id);
+            assert!(has(&cache, id, 1000));
         }
-        let by_serial: usize = cache.by_serial.iter().map(|shard| shard.read().unwrap().len()).sum();
-        let by_request: usize = cache.by_request.iter().map(|shard| shard.read().unwrap().len()).sum();
-        assert!(by_serial <= SHARDS * 8 && by_request <= SHARDS * 8, "{by_serial} {by_request}");
-        assert!(by_serial > SHARDS * 4);
+        for number in 1000..5000 {
+            put(&cache, &cert_id(DigestAlgorithm::Sha1, number));
+        }
+        let kept = |shard: &RwLock<Shard>| {
+            let shard = shard.read().unwrap();
+            let counted: usize = shard.by_serial.values().map(Vec::len).sum();
+            assert_eq!(counted, shard.answers);
+            counted
+        };
+        let answers: usize = cache.shards.iter().map(kept).sum();
+        assert!(answers <= SHARDS * 8 && answers > SHARDS * 4, "{answers}");
+        assert!(wanted.iter().filter(|id| has(&cache, id, 1000)).count() >= 60, "others were dropped first");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_due_before_it_is_stale_and_nothing_else() {
+        let cache = AnswerCache::new(1000);
+        let [asked, idle] = [7, 8].map(|number| cert_id(DigestAlgorithm::Sha1, number));
+        put(&cache, &asked);
+        put(&cache, &idle);
+        assert!(has(&cache, &asked, 1001));
+        let due = |at| -> Vec<_> {
+            let parts = (0..).map_while(|part| cache.due(part, Timestamp::from_unix(at)));
+            parts.flatten().map(|entry| entry.cert_id().to_vec()).collect()
+        };
+        // 3/8 of 600 s less a sixth of that.
+        assert!(due(1186).is_empty());
+        assert_eq!(due(1187), [asked.as_der()]);
+        assert!(cache.has_fresh(&asked.borrowed(), Timestamp::from_unix(1186)));
+        assert!(!cache.has_fresh(&asked.borrowed(), Timestamp::from_unix(1187)));
+        assert!(due(1600).is_empty(), "what has ended is not signed anew");
+        assert_eq!(cache.answers(), 2);
+    }
+
+    #[test]
+    fn the_forms_of_one_question_are_bounded() {
+        let cache = AnswerCache::new(100_000);
+        let id = cert_id(DigestAlgorithm::Sha1, 7);
+        for form in 0..20_u8 {
+            let answer = OcspAnswer { body: bytes::Bytes::new(), caching: None, result: "good" };
+            let entry = Entry::new(&issuer(), &[form], answer, (NOW, Timestamp::from_unix(1600)), 0);
+            assert!(cache.insert(id.serial(), entry, NOW, || false));
+        }
+        assert_eq!(cache.read(id.serial().as_bytes()).answers, MAX_VARIANTS);
     }
 }

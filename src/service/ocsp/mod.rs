@@ -8,68 +8,50 @@
 //! - Where store or key cannot be used, a cached answer is given out until its nextUpdate, then `tryLater`; never a guess.
 //! - Only answers about one certificate and without a nonce are cached. When clients come back for a newer one is spread
 //!   (RFC 9919 §7.1): see [`pace`].
+//! - What is asked for is signed anew before it is old ([`refresh`]), or ahead of any question ([`presign`]).
+//! - Where an issuer wants signed requests, an unsigned one is answered with `sigRequired`, and nothing of it comes from the cache.
 //! - A CA that is revoked or on hold still has its delegated responder answer: all that it issued is `revoked` then (RFC 6960 §2.7
 //!   allows it where the key is compromised; of the other reasons see [`crate::domain::status`]). The responder's own certificate is
 //!   no exception, but nobody asks: it has id-pkix-ocsp-nocheck.
 
+mod answer;
+mod budget;
 mod cache;
 mod pace;
+mod presign;
+mod refresh;
+mod sign;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bytes::Bytes;
-
+pub use answer::{OcspAnswer, OcspCaching};
+pub use budget::SigningBudget;
 pub use cache::AnswerCache;
 use cache::Entry;
+pub use presign::{PresignRequest, PresignState, PresignView, Presigning};
+pub use refresh::Refreshing;
+use sign::{Responding, Why};
 
 use super::{
-    Gateway, OcspSettings, ServiceError,
-    authority::{Authorities, Authority, Responder},
+    Gateway, OcspPolicy, OcspSigner, ServiceError,
+    authority::{Authorities, Authority},
     status::{Epoch, Standing},
 };
 use crate::{
     domain::status::Revocation,
-    types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp},
-    wire::ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, ResponseSpec, SingleResponse},
+    types::{CertificateId, IssuerId, SerialNumber, Timestamp},
+    wire::ocsp::{CertId, CertIdRef, CertStatus, ErrorStatus, OcspRequest, SingleResponse},
 };
 
 /// How often an answer is computed again when the status moves while it is being signed.
 const ATTEMPTS: usize = 3;
 
-/// An answer with what HTTP needs to know (RFC 9919 §6).
-#[derive(Clone, Debug)]
-pub struct OcspAnswer {
-    /// DER of the OCSPResponse.
-    pub body: Bytes,
-    /// Present for answers that HTTP may cache; absent for errors and answers with a nonce.
-    pub caching: Option<Arc<OcspCaching>>,
-    /// For metrics: good, revoked, unknown, unauthorized, malformed, try-later, internal.
-    pub result: &'static str,
-}
-
-/// What the cache headers say (RFC 9919 §6), as HTTP writes it: made once, when the answer is signed.
-#[derive(Clone, Debug)]
-pub struct OcspCaching {
-    /// nextUpdate.
-    pub next_update: Timestamp,
-    /// How long others may keep it before they ask again; where less is left until nextUpdate, that.
-    pub max_age: Duration,
-    /// Cache-Control with this max-age, see [`OcspCaching::cache_control`].
-    cache_control: Bytes,
-    /// thisUpdate, which is also producedAt.
-    pub last_modified: Bytes,
-    /// nextUpdate.
-    pub expires: Bytes,
-    /// Hex SHA-256 of the body, in quotes.
-    pub etag: Bytes,
-}
-
 /// Why there is no signed answer, by what the client is told.
 #[derive(Debug)]
 enum Refusal {
-    /// malformedRequest.
-    Malformed,
-    /// unauthorized: no issuer of ours.
+    /// sigRequired.
+    SigRequired,
+    /// unauthorized: no issuer of ours, or not for this requestor.
     Unauthorized,
     /// tryLater: it may pass.
     TryLater(String),
@@ -87,124 +69,123 @@ impl From<ServiceError> for Refusal {
 }
 
 impl Refusal {
-    fn answer(&self) -> OcspAnswer {
-        let (status, result) = match self {
-            Self::Malformed => (ErrorStatus::MalformedRequest, "malformed"),
-            Self::Unauthorized => (ErrorStatus::Unauthorized, "unauthorized"),
-            Self::TryLater(reason) => {
-                tracing::warn!(%reason, "ocsp: try later");
-                (ErrorStatus::TryLater, "try-later")
-            }
-            Self::Internal(reason) => {
-                tracing::error!(%reason, "ocsp: internal error");
-                (ErrorStatus::InternalError, "internal")
-            }
-        };
-        OcspAnswer { body: Bytes::copy_from_slice(&status.to_der()), caching: None, result }
-    }
-}
-
-/// Cache-Control of an answer that others may keep for `max_age` (RFC 9919 §6).
-fn cache_control(max_age: Duration) -> String {
-    format!("max-age={}, public, no-transform, must-revalidate", max_age.as_secs())
-}
-
-impl OcspCaching {
-    /// Cache-Control at `now`: made beforehand, but for an answer that is given out longer than it should be because no newer one
-    /// can be signed.
-    pub fn cache_control(&self, now: Timestamp) -> Bytes {
-        let left = self.next_update.since(now);
-        if left < self.max_age { cache_control(left).into() } else { self.cache_control.clone() }
-    }
-}
-
-impl OcspAnswer {
-    /// tryLater: for an edge that is overloaded.
-    pub fn try_later() -> Self {
-        Self {
-            body: Bytes::copy_from_slice(&ErrorStatus::TryLater.to_der()),
-            caching: None,
-            result: "try-later",
+    fn reason(&self) -> &str {
+        match self {
+            Self::SigRequired => "the request is not signed",
+            Self::Unauthorized => "not for this requestor",
+            Self::TryLater(reason) | Self::Internal(reason) => reason,
         }
     }
 
-    /// malformedRequest: for an edge that cannot even find the request.
-    pub fn malformed() -> Self {
-        Refusal::Malformed.answer()
+    fn answer(&self) -> OcspAnswer {
+        match self {
+            Self::SigRequired => OcspAnswer::error(ErrorStatus::SigRequired, "sig-required"),
+            Self::Unauthorized => OcspAnswer::error(ErrorStatus::Unauthorized, "unauthorized"),
+            Self::TryLater(reason) => {
+                tracing::warn!(%reason, "ocsp: try later");
+                OcspAnswer::try_later()
+            }
+            Self::Internal(reason) => {
+                tracing::error!(%reason, "ocsp: internal error");
+                OcspAnswer::internal()
+            }
+        }
     }
 }
 
-/// One certificate that is asked about, with the issuer that answers.
+/// One certificate that is asked about, with what answers.
 struct Question<'a> {
-    authority: &'a Authority,
+    responding: Responding<'a>,
     cert_id: &'a CertId,
 }
 
 impl Question<'_> {
+    fn issuer(&self) -> &IssuerId {
+        self.responding.issuer
+    }
+
     fn serial(&self) -> &SerialNumber {
         self.cert_id.serial()
     }
 }
 
+/// Whether an answer is wanted before anybody asks for it again.
+#[derive(Clone, Copy)]
+struct Wanted {
+    always: bool,
+    now: bool,
+}
+
 impl Gateway {
-    /// The cached answer to exactly these request bytes, if there is a fresh one. Never blocks, never signs: for the async edge.
-    pub fn ocsp_cached(&self, request: &[u8]) -> Option<OcspAnswer> {
-        self.ocsp.of_request(request, self.now())
+    /// The cached answer to this CertID, if there is a fresh one. Never blocks, never signs, allocates nothing: for the async edge.
+    pub fn ocsp_cached(&self, cert_id: &CertIdRef<'_>) -> Option<OcspAnswer> {
+        self.ocsp.fresh(cert_id, self.now())
+    }
+
+    /// Answers any message.
+    pub fn ocsp(&self, message: &[u8]) -> OcspAnswer {
+        match OcspRequest::from_der(message) {
+            Ok(request) => self.ocsp_answer(&request),
+            Err(error) => {
+                tracing::debug!(%error, "ocsp: malformed request");
+                OcspAnswer::malformed()
+            }
+        }
     }
 
     /// Answers any request.
-    pub fn ocsp(&self, request: &[u8]) -> OcspAnswer {
-        self.ocsp_answer(request).unwrap_or_else(|refusal| refusal.answer())
+    pub fn ocsp_answer(&self, request: &OcspRequest) -> OcspAnswer {
+        self.ocsp_outcome(request).unwrap_or_else(|refusal| refusal.answer())
     }
 
-    fn ocsp_answer(&self, bytes: &[u8]) -> Result<OcspAnswer, Refusal> {
-        let request = OcspRequest::from_der(bytes).map_err(|error| {
-            tracing::debug!(%error, "ocsp: malformed request");
-            Refusal::Malformed
-        })?;
+    fn ocsp_outcome(&self, request: &OcspRequest) -> Result<OcspAnswer, Refusal> {
         let authorities = self.authorities();
-        let authority = request
-            .cert_ids
-            .iter()
-            .find_map(|cert_id| issuer_of(&authorities, cert_id))
-            .ok_or(Refusal::Unauthorized)?;
+        let mut named = request.cert_ids.iter().filter_map(|cert_id| issuer_of(&authorities, cert_id));
+        let authority = named.next().ok_or(Refusal::Unauthorized)?;
+        let signed_requests = self.ocsp_policy(authority).signed_requests;
+        if signed_requests {
+            self.check_requestor(request)?;
+        }
         match (request.cert_ids.as_slice(), &request.nonce) {
-            ([cert_id], None) => self.cacheable_answer(bytes, &Question { authority, cert_id }),
-            (cert_ids, nonce) => self.single_use_answer(&authorities, authority, cert_ids, nonce.as_deref()),
+            ([cert_id], None) if !signed_requests => self.cacheable_answer(authority, cert_id),
+            _ => self.single_use_answer(&authorities, authority, request),
         }
     }
 
     /// An answer about one certificate without a nonce: from the cache, or signed and remembered.
-    fn cacheable_answer(&self, bytes: &[u8], question: &Question<'_>) -> Result<OcspAnswer, Refusal> {
-        let (issuer, serial) = (&question.authority.issuer.id, question.serial());
-        let _turn = self.ocsp.signing_turn(issuer, serial);
-        let cached = self.ocsp.of_cert_id(issuer, serial, question.cert_id.as_der());
-        if let Some(entry) = &cached
-            && let Some(answer) = entry.fresh(self.now())
-        {
-            self.ocsp.remember_request(bytes, entry, self.now());
+    fn cacheable_answer(&self, authority: &Authority, cert_id: &CertId) -> Result<OcspAnswer, Refusal> {
+        let _turn = self.ocsp.signing_turn(cert_id.serial());
+        if let Some(answer) = self.ocsp.fresh(&cert_id.borrowed(), self.now()) {
             return Ok(answer);
         }
-        match self.signed_and_remembered(bytes, question) {
+        match self.signed_and_remembered(authority, cert_id, Why::Miss) {
             Err(Refusal::TryLater(reason)) => {
-                // The status has not moved, or the entry would be dead: what it says still holds until its nextUpdate.
-                let still_valid = cached.and_then(|entry| entry.valid(self.now()));
-                still_valid.ok_or(Refusal::TryLater(reason))
+                // The status has not moved, or there would be none: what the old answer says still holds until its nextUpdate.
+                let Some(still_valid) = self.ocsp.put_off(&cert_id.borrowed(), self.now()) else {
+                    return Err(Refusal::TryLater(reason));
+                };
+                tracing::debug!(%reason, "ocsp: no newer answer can be signed, the old one serves");
+                Ok(still_valid)
             }
             outcome => outcome,
         }
     }
 
-    fn signed_and_remembered(&self, bytes: &[u8], question: &Question<'_>) -> Result<OcspAnswer, Refusal> {
-        let (issuer, serial) = (&question.authority.issuer.id, question.serial());
+    fn signed_and_remembered(
+        &self,
+        authority: &Authority,
+        cert_id: &CertId,
+        why: Why,
+    ) -> Result<OcspAnswer, Refusal> {
         for _ in 0..ATTEMPTS {
-            let epoch = self.status.epoch(issuer, serial);
+            let epoch = self.status.epoch(&authority.issuer.id, cert_id.serial());
             let now = self.now();
-            let responder = responder_of(question.authority, now)?;
-            let response = self.single_response(question, responder, now)?;
-            let signed = sign(question.authority, responder, std::slice::from_ref(&response), None, now)?;
-            let answer = answer_of(signed, &response);
-            if self.remember(bytes, question, &response, &answer, epoch) {
+            let question = Question { responding: self.responding(authority, now)?, cert_id };
+            let response = self.single_response(&question, now)?;
+            let signed = question.responding.sign(std::slice::from_ref(&response), None, now, why)?;
+            let answer = OcspAnswer::of(signed, &response);
+            let wanted = Wanted { always: self.ocsp_policy(authority).presign, now: why == Why::Presign };
+            if self.remember(&question, &response, &answer, (epoch, wanted)) {
                 return Ok(answer);
             }
         }
@@ -214,49 +195,45 @@ impl Gateway {
     /// False: the status moved since `epoch`, and the answer must not leave.
     fn remember(
         &self,
-        bytes: &[u8],
         question: &Question<'_>,
         response: &SingleResponse,
         answer: &OcspAnswer,
-        epoch: Epoch,
+        (epoch, wanted): (Epoch, Wanted),
     ) -> bool {
-        let (issuer, serial) = (&question.authority.issuer.id, question.serial());
+        let (issuer, serial) = (question.issuer(), question.serial());
         let moved = || self.status.epoch(issuer, serial) != epoch;
         let Some(next_update) = response.next_update.filter(|_| answer.caching.is_some()) else {
             return !moved();
         };
-        let (cert_id, now) = (question.cert_id.as_der(), response.this_update);
-        let entry = Entry::new(cert_id, answer.clone(), now, next_update);
-        let remembered = self.ocsp.insert(issuer, serial, &entry, now, moved);
-        if remembered {
-            self.ocsp.remember_request(bytes, &entry, now);
+        let window = (response.this_update, next_update);
+        let [spread] = self.ports.random.bytes();
+        let mut entry = Entry::new(issuer, question.cert_id.as_der(), answer.clone(), window, spread);
+        if wanted.always || wanted.now {
+            entry = entry.wanted(wanted.always);
         }
-        remembered
+        self.ocsp.insert(serial, entry, response.this_update, moved)
     }
 
     /// An answer that is not cached: with a nonce, or about several certificates.
     fn single_use_answer(
         &self,
         authorities: &Authorities,
-        authority: &Arc<Authority>,
-        cert_ids: &[CertId],
-        nonce: Option<&[u8]>,
+        authority: &Authority,
+        request: &OcspRequest,
     ) -> Result<OcspAnswer, Refusal> {
-        let epochs = || {
-            cert_ids.iter().map(|id| self.status.epoch(&authority.issuer.id, id.serial())).collect::<Vec<_>>()
-        };
+        let (cert_ids, issuer) = (&request.cert_ids, &authority.issuer.id);
+        let epochs = || cert_ids.iter().map(|id| self.status.epoch(issuer, id.serial())).collect::<Vec<_>>();
         for _ in 0..ATTEMPTS {
             let before = epochs();
             let now = self.now();
-            let responder = responder_of(authority, now)?;
+            let responding = self.responding(authority, now)?;
             let responses = cert_ids
                 .iter()
-                .map(|cert_id| self.response_for(authorities, authority, responder, cert_id, now))
+                .map(|cert_id| self.response_for(authorities, responding, cert_id, now))
                 .collect::<Result<Vec<_>, _>>()?;
-            let body = sign(authority, responder, &responses, nonce, now)?;
+            let body = responding.sign(&responses, request.nonce.as_deref(), now, Why::SingleUse)?;
             if epochs() == before {
-                let result = responses.first().map_or("unknown", |response| word(&response.status));
-                return Ok(OcspAnswer { body: body.into(), caching: None, result });
+                return Ok(OcspAnswer::single_use(body, responses.first()));
             }
         }
         Err(Refusal::TryLater("the status keeps moving while the answer is signed".to_owned()))
@@ -265,32 +242,24 @@ impl Gateway {
     fn response_for(
         &self,
         authorities: &Authorities,
-        authority: &Arc<Authority>,
-        responder: &Responder,
+        responding: Responding<'_>,
         cert_id: &CertId,
         now: Timestamp,
     ) -> Result<SingleResponse, Refusal> {
-        let ours =
-            issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == authority.issuer.id);
+        let ours = issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == *responding.issuer);
         if ours {
-            return self.single_response(&Question { authority, cert_id }, responder, now);
+            return self.single_response(&Question { responding, cert_id }, now);
         }
-        Ok(response_of(cert_id, CertStatus::Unknown, &self.settings.ocsp, responder, now))
+        Ok(responding.response(cert_id, CertStatus::Unknown, &self.settings.ocsp, now))
     }
 
-    fn single_response(
-        &self,
-        question: &Question<'_>,
-        responder: &Responder,
-        now: Timestamp,
-    ) -> Result<SingleResponse, Refusal> {
+    fn single_response(&self, question: &Question<'_>, now: Timestamp) -> Result<SingleResponse, Refusal> {
         let status = self.cert_status(question)?;
-        Ok(response_of(question.cert_id, status, &self.settings.ocsp, responder, now))
+        Ok(question.responding.response(question.cert_id, status, &self.settings.ocsp, now))
     }
 
     fn cert_status(&self, question: &Question<'_>) -> Result<CertStatus, Refusal> {
-        let issuer = &question.authority.issuer.id;
-        match self.status.standing(issuer, question.serial()) {
+        match self.status.standing(question.issuer(), question.serial()) {
             Standing::Listed(revocation) => {
                 Ok(CertStatus::Revoked { at: revocation.at, reason: revocation.reason })
             }
@@ -308,80 +277,39 @@ impl Gateway {
     }
 
     fn is_issued(&self, question: &Question<'_>) -> Result<bool, ServiceError> {
-        let issuer = question.authority.issuer.id.clone();
-        let id = CertificateId { issuer, serial: question.serial().clone() };
+        let id = CertificateId { issuer: question.issuer().clone(), serial: question.serial().clone() };
         self.ports.store.read(|view| Ok(view.is_issued(&id)?))
+    }
+
+    /// What answers for an issuer now.
+    fn responding<'a>(&self, authority: &'a Authority, now: Timestamp) -> Result<Responding<'a>, Refusal> {
+        let signer = self.settings.system.ocsp_signer_of(&authority.issuer.generation.line);
+        Responding::of(authority, signer == OcspSigner::Ca, now)
+    }
+
+    /// What is different with an issuer.
+    pub(super) fn ocsp_policy(&self, authority: &Authority) -> OcspPolicy {
+        let policy = self.settings.ocsp.issuers.get(&authority.issuer.generation.line);
+        policy.copied().unwrap_or_default()
+    }
+
+    /// RFC 6960 §4.1.2: where requests have to be signed, only by somebody whose certificate is one of ours and good.
+    fn check_requestor(&self, request: &OcspRequest) -> Result<(), Refusal> {
+        let signature = request.signature.as_ref().ok_or(Refusal::SigRequired)?;
+        let signer = signature.verify().map_err(|_| Refusal::Unauthorized)?;
+        let fingerprint = signer.fingerprint();
+        let record = self
+            .ports
+            .store
+            .read(|view| Ok::<_, ServiceError>(view.certificate_by_fingerprint(&fingerprint)?))?;
+        let good = record.is_some_and(|record| {
+            record.validity.contains(self.now())
+                && self.status.standing(&record.id.issuer, &record.id.serial) == Standing::NotListed
+        });
+        if good { Ok(()) } else { Err(Refusal::Unauthorized) }
     }
 }
 
 fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<&'a Arc<Authority>> {
     authorities.issuer_by_cert_id(cert_id.algorithm()?, cert_id.issuer_name_hash(), cert_id.issuer_key_hash())
-}
-
-/// The delegated responder, if its certificate is valid now.
-fn responder_of(authority: &Authority, now: Timestamp) -> Result<&Responder, Refusal> {
-    let responder = authority.ocsp.as_ref().filter(|it| it.certificate.validity().contains(now));
-    responder
-        .ok_or_else(|| Refusal::TryLater(format!("issuer {} has no valid OCSP signer", authority.issuer.id)))
-}
-
-fn response_of(
-    cert_id: &CertId,
-    status: CertStatus,
-    settings: &OcspSettings,
-    responder: &Responder,
-    now: Timestamp,
-) -> SingleResponse {
-    let next_update = now.plus(window(&status, settings)).min(responder.certificate.validity().not_after);
-    SingleResponse { cert_id: cert_id.clone(), status, this_update: now, next_update: Some(next_update) }
-}
-
-fn window(status: &CertStatus, settings: &OcspSettings) -> Duration {
-    match status {
-        CertStatus::Good | CertStatus::Unknown => settings.good,
-        CertStatus::Revoked { reason: RevocationReason::CertificateHold, .. } => settings.hold,
-        CertStatus::Revoked { .. } => settings.revoked,
-    }
-}
-
-fn sign(
-    authority: &Authority,
-    responder: &Responder,
-    responses: &[SingleResponse],
-    nonce: Option<&[u8]>,
-    now: Timestamp,
-) -> Result<Vec<u8>, Refusal> {
-    // producedAt == thisUpdate: then RFC 9919 §6 and §7.2 agree on Last-Modified.
-    let spec = ResponseSpec { responder: &responder.certificate, produced_at: now, responses, nonce };
-    // The responder's key may be of another kind than its issuer's: a P-384 issuer has a P-256 responder.
-    let key = responder.signer.algorithm();
-    let algorithm = key.signature(key.digest(authority.issuer.digest));
-    let unsigned = spec.unsigned(algorithm).map_err(ServiceError::from)?;
-    let signature = responder.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
-    Ok(unsigned.finish(&signature).map_err(ServiceError::from)?)
-}
-
-fn answer_of(body: Vec<u8>, response: &SingleResponse) -> OcspAnswer {
-    let caching =
-        response.next_update.filter(|_| response.status != CertStatus::Unknown).map(|next_update| {
-            let digest = Fingerprint::of(&body);
-            let max_age = pace::max_age(next_update.since(response.this_update), &digest);
-            Arc::new(OcspCaching {
-                next_update,
-                max_age,
-                cache_control: cache_control(max_age).into(),
-                last_modified: response.this_update.to_http_date().into(),
-                expires: next_update.to_http_date().into(),
-                etag: format!("\"{digest}\"").into(),
-            })
-        });
-    OcspAnswer { body: body.into(), caching, result: word(&response.status) }
-}
-
-fn word(status: &CertStatus) -> &'static str {
-    match status {
-        CertStatus::Good => "good",
-        CertStatus::Revoked { .. } => "revoked",
-        CertStatus::Unknown => "unknown",
-    }
 }

@@ -7,6 +7,9 @@
 //!
 //! The responder signs anew after 3/8. Then whoever comes back finds a newer answer (RFC 9919 §7.1: it MUST be
 //! refreshed before max-age is over), and nobody keeps one beyond its nextUpdate, because 3/8 and 5/8 are the whole.
+//!
+//! So that nobody has to wait for that signature, answers that are asked for are signed anew beforehand, some time between five sixths
+//! and eleven twelfths of it, each at another moment, so that what was signed at once is not signed at once again.
 
 use std::time::Duration;
 
@@ -15,6 +18,12 @@ use crate::types::Fingerprint;
 /// For how long an answer with this window is given out before it is signed anew.
 pub(super) const fn fresh_for(window: Duration) -> Duration {
     Duration::from_secs(window.as_secs() / 8 * 3 + window.as_secs() % 8 * 3 / 8)
+}
+
+/// How long after it was signed an answer with this window is to be signed anew beforehand; `spread` is random.
+pub(super) fn refresh_after(window: Duration, spread: u8) -> Duration {
+    let fresh = fresh_for(window);
+    fresh - fresh / 12 - fresh / 12 * u32::from(spread) / 255
 }
 
 /// For how long others may keep an answer with this window and digest.
@@ -44,6 +53,13 @@ mod tests {
             prop_assert!(max_age >= fresh, "asked in the first second, back before it is signed anew");
             // Given out for the last time one second before it is signed anew.
             prop_assert!(fresh.saturating_sub(Duration::from_secs(1)) + max_age <= window);
+        }
+
+        #[test]
+        fn what_is_signed_beforehand_is_signed_in_good_time(window in 60_u64..10_000_000, spread: u8) {
+            let window = Duration::from_secs(window);
+            let (fresh, refresh) = (fresh_for(window), refresh_after(window, spread));
+            prop_assert!(refresh < fresh && refresh >= fresh * 5 / 6);
         }
     }
 

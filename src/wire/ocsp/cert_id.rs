@@ -1,9 +1,7 @@
 //! CertID (RFC 6960 §4.1.1).
 
-use std::ops::Range;
-
 use crate::{
-    types::{DigestAlgorithm, SerialNumber},
+    types::{DigestAlgorithm, SerialNumber, SerialRef},
     wire::{
         EncodeError, algorithm,
         der::{
@@ -15,14 +13,69 @@ use crate::{
     },
 };
 
-/// CertID (RFC 6960 §4.1.1) as the client sent it; the answer repeats its DER byte for byte.
+/// A CertID where it lies in a request: reading it copies nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertIdRef<'a> {
+    der: &'a [u8],
+    algorithm: Option<DigestAlgorithm>,
+    issuer_name_hash: &'a [u8],
+    issuer_key_hash: &'a [u8],
+    serial: SerialRef<'a>,
+}
+
+impl<'a> CertIdRef<'a> {
+    pub(super) fn read(element: &Element<'a>) -> Result<Self, BerError> {
+        let mut fields = element.tagged(SEQUENCE)?.open();
+        let identifier = fields.expect(SEQUENCE, "hashAlgorithm")?;
+        let name_hash = fields.expect(OCTET_STRING, "issuerNameHash")?;
+        let key_hash = fields.expect(OCTET_STRING, "issuerKeyHash")?;
+        let serial = fields.expect(INTEGER, "serialNumber")?;
+        fields.end()?;
+        Ok(Self {
+            der: element.encoding,
+            algorithm: algorithm::digest_algorithm(&identifier),
+            issuer_name_hash: name_hash.content,
+            issuer_key_hash: key_hash.content,
+            serial: SerialRef::from_der_integer(serial.content).map_err(|_| "unusable serial number")?,
+        })
+    }
+
+    /// The DER, byte for byte as read.
+    pub const fn as_der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    /// None: an algorithm that certgate does not know.
+    pub const fn algorithm(&self) -> Option<DigestAlgorithm> {
+        self.algorithm
+    }
+
+    /// The certificate's serial number.
+    pub const fn serial(&self) -> SerialRef<'a> {
+        self.serial
+    }
+}
+
+/// A CertID as the client sent it; the answer repeats its DER byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertId {
     der: Vec<u8>,
     algorithm: Option<DigestAlgorithm>,
-    issuer_name_hash: Range<usize>,
-    issuer_key_hash: Range<usize>,
+    issuer_name_hash: Vec<u8>,
+    issuer_key_hash: Vec<u8>,
     serial: SerialNumber,
+}
+
+impl From<CertIdRef<'_>> for CertId {
+    fn from(id: CertIdRef<'_>) -> Self {
+        Self {
+            der: id.der.to_vec(),
+            algorithm: id.algorithm,
+            issuer_name_hash: id.issuer_name_hash.to_vec(),
+            issuer_key_hash: id.issuer_key_hash.to_vec(),
+            serial: id.serial.into(),
+        }
+    }
 }
 
 impl CertId {
@@ -40,7 +93,12 @@ impl CertId {
             &writer::element(OCTET_STRING, &[&key_hash]),
             &writer::element(INTEGER, &[&serial.to_der_integer()]),
         ]);
-        Element::only(&der).and_then(|element| Self::read(&element)).map_err(EncodeError::of("CertID"))
+        Self::from_der(&der).map_err(EncodeError::of("CertID"))
+    }
+
+    /// Reads one CertID.
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, BerError> {
+        Element::only(der).and_then(|element| Self::read(&element))
     }
 
     /// Reads one CertID.
@@ -49,22 +107,18 @@ impl CertId {
     }
 
     pub(super) fn read(element: &Element<'_>) -> Result<Self, BerError> {
-        let mut fields = element.tagged(SEQUENCE)?.open();
-        let identifier = fields.expect(SEQUENCE, "hashAlgorithm")?;
-        let name_hash = fields.expect(OCTET_STRING, "issuerNameHash")?;
-        let key_hash = fields.expect(OCTET_STRING, "issuerKeyHash")?;
-        let serial = fields.expect(INTEGER, "serialNumber")?;
-        fields.end()?;
-        // The four fields fill the element to its end.
-        let key_hash_end = element.encoding.len() - serial.encoding.len();
-        let name_hash_end = key_hash_end - key_hash.encoding.len();
-        Ok(Self {
-            der: element.encoding.to_vec(),
-            algorithm: algorithm::digest_algorithm(&identifier),
-            issuer_name_hash: name_hash_end - name_hash.content.len()..name_hash_end,
-            issuer_key_hash: key_hash_end - key_hash.content.len()..key_hash_end,
-            serial: SerialNumber::from_der_integer(serial.content).map_err(|_| "unusable serial number")?,
-        })
+        CertIdRef::read(element).map(Self::from)
+    }
+
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> CertIdRef<'_> {
+        CertIdRef {
+            der: &self.der,
+            algorithm: self.algorithm,
+            issuer_name_hash: &self.issuer_name_hash,
+            issuer_key_hash: &self.issuer_key_hash,
+            serial: self.serial.borrowed(),
+        }
     }
 
     /// The DER, byte for byte as read.
@@ -79,12 +133,12 @@ impl CertId {
 
     /// Digest of the DER of the issuer's name.
     pub fn issuer_name_hash(&self) -> &[u8] {
-        self.der.get(self.issuer_name_hash.clone()).unwrap_or_default()
+        &self.issuer_name_hash
     }
 
     /// Digest of the issuer's subjectPublicKey bits.
     pub fn issuer_key_hash(&self) -> &[u8] {
-        self.der.get(self.issuer_key_hash.clone()).unwrap_or_default()
+        &self.issuer_key_hash
     }
 
     /// The certificate's serial number.

@@ -1,6 +1,9 @@
 //! The request in the path of a GET (RFC 6960 A.1.1), and what proxies make of it.
 
-use super::request::{MAX_LEN, OcspRequest};
+use super::{
+    plain,
+    request::{MAX_LEN, OcspRequest},
+};
 use crate::wire::{base64, der::BerError};
 
 /// Longest path: every character of the base64 form of the largest request percent-encoded.
@@ -13,6 +16,26 @@ const MAX_MERGED: usize = 2;
 /// come by POST (RFC 9919 §6).
 const MAX_REPAIRED_LEN: usize = 1024;
 const MAX_REPAIRED_SLASHES: usize = 32;
+
+/// Where [`PlainRequest::decode_get`](super::PlainRequest::decode_get) puts what it decodes.
+#[derive(Debug)]
+pub struct GetBuffer {
+    digits: [u8; plain::MAX_LEN / 3 * 4],
+    der: [u8; plain::MAX_LEN],
+}
+
+impl Default for GetBuffer {
+    fn default() -> Self {
+        Self { digits: [0; _], der: [0; _] }
+    }
+}
+
+/// What [`decode`] gives, for a path that needs no repair and is not longer than that of a plain request.
+pub(super) fn decode_plain<'b>(path: &str, buffer: &'b mut GetBuffer) -> Option<&'b [u8]> {
+    let digits = base64::digits_into(path.trim_start_matches('/'), &mut buffer.digits)?;
+    let der = base64::decode_digits_into(digits, &mut buffer.der)?;
+    (der_len(der) == Some(der.len())).then_some(der)
+}
 
 pub(super) fn decode(path: &str) -> Result<Vec<u8>, BerError> {
     if path.len() > MAX_PATH_LEN {
@@ -39,13 +62,17 @@ pub(super) fn decode(path: &str) -> Result<Vec<u8>, BerError> {
 /// How many characters the request has without padding, from the length in its DER header.
 fn expected_len(text: &str) -> Option<usize> {
     let head = base64::decode_digits(text.get(..8)?)?;
-    let len = match *head.as_slice() {
-        [0x30, short, ..] if short < 0x80 => 2 + usize::from(short),
-        [0x30, 0x81, length, ..] => 3 + usize::from(length),
-        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
-        _ => return None,
-    };
-    (len <= MAX_LEN).then_some((len * 4).div_ceil(3))
+    der_len(&head).filter(|len| *len <= MAX_LEN).map(|len| (len * 4).div_ceil(3))
+}
+
+/// The length of a DER SEQUENCE that begins with `head`.
+fn der_len(head: &[u8]) -> Option<usize> {
+    match *head {
+        [0x30, short, ..] if short < 0x80 => Some(2 + usize::from(short)),
+        [0x30, 0x81, length, ..] => Some(3 + usize::from(length)),
+        [0x30, 0x82, high, low, ..] => Some(4 + usize::from(u16::from_be_bytes([high, low]))),
+        _ => None,
+    }
 }
 
 /// Some proxies write `//` as `/`: puts `missing` slashes back beside others.

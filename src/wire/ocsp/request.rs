@@ -10,7 +10,7 @@ use crate::wire::{
         reader::{Element, INTEGER, OCTET_STRING, Reader, SEQUENCE, context},
         writer,
     },
-    x509::{DecodeError, Extension, extension},
+    x509::{BadSignature, Certificate, DecodeError, Extension, Signed, extension},
 };
 
 /// Most CertIDs in one request.
@@ -19,8 +19,11 @@ const MAX_REQUESTS: usize = 16;
 /// Largest request that is read, in bytes.
 pub(super) const MAX_LEN: usize = 8 * 1024;
 
+/// Certificates of a signature that are looked at.
+const MAX_CERTIFICATES: usize = 4;
+
 /// Longest nonce, in bytes (RFC 9654 §2.1).
-const MAX_NONCE_LEN: usize = 128;
+pub(super) const MAX_NONCE_LEN: usize = 128;
 
 /// What is wrong with a request; each is answered with malformedRequest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,19 +48,23 @@ impl From<BerError> for OcspRequestError {
     }
 }
 
-/// A request: 1 to 16 CertIDs. A signature, requestorName and unknown non-critical extensions are ignored (RFC 9919 §3.1.2).
+/// A request: 1 to 16 CertIDs. requestorName and unknown non-critical extensions are ignored (RFC 9919 §3.1.2), and the signature is for
+/// whoever wants one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OcspRequest {
     /// In the order of the request.
     pub cert_ids: Vec<CertId>,
     /// Raw extnValue content octets, echoed byte for byte.
     pub nonce: Option<Vec<u8>>,
+    /// optionalSignature.
+    pub signature: Option<RequestSignature>,
 }
 
 impl OcspRequest {
     /// For a client: asks for `cert_ids` with a nonce of 1 to 128 bytes, if any.
     pub fn new(cert_ids: Vec<CertId>, nonce: Option<&[u8]>) -> Self {
-        Self { cert_ids, nonce: nonce.map(|nonce| writer::element(OCTET_STRING, &[nonce])) }
+        let nonce = nonce.map(|nonce| writer::element(OCTET_STRING, &[nonce]));
+        Self { cert_ids, nonce, signature: None }
     }
 
     /// Reads one DER request of at most 8 KiB.
@@ -66,9 +73,13 @@ impl OcspRequest {
             return Err(BerError::Value("larger than 8 KiB").into());
         }
         let mut outer = Element::only_tagged(der, SEQUENCE)?.open();
-        let mut fields = outer.expect(SEQUENCE, "tbsRequest")?.open();
-        let _signature = outer.optional(context(0))?;
+        let to_be_signed = outer.expect(SEQUENCE, "tbsRequest")?;
+        let signature = outer.optional(context(0))?.map(|signature| RequestSignature {
+            to_be_signed: to_be_signed.encoding.to_vec(),
+            signature: signature.content.to_vec(),
+        });
         outer.end()?;
+        let mut fields = to_be_signed.open();
         if let Some(version) = fields.optional(context(0))?
             && version.explicit()?.tagged(INTEGER)?.unsigned()? != 0
         {
@@ -79,7 +90,7 @@ impl OcspRequest {
         let extensions = fields.optional(context(2))?;
         fields.end()?;
         let nonce = extensions.map(|wrapped| read_nonce(&wrapped)).transpose()?.flatten();
-        Ok(Self { cert_ids, nonce })
+        Ok(Self { cert_ids, nonce, signature })
     }
 
     /// The DER of an unsigned request.
@@ -105,6 +116,41 @@ impl OcspRequest {
     /// answer, which the client refuses.
     pub fn decode_get(path: &str) -> Result<Vec<u8>, OcspRequestError> {
         get::decode(path).map_err(OcspRequestError::from)
+    }
+}
+
+/// The signature of a request, with what it is over: as it came, looked at only where it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestSignature {
+    to_be_signed: Vec<u8>,
+    /// The content of `[0] EXPLICIT Signature`.
+    signature: Vec<u8>,
+}
+
+impl RequestSignature {
+    /// The certificate among those that came with it whose key made the signature. Says nothing of whose certificate it is.
+    pub fn verify(&self) -> Result<Certificate, BadSignature> {
+        self.signer().ok().flatten().ok_or(BadSignature)
+    }
+
+    fn signer(&self) -> Result<Option<Certificate>, BerError> {
+        let mut fields = Element::only_tagged(&self.signature, SEQUENCE)?.open();
+        let parts = [fields.any()?.encoding, fields.any()?.encoding];
+        let certificates = fields.optional(context(0))?.ok_or("no certificate")?;
+        fields.end()?;
+        let signed_der = writer::sequence(&[&self.to_be_signed, parts[0], parts[1]]);
+        let (signed, _) = Signed::read(&signed_der)?;
+        let mut list = certificates.explicit()?.tagged(SEQUENCE)?.open();
+        for _ in 0..MAX_CERTIFICATES {
+            if list.is_empty() {
+                break;
+            }
+            let certificate = Certificate::parse(list.any()?.encoding)?;
+            if signed.verify(&signed_der, certificate.public_key()).is_ok() {
+                return Ok(Some(certificate));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -143,7 +189,7 @@ fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, OcspRequestEr
 }
 
 /// Old clients (before RFC 8954) put the bare value into extnValue, without an OCTET STRING around it.
-fn nonce_len(value: &[u8]) -> usize {
+pub(super) fn nonce_len(value: &[u8]) -> usize {
     Element::only_tagged(value, OCTET_STRING).map_or(value.len(), |nested| nested.content.len())
 }
 

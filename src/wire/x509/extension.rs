@@ -28,7 +28,7 @@ pub(in crate::wire) struct Extension<'a> {
 }
 
 impl<'a> Extension<'a> {
-    fn read(element: &Element<'a>) -> Result<Self, BerError> {
+    pub(in crate::wire) fn read(element: &Element<'a>) -> Result<Self, BerError> {
         let mut fields = element.tagged(SEQUENCE)?.open();
         let oid = fields.expect(OBJECT_IDENTIFIER, "extnID")?.content;
         let critical = match fields.optional(BOOLEAN)? {

@@ -3,14 +3,15 @@
 use axum::{body::Bytes, extract::Path};
 
 use super::{
-    Answer, Created, created,
+    Accepted, Answer, Created, accepted, created,
     session::{Session, body, named},
 };
 use crate::{
-    domain::access::{Administer, Read},
+    domain::access::{Administer, Operate, Read},
     service::{
         Gateway, Listing,
         issuer::{ExternalIssuerView, IssuerView, ProfileView},
+        ocsp::{PresignRequest, PresignView},
         rollover::{CutOver, NewSuccessor},
     },
     types::{IssuerId, ProfileName},
@@ -65,6 +66,30 @@ pub(in super::super) async fn external(
 ) -> Answer<ExternalIssuerView> {
     let issuer: IssuerId = named("issuer", &issuer)?;
     session.run::<Read, _>(move |gateway, authed| gateway.external_issuer(authed, &issuer)).await
+}
+
+pub(in super::super) async fn presign(
+    session: Session,
+    Path(issuer): Path<String>,
+    bytes: Bytes,
+) -> Accepted<PresignView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    let wanted: PresignRequest = if bytes.is_empty() { PresignRequest::default() } else { body(&bytes)? };
+    let run = session.run::<Operate, _>(move |gateway, authed| gateway.presign(authed, &issuer, &wanted));
+    accepted(run.await)
+}
+
+pub(in super::super) async fn presigned(session: Session, Path(issuer): Path<String>) -> Answer<PresignView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    session.run::<Read, _>(move |gateway, authed| gateway.presigned(authed, &issuer)).await
+}
+
+pub(in super::super) async fn stop_presign(
+    session: Session,
+    Path(issuer): Path<String>,
+) -> Answer<PresignView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    session.run::<Operate, _>(move |gateway, authed| gateway.stop_presign(authed, &issuer)).await
 }
 
 pub(in super::super) async fn profiles(session: Session) -> Answer<Listing<ProfileView>> {

@@ -30,6 +30,13 @@ fn created<T>(answer: Answer<T>) -> Created<T> {
     Ok((StatusCode::CREATED, answer?))
 }
 
+/// The answer where something was begun.
+type Accepted<T> = Result<(StatusCode, Json<T>), Failure>;
+
+fn accepted<T>(answer: Answer<T>) -> Accepted<T> {
+    Ok((StatusCode::ACCEPTED, answer?))
+}
+
 /// A remark for the record.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

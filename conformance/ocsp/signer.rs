@@ -1,0 +1,146 @@
+//! Who signs, and for whom.
+
+use std::collections::BTreeMap;
+
+use certgate::{
+    domain::certificate::Purpose,
+    service::{GatewaySettings, OcspPolicy, OcspSigner, health::CheckResult},
+    types::{DigestAlgorithm, IssuerId, KeyAlgorithm},
+    wire::{
+        ocsp::{CertStatus, ErrorStatus},
+        x509::Certificate,
+    },
+};
+
+use super::{
+    answered,
+    common::{Client, World, WorldOptions},
+    element, enrolled, question, world,
+};
+
+const SHA256: DigestAlgorithm = DigestAlgorithm::Sha256;
+
+fn issuing() -> IssuerId {
+    "issuing".parse().unwrap()
+}
+
+fn signed_by(signer: OcspSigner) -> GatewaySettings {
+    let mut settings = GatewaySettings::default();
+    settings.system.ocsp_signers = BTreeMap::from([(issuing(), signer)]);
+    settings
+}
+
+#[test]
+fn s4_2_2_2_the_ca_itself_signs_where_it_is_set() {
+    let settings = signed_by(OcspSigner::Ca);
+    let world = world(WorldOptions { settings, ..WorldOptions::default() });
+    let certificate = enrolled(&world, "SN1").1;
+    for nonce in [None, Some([7; 16].as_slice())] {
+        let response = answered(&world, &question(&world, SHA256, certificate.serial(), nonce)).unwrap();
+        let issuer = world.issuer("issuing");
+        assert_eq!(response.verify(&issuer).as_ref(), Ok(issuer.public_key()));
+        assert_eq!(response.responses[0].status, CertStatus::Good);
+        // FreeRADIUS looks for the signer nowhere else.
+        assert_eq!(response.certificates, [issuer.clone()]);
+        let key_hash = issuer.public_key().key_identifier();
+        assert_eq!(response.responder_key_hash.as_deref(), Some(key_hash.as_slice()));
+    }
+    let signers = |id: &str| {
+        let id: IssuerId = id.parse().unwrap();
+        world.read(|view| view.system_certificates(Purpose::OcspSigner, &id)).len()
+    };
+    assert_eq!((signers("issuing"), signers("root")), (0, 1), "no delegate is made that nobody needs");
+    world.gateway.run_due().unwrap();
+    assert_eq!(signers("issuing"), 0);
+    let health = world.gateway.health();
+    let check = health.checks.iter().find(|check| check.name == "ocsp-signer/issuing").unwrap();
+    assert_eq!(check.detail, "the CA signs its answers itself");
+}
+
+#[test]
+fn another_kind_of_key_takes_effect_with_the_next_round_and_old_answers_stay_good() {
+    let world = world(WorldOptions::default());
+    let certificate = enrolled(&world, "SN1").1;
+    let request = question(&world, SHA256, certificate.serial(), None);
+    let kind = |world: &World| {
+        let response = answered(world, &request).unwrap();
+        response.verify(&world.issuer("issuing")).unwrap().kind().algorithm()
+    };
+    let old = answered(&world, &request).unwrap();
+    assert_eq!(kind(&world), Some(KeyAlgorithm::P256));
+    let world = world.restarted(signed_by(OcspSigner::DelegateWith(KeyAlgorithm::Rsa2048)));
+    world.gateway.run_due().unwrap();
+    assert_eq!(kind(&world), Some(KeyAlgorithm::Rsa2048));
+    old.verify(&world.issuer("issuing")).expect("what the old one signed stays good");
+    // Once: the newest is of the right kind now.
+    world.gateway.run_due().unwrap();
+    let signers = world.read(|view| view.system_certificates(Purpose::OcspSigner, &issuing()));
+    assert_eq!(signers.len(), 2);
+    let world = world.restarted(GatewaySettings::default());
+    world.gateway.run_due().unwrap();
+    assert_eq!(kind(&world), Some(KeyAlgorithm::P256));
+}
+
+#[test]
+fn a_section_of_an_issuer_that_is_not_there_is_found_by_the_health_check() {
+    let mut settings = GatewaySettings::default();
+    settings.ocsp.issuers = BTreeMap::from([("isuing".parse().unwrap(), OcspPolicy::default())]);
+    let world = world(WorldOptions { settings, ..WorldOptions::default() });
+    let health = world.gateway.health();
+    let check = health.checks.iter().find(|check| check.name == "issuer-sections").unwrap();
+    assert_eq!(check.result, CheckResult::Warn);
+    assert!(check.detail.contains("[issuer.isuing]"), "{}", check.detail);
+}
+
+/// The request, signed by a client that shows `certificate` (RFC 6960 §4.1.2).
+fn signed(request: &[u8], client: &Client, certificate: &Certificate) -> Vec<u8> {
+    const SHA256_WITH_RSA: [u8; 15] = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0b, 5, 0];
+    // The request is one SEQUENCE around tbsRequest; both have short lengths or 0x81 ones.
+    let header = if request[1] < 0x80 { 2 } else { 3 };
+    let to_be_signed = &request[header..];
+    let bits = element(3, &[&[0], &client.sign(to_be_signed)]);
+    let certificates = element(0xa0, &[&element(0x30, &[certificate.as_der()])]);
+    let signature = element(0x30, &[&SHA256_WITH_RSA, &bits, &certificates]);
+    element(0x30, &[to_be_signed, &element(0xa0, &[&signature])])
+}
+
+#[test]
+fn s2_3_where_requests_have_to_be_signed_only_the_good_certificates_of_ours_are_answered() {
+    let mut settings = GatewaySettings::default();
+    let policy = OcspPolicy { signed_requests: true, ..OcspPolicy::default() };
+    settings.ocsp.issuers = BTreeMap::from([(issuing(), policy)]);
+    let world = world(WorldOptions { settings, ..WorldOptions::default() });
+    let ((client, own), (_, other)) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    for nonce in [None, Some([7; 16].as_slice())] {
+        let request = question(&world, SHA256, other.serial(), nonce);
+        assert_eq!(answered(&world, &request).err(), Some(ErrorStatus::SigRequired));
+        let response = answered(&world, &signed(&request, &client, &own)).unwrap();
+        assert_eq!(response.responses[0].status, CertStatus::Good);
+        assert!(world.gateway.ocsp(&signed(&request, &client, &own)).caching.is_none());
+
+        let stranger = Client::new();
+        for (client, certificate) in
+            [(&stranger, &stranger.identity), (&stranger, &own), (&client, &client.identity)]
+        {
+            let refused = answered(&world, &signed(&request, client, certificate));
+            assert_eq!(refused.err(), Some(ErrorStatus::Unauthorized));
+        }
+    }
+    let request = question(&world, SHA256, other.serial(), None);
+    assert!(world.ocsp_cached(&request).is_none());
+    let wanted = certgate::service::ocsp::PresignRequest::default();
+    assert!(world.gateway.presign(&world.authed(), &issuing(), &wanted).is_err());
+    let id = world.record(&own).id;
+    world.gateway.hold_certificate(&world.authed(), &id, "").unwrap();
+    let refused = answered(&world, &signed(&request, &client, &own));
+    assert_eq!(refused.err(), Some(ErrorStatus::Unauthorized));
+}
+
+#[test]
+fn a_signature_is_ignored_where_nobody_asks_for_one() {
+    let world = world(WorldOptions::default());
+    let (client, own) = enrolled(&world, "SN1");
+    let request = question(&world, SHA256, own.serial(), None);
+    let signed = signed(&request, &client, &client.identity);
+    assert_eq!(world.gateway.ocsp(&signed).body, world.gateway.ocsp(&request).body, "RFC 9919 §3.1.2");
+}

@@ -1,0 +1,107 @@
+//! Who signs an answer, and the signature.
+
+use std::time::Duration;
+
+use super::Refusal;
+use crate::{
+    ports::Signer,
+    service::{
+        OcspSettings, ServiceError,
+        authority::Authority,
+        metric::{self, label},
+    },
+    types::{DigestAlgorithm, IssuerId, RevocationReason, Timestamp},
+    wire::{
+        ocsp::{CertId, CertStatus, ResponseSpec, SingleResponse},
+        x509::Certificate,
+    },
+};
+
+/// Why an answer is signed; for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Somebody asked, and there was none.
+    Miss,
+    /// For one client alone: with a nonce, or about several certificates.
+    SingleUse,
+    /// The one that is given out gets old.
+    Refresh,
+    /// Before anybody asked.
+    Presign,
+}
+
+impl Why {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::SingleUse => "single-use",
+            Self::Refresh => "refresh",
+            Self::Presign => "presign",
+        }
+    }
+}
+
+/// What answers for an issuer.
+#[derive(Clone, Copy)]
+pub(super) struct Responding<'a> {
+    pub(super) issuer: &'a IssuerId,
+    certificate: &'a Certificate,
+    signer: &'a dyn Signer,
+    digest: DigestAlgorithm,
+}
+
+impl<'a> Responding<'a> {
+    /// The issuer's delegate, or where `by_ca` the issuer itself (RFC 6960 §4.2.2.2), if its certificate is valid now.
+    pub(super) fn of(authority: &'a Authority, by_ca: bool, now: Timestamp) -> Result<Self, Refusal> {
+        let issuer = &authority.issuer.id;
+        let pair = if by_ca {
+            Some((&authority.certificate, authority.signer.as_ref()))
+        } else {
+            authority.ocsp.as_ref().map(|it| (&it.certificate, it.signer.as_ref()))
+        };
+        let (certificate, signer) = pair
+            .filter(|(certificate, _)| certificate.validity().contains(now))
+            .ok_or_else(|| Refusal::TryLater(format!("issuer {issuer} has no valid OCSP signer")))?;
+        Ok(Self { issuer, certificate, signer, digest: authority.issuer.digest })
+    }
+
+    /// What is said of one certificate, until its window or the responder's certificate ends.
+    pub(super) fn response(
+        &self,
+        cert_id: &CertId,
+        status: CertStatus,
+        settings: &OcspSettings,
+        now: Timestamp,
+    ) -> SingleResponse {
+        let end = self.certificate.validity().not_after;
+        let next_update = now.plus(window(&status, settings)).min(end);
+        SingleResponse { cert_id: cert_id.clone(), status, this_update: now, next_update: Some(next_update) }
+    }
+
+    /// The whole OCSPResponse.
+    pub(super) fn sign(
+        &self,
+        responses: &[SingleResponse],
+        nonce: Option<&[u8]>,
+        now: Timestamp,
+        why: Why,
+    ) -> Result<Vec<u8>, Refusal> {
+        // producedAt == thisUpdate: then RFC 9919 §6 and §7.2 agree on Last-Modified.
+        let spec = ResponseSpec { responder: self.certificate, produced_at: now, responses, nonce };
+        // The responder's key may be of another kind than its issuer's: a P-384 issuer has a P-256 responder.
+        let key = self.signer.algorithm();
+        let algorithm = key.signature(key.digest(self.digest));
+        let unsigned = spec.unsigned(algorithm).map_err(ServiceError::from)?;
+        let signature = self.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
+        metrics::counter!(metric::OCSP_SIGNATURES, label::REASON => why.as_str()).increment(1);
+        Ok(unsigned.finish(&signature).map_err(ServiceError::from)?)
+    }
+}
+
+fn window(status: &CertStatus, settings: &OcspSettings) -> Duration {
+    match status {
+        CertStatus::Good | CertStatus::Unknown => settings.good,
+        CertStatus::Revoked { reason: RevocationReason::CertificateHold, .. } => settings.hold,
+        CertStatus::Revoked { .. } => settings.revoked,
+    }
+}
