@@ -4,15 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use certgate::{
     adapters::store::RedbStore,
-    domain::exchange::{Ending, Exchange, Operation, Unanswered},
+    domain::{
+        exchange::{Ending, Exchange, Line, Operation, Unanswered},
+        throttle::Limit,
+    },
     ports::store::Page,
     service::{
         GatewaySettings, TraceSettings,
-        exchange::{ALIKE, EndingFilter, ExchangeFilter, TraceView},
+        exchange::{ALIKE, EndingFilter, ExchangeFilter, TURNED_AWAY, TraceView},
         scep::Origin,
     },
     types::{ContentCipher, KeyAlgorithm, Secret},
-    wire::scep::{FailInfo, MessageType},
+    wire::{
+        scep::{FailInfo, MessageType},
+        x509::GeneralName,
+    },
 };
 
 use crate::{
@@ -236,6 +242,88 @@ fn the_addresses_of_one_ipv6_network_are_one_flood() {
     }
     let kept = listed(&world, &ExchangeFilter::default());
     assert_eq!((kept.len(), kept[0].more), (ALIKE as usize, 100 - ALIKE));
+}
+
+/// Turns a request of `address` to `profile` away, as the edge does.
+fn turn_away(world: &World, address: &str, profile: &str, limit: Limit) {
+    let origin = Origin { peer: address.to_owned(), ..world.origin() };
+    let why = Unanswered::TooSoon { limit, retry_after: Duration::from_secs(7) };
+    world.gateway.not_answered(&origin, Some(&profile.parse().unwrap()), Operation::PkiOperation, &why);
+}
+
+#[test]
+fn what_is_turned_away_is_kept_once_a_minute_by_address_and_profile_with_its_hint() {
+    let world = world();
+    for _ in 0..50 {
+        turn_away(&world, "192.0.2.1", "device", Limit::Client);
+    }
+    turn_away(&world, "192.0.2.1", "other", Limit::LockOut);
+    turn_away(&world, "192.0.2.2", "device", Limit::Profile);
+    let mut kept = listed(&world, &ExchangeFilter::default());
+    kept.reverse();
+    let counts: Vec<_> = kept.iter().map(|it| (it.ending, it.more)).collect();
+    assert_eq!(counts, [49, 0, 0].map(|more| (Ending::Http(429), more)));
+    for (exchange, (reason, hint)) in kept.iter().zip([
+        ("address-requests-per-minute", "trusted-proxies"),
+        ("locked out", "wrong-challenges"),
+        ("the profile was asked", "`requests-per-minute`"),
+    ]) {
+        assert!(exchange.reason.contains(reason) && exchange.reason.ends_with("after 7 s"), "{exchange:?}");
+        assert!(exchange.hint.contains(hint) && !exchange.hint.contains("  "), "{exchange:?}");
+    }
+    world.clock.advance(Duration::from_secs(60));
+    turn_away(&world, "192.0.2.1", "device", Limit::Client);
+    assert_eq!(listed(&world, &ExchangeFilter::default()).len(), 4);
+}
+
+#[test]
+fn a_flood_that_is_turned_away_leaves_room_for_everything_else() {
+    let world = world();
+    for number in 0..10_000_u32 {
+        turn_away(&world, &std::net::Ipv4Addr::from(number).to_string(), "device", Limit::Profile);
+    }
+    assert!(world.pki_operation("device", b"junk").is_err());
+    let kept = listed(&world, &ExchangeFilter::default());
+    assert_eq!((kept.len(), kept[0].ending), (TURNED_AWAY as usize + 1, Ending::Http(400)));
+}
+
+#[test]
+fn a_strangers_transcript_is_short_and_its_device_is_not() {
+    let world = world();
+    let names: Vec<_> =
+        (0..40).map(|number| GeneralName::Dns(format!("{number}.{}.example", "x".repeat(50)))).collect();
+    let size = |challenge: Option<&Secret>| {
+        let client = Client::new();
+        client.enrol(&world, "device", &client.csr_with("CN=x", &names, challenge));
+        let transcript = shown(&world, &newest(&world)).transcript.unwrap();
+        let lines = transcript.request.iter().chain(&transcript.answer);
+        (lines.map(|it| it.field.len() + it.value.len()).sum::<usize>(), transcript)
+    };
+    let (stranger, transcript) = size(None);
+    assert!(stranger <= 2500, "{stranger}");
+    assert!(transcript.request.iter().any(|line| line.field == "PKCS#10 subject"), "{transcript:?}");
+    let (known, _) = size(Some(&world.ticket("device", &world.register("SN1"))));
+    assert!(known > 2500, "{known}");
+}
+
+#[test]
+fn a_transcript_has_the_nonces_that_were_on_the_wire() {
+    let world = world();
+    let client = Client::new();
+    let ticket = world.ticket("device", &world.register("SN1"));
+    for (challenge, ending) in [(None, Ending::Refused(FailInfo::BadRequest)), (Some(&ticket), Ending::Success)] {
+        let csr = client.csr("CN=x", challenge);
+        let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
+        let answer = client.send(&world, "device", &message);
+        let exchange = newest(&world);
+        assert_eq!(exchange.ending, ending);
+        let transcript = shown(&world, &exchange).transcript.unwrap();
+        let line = |lines: &[Line], field: &str| {
+            lines.iter().find(|line| line.field == field).unwrap_or_else(|| panic!("{field}")).value.clone()
+        };
+        assert_eq!(line(&transcript.answer, "senderNonce"), hex::encode(&answer.sender_nonce));
+        assert_eq!(line(&transcript.answer, "recipientNonce"), line(&transcript.request, "senderNonce"));
+    }
 }
 
 fn settings(entries: usize) -> GatewaySettings {

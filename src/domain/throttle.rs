@@ -37,6 +37,28 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
+/// Which limit a request met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// What one client may ask.
+    Client,
+    /// What a profile may be asked, by all together.
+    Profile,
+    /// The client guessed challenges.
+    LockOut,
+}
+
+impl Limit {
+    /// Its name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "address",
+            Self::Profile => "profile",
+            Self::LockOut => "lock-out",
+        }
+    }
+}
+
 /// So many in a time: as many may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {

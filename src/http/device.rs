@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::{bridge::Bridge, crl, forwarded::TrustedProxies, ocsp, scep};
-use crate::service::{Gateway, guard::TooSoon};
+use crate::service::Gateway;
 
 /// What the device listener answers with.
 pub struct DeviceEdge {
@@ -144,9 +144,9 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
 }
 
 /// 429 with the time after which it makes sense to come back.
-pub(super) fn too_soon(too_soon: &TooSoon) -> Response<Full<Bytes>> {
+pub(super) fn too_soon(retry_after: Duration) -> Response<Full<Bytes>> {
     let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "too many requests, try again later");
-    answer.headers_mut().insert(header::RETRY_AFTER, too_soon.retry_after.as_secs().into());
+    answer.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
     answer
 }
 

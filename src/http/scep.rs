@@ -168,7 +168,7 @@ fn refused(
         Unanswered::NoSuccessor => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
         Unanswered::Method(_) if asked == Asked::PkiOperation => method_not_allowed("GET, POST"),
         Unanswered::Method(_) => method_not_allowed("GET, HEAD"),
-        Unanswered::TooSoon { retry_after } => too_soon(&TooSoon { retry_after: *retry_after }),
+        Unanswered::TooSoon { retry_after, .. } => too_soon(*retry_after),
         Unanswered::Encoded => BodyError::Encoded.answer(),
         Unanswered::NotArrived => BodyError::Broken.answer(),
         Unanswered::TooLong { .. } => BodyError::TooLarge.answer(),
@@ -341,9 +341,9 @@ fn admitted(
     if edge.gateway.authorities().profile(profile).is_none() {
         return refuse(Unanswered::Profile(profile.to_string()));
     }
-    if let Err(TooSoon { retry_after }) = edge.gateway.admit(profile, client, Weight::Read) {
+    if let Err(TooSoon { limit, retry_after }) = edge.gateway.admit(profile, client, Weight::Read) {
         count_request(profile, asked.as_str(), "throttled");
-        return refuse(Unanswered::TooSoon { retry_after });
+        return refuse(Unanswered::TooSoon { limit, retry_after });
     }
     Ok(())
 }
@@ -396,9 +396,9 @@ async fn pki_operation(
     if edge.gateway.authorities().profile(&profile).is_none() {
         return refuse(Unanswered::Profile(profile.to_string()));
     }
-    if let Err(TooSoon { retry_after }) = edge.gateway.admit(&profile, client, Weight::Operation) {
+    if let Err(TooSoon { limit, retry_after }) = edge.gateway.admit(&profile, client, Weight::Operation) {
         count_request(&profile, "pki-operation", "throttled");
-        return refuse(Unanswered::TooSoon { retry_after });
+        return refuse(Unanswered::TooSoon { limit, retry_after });
     }
     let start = Instant::now();
     let by_key_usage = is_ndes(request.uri().path());

@@ -20,7 +20,7 @@ use super::{
     metric::{self, label},
 };
 use crate::{
-    domain::throttle::{Bucket, ClientNetwork, Guesses, LockOut, Pace},
+    domain::throttle::{Bucket, ClientNetwork, Guesses, Limit, LockOut, Pace},
     types::{ProfileName, Timestamp},
 };
 
@@ -56,26 +56,10 @@ pub enum Weight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many requests")]
 pub struct TooSoon {
+    /// Which limit it met.
+    pub limit: Limit,
     /// When it makes sense to come back: whole seconds, at least one.
     pub retry_after: Duration,
-}
-
-/// Which limit was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    Client,
-    Profile,
-    LockOut,
-}
-
-impl Limit {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "address",
-            Self::Profile => "profile",
-            Self::LockOut => "lock-out",
-        }
-    }
 }
 
 /// What is remembered of clients and profiles.

@@ -4,7 +4,7 @@
 
 use super::{NotFound, Refused, Unanswered, Unreadable};
 use crate::{
-    domain::{challenge::ChallengeRefused, enrol::RefusalReason, status::Status},
+    domain::{challenge::ChallengeRefused, enrol::RefusalReason, status::Status, throttle::Limit},
     types::{ContentCipher, DeviceId, ProfileName},
     wire::x509::KeyKind,
 };
@@ -126,6 +126,24 @@ impl NotFound {
             Self::Issuer => "The client asks for something of another CA: look at its CA certificates.",
             Self::Serial => "This issuer never issued that serial number.",
             Self::Own => "Certificates of the gateway itself are not given out this way.",
+        }
+    }
+}
+
+const fn too_soon(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Client => {
+            "Nothing was read. Do many devices come from this address (a branch, a proxy that is not in listen.trusted-proxies)? Then raise \
+             limits.address-requests-per-minute; else find what asks so often."
+        }
+        Limit::Profile => {
+            "Nothing was read: all addresses together share this limit. Raise `requests-per-minute` of the profile, or find who asks so often \
+             (`certgate enrolment list --profile`)."
+        }
+        Limit::LockOut => {
+            "`certgate audit tail` says when the address was locked out (address.locked-out), `certgate enrolment list --address` what it \
+             sent. Renewals and polls go on; enrolments do after limits.lock-out-minutes. If many devices with different wrong \
+             challenges share the address, raise limits.wrong-challenges."
         }
     }
 }
@@ -297,9 +315,7 @@ impl Unanswered {
                 "What came is no SCEP message: a proxy that answers or inspects, a health check, or a client that sends its \
                  request bare."
             }
-            Self::TooSoon { .. } => {
-                "This address, or the profile, asked more often than the configured limits allow, or the address guessed                  challenges and is locked out for a while: see the limits under [limits], and whether many devices come from one                  address."
-            }
+            Self::TooSoon { limit, .. } => too_soon(*limit),
             Self::Overloaded => {
                 "The client was told to come back. If this goes on: more limits.workers or processors, or fewer clients at once."
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::throttle::Limit;
+
 /// Why a request gets no CertRep, but a plain HTTP status. The text is for operators.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
@@ -42,8 +44,10 @@ pub enum Unanswered {
     #[error("{0}")]
     NotPkiMessage(String),
     /// More than the limits of clients and profiles allow, or a client that is locked out.
-    #[error("it came too soon: the client is to wait {} s", .retry_after.as_secs())]
+    #[error("{}: told to come back after {} s", too_soon(*.limit), .retry_after.as_secs())]
     TooSoon {
+        /// Which limit it met.
+        limit: Limit,
         /// When it makes sense to come back.
         retry_after: Duration,
     },
@@ -83,6 +87,16 @@ impl Unanswered {
             Self::Panicked => 500,
             Self::NoSuccessor => 501,
             Self::Overloaded | Self::ApprovalsFull | Self::Away { .. } | Self::Fault(_) => 503,
+        }
+    }
+}
+
+const fn too_soon(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Client => "the address asked more often than limits.address-requests-per-minute allows",
+        Limit::Profile => "the profile was asked more often than its requests-per-minute allows",
+        Limit::LockOut => {
+            "the address sent too many different wrong challenges and is locked out of the profile"
         }
     }
 }

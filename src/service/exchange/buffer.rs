@@ -14,13 +14,17 @@ use crate::{
         throttle::ClientNetwork,
     },
     service::metric::{self, label},
-    types::{Timestamp, TransactionId},
+    types::{ProfileName, Timestamp, TransactionId},
 };
 
-/// So many exchanges wait at most: some 500 kB.
+/// So many exchanges wait at most: some 1 MB.
 const CAPACITY: usize = 256;
 /// So many that are alike are kept one by one in a minute; the next are counted in the last of these.
 pub const ALIKE: u32 = 8;
+/// So many that were turned away at the door (429) are kept in a minute, of all addresses together: one for each address and profile.
+pub const TURNED_AWAY: u32 = 8;
+/// The ending of those.
+const TOO_SOON: Ending = Ending::Http(429);
 /// Kinds of exchanges that are told apart in a minute.
 const KINDS: usize = 1024;
 /// Fetches of capabilities and certificates that are remembered.
@@ -28,8 +32,8 @@ const FETCHES: usize = 1000;
 
 /// Exchanges that wait to be written, and the last fetches of capabilities and CA certificates, which never are.
 ///
-/// An address that sends the same again and again fills a few places a minute: what is beyond is counted in the last of them. When
-/// the buffer is full, what comes is counted as dropped, for what came first tells how it began.
+/// An address that sends the same again and again fills a few places a minute: what is beyond is counted in the last of them. Who is
+/// turned away for asking too often sends much, and it costs nothing: of those few are kept. When the buffer is full, what comes is counted as dropped, for what came first tells how it began.
 #[derive(Debug, Default)]
 pub struct TraceBuffer {
     state: Mutex<State>,
@@ -41,11 +45,13 @@ struct State {
     waiting: VecDeque<Traced>,
     alike: BTreeMap<Kind, Tally>,
     fetches: VecDeque<Exchange>,
+    /// The minute, and how many were turned away in it and kept.
+    turned_away: (u64, u32),
     closed: bool,
 }
 
-/// What is alike: client, ending, and for those that certgate knows the transaction.
-type Kind = (String, &'static str, Option<TransactionId>);
+/// What is alike: client, ending, for those that certgate knows the transaction, and for those that were turned away the profile.
+type Kind = (String, &'static str, Option<TransactionId>, Option<ProfileName>);
 
 #[derive(Debug)]
 struct Tally {
@@ -139,9 +145,11 @@ impl State {
         let exchange = &traced.exchange;
         let minute = minute_of(exchange.at);
         let kind = kind_of(exchange);
-        let full = self.waiting.len() >= CAPACITY;
+        let turned_away = exchange.ending == TOO_SOON;
+        let full = self.waiting.len() >= CAPACITY || (turned_away && !self.may_turn_away(minute));
+        let alike = if turned_away { 1 } else { ALIKE };
         match self.alike.get_mut(&kind) {
-            Some(tally) if tally.minute == minute && (tally.kept >= ALIKE || full) => {
+            Some(tally) if tally.minute == minute && (tally.kept >= alike || full) => {
                 tally.last.more = tally.last.more.saturating_add(1);
                 tally.changed = true;
                 return Some("merged");
@@ -164,8 +172,19 @@ impl State {
                 }
             }
         }
+        if turned_away {
+            self.turned_away.1 += 1;
+        }
         self.waiting.push_back(traced);
         None
+    }
+
+    /// Whether one more of those that were turned away is kept in this minute.
+    fn may_turn_away(&mut self, minute: u64) -> bool {
+        if self.turned_away.0 != minute {
+            self.turned_away = (minute, 0);
+        }
+        self.turned_away.1 < TURNED_AWAY
     }
 }
 
@@ -174,7 +193,8 @@ fn kind_of(exchange: &Exchange) -> Kind {
     // Whoever has one address of an IPv6 network has them all.
     let address = exchange.address.parse::<IpAddr>();
     let client = address.map_or_else(|_| exchange.address.clone(), |it| ClientNetwork::from(it).to_string());
-    (client, Ending::as_str(exchange.ending), transaction)
+    let profile = exchange.profile.clone().filter(|_| exchange.ending == TOO_SOON);
+    (client, Ending::as_str(exchange.ending), transaction, profile)
 }
 
 const fn minute_of(at: Timestamp) -> u64 {

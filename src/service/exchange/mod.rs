@@ -17,7 +17,7 @@
 mod buffer;
 mod view;
 
-pub use buffer::{ALIKE, TraceBuffer};
+pub use buffer::{ALIKE, TURNED_AWAY, TraceBuffer};
 pub use view::{EndingFilter, ExchangeFilter, TraceView};
 
 use std::{sync::atomic::Ordering, time::Duration};
@@ -47,6 +47,13 @@ pub(super) struct Traced {
 }
 
 impl Traced {
+    /// Of a stranger's transcript only a little is kept.
+    pub(super) fn new(exchange: Exchange, transcript: Option<Transcript>) -> Self {
+        let known = exchange.is_known();
+        let transcript = transcript.map(|it| if known { it } else { it.brief() });
+        Self { exchange, transcript }
+    }
+
     /// Writes it.
     pub(super) fn put(&self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.put_exchange(&self.exchange, self.transcript.as_ref())

@@ -138,8 +138,9 @@ impl Gateway {
             exchange.transaction = Some(transaction.clone());
         });
         trail.looks(&endpoint.profile.spec().client, &looks::of_message(origin, &message, None));
-        let mut reply = Reply::to(&message, &endpoint)
+        let mut reply = Reply::to(&message, &endpoint, self.ports.random.bytes())
             .inspect_err(|error| trail.unanswered(&Unanswered::Fault(error.to_string())))?;
+        trail.nonces(&reply.sender_nonce, &reply.recipient_nonce);
         let answer = match self.process(&endpoint, origin, message, &mut reply, trail) {
             Ok(answer) => answer,
             Err(Stop::Refused(refused)) => Answer::Refused(refused),

@@ -16,7 +16,8 @@ use crate::{
 /// How to answer, learnt step by step while the request is checked.
 pub(super) struct Reply {
     transaction_id: TransactionId,
-    recipient_nonce: Vec<u8>,
+    pub(super) recipient_nonce: Vec<u8>,
+    pub(super) sender_nonce: [u8; 16],
     /// SHA-256 until the request's is known and allowed.
     pub(super) digest: DigestAlgorithm,
     /// Signs: the newest until the request names another. Apple compares the signer of the answer byte for byte with the
@@ -41,10 +42,15 @@ pub(super) enum Lock {
 }
 
 impl Reply {
-    pub(super) fn to(message: &PkiMessage, endpoint: &Endpoint) -> Result<Self, ScepError> {
+    pub(super) fn to(
+        message: &PkiMessage,
+        endpoint: &Endpoint,
+        sender_nonce: [u8; 16],
+    ) -> Result<Self, ScepError> {
         Ok(Self {
             transaction_id: message.transaction_id().clone(),
             recipient_nonce: message.sender_nonce().to_vec(),
+            sender_nonce,
             digest: DigestAlgorithm::Sha256,
             message_key: endpoint.authority.message_keys.first().ok_or(ScepError::Unavailable)?.clone(),
             seal: None,
@@ -66,7 +72,7 @@ impl Gateway {
             outcome,
             transaction_id: &reply.transaction_id,
             recipient_nonce: &reply.recipient_nonce,
-            sender_nonce: self.ports.random.bytes(),
+            sender_nonce: reply.sender_nonce,
             signer: &reply.message_key.certificate,
             digest: reply.digest,
             // Not asked for by RFC 8894 §3.2, and devices without a clock have refused it.

@@ -33,6 +33,8 @@ pub(in crate::service) struct Trail {
     family: Cell<Option<ClientFamily>>,
     /// None where none is kept.
     transcript: Option<RefCell<Transcript>>,
+    /// senderNonce and recipientNonce of the answer, in hexadecimal, once they are known.
+    nonces: RefCell<Option<(String, String)>>,
     /// Written already, with what it led to.
     recorded: Cell<bool>,
     /// Whether anything is noted at all.
@@ -62,6 +64,7 @@ impl Trail {
             exchange: RefCell::new(exchange),
             family: Cell::new(suggestion.map(|it| it.family)),
             transcript: transcript.then(|| RefCell::new(origin.transcript())),
+            nonces: RefCell::default(),
             recorded: Cell::new(false),
             on,
         }
@@ -73,6 +76,7 @@ impl Trail {
             exchange: self.exchange.clone(),
             family: self.family.clone(),
             transcript: None,
+            nonces: RefCell::default(),
             recorded: Cell::new(false),
             on: false,
         }
@@ -151,19 +155,19 @@ impl Trail {
             exchange.ending = Ending::Success;
             exchange.certificate = Some(certificate.clone());
         });
-        self.wire(|transcript| shown::answer(transcript, Ending::Success, None, Some(certificate)));
+        self.wire(|transcript| self.show_answer(transcript, Ending::Success, None, Some(certificate)));
     }
 
     /// It ends with PENDING.
     pub(in crate::service) fn pending(&self) {
         self.learn(|exchange| exchange.ending = Ending::Pending);
-        self.wire(|transcript| shown::answer(transcript, Ending::Pending, None, None));
+        self.wire(|transcript| self.show_answer(transcript, Ending::Pending, None, None));
     }
 
     /// It ends with FAILURE.
     pub(in crate::service) fn refused(&self, refused: &Refused) {
         let (info, text) = refused.answer();
-        self.wire(|transcript| shown::answer(transcript, Ending::Refused(info), Some(text), None));
+        self.wire(|transcript| self.show_answer(transcript, Ending::Refused(info), Some(text), None));
         self.learn(|exchange| {
             exchange.ending = Ending::Refused(info);
             exchange.reason = clipped(&refused.to_string(), MAX_DETAIL);
@@ -177,12 +181,35 @@ impl Trail {
     pub(in crate::service) fn unanswered(&self, why: &Unanswered) {
         // What was recorded is written again, with the end that it really had; its certificate is there all the same.
         self.recorded.set(false);
-        self.wire(|transcript| shown::answer(transcript, Ending::Http(why.status()), None, None));
+        self.wire(|transcript| self.show_answer(transcript, Ending::Http(why.status()), None, None));
         self.learn(|exchange| {
             exchange.ending = Ending::Http(why.status());
             exchange.reason = clipped(&why.to_string(), MAX_DETAIL);
             why.hint().clone_into(&mut exchange.hint);
         });
+    }
+
+    /// The nonces that the CertRep has (RFC 8894 §3.2.1.5).
+    pub(super) fn nonces(&self, sender: &[u8], recipient: &[u8]) {
+        if self.transcript.is_some() {
+            self.nonces.replace(Some((hex::encode(sender), hex::encode(recipient))));
+        }
+    }
+
+    fn show_answer(
+        &self,
+        transcript: &mut Transcript,
+        ending: Ending,
+        fail_info_text: Option<&str>,
+        certificate: Option<&CertificateId>,
+    ) {
+        shown::answer(transcript, ending, fail_info_text, certificate);
+        if let (Some((sender, recipient)), false) =
+            (&*self.nonces.borrow(), matches!(ending, Ending::Http(_)))
+        {
+            transcript.answered("senderNonce", sender);
+            transcript.answered("recipientNonce", recipient);
+        }
     }
 
     /// Adds to the transcript; `note` is not called where none is kept.
@@ -198,21 +225,23 @@ impl Trail {
         certificate: &CertificateId,
         step: TraceStep,
     ) -> Option<Traced> {
-        let mut traced = self.so_far()?;
-        traced.exchange.steps.push(step);
-        traced.exchange.certificate = Some(certificate.clone());
-        if let Some(transcript) = &mut traced.transcript {
-            shown::answer(transcript, Ending::Success, None, Some(certificate));
+        let (mut exchange, mut transcript) = self.noted()?;
+        exchange.steps.push(step);
+        exchange.certificate = Some(certificate.clone());
+        if let Some(transcript) = &mut transcript {
+            self.show_answer(transcript, Ending::Success, None, Some(certificate));
         }
-        Some(traced)
+        Some(Traced::new(exchange, transcript))
     }
 
     /// How it stands now; none where nothing is kept.
     pub(in crate::service) fn so_far(&self) -> Option<Traced> {
-        self.on.then(|| Traced {
-            exchange: self.exchange.borrow().clone(),
-            transcript: self.transcript.as_ref().map(|transcript| transcript.borrow().clone()),
-        })
+        self.noted().map(|(exchange, transcript)| Traced::new(exchange, transcript))
+    }
+
+    fn noted(&self) -> Option<(Exchange, Option<Transcript>)> {
+        let transcript = || self.transcript.as_ref().map(|transcript| transcript.borrow().clone());
+        self.on.then(|| (self.exchange.borrow().clone(), transcript()))
     }
 
     /// It was written with what it led to.
@@ -222,9 +251,7 @@ impl Trail {
 
     /// What is still to be written at the end.
     pub(in crate::service) fn finish(self) -> Option<Traced> {
-        (self.on && !self.recorded.get()).then(|| Traced {
-            exchange: self.exchange.into_inner(),
-            transcript: self.transcript.map(RefCell::into_inner),
-        })
+        (self.on && !self.recorded.get())
+            .then(|| Traced::new(self.exchange.into_inner(), self.transcript.map(RefCell::into_inner)))
     }
 }
