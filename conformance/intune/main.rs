@@ -27,7 +27,7 @@ use certgate::{
         system::SystemRandomSource,
     },
     domain::vouch::Voucher,
-    ports::{HostRule, Outbound, Vouchers},
+    ports::{HostRule, Vouchers},
     service::{GatewaySettings, Ports},
     types::Secret,
 };
@@ -80,22 +80,30 @@ pub(crate) fn world_with(profile: &str, change: impl FnOnce(&mut IntuneSettings)
 
 /// The world's ports with a new client, as after a restart.
 pub(crate) fn asking(world: &World, fake: &Fake, settings: IntuneSettings) -> Ports {
-    let destination = |name: &str, enrols| Destination {
+    asking_from(world, fake, settings, 8)
+}
+
+/// [`asking`], where so many threads may wait for others while they enrol.
+pub(crate) fn asking_from(
+    world: &World,
+    fake: &Fake,
+    settings: IntuneSettings,
+    enrolment_places: usize,
+) -> Ports {
+    let destination = |name: &str| Destination {
         name: name.to_owned(),
         hosts: vec![HostRule::exact("127.0.0.1", Some(fake.address().port()))],
         limits: RequestLimits { connect: Duration::from_secs(2), total: Duration::from_secs(2), places: 8 },
         max_answer: 2 * 1024 * 1024,
-        enrols,
+        enrols: false,
     };
-    let http =
-        HttpSettings { authorities: Vec::new(), system_roots: false, proxy: None, enrolment_places: 8 };
-    let destinations =
-        vec![destination(ENROLMENT_DESTINATION, true), destination(BACKGROUND_DESTINATION, false)];
-    let outbound: Arc<dyn Outbound> =
-        Arc::new(HttpOutbound::new(&http, destinations, Box::new(|_, _, _| {})).unwrap());
+    let http = HttpSettings { authorities: Vec::new(), system_roots: false, proxy: None, enrolment_places };
+    let destinations = vec![destination(ENROLMENT_DESTINATION), destination(BACKGROUND_DESTINATION)];
+    let outbound = Arc::new(HttpOutbound::new(&http, destinations, Box::new(|_, _, _| {})).unwrap());
     let client = Arc::new(IntuneClient::new(
         settings,
-        Arc::clone(&outbound),
+        outbound.clone(),
+        outbound.enrolment_places(),
         world.clock.clone(),
         Arc::new(SystemRandomSource::default()),
     ));

@@ -9,7 +9,7 @@ use certgate::{
 };
 
 use crate::{
-    PROFILE, asking, challenge,
+    PROFILE, asking, asking_from, challenge,
     common::{Client, World},
     fake::{Action, Fake, Fault},
     settings, world, world_with,
@@ -219,4 +219,70 @@ fn a_slow_intune_holds_no_more_threads_than_it_may() {
         waiting.join().unwrap();
     });
     enrol(&world, &next).unwrap();
+}
+
+#[test]
+fn who_waits_for_a_token_that_another_one_asks_for_has_one_of_the_places_of_all() {
+    let (world, fake) = world();
+    let ports = asking_from(&world, &fake, settings(&fake), 1);
+    let world = world.restarted_on(ports, GatewaySettings::default());
+    fake.fail(Action::Token, [Fault::Slow(Duration::from_secs(1))]);
+    let (slow, next) = (Client::new(), Client::new());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| waits(&world, &slow));
+        while fake.count(Action::Token) < 1 {
+            std::thread::yield_now();
+        }
+        // Without a place of its own it would wait for the token, and hear what became of that.
+        assert_eq!(waits(&world, &next), Duration::from_secs(2), "told at once that there is no place");
+        assert_eq!(fake.count(Action::Token), 1);
+        waiting.join().unwrap();
+    });
+}
+
+#[test]
+fn what_was_handed_out_untold_is_never_revoked_for_that_whatever_is_configured_later() {
+    let without = |settings: &mut certgate::adapters::intune::IntuneSettings| {
+        settings.wait_for_success_notification = false;
+    };
+    let (world, fake) = world_with(PROFILE, without);
+    fake.fail(Action::Success, vec![Fault::Status(500, None); 1000]);
+    let client = Client::new();
+    enrol(&world, &client).unwrap();
+    let id = leaf(&world).id;
+    let ports = asking(&world, &fake, settings(&fake));
+    let world = world.restarted_on(ports, GatewaySettings::default());
+    for _ in 0..30 {
+        world.clock.advance(Duration::from_secs(3600));
+        world.gateway.run_outside().unwrap();
+    }
+    assert!(world.read(|view| view.causes(&id)).is_empty());
+    // The device lost it: it is given again, for it was out already.
+    let answer = client.send(&world, "phones", &get_cert(&world, &client));
+    assert_eq!(world.record(answer.certificate()).id, id);
+    fake.recover();
+    world.clock.advance(Duration::from_secs(3600));
+    world.gateway.run_outside().unwrap();
+    let lane = JobKind::TellIssued { by: Voucher::Intune, certificate: id }.lane();
+    assert_eq!(world.read(|view| view.job_in_lane(&lane)), None, "told in the end");
+}
+
+#[test]
+fn what_waited_and_is_handed_out_after_a_change_is_not_revoked_after_the_next() {
+    let (world, fake) = world();
+    let client = undelivered(&world, &fake);
+    let id = leaf(&world).id;
+    fake.fail(Action::Success, vec![Fault::Status(500, None); 1000]);
+    let mut without = settings(&fake);
+    without.wait_for_success_notification = false;
+    let ports = asking(&world, &fake, without);
+    let world = world.restarted_on(ports, GatewaySettings::default());
+    enrol(&world, &client).unwrap();
+    let ports = asking(&world, &fake, settings(&fake));
+    let world = world.restarted_on(ports, GatewaySettings::default());
+    for _ in 0..30 {
+        world.clock.advance(Duration::from_secs(3600));
+        world.gateway.run_outside().unwrap();
+    }
+    assert!(world.read(|view| view.causes(&id)).is_empty());
 }

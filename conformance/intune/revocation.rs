@@ -134,7 +134,8 @@ fn certificates_of_another_ca_are_left_for_it() {
     let certificate = enrol(&world);
     fake.want_revoked("other", &certificate.serial().to_string(), Some("CN=Another CA"));
     poll(&world);
-    assert_eq!((fake.count(Action::Download), fake.count(Action::Upload)), (1, 0));
+    // The whole list, and because it has others' requests, ours by name.
+    assert_eq!((fake.count(Action::Download), fake.count(Action::Upload)), (2, 0));
     assert_eq!(status(&world, &certificate), Status::Good);
     assert_eq!(fake.wanted(), 1);
 }
@@ -189,4 +190,19 @@ fn long_lists_are_worked_off_in_one_round() {
         cause.effect,
         certgate::domain::status::Effect::Revoke { reason: RevocationReason::CessationOfOperation }
     ));
+}
+
+#[test]
+fn requests_of_other_cas_before_ours_starve_nobody_and_are_left_for_them() {
+    let (world, fake) = world_with(PROFILE, |settings| settings.by_issuer = false);
+    let certificate = enrol(&world);
+    for number in 0..600 {
+        fake.want_revoked(&format!("theirs-{number}"), "0badcafe", Some("CN=Another CA"));
+    }
+    want(&fake, "ours", &certificate);
+    poll(&world);
+    assert_eq!(status(&world, &certificate), Status::Revoked);
+    assert_eq!(fake.reported("ours").unwrap()["succeeded"], true);
+    assert_eq!((fake.reported("theirs-0"), fake.wanted()), (None, 600));
+    assert_eq!(fake.deviations(), Vec::<String>::new());
 }

@@ -46,7 +46,7 @@ use crate::{
         ops::{OpsEdge, Readiness},
         serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
     },
-    ports::{Clock, NoOutbound, Outbound, Random, StoreError, Vouchers},
+    ports::{Clock, NoOutbound, Random, StoreError, Vouchers},
     service::{
         Gateway, Ports, ServiceError,
         metric::{self, label},
@@ -112,10 +112,10 @@ pub fn open_ports(data: &Path, kek: &KekSource, checkpoint: &Path) -> Outcome<Po
     })
 }
 
-/// The client for other parties, whose requests are counted.
-pub(super) fn outbound(settings: &OutboundSettings) -> Outcome<Arc<dyn Outbound>> {
+/// The client for other parties, whose requests are counted; none where there are none.
+fn outbound(settings: &OutboundSettings) -> Outcome<Option<Arc<HttpOutbound>>> {
     if settings.destinations.is_empty() {
-        return Ok(Arc::new(NoOutbound));
+        return Ok(None);
     }
     let observer = |destination: &str, result: &str, took: Duration| {
         let (destination, result) = (destination.to_owned(), result.to_owned());
@@ -125,17 +125,18 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Outcome<Arc<dyn Outbound>
             .increment(1);
     };
     let client = HttpOutbound::new(&settings.http, settings.destinations.clone(), Box::new(observer));
-    Ok(Arc::new(client.map_err(Failure::while_doing("outbound"))?))
+    Ok(Some(Arc::new(client.map_err(Failure::while_doing("outbound"))?)))
 }
 
 /// Microsoft Intune as the one who vouches for requests.
 fn intune(
     settings: &IntuneSettings,
-    outbound: Arc<dyn Outbound>,
+    outbound: Arc<HttpOutbound>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Vouchers {
-    let client = Arc::new(IntuneClient::new(settings.clone(), outbound, clock, random));
+    let places = outbound.enrolment_places();
+    let client = Arc::new(IntuneClient::new(settings.clone(), outbound, places, clock, random));
     let mut vouchers = Vouchers::default();
     vouchers.vouching.insert(Voucher::Intune, client.clone());
     if !settings.poll_interval.is_zero() {
@@ -174,12 +175,13 @@ impl Server {
         let mut ports = open_ports(&settings.data, &settings.kek, &settings.checkpoint)?;
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
-        let outbound = outbound(&settings.outbound)?;
-        if let Some(settings) = &settings.intune {
-            let (clock, random) = (Arc::clone(&ports.clock), Arc::clone(&ports.random));
-            ports.vouchers = intune(settings, Arc::clone(&outbound), clock, random);
+        if let Some(outbound) = outbound(&settings.outbound)? {
+            if let Some(settings) = &settings.intune {
+                let (clock, random) = (Arc::clone(&ports.clock), Arc::clone(&ports.random));
+                ports.vouchers = intune(settings, Arc::clone(&outbound), clock, random);
+            }
+            ports.outbound = outbound;
         }
-        ports.outbound = outbound;
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);

@@ -28,6 +28,13 @@ pub enum JobKind {
         /// Who.
         by: Voucher,
     },
+    /// [`JobKind::TellIssued`] of a certificate that was handed out before they could be told: its device has it.
+    TellHandedOut {
+        /// Who.
+        by: Voucher,
+        /// Of what.
+        certificate: CertificateId,
+    },
 }
 
 /// Which worker does a job.
@@ -45,7 +52,9 @@ impl JobKind {
     pub fn lane(&self) -> String {
         match self {
             Self::BuildCrl { issuer } => format!("crl/{issuer}"),
-            Self::TellIssued { by, certificate } => format!("{by}/issued/{certificate}"),
+            Self::TellIssued { by, certificate } | Self::TellHandedOut { by, certificate } => {
+                format!("{by}/issued/{certificate}")
+            }
             Self::PollRevocations { by } => format!("{by}/revocations"),
         }
     }
@@ -54,7 +63,9 @@ impl JobKind {
     pub const fn worker(&self) -> JobWorker {
         match self {
             Self::BuildCrl { .. } => JobWorker::Maintenance,
-            Self::TellIssued { .. } | Self::PollRevocations { .. } => JobWorker::Outside,
+            Self::TellIssued { .. } | Self::TellHandedOut { .. } | Self::PollRevocations { .. } => {
+                JobWorker::Outside
+            }
         }
     }
 
@@ -62,7 +73,7 @@ impl JobKind {
     pub const fn never_gives_up(&self) -> bool {
         match self {
             Self::BuildCrl { .. } => false,
-            Self::TellIssued { .. } | Self::PollRevocations { .. } => true,
+            Self::TellIssued { .. } | Self::TellHandedOut { .. } | Self::PollRevocations { .. } => true,
         }
     }
 }

@@ -147,6 +147,7 @@ impl Gateway {
         let outcome = match &job.kind {
             JobKind::BuildCrl { issuer } => self.build_crl_of_living(issuer),
             JobKind::TellIssued { by, certificate } => self.tell_or_give_up(&job, *by, certificate),
+            JobKind::TellHandedOut { by, certificate } => self.tell_while_configured(*by, certificate),
             JobKind::PollRevocations { by } => self.poll_revocations(*by),
         };
         match outcome {
@@ -160,7 +161,7 @@ impl Gateway {
     fn job_done(&self, job: &Job) -> Result<bool, StoreError> {
         let again = match &job.kind {
             JobKind::PollRevocations { by } => self.ports.vouchers.revocations.get(by),
-            JobKind::BuildCrl { .. } | JobKind::TellIssued { .. } => None,
+            JobKind::BuildCrl { .. } | JobKind::TellIssued { .. } | JobKind::TellHandedOut { .. } => None,
         };
         let again = again.map(|queue| self.now().plus(queue.interval()));
         self.ports.store.write(|tx| {

@@ -153,6 +153,8 @@ pub struct IntuneClient {
     tokens: Tokens,
     endpoints: Mutex<Option<Endpoints>>,
     places: Places,
+    /// Of all who wait for somebody while they enrol.
+    shared: Arc<Places>,
 }
 
 impl std::fmt::Debug for IntuneClient {
@@ -162,10 +164,12 @@ impl std::fmt::Debug for IntuneClient {
 }
 
 impl IntuneClient {
-    /// A client that has asked nobody yet. `outbound` knows [`ENROLMENT_DESTINATION`] and [`BACKGROUND_DESTINATION`].
+    /// A client that has asked nobody yet. `outbound` knows [`ENROLMENT_DESTINATION`] and [`BACKGROUND_DESTINATION`]; `shared` are the
+    /// places of all who wait for somebody while they enrol.
     pub fn new(
         settings: IntuneSettings,
         outbound: Arc<dyn Outbound>,
+        shared: Arc<Places>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
@@ -178,6 +182,7 @@ impl IntuneClient {
             tokens: Tokens::default(),
             endpoints: Mutex::default(),
             places,
+            shared,
         }
     }
 

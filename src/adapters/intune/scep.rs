@@ -29,12 +29,13 @@ struct ScepAnswer {
 }
 
 impl IntuneClient {
-    /// Takes a place for as long as `work` lasts: threads that wait for Intune, also for a token that another one asks for, are bounded.
+    /// Takes a place, and one of those that all share who enrol, for as long as `work` lasts: threads that wait for Intune, also for a token
+    /// that another one asks for, are bounded.
     fn in_place<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, NoAnswer>) -> Result<T, NoAnswer> {
         let session = self.session(ENROLMENT_DESTINATION);
         let busy = OutboundError::Busy { destination: ENROLMENT_DESTINATION.to_owned() };
-        let place = self.places.take();
-        if place.is_none() {
+        let places = self.places.take().and_then(|own| Some((own, self.shared.take()?)));
+        if places.is_none() {
             return Err(session.no_answer(&busy.to_string(), busy.retry_after()));
         }
         work(&session)

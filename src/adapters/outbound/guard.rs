@@ -23,22 +23,23 @@ const MAX_HOSTS: usize = 64;
 
 /// A number of places.
 #[derive(Debug)]
-pub(in crate::adapters) struct Places {
+pub struct Places {
     taken: AtomicUsize,
     limit: usize,
 }
 
 /// A place, free again when dropped.
 #[derive(Debug)]
-pub(in crate::adapters) struct Place<'a>(&'a Places);
+pub struct Place<'a>(&'a Places);
 
 impl Places {
-    pub(in crate::adapters) const fn new(limit: usize) -> Self {
+    /// So many.
+    pub const fn new(limit: usize) -> Self {
         Self { taken: AtomicUsize::new(0), limit }
     }
 
     /// Takes one if there is one; never waits, for who waits holds a thread.
-    pub(in crate::adapters) fn take(&self) -> Option<Place<'_>> {
+    pub fn take(&self) -> Option<Place<'_>> {
         let more = |taken: usize| (taken < self.limit).then(|| taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Place(self))
     }

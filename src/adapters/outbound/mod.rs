@@ -24,7 +24,7 @@ use crate::{
     types::Secret,
 };
 use guard::Breaker;
-pub(in crate::adapters) use guard::Places;
+pub use guard::Places;
 
 /// Longest head of an answer.
 const MAX_HEAD: usize = 32 * 1024;
@@ -81,7 +81,7 @@ struct Party {
 /// The HTTP client.
 pub struct HttpOutbound {
     parties: BTreeMap<String, Party>,
-    enrolment: Places,
+    enrolment: Arc<Places>,
     observer: Observer,
 }
 
@@ -107,9 +107,15 @@ impl HttpOutbound {
         };
         Ok(Self {
             parties: destinations.into_iter().map(party).collect(),
-            enrolment: Places::new(settings.enrolment_places),
+            enrolment: Arc::new(Places::new(settings.enrolment_places)),
             observer,
         })
+    }
+
+    /// The places of [`HttpSettings::enrolment_places`], for whoever holds one over more than a request: a thread that waits until
+    /// another one has the answer waits as well. Its destination must not be one that [`enrols`](Destination::enrols).
+    pub fn enrolment_places(&self) -> Arc<Places> {
+        Arc::clone(&self.enrolment)
     }
 }
 

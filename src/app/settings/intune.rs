@@ -57,7 +57,8 @@ impl Checker<'_> {
             hosts: hosts.clone(),
             limits,
             max_answer: MAX_ANSWER,
-            enrols: true,
+            // The client holds a shared place itself, over the whole of what a request needs.
+            enrols: false,
         });
         outbound.destinations.push(Destination {
             name: BACKGROUND_DESTINATION.to_owned(),

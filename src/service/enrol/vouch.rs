@@ -13,7 +13,7 @@ use crate::{
         enrol::Refusal,
         exchange::{NotFound, Refused},
         profile::ChallengeMode,
-        queue::JobKind,
+        queue::{Job, JobKind},
         vouch::{Verdict, Voucher},
     },
     ports::{IssuedNotice, RefusedNotice, View, VoucherRequest, Vouching},
@@ -74,10 +74,13 @@ impl Gateway {
                         self.check_not_given_up(id)?;
                     }
                 }
-                Err(ServiceError::NoAnswer(no_answer)) if vouching.delivery_waits() => {
+                Err(ServiceError::NoAnswer(no_answer)) if vouching.delivery_waits() && !has_it(&job) => {
                     return Err(Stop::Away(no_answer));
                 }
                 Err(ServiceError::NoAnswer(error)) => {
+                    if !has_it(&job) && !self.note_handed_out(&job, *by, id)? {
+                        self.check_not_given_up(id)?;
+                    }
                     tracing::warn!(certificate = %id, %by, %error, "could not be told of the certificate; it will be tried again");
                 }
                 Err(fault) => return Err(Stop::Fault(fault)),
@@ -144,6 +147,11 @@ impl Gateway {
         let vouching = self.ports.vouchers.vouching.get(&by);
         vouching.map(AsRef::as_ref).ok_or_else(|| ServiceError::not_found("configuration section", by))
     }
+}
+
+/// Whether the device has the certificate already.
+const fn has_it(job: &Job) -> bool {
+    matches!(job.kind, JobKind::TellHandedOut { .. })
 }
 
 fn voucher_request<'a>(candidate: &'a Candidate<'_>) -> VoucherRequest<'a> {

@@ -16,7 +16,7 @@ use super::{Gateway, ServiceError, audit::Act, certificate::change_certificate, 
 use crate::{
     domain::{
         access::Actor,
-        queue::{Job, JobKind, JobWorker},
+        queue::{Job, JobKind, JobWorker, retry_after},
         status::{Cause, CauseChange, CauseKey, CauseKind, Effect},
         vouch::Voucher,
     },
@@ -98,32 +98,59 @@ impl Gateway {
         Ok(())
     }
 
-    /// Tells, or gives up: a certificate that cannot be handed out, because its voucher is not told, is revoked in the end. One that was
-    /// handed out stays, and is told of for as long as it takes.
+    /// Tells of a certificate that its device has, for as long as it takes.
+    pub(super) fn tell_while_configured(
+        &self,
+        by: Voucher,
+        certificate: &CertificateId,
+    ) -> Result<(), ServiceError> {
+        if !self.ports.vouchers.vouching.contains_key(&by) {
+            tracing::warn!(%by, %certificate, "not told of the certificate: it is not configured any more");
+            return Ok(());
+        }
+        self.tell_issued(by, certificate)
+    }
+
+    /// Tells, or gives up: a certificate that cannot be handed out, because its voucher is not told, is revoked in the end. Where it is
+    /// handed out all the same, it may have been.
     pub(super) fn tell_or_give_up(
         &self,
         job: &Job,
         by: Voucher,
         certificate: &CertificateId,
     ) -> Result<(), ServiceError> {
-        let Some(vouching) = self.ports.vouchers.vouching.get(&by) else {
-            tracing::warn!(%by, %certificate, "not told of the certificate: it is not configured any more");
-            return Ok(());
-        };
-        let error = match self.tell_issued(by, certificate) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
+        let Err(error) = self.tell_while_configured(by, certificate) else { return Ok(()) };
+        let Some(vouching) = self.ports.vouchers.vouching.get(&by) else { return Ok(()) };
+        if !vouching.delivery_waits() {
+            return self.note_handed_out(job, by, certificate).map(drop);
+        }
         let issued_at = self.ports.store.read(|view| {
             Ok::<_, ServiceError>(view.certificate(certificate)?.map(|record| record.issued_at))
         })?;
         let Some(issued_at) = issued_at else { return Ok(()) };
-        let overdue = self.now().since(issued_at) >= vouching.give_up_after();
-        if overdue && vouching.delivery_waits() {
+        if self.now().since(issued_at) >= vouching.give_up_after() {
             self.revoke_undelivered(job, by, certificate, &error)
         } else {
             Err(error)
         }
+    }
+
+    /// On record before a certificate leaves of which its voucher could not be told: whatever the configuration says later, it is never
+    /// revoked for that. False: it was told, or given up, meanwhile.
+    pub(super) fn note_handed_out(
+        &self,
+        job: &Job,
+        by: Voucher,
+        certificate: &CertificateId,
+    ) -> Result<bool, ServiceError> {
+        let again = self.now().plus(retry_after(job.attempts).max(TELL_AFTER));
+        self.ports.store.write(|tx| {
+            let waits = tx.remove_job(job.sequence)?;
+            if waits {
+                tx.enqueue(&JobKind::TellHandedOut { by, certificate: certificate.clone() }, again)?;
+            }
+            Ok(waits)
+        })
     }
 
     fn revoke_undelivered(
