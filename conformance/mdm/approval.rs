@@ -31,6 +31,9 @@ approval = "webhook"
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NEXT: &str = "fedcba9876543210fedcba9876543210";
 
+/// For so long a denial holds.
+const MINUTES: Duration = Duration::from_secs(600);
+
 const ALLOW: &str = r#"{"allow": true}"#;
 const DENY: &str = r#"{"allow": false, "reason": "the device is on the list of stolen ones"}"#;
 
@@ -123,6 +126,7 @@ fn settings(url: &str, secrets: &[&str]) -> GatewaySettings {
         destination: "approval-device".to_owned(),
         url: url.to_owned(),
         secrets: secrets.iter().map(|secret| Secret::from(*secret)).collect(),
+        remember_denials: MINUTES,
     };
     GatewaySettings {
         approval_webhooks: [("device".parse().unwrap(), webhook)].into(),
@@ -215,10 +219,38 @@ fn a_request_that_is_denied_is_rejected_on_record_and_not_asked_about_again() {
         events.iter().any(|event| event.action == "enrolment.rejected" && event.object == id.to_string())
     );
 
-    // The ticket is unused: another request is another question.
+    // The ticket is unused: after a while another request is another question.
+    world.clock.advance(MINUTES);
     let other = client.in_transaction("another");
     let csr = other.csr("CN=again", Some(&ticket));
     assert_eq!(other.enrol(&world, "device", &csr).status, PkiStatus::Failure);
+    assert_eq!(receiver.count(), 2);
+}
+
+#[test]
+fn who_was_denied_hears_it_again_whatever_he_sends_and_nobody_is_asked_and_nothing_recorded() {
+    let receiver = Receiver::says(DENY);
+    let world = world_asking(&receiver, "http", &[SECRET]);
+    let client = Client::new();
+    let (message, ticket) = request(&world, &client);
+    client.send(&world, "device", &message).failure();
+    let rejected = || {
+        let events = world.read(|view| view.audit_events(0, 10_000));
+        events.iter().filter(|event| event.fact.action == "enrolment.rejected").count()
+    };
+    assert_eq!((receiver.count(), rejected()), (1, 1));
+    for number in 0..20 {
+        let client = Client::new().in_transaction(&format!("try-{number}"));
+        let refused = client.enrol(&world, "device", &client.csr("CN=another key", Some(&ticket)));
+        assert_eq!(refused.failure(), FailInfo::BadRequest);
+        assert_eq!(refused.fail_info_text.as_deref(), Some("The request is refused."));
+    }
+    assert_eq!((receiver.count(), rejected(), world.leaves()), (1, 1, 0));
+
+    // Somebody else is another question.
+    let other = Client::new();
+    let csr = other.csr("CN=x", Some(&world.ticket("device", &world.register("SN2"))));
+    other.enrol(&world, "device", &csr).failure();
     assert_eq!(receiver.count(), 2);
 }
 

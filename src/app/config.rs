@@ -414,7 +414,7 @@ impl Config {
         let requests_per_minute = taken(document, "requests-per-minute", "expected a number", number);
         let on_ticket_reuse =
             taken(document, "on-ticket-reuse", "expected \"alarm\" or \"hold\"", on_ticket_reuse);
-        let expected = "expected { url = \"https://..\", secret-files = [\"..\"] }";
+        let expected = "expected { url = \"https://..\", secret-files = [\"..\"] }, with timeout-seconds and denial-minutes if need be";
         let approval_webhooks = taken(document, "approval-webhook", expected, ApprovalWebhook::read);
         let config: Self = document.read();
         Self {

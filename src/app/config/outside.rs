@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
-use super::texts;
+use super::{number, texts};
 
 /// `[outbound]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,12 +97,28 @@ pub struct ApprovalWebhook {
     pub url: String,
     /// Files with the secret that signs requests.
     pub secret_files: Vec<String>,
+    /// Time for the answer; none: `outbound.timeout-seconds`.
+    pub timeout_seconds: Option<u64>,
+    /// How long whoever was denied is not asked about again.
+    pub denial_minutes: u64,
 }
 
 impl ApprovalWebhook {
+    const KEYS: [&str; 4] = ["url", "secret-files", "timeout-seconds", "denial-minutes"];
+    const DENIAL_MINUTES: u64 = 10;
+
     pub(super) fn read(value: &DeValue<'_>) -> Option<Self> {
-        let table = value.as_table().filter(|table| table.len() == 2)?;
-        let url = table.get("url")?.get_ref().as_str()?.to_owned();
-        Some(Self { url, secret_files: texts(table.get("secret-files")?.get_ref())? })
+        let table = value.as_table()?;
+        let known = |key: &str| Self::KEYS.contains(&key);
+        if !table.keys().all(|key| known(key.get_ref().as_ref())) {
+            return None;
+        }
+        let number_of = |key| table.get(key).map(|value| number(value.get_ref()).ok_or(())).transpose().ok();
+        Some(Self {
+            url: table.get("url")?.get_ref().as_str()?.to_owned(),
+            secret_files: texts(table.get("secret-files")?.get_ref())?,
+            timeout_seconds: number_of("timeout-seconds")?,
+            denial_minutes: number_of("denial-minutes")?.unwrap_or(Self::DENIAL_MINUTES),
+        })
     }
 }

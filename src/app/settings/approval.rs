@@ -1,12 +1,12 @@
 //! `[profile.NAME] approval-webhook`: who is asked before a certificate is issued.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use hyper::Uri;
 
 use super::{OutboundSettings, check::Checker};
 use crate::{
-    adapters::outbound::Destination,
+    adapters::outbound::{Destination, RequestLimits},
     app::config::{self, Config},
     domain::profile::Approval,
     ports::HostRule,
@@ -64,15 +64,30 @@ impl Checker<'_> {
             );
             return None;
         };
+        let total = match written.timeout_seconds {
+            Some(seconds) => Duration::from_secs(self.in_range(key, "timeout-seconds", seconds, 1..=120)),
+            None => outbound.limits.total,
+        };
+        let remembered = self.in_range(key, "denial-minutes", written.denial_minutes, 0..=1440);
         let destination = format!("approval-{profile}");
         outbound.destinations.push(Destination {
             name: destination.clone(),
             hosts: vec![HostRule::exact(&host, port)],
-            limits: outbound.limits,
+            limits: RequestLimits { total, connect: outbound.limits.connect.min(total), ..outbound.limits },
             max_answer: MAX_ANSWER,
             enrols: true,
         });
-        Some(ApprovalWebhook { destination, url: written.url.clone(), secrets })
+        let remember_denials = Duration::from_secs(remembered.saturating_mul(60));
+        Some(ApprovalWebhook { destination, url: written.url.clone(), secrets, remember_denials })
+    }
+
+    /// A number of the inline table at `key`.
+    fn in_range(&mut self, key: &str, name: &str, value: u64, range: RangeInclusive<u64>) -> u64 {
+        if !range.contains(&value) {
+            let (least, most) = (range.start(), range.end());
+            self.mistake(key, format_args!("{name}: {value} is not in {least} to {most}"));
+        }
+        value
     }
 
     fn approval_secrets(&mut self, key: &str, files: &[String]) -> Vec<Secret> {

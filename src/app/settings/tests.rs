@@ -170,20 +170,35 @@ fn an_approval_webhook_needs_its_profile_its_url_and_its_secret() {
     const LONG: (&str, &str, u32) = ("long", "0123456789abcdef\n", 0o600);
     const SHORT: (&str, &str, u32) = ("short", "12345678\n", 0o600);
     let profile = |rest: &str| format!("[profile.a]\nsubject = \"CN=$DEVICE_ID$\"\n{rest}\n");
-    let asking = |url: &str, files: &str| {
-        let webhook = format!("approval-webhook = {{ url = \"{url}\", secret-files = [{files}] }}");
+    let asking_with = |url: &str, files: &str, rest: &str| {
+        let webhook = format!("approval-webhook = {{ url = \"{url}\", secret-files = [{files}]{rest} }}");
         with_challenges(&[LONG, SHORT], &profile(&format!("approval = \"webhook\"\n{webhook}")))
     };
+    let asking = |url: &str, files: &str| asking_with(url, files, "");
+    let limited = |rest: &str| asking_with("https://approve.example/x", "\"long\"", rest);
     let (settings, _) = asking("https://approve.example/x", "\"long\"").unwrap();
     let webhook = settings.gateway.approval_webhooks.values().next().unwrap();
     assert_eq!((webhook.destination.as_str(), webhook.secrets.len()), ("approval-a", 1));
-    assert_eq!(settings.outbound.destinations[0].name, "approval-a");
+    let destination = &settings.outbound.destinations[0];
+    assert_eq!(
+        (destination.name.as_str(), destination.limits.total),
+        ("approval-a", settings.outbound.limits.total)
+    );
+    assert_eq!(webhook.remember_denials, Duration::from_secs(600));
+    let (settings, _) = limited(", timeout-seconds = 2, denial-minutes = 0").unwrap();
+    let limits = settings.outbound.destinations[0].limits;
+    assert_eq!((limits.total, limits.connect), (Duration::from_secs(2), Duration::from_secs(2)));
+    assert!(settings.gateway.approval_webhooks.values().next().unwrap().remember_denials.is_zero());
     for (loaded, problem) in [
         (asking("http://approve.example/x", "\"long\""), "url is not https://"),
         (asking("https://approve.example/x", ""), "secret-files names one file"),
         (asking("https://approve.example/x", "\"short\""), "a secret has at least 16"),
         (with_challenges(&[], &profile("approval = \"webhook\"")), "is missing, and approval is \"webhook\""),
         (with_challenges(&[], &profile("approval-webhook = 7")), "expected { url ="),
+        (limited(", timeout-seconds = 0"), "timeout-seconds: 0 is not in 1 to 120"),
+        (limited(", denial-minutes = 1441"), "denial-minutes: 1441 is not in 0 to 1440"),
+        (limited(", time-out = 2"), "expected { url ="),
+        (limited(", timeout-seconds = \"2\""), "expected { url ="),
     ] {
         let errors = loaded.unwrap_err().to_string();
         assert!(errors.contains("profile.a.approval-webhook") && errors.contains(problem), "{errors}");

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         binding::{Assurance, Binding, BoundObject, Evidence},
         device::Device,
+        digest::digest_of,
         user::User,
     },
     types::{CertificateId, Fingerprint, ProfileName, SerialNumber, Timestamp, Validity},
@@ -92,6 +93,16 @@ impl IssueOrder {
     /// What the certificate will be bound to, and how sure that is.
     pub fn bound(&self) -> Option<&(BoundObject, Assurance)> {
         self.bound.as_ref()
+    }
+
+    /// Who asks, whatever the key and the transaction: the profile, what authorises the request, and for whom.
+    pub fn asker(&self) -> Fingerprint {
+        let evidence = serde_json::to_vec(&self.evidence).unwrap_or_default();
+        let whom = match &self.bound {
+            Some((object, _)) => serde_json::to_vec(object).unwrap_or_default(),
+            None => self.subject().as_der().to_vec(),
+        };
+        digest_of("certgate asker 1", &[self.profile.as_str().as_bytes(), &evidence, &whom])
     }
 
     /// The certificate whose place it takes.

@@ -2,7 +2,7 @@
 //!
 //! Asked is once every rule allows the request, outside any transaction, with what the certificate will say; never with the challenge.
 //! Only `200` with `{"allow": true}` issues. `{"allow": false, "reason": ".."}` rejects, for as long as a repeated request is the same
-//! request. Everything else is no answer, and the client is told to come back: nothing is issued, and no ticket is used up.
+//! request, and whoever was rejected hears the same for some minutes, whatever he sends ([`super::denials`]). Everything else is no answer, and the client is told to come back: nothing is issued, and no ticket is used up.
 //!
 //! The receiver proves the sender by `X-Certgate-Signature`: `v1=` and the hexadecimal HMAC-SHA256, under the secret, of the value
 //! of `X-Certgate-Timestamp` (seconds since 1970), a full stop, and the body; during a change of the secret one for each, joined by a comma.
@@ -22,7 +22,7 @@ use crate::{
     },
     ports::{NoAnswer, OutboundMethod, OutboundRequest},
     service::{Gateway, issue::trace_step, scep::Stop},
-    types::{DeviceId, EnrolmentId, ProfileName, Secret, Timestamp, TransactionId, UserId},
+    types::{DeviceId, EnrolmentId, Fingerprint, ProfileName, Secret, Timestamp, TransactionId, UserId},
 };
 
 /// The check in traces.
@@ -41,6 +41,8 @@ pub struct ApprovalWebhook {
     pub url: String,
     /// What signs requests: the current secret, and another one while it is changed.
     pub secrets: Vec<Secret>,
+    /// For so long whoever was rejected is not asked about again.
+    pub remember_denials: Duration,
 }
 
 /// What is asked.
@@ -103,6 +105,10 @@ impl Gateway {
         concerned: &Concerned,
         mut enrolment: Enrolment,
     ) -> Result<Enrolment, Stop> {
+        let who = order.asker();
+        if let Some(reason) = self.denials.of(&who, candidate.now) {
+            return Err(self.denied_again(candidate, reason));
+        }
         let question = question(candidate, order, concerned, &enrolment);
         let trail = candidate.request.trail;
         match self.ask_webhook(&enrolment.profile, &question) {
@@ -112,7 +118,9 @@ impl Gateway {
                 Ok(enrolment)
             }
             Ok(Decision { reason, .. }) => {
-                let refusal = Refusal::from(RefusalReason::Denied(clipped(&reason, MAX_DETAIL)));
+                let reason = clipped(&reason, MAX_DETAIL);
+                self.remember_denial(&enrolment.profile, who, &reason, candidate.now);
+                let refusal = Refusal::from(RefusalReason::Denied(reason));
                 trail.failed(CHECK, &refusal);
                 enrolment.trace.push(trace_step(CHECK, false, &refusal));
                 self.tell_refused(candidate, &refusal);
@@ -124,6 +132,20 @@ impl Gateway {
                 Err(Stop::Away(no_answer))
             }
         }
+    }
+
+    /// The denial of a moment ago: not put to the webhook, and not recorded a second time.
+    fn denied_again(&self, candidate: &Candidate<'_>, reason: String) -> Stop {
+        let refusal = Refusal::from(RefusalReason::Denied(reason));
+        candidate.request.trail.failed(CHECK, format_args!("{refusal} (as a moment ago; not asked again)"));
+        self.tell_refused(candidate, &refusal);
+        stop(&refusal)
+    }
+
+    fn remember_denial(&self, profile: &ProfileName, who: Fingerprint, reason: &str, now: Timestamp) {
+        let webhook = self.settings.approval_webhooks.get(profile);
+        let time = webhook.map(|webhook| webhook.remember_denials).unwrap_or_default();
+        self.denials.remember(who, reason.to_owned(), now, time);
     }
 
     /// The decision, or why there is none.
@@ -161,6 +183,10 @@ impl Gateway {
 
     /// On record: the same request is not put to the webhook again.
     fn reject(&self, candidate: &Candidate<'_>, enrolment: Enrolment, reason: String) -> Result<(), Stop> {
+        if !self.refusals.admits(candidate.now) {
+            tracing::warn!(request = %candidate.request.origin.request, "too many refusals: this one is not recorded");
+            return Ok(());
+        }
         let fact = candidate.act().fact("enrolment.rejected", &enrolment.id, &[("reason", reason.clone())]);
         let enrolment = Enrolment {
             state: EnrolmentState::Rejected { reason },

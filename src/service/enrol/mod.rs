@@ -21,12 +21,14 @@
 //! | `mod` (here) | the way of a request: course, outcome, answer |
 //! | `standing` | who authorises it |
 //! | `approval` | the webhook that is asked before a certificate is issued |
+//! | `denials` | what it said no to, for a while |
 //! | `concerned` | the records that it concerns |
 //! | `refused`, `reused` | what becomes of a refusal; a used-up ticket that comes again |
 //! | `vouch` | others who are asked before the decision and told before the certificate leaves |
 
 mod approval;
 mod concerned;
+mod denials;
 mod refused;
 mod reused;
 mod standing;
@@ -34,6 +36,7 @@ mod vouch;
 
 pub use approval::ApprovalWebhook;
 pub(super) use concerned::{Concerned, concerned, device_named, facts};
+pub use denials::Denials;
 pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
 
 use self::{

@@ -31,7 +31,7 @@ pub struct RefusalMeter {
 
 impl RefusalMeter {
     /// Whether one more may be recorded in this minute.
-    fn admits(&self, now: Timestamp) -> bool {
+    pub(super) fn admits(&self, now: Timestamp) -> bool {
         let minute = (now.unix() / 60) << 32;
         let counted = |state: u64| if state & !0xffff_ffff == minute { state + 1 } else { minute + 1 };
         let full = |state: u64| state & !0xffff_ffff == minute && state & 0xffff_ffff >= REFUSALS_PER_MINUTE;
@@ -98,7 +98,7 @@ impl Gateway {
     }
 
     /// Counts a challenge that nobody was given against the address that it came from.
-    fn note_guess(&self, candidate: &Candidate<'_>) {
+    pub(super) fn note_guess(&self, candidate: &Candidate<'_>) {
         let (Some(presented), Ok(client)) =
             (candidate.csr.challenge_password(), candidate.request.origin.peer.parse())
         else {
