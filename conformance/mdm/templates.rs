@@ -1,6 +1,6 @@
 //! The NDES-compatible SCEP URL with its three profiles: the key usage of the request chooses.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use certgate::{
     domain::{
@@ -10,8 +10,8 @@ use certgate::{
     service::{
         GatewaySettings,
         challenge::NdesSettings,
-        guard::{GuardSettings, Weight},
-        scep::CertRep,
+        guard::GuardSettings,
+        scep::{CertRep, ScepError},
     },
     types::{DigestAlgorithm, KeyAlgorithm, Secret},
     wire::{
@@ -154,9 +154,12 @@ fn a_password_of_the_page_opens_the_profiles_of_ndes_and_no_other() {
 fn who_guesses_under_another_key_usage_is_locked_out_of_the_url_too() {
     let lock_out = Some(LockOut { guesses: 3, time: Duration::from_secs(600) });
     let world = three_with(GuardSettings { lock_out, ..GuardSettings::default() });
-    let client: IpAddr = world.origin().peer.parse().unwrap();
-    let admitted =
-        |profile: &str| world.gateway.admit(&profile.parse().unwrap(), client, Weight::Operation).is_ok();
+    let admitted = |profile: &str| {
+        let client = Client::new();
+        let csr = request("CN=SN1", &Secret::from("one"), Some(SIGN));
+        let message = client.message(&world.message_certificate(profile), &MessageOptions::default(), &csr);
+        !matches!(world.pki_operation(profile, &message), Err(ScepError::TooSoon { .. }))
+    };
     for guess in ["one", "two", "three"] {
         assert!(admitted("device"));
         let csr = request("CN=SN1", &Secret::from(guess), Some(SIGN));

@@ -9,17 +9,23 @@ use certgate::{
         status::Status,
         throttle::{LockOut, Pace},
     },
+    ports::store::Page,
     service::{
         GatewaySettings,
+        exchange::ExchangeFilter,
         guard::{GuardSettings, Weight},
+        scep::{Origin, ScepError},
     },
     types::Secret,
-    wire::{scep::PkiStatus, x509::Certificate},
+    wire::{
+        scep::{IssuerAndSubject, MessageType, PkiStatus},
+        x509::Certificate,
+    },
 };
 
 use crate::{
     DEVICE,
-    common::{Client, World, WorldOptions},
+    common::{Client, MessageOptions, World, WorldOptions},
 };
 
 /// The address from which a [`World`] is asked.
@@ -32,7 +38,21 @@ fn world() -> World {
     World::with(WorldOptions { settings, ..WorldOptions::default() }, &[("device", DEVICE)])
 }
 
-/// Whether the address could enrol now.
+/// Whether the address may enrol with a challenge now.
+fn enrols(world: &World, address: &str) -> bool {
+    let client = Client::new();
+    let csr = client.csr("CN=x", None);
+    let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
+    !is_turned_away(world, address, &message)
+}
+
+fn is_turned_away(world: &World, address: &str, message: &[u8]) -> bool {
+    let origin = Origin { peer: address.to_owned(), ..world.origin() };
+    let answer = world.gateway.pki_operation(&"device".parse().unwrap(), message, &origin);
+    matches!(answer, Err(ScepError::TooSoon { retry_after }) if retry_after <= Duration::from_secs(600))
+}
+
+/// Whether the address may ask now, as the edge does.
 fn admitted(world: &World, address: &str) -> bool {
     let client: IpAddr = address.parse().unwrap();
     world.gateway.admit(&"device".parse().unwrap(), client, Weight::Operation).is_ok()
@@ -47,17 +67,17 @@ fn try_challenge(world: &World, challenge: &str) {
 fn different_wrong_challenges_lock_an_address_out_for_a_while() {
     let world = world();
     for number in 0..5 {
-        assert!(admitted(&world, PEER), "after {number} guesses");
+        assert!(enrols(&world, PEER), "after {number} guesses");
         try_challenge(&world, &format!("guess-{number}"));
     }
-    assert!(!admitted(&world, PEER));
-    assert!(admitted(&world, "192.0.2.8"), "others are not concerned");
+    assert!(!enrols(&world, PEER));
+    assert!(enrols(&world, "192.0.2.8"), "others are not concerned");
     let event = world.read(|view| view.last_audit_event()).unwrap();
     assert_eq!((event.fact.action.as_str(), event.fact.object.as_str()), ("address.locked-out", PEER));
     let health = world.gateway.health();
     assert!(health.checks.iter().any(|check| check.name == "lock-outs"));
     world.clock.advance(Duration::from_secs(600));
-    assert!(admitted(&world, PEER));
+    assert!(enrols(&world, PEER));
     assert!(!world.gateway.health().checks.iter().any(|check| check.name == "lock-outs"));
 }
 
@@ -67,7 +87,7 @@ fn a_fleet_behind_one_address_with_one_wrong_challenge_locks_nobody_out() {
     for _ in 0..20 {
         try_challenge(&world, "last-years-challenge");
     }
-    assert!(admitted(&world, PEER));
+    assert!(enrols(&world, PEER));
 }
 
 #[test]
@@ -82,7 +102,104 @@ fn tickets_that_once_were_right_are_no_guesses() {
         let without = second.enrol(&world, "device", &second.csr("CN=x", None));
         assert_eq!(without.status, PkiStatus::Failure);
     }
-    assert!(admitted(&world, PEER));
+    assert!(enrols(&world, PEER));
+}
+
+/// From now on the address of a [`World`] is locked out.
+fn guess(world: &World) {
+    (0..5).for_each(|number| try_challenge(world, &format!("guess-{number}")));
+    assert!(!enrols(world, PEER));
+}
+
+#[test]
+fn who_guesses_shuts_out_no_renewal_and_no_poll_behind_the_same_address() {
+    let world = world();
+    let (renewing, polling) = (Client::new(), Client::new());
+    let (certificate, _) = enrolled(&world, &renewing);
+    let ticket = world.ticket("device", &world.register("SN2"));
+    polling.enrol(&world, "device", &polling.csr("CN=x", Some(&ticket))).certificate();
+    guess(&world);
+
+    let renewing = renewing.with_identity(&certificate);
+    let csr = renewing.csr("CN=x", None);
+    renewing.renew(&world, "device", &csr).certificate();
+    // Cisco renews with a PKCSReq, FortiGate sends its old challenge along.
+    let other = renewing.in_transaction("another").enrol(&world, "device", &csr);
+    other.certificate();
+    let names = IssuerAndSubject {
+        issuer: world.issuer("issuing").subject().clone(),
+        subject: "CN=x".parse().unwrap(),
+    };
+    let poll = |client: &Client| {
+        client.message(
+            &world.message_certificate("device"),
+            &MessageType::CertPoll.into(),
+            &names.to_der().unwrap(),
+        )
+    };
+    polling.send(&world, "device", &poll(&polling)).certificate();
+    assert!(is_turned_away(&world, PEER, &poll(&Client::new())), "nobody began this transaction");
+}
+
+#[test]
+fn a_lock_out_is_none_for_certificates_that_are_not_good_or_not_ours() {
+    let world = world();
+    let client = Client::new();
+    let (certificate, _) = enrolled(&world, &client);
+    guess(&world);
+    let renewal = |identity: &Certificate| {
+        let client = client.with_identity(identity).in_transaction("renewal");
+        let recipient = world.message_certificate("device");
+        client.message(&recipient, &MessageType::RenewalReq.into(), &client.csr("CN=x", None))
+    };
+    assert!(is_turned_away(&world, PEER, &renewal(&client.identity)));
+    world.revoke(&certificate);
+    assert!(is_turned_away(&world, PEER, &renewal(&certificate)));
+}
+
+#[test]
+fn behind_a_lock_out_no_challenge_is_looked_at() {
+    let world = world();
+    let client = Client::new();
+    let (certificate, _) = enrolled(&world, &client);
+    let ticket = world.ticket("device", &world.register("SN2"));
+    guess(&world);
+    // A holder of one certificate who now guesses right gets what a renewal gives, and nothing else.
+    let insider = client.with_identity(&certificate).in_transaction("insider");
+    let renewed = insider.enrol(&world, "device", &insider.csr("CN=x", Some(&ticket)));
+    assert_eq!(renewed.certificate().subject().to_string(), "CN=SN1,O=Test");
+}
+
+#[test]
+fn who_guesses_with_a_certificate_of_ours_is_locked_out_like_everybody() {
+    let world = world();
+    let client = Client::new();
+    let (certificate, _) = enrolled(&world, &client);
+    let insider = client.with_identity(&certificate);
+    for number in 0..5 {
+        assert!(enrols(&world, PEER), "after {number} guesses");
+        let insider = insider.in_transaction(&format!("guess-{number}"));
+        let csr = insider.csr("CN=x", Some(&Secret::from(format!("guess-{number}").as_str())));
+        insider.enrol(&world, "device", &csr).certificate();
+    }
+    assert!(!enrols(&world, PEER));
+}
+
+#[test]
+fn a_stranger_who_is_locked_out_costs_no_private_key() {
+    let world = world();
+    guess(&world);
+    let client = Client::new();
+    let csr = client.csr("CN=x", None);
+    let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
+    assert!(is_turned_away(&world, PEER, &message));
+    let filter = ExchangeFilter::default();
+    let exchange =
+        world.gateway.exchanges(&world.authed(), &filter, &Page::first(1)).unwrap().items.remove(0);
+    let checks: Vec<_> = exchange.steps.iter().map(|step| (step.check.as_str(), step.passed)).collect();
+    assert_eq!(checks.last(), Some(&("lock-out", false)));
+    assert!(!checks.iter().any(|(check, _)| matches!(*check, "envelope" | "decryption")), "{checks:?}");
+    assert!(exchange.hint.contains("Renewals and polls go on"), "{}", exchange.hint);
 }
 
 #[test]

@@ -311,7 +311,9 @@ fn a_transcript_has_the_nonces_that_were_on_the_wire() {
     let world = world();
     let client = Client::new();
     let ticket = world.ticket("device", &world.register("SN1"));
-    for (challenge, ending) in [(None, Ending::Refused(FailInfo::BadRequest)), (Some(&ticket), Ending::Success)] {
+    for (challenge, ending) in
+        [(None, Ending::Refused(FailInfo::BadRequest)), (Some(&ticket), Ending::Success)]
+    {
         let csr = client.csr("CN=x", challenge);
         let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
         let answer = client.send(&world, "device", &message);

@@ -19,7 +19,7 @@ use crate::{
     domain::exchange::{MAX_CLIENT_TEXT, Operation as Asked, Unanswered},
     service::{
         Gateway,
-        guard::{TooSoon, Weight},
+        guard::Weight,
         metric::{self, label},
         scep::{CertRep, HttpFacts, Origin, ScepError},
     },
@@ -341,9 +341,9 @@ fn admitted(
     if edge.gateway.authorities().profile(profile).is_none() {
         return refuse(Unanswered::Profile(profile.to_string()));
     }
-    if let Err(TooSoon { limit, retry_after }) = edge.gateway.admit(profile, client, Weight::Read) {
+    if let Err(too_soon) = edge.gateway.admit(profile, client, Weight::Read) {
         count_request(profile, asked.as_str(), "throttled");
-        return refuse(Unanswered::TooSoon { limit, retry_after });
+        return refuse(too_soon.into());
     }
     Ok(())
 }
@@ -380,6 +380,7 @@ fn refusal(error: &ScepError) -> Response<Full<Bytes>> {
         ScepError::BadRequest(text) => plain(StatusCode::BAD_REQUEST, text),
         ScepError::NoSuccessor => plain(StatusCode::NOT_IMPLEMENTED, "this CA has no successor yet"),
         ScepError::Unavailable => overloaded(),
+        ScepError::TooSoon { retry_after } => too_soon(*retry_after),
         ScepError::Away { retry_after } => away(*retry_after),
     }
 }
@@ -396,9 +397,9 @@ async fn pki_operation(
     if edge.gateway.authorities().profile(&profile).is_none() {
         return refuse(Unanswered::Profile(profile.to_string()));
     }
-    if let Err(TooSoon { limit, retry_after }) = edge.gateway.admit(&profile, client, Weight::Operation) {
+    if let Err(too_soon) = edge.gateway.admit(&profile, client, Weight::Operation) {
         count_request(&profile, "pki-operation", "throttled");
-        return refuse(Unanswered::TooSoon { limit, retry_after });
+        return refuse(too_soon.into());
     }
     let start = Instant::now();
     let by_key_usage = is_ndes(request.uri().path());
@@ -425,7 +426,8 @@ async fn pki_operation(
             answer
         }
         Ok(Err(error)) => {
-            count_request(&profile, "pki-operation", "refused");
+            let turned_away = matches!(error, ScepError::TooSoon { .. });
+            count_request(&profile, "pki-operation", if turned_away { "throttled" } else { "refused" });
             refusal(&error)
         }
         Err(BridgeError::Shed) => {

@@ -1,6 +1,7 @@
 //! Who asks too often, and who guesses: decided from memory, before anything costs anything.
 //!
-//! [`Gateway::admit`] is asked at the edge, before the body of a request is read. What it knows is lost when the process ends,
+//! [`Gateway::admit`] is asked at the edge, before the body of a request is read. A lock-out is looked at later, when it is known who
+//! signed and before anything is decrypted: it stops those who need a challenge, and them alone. What the guard knows is lost when the process ends,
 //! and bounded: where more clients come than it can remember, those that were quiet longest are forgotten.
 
 use std::{
@@ -20,7 +21,10 @@ use super::{
     metric::{self, label},
 };
 use crate::{
-    domain::throttle::{Bucket, ClientNetwork, Guesses, Limit, LockOut, Pace},
+    domain::{
+        exchange::Unanswered,
+        throttle::{Bucket, ClientNetwork, Guesses, Limit, LockOut, Pace},
+    },
     types::{ProfileName, Timestamp},
 };
 
@@ -62,6 +66,18 @@ pub struct TooSoon {
     pub retry_after: Duration,
 }
 
+impl TooSoon {
+    fn new(limit: Limit, wait: Duration) -> Self {
+        Self { limit, retry_after: wait.max(Duration::from_secs(1)) }
+    }
+}
+
+impl From<TooSoon> for Unanswered {
+    fn from(TooSoon { limit, retry_after }: TooSoon) -> Self {
+        Self::TooSoon { limit, retry_after }
+    }
+}
+
 /// What is remembered of clients and profiles.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
@@ -101,12 +117,6 @@ impl Guard {
         now: Timestamp,
     ) -> Result<(), (Limit, Duration)> {
         let mut state = self.state();
-        if weight == Weight::Operation
-            && let Some(guesses) = state.guesses.get(&(client, profile.clone()))
-            && let Some(left) = guesses.locked(now)
-        {
-            return Err((Limit::LockOut, left));
-        }
         if let Some(pace) = self.settings.per_client {
             make_room(&mut state.clients, &client, |it| it.operations.rank().max(it.reads.rank()));
             let buckets = state.clients.entry(client).or_default();
@@ -131,6 +141,11 @@ impl Guard {
         let key = (client, profile.clone());
         make_room(&mut state.guesses, &key, Guesses::rank);
         state.guesses.entry(key).or_insert_with(|| Guesses::new(now)).count(guess, rule, now)
+    }
+
+    /// For how long the client is locked out of the profile yet, if it is.
+    fn locked(&self, profile: &ProfileName, client: ClientNetwork, now: Timestamp) -> Option<Duration> {
+        self.state().guesses.get(&(client, profile.clone()))?.locked(now)
     }
 
     fn locked_out(&self, now: Timestamp) -> usize {
@@ -164,18 +179,34 @@ impl Gateway {
     ///
     /// Only profiles that exist: what is remembered of others would be a stranger's to fill.
     pub fn admit(&self, profile: &ProfileName, client: IpAddr, weight: Weight) -> Result<(), TooSoon> {
-        let (client, now) = (ClientNetwork::from(client), self.now());
-        self.guard.admit(profile, client, weight, now).map_err(|(limit, wait)| {
-            let name = limit.name();
-            metrics::counter!(
-                metric::THROTTLED, label::PROFILE => profile.to_string(), label::LIMIT => name
-            )
-            .increment(1);
-            if self.guard.logs(limit, now) {
-                tracing::warn!(%client, %profile, limit = name, "too many requests: told to come back");
-            }
-            TooSoon { retry_after: wait.max(Duration::from_secs(1)) }
-        })
+        let client = ClientNetwork::from(client);
+        let admitted = self.guard.admit(profile, client, weight, self.now());
+        admitted.map_err(|(limit, wait)| self.turn_away(profile, client, TooSoon::new(limit, wait)))
+    }
+
+    /// Whether a client is locked out of a profile now. Nothing that rests on a challenge is to be decided for it; what rests on a
+    /// certificate of ours or on a known transaction is, or one who guesses would shut out everybody behind the same address.
+    pub(super) fn lock_out_of(&self, profile: &ProfileName, client: IpAddr) -> Option<TooSoon> {
+        let left = self.guard.locked(profile, client.into(), self.now())?;
+        Some(TooSoon::new(Limit::LockOut, left))
+    }
+
+    /// Counts a request that is turned away, and logs the first of a minute.
+    pub(super) fn turn_away(
+        &self,
+        profile: &ProfileName,
+        client: impl Into<ClientNetwork>,
+        too_soon: TooSoon,
+    ) -> TooSoon {
+        let (client, limit) = (client.into(), too_soon.limit.name());
+        metrics::counter!(
+            metric::THROTTLED, label::PROFILE => profile.to_string(), label::LIMIT => limit
+        )
+        .increment(1);
+        if self.guard.logs(too_soon.limit, self.now()) {
+            tracing::warn!(%client, %profile, limit, "too many requests: told to come back");
+        }
+        too_soon
     }
 
     /// Counts a challenge that nobody was given. True: the client is locked out of the profile from now on.
@@ -243,13 +274,9 @@ mod tests {
         let guard = guard(0, 0, 2);
         assert!(!guard.count_guess(&profile(), client(1), 1, NOW));
         assert!(guard.count_guess(&profile(), client(1), 2, NOW));
-        let ask = |profile: &str, number, weight| {
-            guard.admit(&profile.parse().unwrap(), client(number), weight, NOW)
-        };
-        assert_eq!(ask("device", 1, Weight::Operation), Err((Limit::LockOut, Duration::from_secs(60))));
-        assert_eq!(ask("device", 1, Weight::Read), Ok(()));
-        assert_eq!(ask("device", 2, Weight::Operation), Ok(()));
-        assert_eq!(ask("other", 1, Weight::Operation), Ok(()));
+        let locked = |profile: &str, number| guard.locked(&profile.parse().unwrap(), client(number), NOW);
+        assert_eq!(locked("device", 1), Some(Duration::from_secs(60)));
+        assert_eq!((locked("device", 2), locked("other", 1)), (None, None));
         assert_eq!((guard.locked_out(NOW), guard.locked_out(NOW.plus(Duration::from_secs(60)))), (1, 0));
     }
 

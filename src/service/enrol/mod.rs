@@ -39,6 +39,8 @@ pub(super) use concerned::{Concerned, concerned, device_named, facts};
 pub use denials::Denials;
 pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
 
+use std::cell::Cell;
+
 use self::{
     refused::refuse_challenge,
     standing::{Standing, ticket_of, usable_ticket},
@@ -61,7 +63,7 @@ use crate::{
         },
         exchange::{MAX_DETAIL, Refused, Unreadable, clipped},
         issuer::GenerationState,
-        profile::Approval,
+        profile::{Approval, ChallengeMode},
         vouch::{Verdict, Voucher},
     },
     ports::{SealPurpose, View},
@@ -103,6 +105,8 @@ struct Candidate<'a> {
     now: Timestamp,
     /// What whoever was asked says of it.
     verdict: Option<Verdict>,
+    /// Its challenge was given to nobody, though it does not rest on it: a certificate of ours signed.
+    guesses: Cell<bool>,
 }
 
 /// Who signed, as far as repeats are concerned: a throw-away certificate counts by its key, for a client may make a new one for
@@ -116,10 +120,14 @@ impl Gateway {
     /// PKCSReq and RenewalReq.
     pub(super) fn enrol(&self, request: &Request<'_>) -> Result<Answer, Stop> {
         let mut candidate = self.candidate(request)?;
+        candidate.check_lock_out()?;
         let mut course = self.ports.store.read(|view| self.course(view, &candidate))?;
         if let Course::Ask(by) = course {
             candidate.verdict = Some(self.ask(&candidate, by)?);
             course = self.ports.store.read(|view| self.course(view, &candidate))?;
+        }
+        if candidate.guesses.get() {
+            self.note_guess(&candidate);
         }
         candidate.note(&course);
         match course {
@@ -181,7 +189,7 @@ impl Gateway {
             csr.fingerprint(),
             request.addressed.later_generation(),
         );
-        Ok(Candidate { request, csr, key, now: self.now(), verdict: None })
+        Ok(Candidate { request, csr, key, now: self.now(), verdict: None, guesses: Cell::new(false) })
     }
 
     fn course(&self, view: &dyn View, candidate: &Candidate<'_>) -> Result<Course, ServiceError> {
@@ -419,6 +427,20 @@ impl Gateway {
 }
 
 impl Candidate<'_> {
+    /// Of a client that is locked out only a renewal passes, and its challenge is not looked at. Where others judge challenges it has
+    /// to do without one: their word must not be missed.
+    fn check_lock_out(&self) -> Result<(), Stop> {
+        let others_judge = self.request.endpoint.profile.spec().challenge.contains(&ChallengeMode::Intune);
+        match self.request.locked_out {
+            Some(too_soon) if others_judge && self.csr.challenge_password().is_some() => {
+                let stop = Stop::LockedOut(too_soon);
+                self.request.trail.failed("lock-out", &stop);
+                Err(stop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// That somebody else was asked, with what to look it up by there.
     fn asked(&self) -> Option<TraceStep> {
         let Some(Verdict::Allowed { reference }) = &self.verdict else { return None };

@@ -44,7 +44,7 @@ impl Gateway {
                 Some(verdict) => check_verdict(by, verdict, profile.name()).map(Standing::Authorised),
             });
         }
-        if candidate.request.kind != MessageType::RenewalReq {
+        if candidate.request.kind != MessageType::RenewalReq && candidate.request.locked_out.is_none() {
             let challenge = self.check_challenge(view, candidate)?;
             let waits = profile.spec().approval == Approval::Manual;
             match (challenge, signer) {
@@ -52,7 +52,7 @@ impl Gateway {
                     return Ok(awaiting_approval(profile, Some(first)).map(Standing::Waits));
                 }
                 (Ok(authorisation), _) => return Ok(Ok(Standing::Authorised(authorisation))),
-                (Err(_), Some(_)) => {}
+                (Err(refused), Some(_)) => candidate.guesses.set(refused == ChallengeRefused::Unknown),
                 (Err(_), None) if waits && profile.spec().challenge.is_empty() => {
                     return Ok(awaiting_approval(profile, None).map(Standing::Waits));
                 }

@@ -7,6 +7,7 @@
 //! | `reply` | the CertRep, fitted to what the request showed that the client can read |
 //! | `template` | the NDES-compatible URL, where what is asked for chooses the profile |
 //! | `password` | the password that stands in for the client's key where that cannot encrypt |
+//! | `locked` | what a client may do that guessed challenges |
 //! | `query` | CertPoll, GetCert, GetCRL |
 //! | `looks` | which client a request looks like |
 //! | `shown` | messages as a transcript shows them: readable, without secrets |
@@ -18,6 +19,7 @@
 //! there is none. [`ScepError::Unavailable`] when store or keys fail: FAILURE would be final for most clients, and the fault
 //! is ours and passes.
 
+mod locked;
 mod looks;
 mod operation;
 mod password;
@@ -116,6 +118,12 @@ pub enum ScepError {
     /// HTTP 501: GetNextCACert where no successor is announced.
     #[error("this CA has no successor yet")]
     NoSuccessor,
+    /// HTTP 429 with Retry-After: the client is locked out.
+    #[error("too many requests")]
+    TooSoon {
+        /// When it makes sense to come back.
+        retry_after: std::time::Duration,
+    },
     /// HTTP 503 with Retry-After: another party that is needed does not answer.
     #[error("another party does not answer")]
     Away {
@@ -141,9 +149,9 @@ impl From<&Unanswered> for ScepError {
             | Unanswered::Encoded
             | Unanswered::NotArrived => Self::BadRequest("the request is not understood"),
             Unanswered::Away { retry_after, .. } => Self::Away { retry_after: *retry_after },
+            Unanswered::TooSoon { retry_after, .. } => Self::TooSoon { retry_after: *retry_after },
             Unanswered::Overloaded
             | Unanswered::ApprovalsFull
-            | Unanswered::TooSoon { .. }
             | Unanswered::Fault(_)
             | Unanswered::Panicked => Self::Unavailable,
         }

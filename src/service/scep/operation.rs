@@ -17,6 +17,7 @@ use crate::{
     service::{
         Gateway, ServiceError,
         authority::{Authority, MessageKey},
+        guard::TooSoon,
         metric,
     },
     types::{ContentCipher, DigestAlgorithm, ProfileName, Secret},
@@ -46,6 +47,8 @@ pub(in crate::service) enum Stop {
     Fault(ServiceError),
     /// No CertRep; HTTP 503: more waits for approval than is good.
     Full,
+    /// No CertRep; HTTP 429: the client is locked out, and the request rests on a challenge.
+    LockedOut(TooSoon),
     /// No CertRep; HTTP 503: another party that is needed does not answer. FAILURE would be final for most clients.
     Away(NoAnswer),
 }
@@ -68,6 +71,7 @@ impl fmt::Display for Stop {
             Self::Refused(refused) => refused.fmt(f),
             Self::Fault(error) => error.fmt(f),
             Self::Full => Unanswered::ApprovalsFull.fmt(f),
+            Self::LockedOut(too_soon) => Unanswered::from(*too_soon).fmt(f),
             Self::Away(no_answer) => no_answer.fmt(f),
         }
     }
@@ -92,6 +96,8 @@ pub(in crate::service) struct Request<'a> {
     /// Of the envelope.
     pub(in crate::service) cipher: ContentCipher,
     pub(in crate::service) payload: Secret,
+    /// The client is locked out: no challenge is looked at.
+    pub(in crate::service) locked_out: Option<TooSoon>,
 }
 
 /// What becomes of a pkiMessage.
@@ -151,6 +157,11 @@ impl Gateway {
                 trail.unanswered(&why);
                 return Err(ScepError::from(&why));
             }
+            Err(Stop::LockedOut(too_soon)) => {
+                let why = Unanswered::from(self.turn_away_locked_out(profile, origin, too_soon));
+                trail.unanswered(&why);
+                return Err(ScepError::from(&why));
+            }
             Err(Stop::Full) => {
                 tracing::warn!(request = %origin.request, peer = origin.peer, %profile, "too many requests wait for approval");
                 trail.unanswered(&Unanswered::ApprovalsFull);
@@ -185,6 +196,7 @@ impl Gateway {
             ScepError::UnknownProfile => Unanswered::Profile(profile.to_string()),
             ScepError::BadRequest(_)
             | ScepError::NoSuccessor
+            | ScepError::TooSoon { .. }
             | ScepError::Away { .. }
             | ScepError::Unavailable => {
                 Unanswered::Fault(format!("the issuer of the profile {profile} is not there"))
@@ -221,6 +233,7 @@ impl Gateway {
         let digest = endpoint.check_digest(message.digest(), origin);
         trail.check("digest", digest, |()| message.digest().to_string())?;
         trail.check("key of the signer", check_reply_key(&message), KeyKind::to_string)?;
+        let locked_out = self.check_lock_out(endpoint, kind, &message, origin, trail)?;
         // From here on the digest is one that the profile allows and the key one that an answer can be encrypted to.
         reply.digest = reply_digest(message.digest());
         let envelope = trail.check("envelope", message.envelope().map_err(envelope_error), |envelope| {
@@ -250,7 +263,8 @@ impl Gateway {
         let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
         let cipher = envelope.cipher;
         let read = |payload, trail: &Trail| {
-            self.read(endpoint, addressed.authority, origin, trail, kind, &message, cipher, payload)
+            let authority = addressed.authority;
+            self.read(endpoint, authority, origin, trail, kind, &message, cipher, payload, locked_out)
         };
         match opened {
             Ok(payload) => {
@@ -300,11 +314,18 @@ impl Gateway {
         message: &VerifiedPki,
         cipher: ContentCipher,
         payload: Secret,
+        locked_out: Option<TooSoon>,
     ) -> Result<Answer, Stop> {
         let chosen = self.chosen(endpoint, kind, message, &payload, trail)?;
+        let locked_out = match &chosen {
+            Some(chosen) => self.check_lock_out(chosen, kind, message, origin, trail)?.or(locked_out),
+            None => locked_out,
+        };
         let endpoint = &chosen.as_ref().unwrap_or(endpoint).issuing(addressed);
         let addressed = &addressed.issuer;
-        self.dispatch(&Request { endpoint, addressed, origin, trail, kind, message, cipher, payload })
+        let request =
+            Request { endpoint, addressed, origin, trail, kind, message, cipher, payload, locked_out };
+        self.dispatch(&request)
     }
 
     fn dispatch(&self, request: &Request<'_>) -> Result<Answer, Stop> {
