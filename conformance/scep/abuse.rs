@@ -15,6 +15,7 @@ use certgate::{
         exchange::ExchangeFilter,
         guard::{GuardSettings, Weight},
         scep::{Origin, ScepError},
+        ticket::NewTicket,
     },
     types::Secret,
     wire::{
@@ -328,4 +329,63 @@ fn s7_3_where_the_profile_says_so_what_came_of_the_ticket_is_on_hold() {
     let id = world.record(&certificate).id;
     let released = world.gateway.release_certificate(&world.authed(), &id, "it was the device").unwrap();
     assert_eq!(released.status, Status::Good);
+}
+
+/// A profile under which whoever has a ticket for nobody in particular enrols, also as somebody whom nobody has registered.
+const OPEN: &str = "subject = \"CN=$DEVICE_ID$\"\nmatch = \"claim\"\nchallenge = [\"unbound-ticket\"]\nallow-unregistered = true";
+
+fn open_world() -> (World, Secret) {
+    let hold_on_reuse = ["device".parse().unwrap()].into();
+    let guard = GuardSettings { hold_on_reuse, ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    let world = World::with(WorldOptions { settings, ..WorldOptions::default() }, &[("device", OPEN)]);
+    let wanted = NewTicket {
+        profile: "device".parse().unwrap(),
+        device: None,
+        user: None,
+        lifetime: None,
+        uses: None,
+    };
+    let ticket = world.gateway.create_ticket(&world.authed(), &wanted).unwrap().secret;
+    (world, ticket)
+}
+
+#[test]
+fn s7_3_a_device_that_nobody_registered_rings_no_alarm_when_it_asks_again() {
+    let (world, ticket) = open_world();
+    let device = Client::new();
+    let first = device.enrol(&world, "device", &device.csr("CN=phone", Some(&ticket)));
+    assert_eq!(world.bindings(first.certificate()), [], "bound to nobody");
+    let again = device.in_transaction("another");
+    again.enrol(&world, "device", &again.csr("CN=phone", Some(&ticket))).failure();
+    again.enrol(&world, "device", &again.csr("CN=another name", Some(&ticket))).failure();
+    assert_eq!(alarms(&world), []);
+}
+
+#[test]
+fn s7_3_what_came_of_a_ticket_for_nobody_is_found_without_a_binding_renewals_included() {
+    let (world, ticket) = open_world();
+    let (device, thief) = (Client::new(), Client::new());
+    let first = device.enrol(&world, "device", &device.csr("CN=phone", Some(&ticket)));
+    let renewing = device.with_identity(first.certificate()).in_transaction("renewal");
+    let renewed = renewing.renew(&world, "device", &renewing.csr("CN=phone", None));
+    thief.enrol(&world, "device", &thief.csr("CN=phone", Some(&ticket))).failure();
+    assert_eq!(alarms(&world)[0].certificates.len(), 2);
+    for held in [first.certificate(), renewed.certificate()] {
+        assert_eq!(status(&world, held), Status::Hold);
+    }
+}
+
+#[test]
+fn s7_3_who_was_rejected_by_an_operator_and_asks_again_is_no_thief() {
+    let manual = format!("{DEVICE}\napproval = \"manual\"");
+    let world = World::new(&[("device", &manual)]);
+    let device = Client::new();
+    let ticket = world.ticket("device", &world.register("SN1"));
+    device.enrol(&world, "device", &device.csr("CN=x", Some(&ticket)));
+    let waiting = world.read(|view| view.pending_enrolments(1)).remove(0).id;
+    world.gateway.reject_enrolment(&world.authed(), &waiting, "not yet").unwrap();
+    let again = device.in_transaction("another");
+    again.enrol(&world, "device", &again.csr("CN=x", Some(&ticket))).failure();
+    assert_eq!(alarms(&world), []);
 }

@@ -17,6 +17,7 @@ mod password;
 mod profile;
 mod race;
 mod renewal;
+mod retention;
 mod rollover;
 mod s2_operation;
 mod s3_messages;

@@ -284,3 +284,19 @@ pub(crate) fn releasing_an_absent_cause_is_fine(store: &dyn Store) {
     write(store, |tx| tx.release_cause(&id, &lost.key));
     assert_eq!(read(store, |view| view.causes(&id)), [manual]);
 }
+
+pub(crate) fn successors_are_found_by_what_they_supersede(store: &dyn Store) {
+    let of = |id: &str, superseded: &str| CertificateRecord {
+        supersedes: Some(certificate_id(superseded)),
+        ..certificate(id)
+    };
+    write(store, |tx| {
+        tx.insert_certificate(&certificate("a/01"))?;
+        tx.insert_certificate(&of("b/02", "a/01"))?;
+        tx.insert_certificate(&of("a/ff", "a/01"))?;
+        tx.insert_certificate(&of("a/03", "a/0100"))
+    });
+    let found = |id: &str| read(store, |view| view.successors(&certificate_id(id)));
+    assert_eq!(found("a/01"), ["a/ff", "b/02"].map(certificate_id));
+    assert_eq!((found("a/0100"), found("a/ff")), (vec![certificate_id("a/03")], Vec::new()));
+}

@@ -43,9 +43,9 @@ pub(crate) fn tickets_of_a_device_are_its_own(store: &dyn Store) {
     write(store, |tx| all.iter().try_for_each(|ticket| tx.put_ticket(ticket)));
     assert_eq!(found("SN1"), [of("SN1", 1), of("SN1", 3)]);
     // A change is found, and moves with the device.
-    write(store, |tx| tx.put_ticket(&of("SN11", 1).consume()));
+    write(store, |tx| tx.put_ticket(&of("SN11", 1).consume(&enrolment(1).id)));
     assert_eq!(found("SN1"), [of("SN1", 3)]);
-    assert_eq!(found("SN11"), [of("SN11", 1).consume(), of("SN11", 2)]);
+    assert_eq!(found("SN11"), [of("SN11", 1).consume(&enrolment(1).id), of("SN11", 2)]);
 }
 
 pub(crate) fn the_newest_enrolment_of_a_request_is_found(store: &dyn Store) {
@@ -93,4 +93,46 @@ pub(crate) fn pending_enrolments_come_in_order_of_arrival(store: &dyn Store) {
     assert_eq!(read(store, |view| view.pending_enrolments(10)), [enrolment(3), enrolment(2)]);
     assert_eq!(read(store, |view| view.pending_enrolments(1)), [enrolment(3)]);
     assert_eq!(read(store, |view| view.count_pending_enrolments()), 2);
+}
+
+pub(crate) fn enrolments_are_paged_by_id(store: &dyn Store) {
+    write(store, |tx| [3, 1, 2].iter().try_for_each(|number| tx.put_enrolment(&enrolment(*number))));
+    assert_eq!(read(store, |view| view.enrolments(&Page::first(2))), [enrolment(1), enrolment(2)]);
+    let rest = Page { after: Some(enrolment(2).id), limit: 2 };
+    assert_eq!(read(store, |view| view.enrolments(&rest)), [enrolment(3)]);
+}
+
+pub(crate) fn a_removed_enrolment_is_found_by_nothing(store: &dyn Store) {
+    let other = enrolment(1);
+    let issuer = "issuing".parse().unwrap();
+    write(store, |tx| tx.put_enrolment(&other));
+    write(store, |tx| {
+        tx.put_enrolment(&enrolment(2))?;
+        tx.put_enrolment_issuer(&enrolment(2).id, &issuer)
+    });
+    for _ in 0..2 {
+        write(store, |tx| tx.remove_enrolment(&enrolment(2).id));
+        assert_eq!(read(store, |view| view.enrolment(&enrolment(2).id)), None);
+        assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(2).id)), None);
+        // The one before is the newest again.
+        assert_eq!(read(store, |view| view.enrolment_by_request(&other.request_key)).as_ref(), Some(&other));
+        let found = read(store, |view| {
+            view.enrolment_by_transaction(&other.profile, &other.transaction, &other.signer_key)
+        });
+        assert_eq!(found.as_ref(), Some(&other));
+        assert_eq!(read(store, |view| view.pending_enrolments(10)), std::slice::from_ref(&other));
+        assert_eq!(read(store, |view| view.count_pending_enrolments()), 1);
+    }
+}
+
+pub(crate) fn a_removed_ticket_is_found_by_nothing_and_its_mac_is_free(store: &dyn Store) {
+    write(store, |tx| tx.put_ticket(&ticket(1)));
+    write(store, |tx| tx.put_ticket(&ticket(2)));
+    for _ in 0..2 {
+        write(store, |tx| tx.remove_ticket(&ticket_id(1)));
+        assert_eq!(read(store, |view| view.ticket(&ticket_id(1))), None);
+        assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), None);
+        assert_eq!(read(store, |view| view.tickets_of_device(&"SN1".parse().unwrap())), [ticket(2)]);
+    }
+    write(store, |tx| tx.put_ticket(&Ticket { secret_mac: mac(1), ..ticket(3) }));
 }

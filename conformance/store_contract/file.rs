@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use crate::samples::{
     at, binding, certificate, certificate_id, crl, device, device_object, enrolment, exchange, external,
     fact, hold, imported, issuer, job, key, mac, membership, profile, read, revoked, source, successor,
-    system_certificate, ticket, ticket_timer, token, user, write,
+    system_certificate, ticket, ticket_id, ticket_timer, token, user, write,
 };
 
 fn new_file() -> (TempDir, PathBuf) {
@@ -277,6 +277,18 @@ fn externals(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.put_cause(&certificate_id("old/07"), &revoked(CauseKind::Manual, "revoke"))
 }
 
+/// The same for tickets and renewals.
+fn uses_and_successors(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    tx.put_ticket(&ticket(3).consume(&enrolment(1).id).consume(&enrolment(2).id))?;
+    let supersedes = Some(certificate_id("issuing/4f00ab"));
+    tx.insert_certificate(&CertificateRecord { supersedes, ..certificate("issuing/4f00ac") })
+}
+
+/// The first ticket, as enrolments of schemas before 5 say that it was used.
+fn used_ticket() -> Ticket {
+    Ticket { used_by: vec![enrolment(1).id, enrolment(2).id], ..ticket(1) }
+}
+
 #[test]
 fn the_bytes_of_schema_5_stay() {
     let (_folder, path) = new_file();
@@ -286,7 +298,8 @@ fn the_bytes_of_schema_5_stay() {
         tickets_and_tokens_for_profiles(tx)?;
         generations(tx)?;
         traces(tx)?;
-        externals(tx)
+        externals(tx)?;
+        uses_and_successors(tx)
     });
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.
@@ -331,7 +344,7 @@ fn a_store_of_schema_1_becomes_one_of_today() {
     restored(&path, include_str!("../../fixtures/store/schema-1.txt"));
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(read(&store, |view| view.profiles()), [profile("device", 1)]);
-    assert_eq!(read(&store, |view| view.tickets_of_device(&"SN1".parse().unwrap())), [ticket(1)]);
+    assert_eq!(read(&store, |view| view.tickets_of_device(&"SN1".parse().unwrap())), [used_ticket()]);
     assert_eq!(read(&store, |view| view.due_timers(at(1_000_000), 10)), [ticket_timer(1)]);
     drop(store);
     let (_folder, of_2) = new_file();
@@ -345,7 +358,7 @@ fn a_store_of_schema_3_keeps_its_tickets_and_tokens() {
     let (_folder, path) = new_file();
     restored(&path, include_str!("../../fixtures/store/schema-3.txt"));
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
-    assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(ticket(1)));
+    assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(used_ticket()));
     assert_eq!(read(store, |view| view.token_by_mac(&mac(1))), Some(token(1)));
     write(store, tickets_and_tokens_for_profiles);
     assert_eq!(read(store, |view| view.tokens()).len(), 2);
@@ -381,7 +394,7 @@ fn a_store_of_schema_4_keeps_what_it_has() {
     restored(&path, include_str!("../../fixtures/store/schema-4.txt"));
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
     assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
-    assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(ticket(1)));
+    assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(used_ticket()));
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
     assert_eq!(read(store, |view| view.sources()).len(), 1);
 }
@@ -397,4 +410,36 @@ fn renewals_of_schema_1_get_their_timer() {
     let store = RedbStore::open(&path).unwrap();
     let subject = TimerSubject::OverlapEnds { successor: renewed.id.clone() };
     assert_eq!(read(&store, |view| view.due_timers(at(0), 10)), [Timer { at: renewed.issued_at, subject }]);
+}
+
+/// Refused requests used no ticket; nor did one that a webhook rejected, at once.
+#[test]
+fn uses_and_successors_of_schema_4_are_found_in_enrolments_and_certificates() {
+    let (_folder, path) = new_file();
+    let rejected = |number, decided| Enrolment {
+        state: EnrolmentState::Rejected { reason: "not ours".to_owned() },
+        decided_at: Some(at(decided)),
+        ..enrolment(number)
+    };
+    let (first, id) = (certificate("issuing/01"), certificate_id("issuing/01"));
+    let renewed = CertificateRecord { supersedes: Some(id.clone()), ..certificate("issuing/02") };
+    filled(&path, |tx| {
+        tx.put_enrolment(&rejected(7, 0))?;
+        tx.put_enrolment(&rejected(8, 9))?;
+        tx.insert_certificate(&first)?;
+        tx.insert_certificate(&renewed)
+    });
+    let rows = dump(&path);
+    let is_new =
+        |row: &&str| row.starts_with("meta 736368656d61") || row.starts_with("certificates_by_superseded");
+    let ticket_row = format!("tickets {}", hex::encode(ticket_id(1).as_str()));
+    let mut of_4 = include_str!("../../fixtures/store/schema-4.txt").lines();
+    let ticket_row = of_4.find(|line| line.starts_with(&ticket_row)).unwrap();
+    let rows: Vec<_> =
+        rows.lines().filter(|row| !is_new(row)).chain([ticket_row, "meta 736368656d61 0104"]).collect();
+    let (_folder, path) = new_file();
+    restored(&path, &rows.join("\n"));
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    assert_eq!(read(store, |view| view.ticket(&ticket_id(1))).unwrap().used_by, [enrolment(8).id]);
+    assert_eq!(read(store, |view| view.successors(&id)), [renewed.id.clone()]);
 }

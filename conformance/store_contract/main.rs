@@ -52,6 +52,9 @@ macro_rules! every_claim {
                 a_change_to_an_old_enrolment_does_not_make_it_the_newest
                 a_transaction_is_found_under_its_profile_and_signer_only
                 pending_enrolments_come_in_order_of_arrival
+                enrolments_are_paged_by_id
+                a_removed_enrolment_is_found_by_nothing
+                a_removed_ticket_is_found_by_nothing_and_its_mac_is_free
             }
             exchanges {
                 exchanges_of_all_are_visited_newest_first
@@ -76,6 +79,7 @@ macro_rules! every_claim {
                 a_permanent_cause_cannot_be_released
                 a_permanent_cause_cannot_become_a_hold
                 releasing_an_absent_cause_is_fine
+                successors_are_found_by_what_they_supersede
             }
             objects {
                 a_device_needs_the_next_version

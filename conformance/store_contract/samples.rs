@@ -195,6 +195,7 @@ pub(crate) fn ticket(number: u8) -> Ticket {
         cancelled_at: None,
         also_for: Vec::new(),
         origin: TicketOrigin::Api,
+        used_by: Vec::new(),
     }
 }
 

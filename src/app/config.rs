@@ -51,6 +51,8 @@ pub struct Config {
     pub crl: Crl,
     /// `[restore]`
     pub restore: Restore,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[limits]`
     pub limits: Limits,
     /// `[outbound]`
@@ -96,6 +98,7 @@ impl Default for Config {
             ocsp: Ocsp::default(),
             crl: Crl::default(),
             restore: Restore::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
             outbound: Outbound::default(),
             intune: Intune::default(),
@@ -321,6 +324,26 @@ pub struct Crl {
 impl Default for Crl {
     fn default() -> Self {
         Self { lifetime_hours: 168, period_hours: 24, debounce_seconds: 5, keep_expired_days: 7 }
+    }
+}
+
+/// `[retention]`: days; 0 = for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Retention {
+    /// An enrolment, from the end of its certificate on.
+    pub enrolment_days: u64,
+    /// An enrolment that was refused or rejected.
+    pub refused_enrolment_days: u64,
+    /// A ticket, from its end and that of all that came of it on.
+    pub ticket_days: u64,
+    /// A job that was given up.
+    pub dead_job_days: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { enrolment_days: 90, refused_enrolment_days: 30, ticket_days: 30, dead_job_days: 30 }
     }
 }
 

@@ -119,6 +119,10 @@ fn describe() {
         metric::TRACES_NOT_KEPT,
         "SCEP requests whose trace was counted with one like it (merged) or not kept at all (dropped)"
     );
+    describe_counter!(
+        metric::RECORDS_PRUNED,
+        "Tickets, enrolments and jobs removed because their time was over"
+    );
     describe_gauge!(metric::DEVICES, "Registered devices");
     describe_gauge!(
         metric::SOURCE_LISTED,

@@ -4,11 +4,10 @@
 //! somebody else has the secret (RFC 8894 §7.3): it travels encrypted, so nobody has it from the wire, and a message that is sent
 //! again as a whole is answered as the repeat that it is.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::binding::{Binding, Evidence};
 use crate::types::{CertificateId, DeviceId, ProfileName, TicketId, Timestamp, UserId};
 
 /// So many are kept; those that were quiet longest give way.
@@ -74,31 +73,9 @@ pub fn raised(mut alarms: Vec<TicketAlarm>, new: TicketAlarm) -> Vec<TicketAlarm
     alarms
 }
 
-/// The certificates among `bindings` that came of a ticket, and what they were renewed to.
-pub fn came_of(ticket: &TicketId, bindings: &[Binding]) -> BTreeSet<CertificateId> {
-    let mut found = BTreeSet::new();
-    loop {
-        let before = found.len();
-        for binding in bindings {
-            let comes = match &binding.evidence {
-                Evidence::Ticket { id } => id == ticket,
-                Evidence::Renewal { certificate } => found.contains(certificate),
-                _ => false,
-            };
-            if comes {
-                found.insert(binding.certificate.clone());
-            }
-        }
-        if found.len() == before {
-            return found;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::binding::{Assurance, BoundObject};
 
     fn alarm(number: u8, at: u64) -> TicketAlarm {
         let at = Timestamp::from_unix(1_800_000_000 + at);
@@ -142,26 +119,5 @@ mod tests {
         assert!(!alarm(1, 0).is_open(now(OPEN_FOR.as_secs())));
         let seen = TicketAlarm { acknowledged_at: Some(now(1)), ..alarm(1, 0) };
         assert!(!seen.is_open(now(2)));
-    }
-
-    #[test]
-    fn renewals_of_what_a_ticket_gave_came_of_it_too() {
-        let ticket = TicketId::from_random([1; 16]);
-        let id = |serial: &str| format!("issuing/{serial}").parse::<CertificateId>().unwrap();
-        let binding = |serial: &str, evidence| Binding {
-            certificate: id(serial),
-            object: BoundObject::Device { id: "SN1".parse().unwrap(), generation: 1 },
-            evidence,
-            assurance: Assurance::High,
-            bound_at: Timestamp::from_unix(1_800_000_000),
-        };
-        let bindings = [
-            binding("03", Evidence::Renewal { certificate: id("02") }),
-            binding("02", Evidence::Renewal { certificate: id("01") }),
-            binding("01", Evidence::Ticket { id: ticket.clone() }),
-            binding("04", Evidence::Ticket { id: TicketId::from_random([2; 16]) }),
-            binding("05", Evidence::Renewal { certificate: id("04") }),
-        ];
-        assert_eq!(came_of(&ticket, &bindings), BTreeSet::from(["01", "02", "03"].map(id)));
     }
 }

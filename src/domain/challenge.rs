@@ -46,6 +46,8 @@ pub struct Ticket {
     pub also_for: Vec<ProfileName>,
     /// Where it was asked for.
     pub origin: TicketOrigin,
+    /// The enrolments that used it, in their order.
+    pub used_by: Vec<EnrolmentId>,
 }
 
 /// Where a ticket was asked for. Stored by position.
@@ -228,10 +230,12 @@ impl ChallengeRefused {
 }
 
 impl Ticket {
-    /// The ticket with one use less.
+    /// The ticket with one use less, which this enrolment has.
     #[must_use]
-    pub fn consume(&self) -> Self {
-        Self { uses_left: self.uses_left.saturating_sub(1), ..self.clone() }
+    pub fn consume(&self, by: &EnrolmentId) -> Self {
+        let mut used = Self { uses_left: self.uses_left.saturating_sub(1), ..self.clone() };
+        used.used_by.push(by.clone());
+        used
     }
 
     /// The ticket, withdrawn. One that was withdrawn before keeps its time.
@@ -438,7 +442,12 @@ mod tests {
             cancelled_at: None,
             also_for: Vec::new(),
             origin: TicketOrigin::Api,
+            used_by: Vec::new(),
         }
+    }
+
+    fn enrolment() -> EnrolmentId {
+        EnrolmentId::from_random([3; 16])
     }
 
     fn name(text: &str) -> ProfileName {
@@ -470,7 +479,7 @@ mod tests {
         let run_out = |tickets: &[Ticket]| has_run_out(&device(), tickets, Timestamp::from_unix(T0 + 99));
         assert!(!run_out(&[]));
         assert!(!run_out(&[ticket().cancel(Timestamp::from_unix(T0 + 1))]));
-        assert!(!run_out(&[ticket().consume()]));
+        assert!(!run_out(&[ticket().consume(&enrolment())]));
         let of_the_life_before = Ticket { created_at: Timestamp::from_unix(T0 - 1), ..ticket() };
         assert!(!run_out(&[of_the_life_before]));
     }
@@ -489,12 +498,13 @@ mod tests {
         let authorisation = check(&ticket(), T0 + 59).unwrap();
         assert_eq!(authorisation.evidence(), Evidence::Ticket { id: ticket().id });
         assert_eq!(authorisation.profile(), &name("device"));
-        assert!(matches!(check(&ticket().consume(), T0), Err(ChallengeRefused::UsedUp { .. })));
+        assert!(matches!(check(&ticket().consume(&enrolment()), T0), Err(ChallengeRefused::UsedUp { .. })));
         assert!(matches!(check(&ticket(), T0 + 60), Err(ChallengeRefused::Expired { .. })));
         let cancelled = ticket().cancel(Timestamp::from_unix(T0 + 1));
         assert!(matches!(check(&cancelled, T0 + 2), Err(ChallengeRefused::Cancelled { .. })));
         assert_eq!(cancelled.cancel(Timestamp::from_unix(T0 + 9)), cancelled);
-        assert_eq!(ticket().consume().consume().uses_left, 0);
+        let used = ticket().consume(&enrolment()).consume(&enrolment());
+        assert_eq!((used.uses_left, used.used_by.len()), (0, 2));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod ndes;
 pub mod profile;
 pub mod queue;
 pub mod restore;
+pub mod retention;
 pub mod rollover;
 pub mod source;
 pub mod status;

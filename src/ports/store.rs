@@ -275,12 +275,16 @@ pub trait Tickets {
 pub trait TicketsMut {
     /// Adds or replaces; another ticket with the same MAC is a [`StoreError::Conflict`].
     fn put_ticket(&mut self, ticket: &Ticket) -> StoreResult<()>;
+    /// Removes, and nothing finds it any more; absent is fine.
+    fn remove_ticket(&mut self, id: &TicketId) -> StoreResult<()>;
 }
 
 /// Reads enrolments.
 pub trait Enrolments {
     /// By handle.
     fn enrolment(&self, id: &EnrolmentId) -> StoreResult<Option<Enrolment>>;
+    /// By handle, which is by arrival, paged.
+    fn enrolments(&self, page: &Page<EnrolmentId>) -> StoreResult<Vec<Enrolment>>;
     /// The last that was added with this request key (see [`crate::domain::enrol::request_key`]), whatever its times say.
     fn enrolment_by_request(&self, request_key: &Fingerprint) -> StoreResult<Option<Enrolment>>;
     /// The last that was added with this transactionID in this profile, signed by this key.
@@ -302,6 +306,8 @@ pub trait Enrolments {
 pub trait EnrolmentsMut {
     /// Adds or replaces.
     fn put_enrolment(&mut self, enrolment: &Enrolment) -> StoreResult<()>;
+    /// Removes, with the issuer that it asked for, and nothing finds it any more; absent is fine.
+    fn remove_enrolment(&mut self, id: &EnrolmentId) -> StoreResult<()>;
     /// Records which issuer it asked for; adds or replaces.
     fn put_enrolment_issuer(&mut self, id: &EnrolmentId, issuer: &IssuerId) -> StoreResult<()>;
 }
@@ -353,6 +359,8 @@ pub trait Certificates {
         issuer: &IssuerId,
         visit: &mut dyn FnMut(CertificateRecord) -> StoreResult<()>,
     ) -> StoreResult<()>;
+    /// The certificates that were issued in its place (`supersedes`), by (issuer, serial).
+    fn successors(&self, id: &CertificateId) -> StoreResult<Vec<CertificateId>>;
     /// How many were ever issued.
     fn count_certificates(&self) -> StoreResult<u64>;
     /// What a certificate is bound to.

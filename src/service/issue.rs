@@ -179,7 +179,7 @@ impl Issuance<'_> {
             tx.insert_binding(&binding)?;
         }
         if let Some(ticket) = ticket {
-            tx.put_ticket(&ticket.consume())?;
+            tx.put_ticket(&ticket.consume(&self.enrolment.id))?;
         }
         if let Some(device) = device {
             tx.put_device(&device)?;

@@ -104,6 +104,7 @@ impl Gateway {
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
         log_failure("firing timers", self.fire_timers());
         log_failure("writing and pruning traces", self.prune_traces());
+        log_failure("pruning what is over", self.prune_records());
         for _ in 0..JOBS_PER_ROUND {
             if !self.run_one_job(JobWorker::Maintenance)? {
                 break;

@@ -75,6 +75,9 @@ pub const REVOCATIONS_ASKED: &str = "certgate_revocations_asked_total";
 /// Counter. Exchanges whose trace was not kept one by one, by `outcome`: `merged` with one like it, or `dropped`.
 pub const TRACES_NOT_KEPT: &str = "certgate_scep_traces_not_kept_total";
 
+/// Counter. Records whose time was over and that were removed, by `kind`: `ticket`, `enrolment` or `job`.
+pub const RECORDS_PRUNED: &str = "certgate_records_pruned_total";
+
 /// Names of labels.
 pub mod label {
     /// A profile's name; `-` where none is known.
@@ -103,6 +106,8 @@ pub mod label {
     pub const POOL: &str = "pool";
     /// A listener's name.
     pub const LISTENER: &str = "listener";
+    /// A kind of record.
+    pub const KIND: &str = "kind";
     /// Which limit was reached.
     pub const LIMIT: &str = "limit";
     /// Where a change shows.

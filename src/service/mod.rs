@@ -19,6 +19,7 @@
 //! | [`backup`], [`restore`], [`checkpoint`] | a copy of everything, what a copy must not undo, and how an old one is found out |
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
+//! | `retention` | what is over goes |
 //! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
 //! | [`rollover`] | the next generation of a CA |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
@@ -50,6 +51,7 @@ pub mod outside;
 pub mod profile;
 pub mod queue;
 pub mod restore;
+mod retention;
 pub mod rollover;
 pub mod scep;
 pub mod source;
@@ -76,7 +78,7 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    domain::throttle::Pace,
+    domain::{retention::Retention, throttle::Pace},
     ports::{CheckpointFile, Clock, Keyring, Outbound, Random, Store, Vouchers},
     types::{IssuerId, KeyAlgorithm, ProfileName, RequestId, Secret, Timestamp},
     wire::x509::Certificate,
@@ -126,6 +128,8 @@ pub struct GatewaySettings {
     pub repeat_window: Duration,
     /// What is kept of SCEP exchanges.
     pub trace: TraceSettings,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Host names and addresses in the TLS certificate.
     pub server_names: Vec<String>,
     /// The NDES-compatible URLs.
@@ -256,6 +260,12 @@ impl Default for GatewaySettings {
                 keep_transcripts: Duration::from_secs(3 * DAY),
                 entries: 50_000,
             },
+            retention: Retention {
+                enrolments: Duration::from_secs(90 * DAY),
+                refused: Duration::from_secs(30 * DAY),
+                tickets: Duration::from_secs(30 * DAY),
+                jobs: Duration::from_secs(30 * DAY),
+            },
             server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             ndes: challenge::NdesSettings::default(),
             challenge_webhook: challenge::WebhookSettings::default(),
@@ -288,6 +298,7 @@ pub struct Gateway {
     traces: exchange::TraceBuffer,
     /// When traces were pruned last, in seconds since 1970.
     pruned_at: AtomicU64,
+    pruning: retention::Pass,
     backup_runs: Arc<AtomicBool>,
     syncs: source::RunningSyncs,
     passwords: challenge::PasswordCache,
@@ -328,6 +339,7 @@ impl Gateway {
             guard,
             traces: exchange::TraceBuffer::default(),
             pruned_at: AtomicU64::new(0),
+            pruning: retention::Pass::default(),
             backup_runs: Arc::default(),
             syncs: source::RunningSyncs::default(),
             passwords: challenge::PasswordCache::default(),

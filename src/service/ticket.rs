@@ -174,6 +174,7 @@ impl Gateway {
             cancelled_at: None,
             also_for,
             origin,
+            used_by: Vec::new(),
         };
         let detail = [
             ("profile", ticket.profile.to_string()),

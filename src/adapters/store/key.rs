@@ -213,7 +213,7 @@ fn end_of(prefix: &[u8]) -> Bound<Vec<u8>> {
 /// A key for people: as the record's own id where that can be read, else with what is not printable escaped.
 pub(super) fn describe(table: Table, key: &[u8]) -> String {
     let known = match table {
-        Table::Certificates | Table::Bindings | Table::Causes => {
+        Table::Certificates | Table::CertificatesBySuperseded | Table::Bindings | Table::Causes => {
             read_certificate(key).map(|id| id.to_string())
         }
         Table::Jobs | Table::Audit | Table::EnrolmentsPending | Table::Timers => {

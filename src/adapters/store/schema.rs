@@ -5,7 +5,11 @@ use redb::{Database, WriteTransaction};
 use super::{
     batch::{make_durable, unavailable},
     key, record,
-    records::{enrolments::by_device, revocations},
+    records::{
+        certificates::by_superseded,
+        enrolments::{by_device, use_of_4},
+        revocations,
+    },
     rows::{Flow, Rows, WriteRows},
     table::Table,
 };
@@ -96,6 +100,7 @@ fn to_2(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     }
     let mut timers = Vec::new();
     tickets_of_3(rows)?;
+    tickets_of_4(rows)?;
     let tickets: Vec<Ticket> = rows.records(Table::Tickets, &key::ALL, usize::MAX)?;
     for ticket in tickets {
         if let Some(row) = by_device(&ticket) {
@@ -207,32 +212,70 @@ fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     }
     tickets_of_3(rows)?;
     // No list of profiles: all of them.
-    extend(rows, Table::Tokens, &[0])?;
+    extend(rows, Table::Tokens, 2, &[0])?;
     let issuers = issuers_of_3(rows)?;
     issuers.iter().try_for_each(|(key, value)| rows.put(Table::Issuers, key, value))
 }
 
-/// Schema 5 has external issuers, and an index of revocations.
+/// Schema 5 has external issuers, and an index of revocations; it knows which enrolments used a ticket, and which certificates took
+/// another one's place.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
 fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {
-    revocations::index_all(rows)
+    revocations::index_all(rows)?;
+    tickets_of_4(rows)?;
+    uses_of_4(rows)?;
+    successors_of_4(rows)
+}
+
+/// Notes in each ticket which enrolments used it.
+fn uses_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    let mut uses = Vec::new();
+    rows.scan(Table::Enrolments, &key::ALL, |key, bytes| {
+        uses.extend(use_of_4(key, bytes)?);
+        Ok(Flow::Continue(()))
+    })?;
+    for (ticket, enrolment) in uses {
+        let key = ticket.as_str().as_bytes();
+        if let Some(mut ticket) = rows.record::<Ticket>(Table::Tickets, key)? {
+            ticket.used_by.push(enrolment);
+            rows.put_record(Table::Tickets, key, &ticket)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills the index of the certificates that took another one's place.
+fn successors_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    let mut successors = Vec::new();
+    rows.scan(Table::Certificates, &key::ALL, |key, bytes| {
+        let row = by_superseded(&record::decode(Table::Certificates, key, bytes)?);
+        successors.extend(row.map(|row| (row, key.to_vec())));
+        Ok(Flow::Continue(()))
+    })?;
+    successors
+        .iter()
+        .try_for_each(|(row, certificate)| rows.put(Table::CertificatesBySuperseded, row, certificate))
+}
+
+/// The tickets of schema 4 as records of version 3, used by nobody known yet.
+fn tickets_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    extend(rows, Table::Tickets, 3, &[0])
 }
 
 /// The tickets of schema 1 to 3 as records of version 2: for no other profile, and from the API.
 fn tickets_of_3(rows: &mut WriteRows<'_>) -> StoreResult<()> {
-    extend(rows, Table::Tickets, &[0, 0])
+    extend(rows, Table::Tickets, 2, &[0, 0])
 }
 
-/// Brings the records of a table from the version before to the present one, which has more fields at its end: `fields` are their
-/// values as postcard writes them. Records of the present version stay.
-fn extend(rows: &mut WriteRows<'_>, table: Table, fields: &[u8]) -> StoreResult<()> {
-    let version = table.record_version();
+/// Brings the records of a table from the version before to `version`, which has more fields at its end: `fields` are their values as
+/// postcard writes them. Records of that version and later ones stay.
+fn extend(rows: &mut WriteRows<'_>, table: Table, version: u8, fields: &[u8]) -> StoreResult<()> {
     let old = rows.list(table, &key::ALL, usize::MAX, |key, bytes| match bytes {
         [found, record @ ..] if *found + 1 == version => {
             Ok(Some((key.to_vec(), [&[version], record, fields].concat())))
         }
-        [found, ..] if *found == version => Ok(None),
+        [found, ..] if (version..=table.record_version()).contains(found) => Ok(None),
         _ => Err(record::corrupt(table, key, "its record version is not known".to_owned())),
     })?;
     old.into_iter().flatten().try_for_each(|(key, value)| rows.put(table, &key, &value))

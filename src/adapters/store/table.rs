@@ -52,7 +52,7 @@ tables! {
     /// Profiles by name and version.
     Profiles = "profiles", v 3;
     /// Tickets by id.
-    Tickets = "tickets", v 2;
+    Tickets = "tickets", v 3;
     /// Ticket ids by the MAC of the secret.
     TicketsByMac = "tickets_by_mac", v 1;
     /// Ticket ids by device and ticket.
@@ -77,6 +77,8 @@ tables! {
     Certificates = "certificates", v 1;
     /// Certificate keys by fingerprint.
     CertificatesByFingerprint = "certificates_by_fingerprint", v 1;
+    /// Certificate keys by the certificate that they supersede and themselves.
+    CertificatesBySuperseded = "certificates_by_superseded", v 1;
     /// Bindings by certificate and object.
     Bindings = "bindings", v 1;
     /// Certificate keys by object and certificate.

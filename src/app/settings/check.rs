@@ -23,6 +23,7 @@ use crate::{
         client::behaviour::CaBundle,
         crl::CrlPolicy,
         profile::{Approval, ChallengeMode, ProfileSpec},
+        retention::Retention,
         throttle::{LockOut, Pace},
     },
     http::forwarded::{Network, TrustedProxies},
@@ -85,6 +86,7 @@ impl<'a> Checker<'a> {
                 HOUR,
             ),
             trace: self.trace(&config.scep),
+            retention: self.retention(&config.retention),
             server_names: self.server_names(&config.tls),
             ndes: self.ndes(config),
             challenge_webhook: self.challenge_webhook(&config.challenge_webhook),
@@ -298,6 +300,16 @@ impl Checker<'_> {
             Kek::PassphraseFile(path) => KekSource::PassphraseFile(file(path)),
             Kek::Credential(name) => KekSource::Credential(name.clone()),
             Kek::PassphraseCredential(name) => KekSource::PassphraseCredential(name.clone()),
+        }
+    }
+
+    fn retention(&mut self, written: &config::Retention) -> Retention {
+        let mut days = |key, value| self.duration(key, value, 0..=36_500, DAY);
+        Retention {
+            enrolments: days("retention.enrolment-days", written.enrolment_days),
+            refused: days("retention.refused-enrolment-days", written.refused_enrolment_days),
+            tickets: days("retention.ticket-days", written.ticket_days),
+            jobs: days("retention.dead-job-days", written.dead_job_days),
         }
     }
 

@@ -38,6 +38,7 @@ pub use approval::ApprovalWebhook;
 pub(super) use concerned::{Concerned, concerned, device_named, facts};
 pub use denials::Denials;
 pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
+pub(super) use reused::came_of;
 
 use std::cell::Cell;
 
@@ -381,7 +382,7 @@ impl Gateway {
             if let Some(id) = ticket {
                 let ticket = usable_ticket(tx.as_view(), id, &profile, candidate.now)?;
                 match ticket {
-                    Ok(ticket) => tx.put_ticket(&ticket.consume())?,
+                    Ok(ticket) => tx.put_ticket(&ticket.consume(&enrolment.id))?,
                     Err(refused) => return Err(stop(&refused.into())),
                 }
             }

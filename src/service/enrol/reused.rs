@@ -3,16 +3,18 @@
 //! The device itself may send it: it lost its answer and asks anew in another transaction. Then the key is the one that the certificate was
 //! issued to. Another key means that somebody else has the secret.
 
-use super::{Candidate, concerned};
+use std::collections::BTreeSet;
+
+use super::Candidate;
 use crate::{
     domain::{
         access::Actor,
-        alarm::{TicketAlarm, came_of, raised},
-        binding::{BoundObject, Evidence},
+        alarm::{TicketAlarm, raised},
         challenge::Ticket,
+        enrol::EnrolmentState,
         status::{Cause, CauseChange, Effect},
     },
-    ports::View,
+    ports::{View, store::StoreResult},
     service::{
         Gateway, ServiceError,
         audit::Act,
@@ -22,6 +24,9 @@ use crate::{
     },
     types::{CertificateId, TicketId},
 };
+
+/// So many certificates of a ticket are looked at, of a hundred uses and all their renewals.
+const MAX_CERTIFICATES: usize = 2000;
 
 impl Gateway {
     /// Rings the alarm, and holds what came of the ticket where the profile says so.
@@ -68,8 +73,8 @@ impl Gateway {
         id: &TicketId,
     ) -> Result<Option<TicketAlarm>, ServiceError> {
         let Some(ticket) = view.ticket(id)? else { return Ok(None) };
-        let certificates = certificates_of(view, candidate, &ticket)?;
-        if holds_key(view, candidate, &certificates)? || self.waits(view, candidate, id)? {
+        let certificates = came_of(view, &ticket)?;
+        if holds_key(view, candidate, &certificates)? || self.used_it(view, candidate, &ticket)? {
             return Ok(None);
         }
         Ok(Some(TicketAlarm {
@@ -78,7 +83,7 @@ impl Gateway {
             profile: ticket.profile,
             device: ticket.device,
             user: ticket.user,
-            certificates,
+            certificates: certificates.into_iter().collect(),
             peer: candidate.request.origin.peer.clone(),
             first_at: candidate.now,
             last_at: candidate.now,
@@ -88,14 +93,18 @@ impl Gateway {
         }))
     }
 
-    /// Whether the ticket was used up by a request for the same key that still waits for an operator. Whoever signs: what is in an
+    /// Whether a request for the same key used the ticket, and waits for an operator or was rejected by one. Whoever signs: what is in an
     /// envelope can be sent again by somebody who cannot read it, under a signature of his own.
-    fn waits(&self, view: &dyn View, candidate: &Candidate<'_>, id: &TicketId) -> Result<bool, ServiceError> {
-        let evidence = Evidence::Ticket { id: id.clone() };
-        for waiting in view.pending_enrolments(usize::MAX)? {
-            if waiting.evidence == evidence
-                && self.proven(&waiting)?.public_key() == candidate.csr.public_key()
-            {
+    fn used_it(
+        &self,
+        view: &dyn View,
+        candidate: &Candidate<'_>,
+        ticket: &Ticket,
+    ) -> Result<bool, ServiceError> {
+        for id in &ticket.used_by {
+            let Some(enrolment) = view.enrolment(id)? else { continue };
+            let issued = matches!(enrolment.state, EnrolmentState::Issued { .. });
+            if !issued && self.proven(&enrolment)?.public_key() == candidate.csr.public_key() {
                 return Ok(true);
             }
         }
@@ -103,34 +112,30 @@ impl Gateway {
     }
 }
 
-/// What came of the ticket, in the present life of a device. A ticket for nobody in particular does not say whose; the request does.
-fn certificates_of(
-    view: &dyn View,
-    candidate: &Candidate<'_>,
-    ticket: &Ticket,
-) -> Result<Vec<CertificateId>, ServiceError> {
-    let (device, user) = if ticket.device.is_none() && ticket.user.is_none() {
-        let claimed = concerned(view, &candidate.request.endpoint.profile, &candidate.csr, None)?;
-        (claimed.device, claimed.user.map(|user| user.id))
-    } else {
-        let device = ticket.device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
-        (device, ticket.user.clone())
-    };
-    let device = device.map(|device| BoundObject::Device { id: device.id, generation: device.generation });
-    let user = user.map(|id| BoundObject::User { id });
-    let mut bindings = Vec::new();
-    for object in device.into_iter().chain(user) {
-        bindings.extend(view.bound_to(&object)?);
+/// The certificates that the ticket was used for, and those that they were renewed to. What they are bound to, if to anything, has no say
+/// in it.
+pub(in crate::service) fn came_of(view: &dyn View, ticket: &Ticket) -> StoreResult<BTreeSet<CertificateId>> {
+    let mut found = BTreeSet::new();
+    let mut ahead = Vec::new();
+    for id in &ticket.used_by {
+        if let Some(EnrolmentState::Issued { certificate }) = view.enrolment(id)?.map(|it| it.state) {
+            ahead.push(certificate);
+        }
     }
-    Ok(came_of(&ticket.id, &bindings).into_iter().collect())
+    while let Some(certificate) = ahead.pop() {
+        if found.len() < MAX_CERTIFICATES && found.insert(certificate.clone()) {
+            ahead.extend(view.successors(&certificate)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Whether one of the certificates is for the key of the request.
 fn holds_key(
     view: &dyn View,
     candidate: &Candidate<'_>,
-    certificates: &[CertificateId],
-) -> Result<bool, ServiceError> {
+    certificates: &BTreeSet<CertificateId>,
+) -> StoreResult<bool> {
     let key = candidate.csr.public_key().fingerprint();
     for id in certificates {
         if view.certificate(id)?.is_some_and(|record| record.public_key == key) {

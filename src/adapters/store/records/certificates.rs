@@ -63,6 +63,11 @@ impl<R: Rows> Certificates for Records<R> {
         })
     }
 
+    fn successors(&self, id: &CertificateId) -> StoreResult<Vec<CertificateId>> {
+        let index = Table::CertificatesBySuperseded;
+        self.0.list(index, &key::starting_with(&key::certificate(id)), usize::MAX, read_successor)
+    }
+
     fn count_certificates(&self) -> StoreResult<u64> {
         self.0.count(Table::Certificates)
     }
@@ -100,6 +105,19 @@ pub(super) fn read_id(table: Table, key: &[u8]) -> StoreResult<CertificateId> {
         .ok_or_else(|| record::corrupt(table, key, "its key names no certificate".to_owned()))
 }
 
+fn read_successor(row: &[u8], target: &[u8]) -> StoreResult<CertificateId> {
+    key::read_certificate(target).ok_or_else(|| {
+        let problem = "its value names no certificate".to_owned();
+        record::corrupt(Table::CertificatesBySuperseded, row, problem)
+    })
+}
+
+/// The row of a certificate that takes another one's place.
+pub(in crate::adapters::store) fn by_superseded(certificate: &CertificateRecord) -> Option<Vec<u8>> {
+    let superseded = key::certificate(certificate.supersedes.as_ref()?);
+    Some(Key::default().bytes(&superseded).bytes(&key::certificate(&certificate.id)).done())
+}
+
 impl CertificatesMut for Records<WriteRows<'_>> {
     fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()> {
         let id = &certificate.id;
@@ -112,6 +130,9 @@ impl CertificatesMut for Records<WriteRows<'_>> {
             return Err(conflict("certificate", id, "has the fingerprint of another"));
         }
         self.0.put(Table::CertificatesByFingerprint, fingerprint, &key)?;
+        if let Some(row) = by_superseded(certificate) {
+            self.0.put(Table::CertificatesBySuperseded, &row, &key)?;
+        }
         self.0.put_record(Table::Certificates, &key, certificate)?;
         self.revocation_ends(&key, certificate.validity.not_after)
     }

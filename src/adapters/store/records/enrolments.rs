@@ -6,10 +6,12 @@ use super::Records;
 use crate::{
     adapters::store::{
         key::{self, Key},
+        record,
         rows::{Rows, WriteRows},
         table::Table,
     },
     domain::{
+        binding::Evidence,
         challenge::Ticket,
         enrol::{Enrolment, EnrolmentState},
     },
@@ -53,6 +55,14 @@ impl TicketsMut for Records<WriteRows<'_>> {
         }
         self.0.put_record(Table::Tickets, key, ticket)
     }
+
+    fn remove_ticket(&mut self, id: &TicketId) -> StoreResult<()> {
+        let Some(ticket) = self.ticket(id)? else { return Ok(()) };
+        for (table, row) in ticket_rows(&ticket) {
+            self.0.remove(table, &row)?;
+        }
+        self.0.remove(Table::Tickets, id.as_str().as_bytes())
+    }
 }
 
 /// The index rows that point to a ticket.
@@ -75,10 +85,35 @@ struct Arrived {
     enrolment: Enrolment,
 }
 
+/// The ticket that an enrolment of schema 4 used up, and the enrolment. Refused ones used none, nor did those that a webhook rejected: these
+/// were decided when they came.
+pub(in crate::adapters::store) fn use_of_4(
+    key: &[u8],
+    bytes: &[u8],
+) -> StoreResult<Option<(TicketId, EnrolmentId)>> {
+    let Arrived { enrolment, .. } = record::decode(Table::Enrolments, key, bytes)?;
+    let waited = enrolment.decided_at.is_some_and(|at| at > enrolment.received_at);
+    let used = match enrolment.state {
+        EnrolmentState::Pending | EnrolmentState::Issued { .. } => true,
+        EnrolmentState::Rejected { .. } => waited,
+        EnrolmentState::Refused { .. } => false,
+    };
+    Ok(match enrolment.evidence {
+        Evidence::Ticket { id } if used => Some((id, enrolment.id)),
+        _ => None,
+    })
+}
+
 impl<R: Rows> Enrolments for Records<R> {
     fn enrolment(&self, id: &EnrolmentId) -> StoreResult<Option<Enrolment>> {
         let arrived: Option<Arrived> = self.0.record(Table::Enrolments, id.as_str().as_bytes())?;
         Ok(arrived.map(|arrived| arrived.enrolment))
+    }
+
+    fn enrolments(&self, page: &Page<EnrolmentId>) -> StoreResult<Vec<Enrolment>> {
+        let after = page.after.as_ref().map(|id| id.as_str().as_bytes().to_vec());
+        let arrived: Vec<Arrived> = self.0.records(Table::Enrolments, &key::after(after), page.limit)?;
+        Ok(arrived.into_iter().map(|arrived| arrived.enrolment).collect())
     }
 
     fn enrolment_by_request(&self, request_key: &Fingerprint) -> StoreResult<Option<Enrolment>> {
@@ -139,6 +174,18 @@ impl EnrolmentsMut for Records<WriteRows<'_>> {
             self.0.put(*table, row, key)?;
         }
         self.0.put_record(Table::Enrolments, key, &Arrived { arrival, enrolment: enrolment.clone() })
+    }
+
+    fn remove_enrolment(&mut self, id: &EnrolmentId) -> StoreResult<()> {
+        let key = id.as_str().as_bytes();
+        let Some(Arrived { arrival, enrolment }) = self.0.record(Table::Enrolments, key)? else {
+            return Ok(());
+        };
+        for (table, row) in index_rows(arrival, &enrolment) {
+            self.0.remove(table, &row)?;
+        }
+        self.0.remove(Table::EnrolmentIssuers, key)?;
+        self.0.remove(Table::Enrolments, key)
     }
 
     fn put_enrolment_issuer(&mut self, id: &EnrolmentId, issuer: &IssuerId) -> StoreResult<()> {

@@ -5,7 +5,7 @@
 mod alarms;
 mod audit;
 mod ca;
-mod certificates;
+pub(super) mod certificates;
 mod copies;
 pub(super) mod enrolments;
 mod exchanges;

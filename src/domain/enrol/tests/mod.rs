@@ -197,6 +197,7 @@ fn ticket(device: Option<&str>) -> Ticket {
         cancelled_at: None,
         also_for: Vec::new(),
         origin: TicketOrigin::Api,
+        used_by: Vec::new(),
     }
 }
 
