@@ -117,10 +117,9 @@ fn send(world: &World, message: &[u8]) -> Outside {
 fn issued(world: &World, device: &str) -> Certificate {
     let device = world.gateway.device(&world.authed(), &device.parse().unwrap()).unwrap();
     let [certificate] = &device.certificates[..] else { panic!("{:?}", device.certificates) };
-    Certificate::from_der(
-        &world.read(|view| view.certificate_by_fingerprint(&certificate.fingerprint)).unwrap().der,
-    )
-    .unwrap()
+    let fingerprint = certificate.fingerprint.unwrap();
+    Certificate::from_der(&world.read(|view| view.certificate_by_fingerprint(&fingerprint)).unwrap().der)
+        .unwrap()
 }
 
 #[test]
