@@ -93,12 +93,7 @@ impl CertId {
             &writer::element(OCTET_STRING, &[&key_hash]),
             &writer::element(INTEGER, &[&serial.to_der_integer()]),
         ]);
-        Self::from_der(&der).map_err(EncodeError::of("CertID"))
-    }
-
-    /// Reads one CertID.
-    pub(crate) fn from_der(der: &[u8]) -> Result<Self, BerError> {
-        Element::only(der).and_then(|element| Self::read(&element))
+        Element::only(&der).and_then(|element| Self::read(&element)).map_err(EncodeError::of("CertID"))
     }
 
     /// Reads one CertID.
