@@ -20,16 +20,8 @@ mod load;
 
 use std::{net::SocketAddr, time::Duration};
 
-use aws_lc_rs::{
-    rsa::{Pkcs1PublicEncryptingKey, PublicEncryptingKey},
-    signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
-};
-use certgate::{
-    adapters::keys::software::{SoftwareDecrypter, SoftwareSigner, generate_pkcs8},
-    ports::{Decrypter, Signer},
-    types::{DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm},
-};
-use load::{closed_loop, cores, enrolment_requests, is_success, rate_on_all_cores};
+use certgate::types::Secret;
+use load::{closed_loop, cores, cryptography, enrolment_requests, is_success, rate_on_all_cores};
 use process::Server;
 
 /// How many enrolments each load has, unless `--enrolments` says otherwise.
@@ -140,29 +132,5 @@ fn run(
 }
 
 fn cryptographic_limit() -> f64 {
-    const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha256);
-    let pkcs8 = generate_pkcs8(KeyAlgorithm::Rsa2048).expect("an RSA key can be made");
-    let signer = SoftwareSigner::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
-    let decrypter = SoftwareDecrypter::from_pkcs8(pkcs8.expose()).expect("a fresh key opens");
-    let spki = signer.public_key().as_spki().to_vec();
-    let public_key = signer.public_key().key_bits().to_vec();
-    let message = [0x5a; 1200];
-    let signature = signer.sign(ALGORITHM, &message).expect("signs");
-    rate_on_all_cores(Duration::from_secs(4), || {
-        let encrypting = Pkcs1PublicEncryptingKey::new(PublicEncryptingKey::from_der(&spki).expect("reads"))
-            .expect("encrypts");
-        let verifying = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &public_key);
-        let mut wrapped = vec![0; 256];
-        encrypting.encrypt(&[7; 16], &mut wrapped).expect("encrypts");
-        let (signer, decrypter, message, signature) = (&signer, &decrypter, &message, &signature);
-        move || {
-            for _ in 0..2 {
-                verifying.verify(message, signature).expect("verifies");
-                signer.sign(ALGORITHM, message).expect("signs");
-            }
-            decrypter.decrypt(KeyTransport::Pkcs1, &wrapped).expect("opens");
-            let mut out = [0; 256];
-            encrypting.encrypt(&[7; 16], &mut out).expect("encrypts");
-        }
-    })
+    rate_on_all_cores(Duration::from_secs(4), cryptography())
 }

@@ -16,16 +16,20 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::{
+    rsa::{Pkcs1PublicEncryptingKey, PublicEncryptingKey},
+    signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
+};
 use certgate::{
-    adapters::keys::software::{SoftwareSigner, generate_pkcs8},
-    ports::Signer,
+    adapters::keys::software::{SoftwareDecrypter, SoftwareSigner, generate_pkcs8},
+    ports::{Decrypter, Signer},
     types::{
         ContentCipher, DigestAlgorithm, KeyAlgorithm, KeyTransport, Secret, SerialNumber, Timestamp, Validity,
     },
@@ -365,4 +369,32 @@ pub fn cpu_time(process: u32) -> Duration {
         .collect();
     let ticks = fields.get(11).copied().unwrap_or_default() + fields.get(12).copied().unwrap_or_default();
     Duration::from_millis(ticks * 10)
+}
+
+/// The cryptography of an enrolment with RSA-2048 everywhere, and nothing around it: makes one worker's loop body of three private
+/// operations, two verifications and one encryption.
+pub fn cryptography() -> impl Fn() -> Box<dyn FnMut()> + Sync {
+    let pkcs8 = generate_pkcs8(KeyAlgorithm::Rsa2048).expect("an RSA key can be made");
+    let signer = Arc::new(SoftwareSigner::from_pkcs8(pkcs8.expose()).expect("a fresh key opens"));
+    let decrypter = Arc::new(SoftwareDecrypter::from_pkcs8(pkcs8.expose()).expect("a fresh key opens"));
+    let message = [0x5a; 1200];
+    let signature = signer.sign(SHA256_RSA, &message).expect("signs");
+    move || {
+        let encrypting = PublicEncryptingKey::from_der(signer.public_key().as_spki()).expect("reads");
+        let encrypting = Pkcs1PublicEncryptingKey::new(encrypting).expect("encrypts");
+        let public_key = signer.public_key().key_bits().to_vec();
+        let verifying = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
+        let mut wrapped = vec![0; 256];
+        encrypting.encrypt(&[7; 16], &mut wrapped).expect("encrypts");
+        let (signer, decrypter, signature) = (signer.clone(), decrypter.clone(), signature.clone());
+        Box::new(move || {
+            for _ in 0..2 {
+                verifying.verify(&message, &signature).expect("verifies");
+                signer.sign(SHA256_RSA, &message).expect("signs");
+            }
+            decrypter.decrypt(KeyTransport::Pkcs1, &wrapped).expect("opens");
+            let mut out = [0; 256];
+            encrypting.encrypt(&[7; 16], &mut out).expect("encrypts");
+        })
+    }
 }
