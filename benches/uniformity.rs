@@ -1,4 +1,4 @@
-//! Whether the time of an answer tells why an envelope did not open: the five reasons, measured in turns, as a ratio to what one reason
+//! Whether the time of an answer tells why an envelope did not open: the six reasons, measured in turns, as a ratio to what one reason
 //! differs from itself.
 //!
 //! Each round asks for every reason once, in a random order, and once more for the first (the control). Compared are the tenths

@@ -23,15 +23,18 @@ pub enum Reason {
     ContentPadding,
     /// It opens, and what is in it is no request.
     Content,
+    /// It opens, and the signature of the request that is in it does not verify: what a change leaves behind that the padding survives.
+    Signature,
 }
 
 /// Every reason.
-pub const REASONS: [Reason; 5] = [
+pub const REASONS: [Reason; 6] = [
     Reason::ForeignRecipient,
     Reason::RsaPadding,
     Reason::KeyLength,
     Reason::ContentPadding,
     Reason::Content,
+    Reason::Signature,
 ];
 
 const AES_128_CBC: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x02];
@@ -70,6 +73,12 @@ pub fn message(client: &Client, recipient: &Certificate, payload: &[u8], reason:
             content
         }
         Reason::Content => sealed(recipient, &options, &vec![0x5a; payload.len()]).0,
+        Reason::Signature => {
+            let mut payload = payload.to_vec();
+            // The last byte of the signature.
+            *payload.last_mut().unwrap() ^= 1;
+            sealed(recipient, &options, &payload).0
+        }
     };
     client.sign_message(&options, content)
 }

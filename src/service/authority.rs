@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{Gateway, Ports, ServiceError, status};
+use super::{Gateway, Ports, ServiceError, scep::stand_in, status};
 use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
@@ -50,6 +50,8 @@ pub struct Authority {
     pub ocsp: Option<Responder>,
     /// Its SCEP message keys, newest first: the first signs, all open.
     pub message_keys: Vec<MessageKey>,
+    /// What is read in place of a request that cannot be; empty without a message key.
+    pub(super) stand_in: Vec<u8>,
     /// The answer to GetNextCACert that announces it, once it was signed: what it says does not change while this is loaded.
     pub(super) announcement: OnceLock<Arc<[u8]>>,
 }
@@ -259,6 +261,7 @@ impl Authority {
                 decrypter: ports.keyring.decrypter(&key)?,
             });
         }
+        let stand_in = message_keys.first().map(|key| stand_in(&key.certificate)).transpose()?;
         Ok(Self {
             issuer: issuer.clone(),
             certificate: Certificate::from_der(&issuer.certificate)?,
@@ -267,6 +270,7 @@ impl Authority {
             signer: ports.keyring.signer(&key_of(view, &issuer.key)?)?,
             ocsp: responder,
             message_keys,
+            stand_in: stand_in.unwrap_or_default(),
             announcement: OnceLock::new(),
         })
     }

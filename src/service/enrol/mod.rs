@@ -70,7 +70,7 @@ use crate::{
     ports::{SealPurpose, View},
     types::{CertificateId, DeviceId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
     wire::{
-        csr::{Csr, ProvenCsr},
+        csr::ProvenCsr,
         scep::{Degenerate, FailInfo, MessageType},
         x509::Certificate,
     },
@@ -171,8 +171,7 @@ impl Gateway {
     /// Reads and proves the request. RFC 8894 §7.6 advises to check the self-signature on renewals too.
     fn candidate<'a>(&self, request: &'a Request<'a>) -> Result<Candidate<'a>, Stop> {
         let (trail, legacy) = (request.trail, request.endpoint.profile.behaviour().old_algorithms);
-        let csr = Csr::from_der(request.payload.expose())
-            .map_err(|error| Unreadable::Request(error.to_string()).into());
+        let csr = request.endpoint.request(&request.payload);
         let csr = trail
             .check("request", csr, |_| format!("PKCS#10 of {} bytes", request.payload.expose().len()))?;
         let csr = csr.prove().map_err(|_| Unreadable::SelfSignature.into());

@@ -11,6 +11,7 @@
 //! | `query` | CertPoll, GetCert, GetCRL |
 //! | `looks` | which client a request looks like |
 //! | `shown` | messages as a transcript shows them: readable, without secrets |
+//! | `stand_in` | what is read in place of a request that cannot be, for the sake of time |
 //! | `trail` | what is noted of an exchange while it goes on |
 //!
 //! PKCSReq and RenewalReq are decided in [`super::enrol`].
@@ -26,11 +27,13 @@ mod password;
 mod query;
 mod reply;
 mod shown;
+mod stand_in;
 mod template;
 mod trail;
 
 pub(super) use operation::{Answer, Request, Stop};
 pub(super) use shown::request as show_request;
+pub(super) use stand_in::stand_in;
 pub(super) use trail::Trail;
 
 use std::sync::Arc;

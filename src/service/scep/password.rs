@@ -10,7 +10,7 @@ use crate::{
     service::Gateway,
     types::Secret,
     wire::{
-        csr::{Csr, ProvenCsr},
+        csr::ProvenCsr,
         scep::{MessageType, VerifiedPki},
     },
 };
@@ -32,8 +32,7 @@ impl Gateway {
     ) -> Result<Secret, Stop> {
         let csr = match kind {
             MessageType::PkcsReq | MessageType::RenewalReq => {
-                let csr = Csr::from_der(payload.expose())
-                    .map_err(|error| Unreadable::Request(error.to_string()))?;
+                let csr = endpoint.request(payload)?;
                 Some(csr.prove().map_err(|_| Unreadable::SelfSignature)?)
             }
             MessageType::CertPoll => self.request_polled_for(endpoint, message)?,

@@ -9,10 +9,7 @@ use crate::{
     ports::store::StoreResult,
     service::{Gateway, ServiceError},
     types::{ProfileName, Secret},
-    wire::{
-        csr::Csr,
-        scep::{MessageType, VerifiedPki},
-    },
+    wire::scep::{MessageType, VerifiedPki},
 };
 
 impl Gateway {
@@ -36,7 +33,7 @@ impl Gateway {
     ) -> Result<Option<Endpoint>, Stop> {
         let Some(templates) = &endpoint.templates else { return Ok(None) };
         let name = match kind {
-            MessageType::PkcsReq | MessageType::RenewalReq => of_request(templates, payload),
+            MessageType::PkcsReq | MessageType::RenewalReq => of_request(endpoint, templates, payload),
             MessageType::CertPoll => self.of_transaction(templates, message).map_err(Stop::from),
             MessageType::GetCert | MessageType::GetCrl | MessageType::CertRep => return Ok(None),
         };
@@ -64,8 +61,8 @@ impl Gateway {
     }
 }
 
-fn of_request(templates: &Templates, payload: &Secret) -> Result<ProfileName, Stop> {
-    let csr = Csr::from_der(payload.expose()).map_err(|error| Unreadable::Request(error.to_string()))?;
+fn of_request(endpoint: &Endpoint, templates: &Templates, payload: &Secret) -> Result<ProfileName, Stop> {
+    let csr = endpoint.request(payload)?;
     let csr = csr.prove().map_err(|_| Unreadable::SelfSignature)?;
     Ok(templates.choose(csr.key_usage()).clone())
 }
