@@ -148,17 +148,16 @@ impl Features<'_> {
 
 /// The family that most speaks for, if it is enough and no other has as much.
 pub fn suggest(features: &Features<'_>) -> Option<Suggestion> {
-    let mut best: Vec<(u32, Suggestion)> = Vec::new();
-    for (_, family) in ClientFamily::ALL {
-        let shown = SIGNS.iter().filter(|sign| sign.family == family && (sign.shows)(features));
-        let (weights, reasons): (Vec<_>, Vec<_>) = shown.map(|sign| (sign.weight, sign.reason)).unzip();
-        best.push((weights.iter().sum(), Suggestion { family, reasons }));
+    let shown = || SIGNS.iter().filter(|sign| (sign.shows)(features));
+    let mut weights = [0; ClientFamily::ALL.len()];
+    for sign in shown() {
+        weights[sign.family as usize] += sign.weight;
     }
-    best.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-    let mut best = best.into_iter();
-    let (weight, first) = best.next()?;
-    let second = best.next().map_or(0, |(weight, _)| weight);
-    (weight >= ENOUGH && weight > second).then_some(first)
+    let most = weights.into_iter().max().filter(|most| *most >= ENOUGH)?;
+    let mut heaviest = ClientFamily::ALL.into_iter().filter(|(_, family)| weights[*family as usize] == most);
+    let (Some((_, family)), None) = (heaviest.next(), heaviest.next()) else { return None };
+    let reasons = shown().filter(|sign| sign.family == family).map(|sign| sign.reason).collect();
+    Some(Suggestion { family, reasons })
 }
 
 #[cfg(test)]
