@@ -80,9 +80,9 @@ pub(in crate::adapters::store) fn by_device(ticket: &Ticket) -> Option<Vec<u8>> 
 
 /// An enrolment with its place in the order of arrival: what is newest, and who comes first, does not depend on a clock.
 #[derive(Serialize, Deserialize)]
-struct Arrived {
+struct Arrived<E = Enrolment> {
     arrival: u64,
-    enrolment: Enrolment,
+    enrolment: E,
 }
 
 /// The ticket that an enrolment of schema 4 used up, and the enrolment. Refused ones used none, nor did those that a webhook rejected: these
@@ -173,7 +173,7 @@ impl EnrolmentsMut for Records<WriteRows<'_>> {
         for (table, row) in new.iter().filter(|row| !old.contains(row)) {
             self.0.put(*table, row, key)?;
         }
-        self.0.put_record(Table::Enrolments, key, &Arrived { arrival, enrolment: enrolment.clone() })
+        self.0.put_record(Table::Enrolments, key, &Arrived { arrival, enrolment })
     }
 
     fn remove_enrolment(&mut self, id: &EnrolmentId) -> StoreResult<()> {
