@@ -71,7 +71,7 @@ fn a_granted_request_is_traced_from_message_to_certificate() {
     assert_eq!((exchange.address.as_str(), exchange.user_agent.as_str()), ("192.0.2.7", "Test/1.0"));
     assert_eq!(exchange.device, Some("SN1".parse().unwrap()));
     assert_eq!((exchange.reason.as_str(), exchange.hint.as_str()), ("", ""));
-    let checks: Vec<_> = exchange.steps.iter().map(|step| step.check.as_str()).collect();
+    let checks: Vec<_> = exchange.steps.iter().map(|step| step.check.as_ref()).collect();
     assert_eq!(
         checks,
         [

@@ -210,7 +210,7 @@ pub(crate) fn exchange(number: u64, known: bool) -> Exchange {
         ending: Ending::Refused(FailInfo::BadRequest),
         subject: "CN=x".to_owned(),
         device: known.then(|| "SN1".parse().unwrap()),
-        steps: vec![TraceStep { check: "key".to_owned(), passed: false, detail: "short".to_owned() }],
+        steps: vec![TraceStep { check: "key".into(), passed: false, detail: "short".to_owned() }],
         reason: "short".to_owned(),
         hint: "Make it longer.".to_owned(),
         ..Exchange::begun(EnrolmentId::from(&request), at(number), Operation::PkcsReq)
@@ -232,7 +232,7 @@ pub(crate) fn enrolment(number: u32) -> Enrolment {
         received_at: at(0),
         state: EnrolmentState::Pending,
         decided_at: None,
-        trace: vec![TraceStep { check: "challenge".to_owned(), passed: true, detail: String::new() }],
+        trace: vec![TraceStep { check: "challenge".into(), passed: true, detail: String::new() }],
     }
 }
 

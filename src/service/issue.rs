@@ -9,8 +9,14 @@
 //! passed (`service::timer`).
 
 use super::{
-    Gateway, ServiceError, audit::Act, authority::Authority, exchange::Traced, metric, outside::TELL_AFTER,
-    rollover::rolls_over, scep::Trail, status::inherited,
+    Gateway, ServiceError,
+    audit::Act,
+    authority::Authority,
+    metric,
+    outside::TELL_AFTER,
+    rollover::rolls_over,
+    scep::{SoFar, Trail},
+    status::inherited,
 };
 use crate::{
     domain::{
@@ -123,15 +129,8 @@ impl Gateway {
         let specification = issuance.order.specification(serial, &issuer_facts(authority));
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
-        let traced = issuance.traced(&record);
-        let recorded = self.ports.store.write(|tx| issuance.record(tx, &record, traced.as_ref()))?;
-        if let Some(trail) = issuance.trail {
-            trail.granted(&recorded.id);
-        }
+        let recorded = self.recorded(issuance, &record)?;
         if recorded.id == record.id {
-            if let Some(trail) = issuance.trail {
-                trail.set_recorded();
-            }
             if issuance.end_of_overlap(&record).is_some_and(|timer| timer.at <= issuance.act.at) {
                 self.wake();
             }
@@ -144,6 +143,31 @@ impl Gateway {
         }
         Ok(recorded)
     }
+
+    /// Records it with the notes of its request.
+    fn recorded(
+        &self,
+        issuance: &Issuance<'_>,
+        record: &CertificateRecord,
+    ) -> Result<CertificateRecord, NotIssued> {
+        let Some(trail) = issuance.trail else {
+            return self.ports.store.write(|tx| issuance.record(tx, record, None));
+        };
+        let issued = format_args!("{}, valid to {}", record.id, record.validity.not_after);
+        trail.granting(&record.id, trace_step("issuance", true, &issued));
+        let so_far = trail.so_far();
+        let outcome = self.ports.store.write(|tx| issuance.record(tx, record, so_far.as_ref()));
+        drop(so_far);
+        match &outcome {
+            Ok(recorded) if recorded.id == record.id => trail.set_recorded(),
+            Ok(earlier) => {
+                trail.not_granted();
+                trail.granted(&earlier.id);
+            }
+            Err(_) => trail.not_granted(),
+        }
+        outcome
+    }
 }
 
 impl Issuance<'_> {
@@ -152,7 +176,7 @@ impl Issuance<'_> {
         &self,
         tx: &mut dyn Tx,
         record: &CertificateRecord,
-        traced: Option<&Traced>,
+        so_far: Option<&SoFar<'_>>,
     ) -> Result<CertificateRecord, NotIssued> {
         if let Some(earlier) = self.check_still_wanted(tx.as_view())? {
             return Ok(earlier);
@@ -189,8 +213,8 @@ impl Issuance<'_> {
             decided_at: Some(self.act.at),
             ..self.enrolment.clone()
         })?;
-        if let Some(traced) = traced {
-            traced.put(tx)?;
+        if let Some(so_far) = so_far {
+            so_far.put(tx)?;
         }
         if let RequestOrigin::Approval { note } = self.origin {
             let note = [("note", note.to_owned())];
@@ -202,12 +226,6 @@ impl Issuance<'_> {
         }
         tx.append_audit(&fact)?;
         Ok(record.clone())
-    }
-
-    /// The trace of a request that this certificate is the answer to.
-    fn traced(&self, record: &CertificateRecord) -> Option<Traced> {
-        let issued = format!("{}, valid to {}", record.id, record.validity.not_after);
-        self.trail?.if_granted(&record.id, trace_step("issuance", true, &issued))
     }
 
     /// When to look at the certificate that this one takes the place of. Never with one of an announced CA: the device keeps it for
@@ -419,6 +437,6 @@ pub(super) fn common_name(issuer: &Certificate, label: &str) -> Result<Name, Ser
 }
 
 /// One line of an enrolment's trace, where the service decides something itself.
-pub(super) fn trace_step(check: &str, passed: bool, detail: &impl ToString) -> TraceStep {
-    TraceStep { check: check.to_owned(), passed, detail: detail.to_string() }
+pub(super) fn trace_step(check: &'static str, passed: bool, detail: &impl ToString) -> TraceStep {
+    TraceStep { check: check.into(), passed, detail: detail.to_string() }
 }

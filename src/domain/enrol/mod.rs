@@ -6,6 +6,8 @@ mod order;
 mod refusal;
 mod trace;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 pub use decide::{Decision, Deferral, EnrolRequest, MessageAlgorithms, Renewed, authorise, defer};
@@ -50,7 +52,7 @@ pub enum EnrolmentState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceStep {
     /// The check, in a few words.
-    pub check: String,
+    pub check: Cow<'static, str>,
     /// Whether it passed.
     pub passed: bool,
     /// What was found; never a secret.

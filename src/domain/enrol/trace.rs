@@ -24,20 +24,20 @@ impl Trace {
     /// Notes the outcome of a check and hands it on.
     pub(super) fn check<T: Finding>(
         &mut self,
-        check: &str,
+        check: &'static str,
         outcome: Result<T, RefusalReason>,
     ) -> Result<T, Refusal> {
         let (passed, detail) = match &outcome {
             Ok(found) => (true, found.finding()),
             Err(reason) => (false, reason.to_string()),
         };
-        self.steps.push(TraceStep { check: check.to_owned(), passed, detail });
+        self.steps.push(TraceStep { check: check.into(), passed, detail });
         outcome.map_err(Refusal::from)
     }
 
     /// Notes something that needs no check.
-    pub(super) fn pass(&mut self, check: &str, detail: String) {
-        self.steps.push(TraceStep { check: check.to_owned(), passed: true, detail });
+    pub(super) fn pass(&mut self, check: &'static str, detail: String) {
+        self.steps.push(TraceStep { check: check.into(), passed: true, detail });
     }
 
     pub(super) fn conclude<T>(self, outcome: Result<T, Refusal>) -> Decision<T> {

@@ -275,7 +275,12 @@ impl Exchange {
 }
 
 /// `text` for a record: without control characters, at most `most` characters.
-pub fn clipped(text: &str, most: usize) -> String {
+pub fn clipped(text: impl Into<String>, most: usize) -> String {
+    let text = text.into();
+    // Nearly all are: they stay as they are.
+    if text.len() <= most && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
     let mut kept: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(most).is_some() {
         kept.push('…');

@@ -1,5 +1,7 @@
 //! What went over the wire, in readable form: structure and names, never what is encrypted, never a challenge.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::clipped;
@@ -26,21 +28,21 @@ pub struct Transcript {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Its name, in the standard's words.
-    pub field: String,
+    pub field: Cow<'static, str>,
     /// Its value, readable and bounded.
     pub value: String,
 }
 
 impl Line {
     /// A field with its value, as far as that is kept.
-    pub fn new(field: &str, value: &str) -> Self {
-        Self { field: field.to_owned(), value: clipped(value, MAX_VALUE) }
+    pub fn new(field: &'static str, value: impl Into<String>) -> Self {
+        Self { field: field.into(), value: clipped(value, MAX_VALUE) }
     }
 }
 
 impl Transcript {
     /// Adds a field of the request.
-    pub fn asked(&mut self, field: &str, value: &str) {
+    pub fn asked(&mut self, field: &'static str, value: impl Into<String>) {
         add(&mut self.request, field, value);
     }
 
@@ -51,12 +53,12 @@ impl Transcript {
     }
 
     /// Adds a field of the answer.
-    pub fn answered(&mut self, field: &str, value: &str) {
+    pub fn answered(&mut self, field: &'static str, value: impl Into<String>) {
         add(&mut self.answer, field, value);
     }
 }
 
-fn add(lines: &mut Vec<Line>, field: &str, value: &str) {
+fn add(lines: &mut Vec<Line>, field: &'static str, value: impl Into<String>) {
     if lines.len() < MAX_LINES {
         lines.push(Line::new(field, value));
     }
@@ -95,7 +97,7 @@ mod tests {
     fn a_transcript_is_bounded() {
         let mut transcript = Transcript::default();
         for _ in 0..1000 {
-            transcript.asked("header", &"x".repeat(10_000));
+            transcript.asked("header", "x".repeat(10_000));
         }
         let size: usize = transcript.request.iter().map(|line| line.field.len() + line.value.len()).sum();
         assert!(size < 48 * 410 + 48 * 6, "{size}");

@@ -118,7 +118,7 @@ impl Gateway {
                 Ok(enrolment)
             }
             Ok(Decision { reason, .. }) => {
-                let reason = clipped(&reason, MAX_DETAIL);
+                let reason = clipped(reason, MAX_DETAIL);
                 self.remember_denial(&enrolment.profile, who, &reason, candidate.now);
                 let refusal = Refusal::from(RefusalReason::Denied(reason));
                 trail.failed(CHECK, &refusal);

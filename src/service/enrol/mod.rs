@@ -177,7 +177,7 @@ impl Gateway {
         let csr = csr.prove().map_err(|_| Unreadable::SelfSignature.into());
         let csr = trail.check("self-signature", csr, |csr| csr.signature_algorithm().digest().to_string())?;
         trail.wire(|transcript| show_request(transcript, &csr));
-        trail.learn(|exchange| exchange.subject = clipped(&csr.subject().to_string(), MAX_DETAIL));
+        trail.learn(|exchange| exchange.subject = clipped(csr.subject().to_string(), MAX_DETAIL));
         if csr.signature_algorithm().digest() == DigestAlgorithm::Sha1 {
             let allowed = request.endpoint.legacy(legacy.sha1, "sha1-request", "sha1", request.origin);
             trail.check("digest of the request", allowed, |()| "allowed".to_owned())?;
@@ -369,7 +369,7 @@ impl Gateway {
             candidate.act().fact("enrolment.pending", &enrolment.id, &[("profile", profile.to_string())]);
         let trail = candidate.request.trail;
         trail.pending();
-        let traced = trail.so_far();
+        let so_far = trail.so_far();
         let recorded = self.ports.store.write(|tx| {
             let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
             if earlier.is_some_and(|earlier| earlier.state == EnrolmentState::Pending) {
@@ -390,8 +390,8 @@ impl Gateway {
             if asked.generation.state == GenerationState::Announced {
                 tx.put_enrolment_issuer(&enrolment.id, &asked.id)?;
             }
-            if let Some(traced) = &traced {
-                traced.put(tx)?;
+            if let Some(so_far) = &so_far {
+                so_far.put(tx)?;
             }
             tx.append_audit(&fact)?;
             Ok(true)

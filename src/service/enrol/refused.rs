@@ -60,7 +60,7 @@ impl Gateway {
         };
         let trail = candidate.request.trail;
         trail.refused(&refusal.clone().into());
-        let traced = trail.so_far();
+        let so_far = trail.so_far();
         self.ports.store.write(|tx| {
             // What was issued or waits under the same key is not to be hidden by a refusal.
             let earlier = tx.enrolment_by_request(&enrolment.request_key)?;
@@ -70,8 +70,8 @@ impl Gateway {
             if !earlier.is_some_and(|earlier| stands(&earlier.state)) {
                 tx.put_enrolment(&enrolment)?;
             }
-            if let Some(traced) = &traced {
-                traced.put(tx)?;
+            if let Some(so_far) = &so_far {
+                so_far.put(tx)?;
             }
             Ok::<_, Stop>(tx.append_audit(&fact)?)
         })?;

@@ -34,7 +34,7 @@ mod trail;
 pub(super) use operation::{Answer, Request, Stop};
 pub(super) use shown::request as show_request;
 pub(super) use stand_in::stand_in;
-pub(super) use trail::Trail;
+pub(super) use trail::{SoFar, Trail};
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ impl Origin {
         let HttpFacts { method, target, version, content_type, content_length, .. } = &self.http;
         let mut transcript = Transcript::default();
         for (field, value) in [
-            ("request line", &format!("{method} {target} {version}")),
+            ("request line", format!("{method} {target} {version}").as_str()),
             ("User-Agent", &self.user_agent),
             ("Content-Type", content_type),
             ("Content-Length", content_length),

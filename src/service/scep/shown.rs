@@ -19,19 +19,19 @@ pub(super) fn message(transcript: &mut Transcript, verified: &VerifiedPki) {
         Some(kind) => format!("{} ({kind:?})", message.message_type_text().unwrap_or_default()),
         None => message.message_type_text().unwrap_or("none").to_owned(),
     };
-    transcript.asked("messageType", &kind);
+    transcript.asked("messageType", kind);
     transcript.asked("transactionID", message.transaction_id().as_str());
-    transcript.asked("senderNonce", &hex::encode(message.sender_nonce()));
-    transcript.asked("digestAlgorithm", &verified.digest().to_string());
+    transcript.asked("senderNonce", hex::encode(message.sender_nonce()));
+    transcript.asked("digestAlgorithm", verified.digest().to_string());
     if let Some(at) = verified.signing_time() {
-        transcript.asked("signingTime", &at.to_string());
+        transcript.asked("signingTime", at.to_string());
     }
-    transcript.asked("signer subject", &signer.subject().to_string());
-    transcript.asked("signer issuer", &signer.issuer().to_string());
-    transcript.asked("signer serialNumber", &signer.serial().to_string());
-    transcript.asked("signer key", &signer.public_key().kind().to_string());
+    transcript.asked("signer subject", signer.subject().to_string());
+    transcript.asked("signer issuer", signer.issuer().to_string());
+    transcript.asked("signer serialNumber", signer.serial().to_string());
+    transcript.asked("signer key", signer.public_key().kind().to_string());
     let validity = signer.validity();
-    transcript.asked("signer validity", &format!("{} to {}", validity.not_before, validity.not_after));
+    transcript.asked("signer validity", format!("{} to {}", validity.not_before, validity.not_after));
 }
 
 /// The outside of an EnvelopedData (RFC 5652 §6).
@@ -41,27 +41,27 @@ pub(super) fn envelope(transcript: &mut Transcript, envelope: &Envelope) {
             RecipientId::IssuerAndSerial { issuer, serial } => format!("serialNumber {serial} of {issuer}"),
             RecipientId::SubjectKeyIdentifier(id) => format!("subjectKeyIdentifier {}", hex::encode(id)),
         };
-        transcript.asked("recipient", &id);
-        transcript.asked("keyEncryptionAlgorithm", &format!("{:?}", recipient.transport));
+        transcript.asked("recipient", id);
+        transcript.asked("keyEncryptionAlgorithm", format!("{:?}", recipient.transport));
     }
-    transcript.asked("contentEncryptionAlgorithm", &envelope.cipher.to_string());
+    transcript.asked("contentEncryptionAlgorithm", envelope.cipher.to_string());
     transcript.asked("encryptedContent", "not kept");
 }
 
 /// A certification request (RFC 2986) without its challenge.
 pub(in crate::service) fn request(transcript: &mut Transcript, csr: &ProvenCsr) {
-    transcript.asked("PKCS#10 subject", &csr.subject().to_string());
+    transcript.asked("PKCS#10 subject", csr.subject().to_string());
     for name in csr.subject_alt_names() {
-        transcript.asked("PKCS#10 subjectAltName", &name.to_string());
+        transcript.asked("PKCS#10 subjectAltName", name.to_string());
     }
-    transcript.asked("PKCS#10 key", &csr.public_key().kind().to_string());
-    transcript.asked("PKCS#10 key SHA-256", &csr.public_key().fingerprint().to_string());
-    transcript.asked("PKCS#10 signature", &csr.signature_algorithm().digest().to_string());
+    transcript.asked("PKCS#10 key", csr.public_key().kind().to_string());
+    transcript.asked("PKCS#10 key SHA-256", csr.public_key().fingerprint().to_string());
+    transcript.asked("PKCS#10 signature", csr.signature_algorithm().digest().to_string());
     let challenge = if csr.challenge_password().is_some() { "sent, not kept" } else { "none" };
     transcript.asked("PKCS#10 challengePassword", challenge);
     let extensions: Vec<_> = csr.requested_extension_oids().iter().map(ToString::to_string).collect();
     if !extensions.is_empty() {
-        transcript.asked("PKCS#10 extensionRequest", &extensions.join(", "));
+        transcript.asked("PKCS#10 extensionRequest", extensions.join(", "));
     }
 }
 
@@ -78,14 +78,14 @@ pub(super) fn answer(
         Ending::Pending => transcript.answered("pkiStatus", "3 (PENDING)"),
         Ending::Refused(info) => {
             transcript.answered("pkiStatus", "2 (FAILURE)");
-            transcript.answered("failInfo", &format!("{} ({})", info.code(), info.as_str()));
+            transcript.answered("failInfo", format!("{} ({})", info.code(), info.as_str()));
         }
-        Ending::Http(status) => transcript.answered("HTTP status", &status.to_string()),
+        Ending::Http(status) => transcript.answered("HTTP status", status.to_string()),
     }
     if let Some(text) = fail_info_text {
         transcript.answered("failInfoText", text);
     }
     if let Some(certificate) = certificate {
-        transcript.answered("certificate", &certificate.to_string());
+        transcript.answered("certificate", certificate.to_string());
     }
 }

@@ -4,7 +4,8 @@
 //! shown to operators: never a secret, never a key, never what an envelope holds but for the names in it.
 
 use std::{
-    cell::{Cell, RefCell},
+    borrow::Cow,
+    cell::{Cell, Ref, RefCell},
     fmt,
 };
 
@@ -21,6 +22,7 @@ use crate::{
             Transcript, Unanswered, clipped,
         },
     },
+    ports::{Tx, store::StoreResult},
     service::{TraceSettings, exchange::Traced, metric},
     types::{CertificateId, EnrolmentId, ProfileName, Timestamp},
 };
@@ -41,6 +43,19 @@ pub(in crate::service) struct Trail {
     on: bool,
 }
 
+/// The notes as they stand.
+pub(in crate::service) struct SoFar<'a> {
+    exchange: Ref<'a, Exchange>,
+    transcript: Option<Ref<'a, Transcript>>,
+}
+
+impl SoFar<'_> {
+    /// Writes them.
+    pub(in crate::service) fn put(&self, tx: &mut dyn Tx) -> StoreResult<()> {
+        tx.put_exchange(&self.exchange, self.transcript.as_deref())
+    }
+}
+
 impl Trail {
     /// The notes of a request that has just come.
     pub(in crate::service) fn begin(
@@ -54,7 +69,7 @@ impl Trail {
         let exchange = Exchange {
             looks_like: suggestion.as_ref().map(ToString::to_string).unwrap_or_default(),
             address: origin.peer.clone(),
-            user_agent: clipped(&origin.user_agent, MAX_CLIENT_TEXT),
+            user_agent: clipped(origin.user_agent.as_str(), MAX_CLIENT_TEXT),
             profile: profile.cloned(),
             ..Exchange::begun(EnrolmentId::from(&origin.request), at, operation)
         };
@@ -83,19 +98,19 @@ impl Trail {
     }
 
     /// Notes a check that passed.
-    pub(in crate::service) fn passed(&self, check: &str, found: impl fmt::Display) {
-        self.step(check, true, found);
+    pub(in crate::service) fn passed(&self, check: &'static str, found: impl fmt::Display) {
+        self.step(check.into(), true, found);
     }
 
     /// Notes a check that did not.
-    pub(in crate::service) fn failed(&self, check: &str, why: impl fmt::Display) {
-        self.step(check, false, why);
+    pub(in crate::service) fn failed(&self, check: &'static str, why: impl fmt::Display) {
+        self.step(check.into(), false, why);
     }
 
     /// Notes the outcome of a check and hands it on.
     pub(in crate::service) fn check<T>(
         &self,
-        check: &str,
+        check: &'static str,
         outcome: Result<T, Stop>,
         found: impl FnOnce(&T) -> String,
     ) -> Result<T, Stop> {
@@ -111,7 +126,7 @@ impl Trail {
     /// Notes the steps of a decision.
     pub(in crate::service) fn decided(&self, steps: &[TraceStep]) {
         for TraceStep { check, passed, detail } in steps {
-            self.step(check, *passed, detail);
+            self.step(check.clone(), *passed, detail);
         }
     }
 
@@ -141,11 +156,11 @@ impl Trail {
         }
     }
 
-    fn step(&self, check: &str, passed: bool, detail: impl fmt::Display) {
+    fn step(&self, check: Cow<'static, str>, passed: bool, detail: impl fmt::Display) {
         let mut exchange = self.exchange.borrow_mut();
         if self.on && exchange.steps.len() < MAX_STEPS {
-            let detail = clipped(&detail.to_string(), MAX_DETAIL);
-            exchange.steps.push(TraceStep { check: check.to_owned(), passed, detail });
+            let detail = clipped(detail.to_string(), MAX_DETAIL);
+            exchange.steps.push(TraceStep { check, passed, detail });
         }
     }
 
@@ -170,7 +185,7 @@ impl Trail {
         self.wire(|transcript| self.show_answer(transcript, Ending::Refused(info), Some(text), None));
         self.learn(|exchange| {
             exchange.ending = Ending::Refused(info);
-            exchange.reason = clipped(&refused.to_string(), MAX_DETAIL);
+            exchange.reason = clipped(refused.to_string(), MAX_DETAIL);
             if let Some(profile) = &exchange.profile {
                 exchange.hint = refused.hint(HintFacts { profile, device: exchange.device.as_ref() });
             }
@@ -184,7 +199,7 @@ impl Trail {
         self.wire(|transcript| self.show_answer(transcript, Ending::Http(why.status()), None, None));
         self.learn(|exchange| {
             exchange.ending = Ending::Http(why.status());
-            exchange.reason = clipped(&why.to_string(), MAX_DETAIL);
+            exchange.reason = clipped(why.to_string(), MAX_DETAIL);
             why.hint().clone_into(&mut exchange.hint);
         });
     }
@@ -219,29 +234,27 @@ impl Trail {
         }
     }
 
-    /// How it will stand once this certificate is recorded; none where nothing is kept.
-    pub(in crate::service) fn if_granted(
-        &self,
-        certificate: &CertificateId,
-        step: TraceStep,
-    ) -> Option<Traced> {
-        let (mut exchange, mut transcript) = self.noted()?;
-        exchange.steps.push(step);
-        exchange.certificate = Some(certificate.clone());
-        if let Some(transcript) = &mut transcript {
-            self.show_answer(transcript, Ending::Success, None, Some(certificate));
-        }
-        Some(Traced::new(exchange, transcript))
+    /// Notes this as the last step before the certificate is recorded; [`Trail::not_granted`] takes it back.
+    pub(in crate::service) fn granting(&self, certificate: &CertificateId, step: TraceStep) {
+        self.granted(certificate);
+        self.learn(|exchange| exchange.steps.push(step));
     }
 
-    /// How it stands now; none where nothing is kept.
-    pub(in crate::service) fn so_far(&self) -> Option<Traced> {
-        self.noted().map(|(exchange, transcript)| Traced::new(exchange, transcript))
+    /// The certificate of [`Trail::granting`] was not recorded.
+    pub(in crate::service) fn not_granted(&self) {
+        self.learn(|exchange| {
+            exchange.steps.pop();
+            exchange.certificate = None;
+        });
+        self.wire(|transcript| transcript.answer.clear());
     }
 
-    fn noted(&self) -> Option<(Exchange, Option<Transcript>)> {
-        let transcript = || self.transcript.as_ref().map(|transcript| transcript.borrow().clone());
-        self.on.then(|| (self.exchange.borrow().clone(), transcript()))
+    /// How it stands now; none where nothing is kept. Nothing can be noted while this lives.
+    pub(in crate::service) fn so_far(&self) -> Option<SoFar<'_>> {
+        self.on.then(|| SoFar {
+            exchange: self.exchange.borrow(),
+            transcript: self.transcript.as_ref().map(RefCell::borrow),
+        })
     }
 
     /// It was written with what it led to.
