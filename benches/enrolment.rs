@@ -1,7 +1,8 @@
 //! Durable SCEP enrolment over HTTP, as a ratio to the cryptographic limit of this machine, measured in the same run.
 //!
 //! The limit is what all cores do of three RSA-2048 private operations, two verifications and one encryption per enrolment, with nothing
-//! around them. The load shares the cores with the server.
+//! around them; it is measured before and after each load. The load shares the cores with the server: what of the CPU it takes itself is
+//! printed too, and so is what share of the server's own the cryptography is.
 //!
 //! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
 //! drives the same load against another SCEP server (see `benches/micromdm`). `--connections N` measures that many alone. `-- --traces` measures
@@ -10,6 +11,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
+    clippy::cast_precision_loss,
     reason = "a bench prints, and stops where it cannot go on"
 )]
 
@@ -21,7 +23,10 @@ mod load;
 use std::{net::SocketAddr, time::Duration};
 
 use certgate::types::Secret;
-use load::{closed_loop, cores, cryptography, enrolment_requests, is_success, rate_on_all_cores};
+use load::{
+    closed_loop, cores, cpu_time, cryptography, enrolment_requests, is_success, rate_on_all_cores,
+    results::{Results, Row},
+};
 use process::Server;
 
 /// How many enrolments each load has, unless `--enrolments` says otherwise.
@@ -67,28 +72,51 @@ fn against(url: &str, challenge: &Secret, enrolments: usize, connections: &[usiz
     let rest = url.strip_prefix("http://").expect("an http:// URL");
     let (address, path) = rest.split_once('/').expect("a URL with a path");
     let address: SocketAddr = address.parse().expect("an address and port");
+    let results = Results::of("enrolment");
     for &connections in connections {
-        let report = run(address, &format!("/{path}"), challenge, connections, enrolments);
+        let requests = enrolment_requests(enrolments, address, &format!("/{path}"), challenge);
+        let report = closed_loop(address, connections, &requests, is_success);
         println!("{connections:3} connections: {report}");
+        add(&results, connections, &report, None);
     }
 }
 
 fn certgate(enrolments: usize, connections: &[usize]) {
-    let limit = cryptographic_limit();
     println!(
-        "limit: {limit:.0}/s (3 private RSA-2048 operations, 2 verifications, 1 encryption, on {} cores)",
+        "limit: 3 private RSA-2048 operations, 2 verifications, 1 encryption for each enrolment, on {} cores",
         cores()
     );
-
     let server = started(PROFILE);
     let challenge = Secret::from(CHALLENGE);
+    let results = Results::of("enrolment");
     for &connections in connections {
-        let report = run(server.device_address(), "/scep/bench", &challenge, connections, enrolments);
+        let requests = enrolment_requests(enrolments, server.device_address(), "/scep/bench", &challenge);
+        let before = cryptographic_limit();
+        let used = || [cpu_time(server.process_id()), cpu_time(std::process::id())];
+        let [server_used, load_used] = used();
+        let report = closed_loop(server.device_address(), connections, &requests, is_success);
+        let each = |now: Duration, then| now.saturating_sub(then).as_secs_f64() * 1e3 / enrolments as f64;
+        let [server_now, load_now] = used();
+        let (of_server, of_load) = (each(server_now, server_used), each(load_now, load_used));
+        let limit = f64::midpoint(before, cryptographic_limit());
+        let cryptography = cores() as f64 * 1e3 / limit;
         println!(
-            "{connections:3} connections: {report}   {:3.0} % of the limit",
-            report.rate() / limit * 100.0
+            "{connections:3} connections: {report}   {:3.0} % of the limit of {limit:.0}/s   CPU for each: server {of_server:.3} ms \
+             ({:.0} % cryptography), load {of_load:.3} ms",
+            report.rate() / limit * 100.0,
+            cryptography / of_server * 100.0
         );
+        add(&results, connections, &report, Some(limit));
     }
+}
+
+fn add(results: &Results, connections: usize, report: &load::Report, limit: Option<f64>) {
+    results.add(&Row {
+        name: &format!("SCEP enrolment, {connections} connections"),
+        value: report.rate(),
+        unit: "enrolments/s",
+        limit: limit.map(|limit| (limit, "its cryptography alone", 0.8)),
+    });
 }
 
 fn started(configuration: &str) -> Server {
@@ -105,7 +133,9 @@ fn traces(enrolments: usize, connections: usize) {
     let mut rates = [Vec::new(), Vec::new()];
     for turn in 1..=TURNS {
         for ((server, rates), traces) in servers.iter().zip(&mut rates).zip(["with", "without"]) {
-            let report = run(server.device_address(), "/scep/bench", &challenge, connections, enrolments);
+            let address = server.device_address();
+            let requests = enrolment_requests(enrolments, address, "/scep/bench", &challenge);
+            let report = closed_loop(address, connections, &requests, is_success);
             println!("turn {turn}, {traces:>7} traces: {report}");
             rates.push(report.rate());
         }
@@ -120,17 +150,6 @@ fn median(mut rates: Vec<f64>) -> f64 {
     f64::midpoint(rates[middle - 1], rates[middle])
 }
 
-fn run(
-    address: SocketAddr,
-    path: &str,
-    challenge: &Secret,
-    connections: usize,
-    enrolments: usize,
-) -> load::Report {
-    let requests = enrolment_requests(enrolments, address, path, challenge);
-    closed_loop(address, connections, &requests, is_success)
-}
-
 fn cryptographic_limit() -> f64 {
-    rate_on_all_cores(Duration::from_secs(4), cryptography())
+    rate_on_all_cores(Duration::from_secs(2), cryptography())
 }
