@@ -19,7 +19,9 @@ use super::{
     digest::digest_of,
 };
 use crate::{
-    types::{CertificateId, EnrolmentId, Fingerprint, IssuerId, ProfileName, Timestamp, TransactionId},
+    types::{
+        CertificateId, EnrolmentId, Fingerprint, IssuerId, ProfileName, Timestamp, TransactionId, octets,
+    },
     wire::scep::FailInfo,
 };
 
@@ -76,6 +78,7 @@ pub struct Enrolment {
     pub request_key: Fingerprint,
     /// The certification request, sealed by the keyring: it holds the challengePassword, which a copy of the store must not
     /// give away.
+    #[serde(with = "octets")]
     pub sealed_csr: Vec<u8>,
     /// What the evidence was.
     pub evidence: Evidence,
