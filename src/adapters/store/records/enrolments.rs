@@ -91,7 +91,7 @@ pub(in crate::adapters::store) fn use_of_4(
     key: &[u8],
     bytes: &[u8],
 ) -> StoreResult<Option<(TicketId, EnrolmentId)>> {
-    let Arrived { enrolment, .. } = record::decode(Table::Enrolments, key, bytes)?;
+    let Arrived { enrolment, .. }: Arrived = record::decode(Table::Enrolments, key, bytes)?;
     let waited = enrolment.decided_at.is_some_and(|at| at > enrolment.received_at);
     let used = match enrolment.state {
         EnrolmentState::Pending | EnrolmentState::Issued { .. } => true,
