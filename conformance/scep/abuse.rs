@@ -197,7 +197,7 @@ fn a_stranger_who_is_locked_out_costs_no_private_key() {
     let filter = ExchangeFilter::default();
     let exchange =
         world.gateway.exchanges(&world.authed(), &filter, &Page::first(1)).unwrap().items.remove(0);
-    let checks: Vec<_> = exchange.steps.iter().map(|step| (step.check.as_str(), step.passed)).collect();
+    let checks: Vec<_> = exchange.steps.iter().map(|step| (step.check.as_ref(), step.passed)).collect();
     assert_eq!(checks.last(), Some(&("lock-out", false)));
     assert!(!checks.iter().any(|(check, _)| matches!(*check, "envelope" | "decryption")), "{checks:?}");
     assert!(exchange.hint.contains("Renewals and polls go on"), "{}", exchange.hint);
