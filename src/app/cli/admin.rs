@@ -12,7 +12,7 @@ use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::output::note;
+use super::output::{self, note};
 use crate::app::{
     client::http::{HttpClient, HttpError, Response, Streamed},
     config::Config,
@@ -272,7 +272,7 @@ impl YesArgs {
             return Err(Failure::usage(format_args!("{question} There is no terminal to ask on"))
                 .hint("say --yes if this is what you want"));
         }
-        let _ = write!(io::stderr(), "{question} [y/N] ");
+        let _ = write!(io::stderr(), "{} [y/N] ", output::shown(question));
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).map_err(Failure::error)?;
         match answer.trim().to_ascii_lowercase().as_str() {

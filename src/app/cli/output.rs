@@ -1,6 +1,10 @@
-//! What commands print: JSON as the API gave it, or plain aligned text. No colours, nothing that a terminal would interpret.
+//! What commands print: JSON as the API gave it, or plain aligned text. No colours, nothing that a terminal would interpret: names come
+//! from requests of strangers, and what is in them is shown as `\u202e`, which JSON reads back.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -21,12 +25,41 @@ pub type Field = (&'static str, &'static str);
 /// Prints `text` and a line end. A reader that has gone away is no error: `certgate .. | head` must end quietly.
 pub fn line(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", shown(text)).and_then(|()| out.flush());
 }
 
 /// Says `text` on standard error: progress, warnings, questions; never part of the result.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown(text));
+}
+
+/// `text` with everything escaped that a terminal would obey or that would make it look like another text; line ends and tabs stay.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_unprintable(c) && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, unwanted: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&unwanted) {
+        return text.into();
+    }
+    let mut out = String::new();
+    for c in text.chars() {
+        if unwanted(c) {
+            // As in JSON (RFC 8259 §7), with two of them beyond the basic plane.
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out.into()
+}
+
+/// Control characters, and those of Unicode that turn the direction of what is around them (UAX #9), end a line, or show nothing: a name
+/// with one of them looks like another name. The joiners U+200C and U+200D belong to the spelling of some scripts.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Prints a listing `{"items": [..], "next": ..}`.
@@ -112,7 +145,7 @@ fn cell(value: Option<&Value>) -> String {
     match value {
         None => "-".to_owned(),
         Some(value) if is_nothing(value) => "-".to_owned(),
-        Some(Value::String(text)) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Some(Value::String(text)) => escaped(text, is_unprintable).into_owned(),
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", "),
         Some(Value::Object(map)) => map
             .iter()
@@ -145,7 +178,31 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(cell(Some(&json!("a\u{1b}[2Jb\nc"))), "a [2Jb c");
+    fn control_characters_and_turned_text_do_not_reach_the_terminal() {
+        assert_eq!(cell(Some(&json!("a\u{1b}[2Jb\nc"))), "a\\u001b[2Jb\\u000ac");
+        // As it is, the first would be read from right to left, and the second look like SN1.
+        assert_eq!(cell(Some(&json!("CN=\u{202e}txt.exe"))), "CN=\\u202etxt.exe");
+        assert_eq!(cell(Some(&json!("SN\u{200b}1"))), "SN\\u200b1");
+        for good in ["Zoë Müller", "可信", "سلام", "نمی\u{200c}خواهم"] {
+            assert_eq!(cell(Some(&json!(good))), good);
+        }
+    }
+
+    #[test]
+    fn escaped_json_means_the_same() {
+        let value = json!({"subject": "CN=\u{202e}\u{9b}2J\u{e0041}", "lines": "a\tb\nc"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = shown(&text);
+        assert!(
+            shown.contains("\\u202e\\u009b2J\\udb40\\udc41") && shown.contains("\n  \"subject\""),
+            "{shown}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
+
+    #[test]
+    fn what_is_escaped_is_counted_as_it_is_shown() {
+        let rows = [json!({"id": "\u{202e}"}), json!({"id": "b"})];
+        assert_eq!(table(&rows, &[("ID", "/id"), ("N", "/n")]), "ID      N\n\\u202e  -\nb       -\n");
     }
 }
