@@ -83,6 +83,30 @@ fn enrols_with_aes_and_renews_with_a_new_key() {
 }
 
 #[test]
+fn enrols_and_renews_with_rsassa_pss() {
+    for digest in ["sha256", "sha384", "sha512"] {
+        let name = format!("strongswan-pss-{digest}");
+        let files = prepare(&name, "modern");
+        let device = format!("swan-{digest}");
+        server().register_device(&device);
+        let (challenge, _) = server().ticket("modern", &device);
+        let pss = ["--rsa-padding", "pss", "--digest", digest];
+        let certificate = files.directory.join("cert.pem");
+        let mut enrol = scep(&files, "modern");
+        enrol.arg("--in").arg(&files.key).args(["--password", &challenge]).args(pss);
+        fs::write(&certificate, succeed(&mut enrol).stdout).unwrap();
+        assert_enrolled(&certificate, &files.key, &device);
+
+        let new_key = new_key(&files.directory, "new-key.pem");
+        let renewed = files.directory.join("renewed.pem");
+        let mut renew = scep(&files, "modern");
+        renew.arg("--in").arg(&new_key).arg("--cert").arg(&certificate).arg("--key").arg(&files.key).args(pss);
+        fs::write(&renewed, succeed(&mut renew).stdout).unwrap();
+        assert_enrolled(&renewed, &new_key, &device);
+    }
+}
+
+#[test]
 fn enrols_with_triple_des_where_the_profile_allows_it() {
     let files = prepare("strongswan-3des", "old-gear");
     server().register_device("swan-2");

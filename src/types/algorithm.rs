@@ -112,6 +112,16 @@ impl DigestAlgorithm {
         }
     }
 
+    /// Octets of a digest.
+    pub const fn output_len(self) -> u8 {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
     /// The digest of `data`.
     pub fn digest(self, data: &[u8]) -> Vec<u8> {
         use aws_lc_rs::digest;
@@ -138,13 +148,15 @@ pub enum SignatureAlgorithm {
     RsaPkcs1(DigestAlgorithm),
     /// ECDSA with a DER-encoded signature (RFC 5480, RFC 5758).
     Ecdsa(DigestAlgorithm),
+    /// RSASSA-PSS (RFC 8017 §8.1) with the same digest for MGF1 and a salt as long as the digest (RFC 4055 §3.1): read, never written.
+    RsaPss(DigestAlgorithm),
 }
 
 impl SignatureAlgorithm {
     /// The digest that the signature covers.
     pub const fn digest(self) -> DigestAlgorithm {
         match self {
-            Self::RsaPkcs1(digest) | Self::Ecdsa(digest) => digest,
+            Self::RsaPkcs1(digest) | Self::Ecdsa(digest) | Self::RsaPss(digest) => digest,
         }
     }
 }

@@ -5,7 +5,7 @@ use const_oid::{ObjectIdentifier, db::rfc5912 as oid};
 use crate::{
     types::{ContentCipher, DigestAlgorithm, KeyTransport, SignatureAlgorithm},
     wire::{
-        algorithm::{self, AlgorithmIdentifier, digest},
+        algorithm::{self, AlgorithmIdentifier, digest, mask_digest, pss},
         der::{
             BerError,
             reader::{Element, OCTET_STRING, SEQUENCE, context},
@@ -30,13 +30,19 @@ const CIPHERS: [ContentCipher; 5] = [
     ContentCipher::DesCbc,
 ];
 
-/// The signature algorithm that `oid` names in a SignerInfo whose digestAlgorithm is `digest`. `rsaEncryption` says nothing
-/// of the digest (RFC 3370 §3.2).
-pub(crate) fn signature(oid: &[u8], digest: DigestAlgorithm) -> Option<SignatureAlgorithm> {
-    if oid == self::oid::RSA_ENCRYPTION.as_bytes() {
-        return Some(SignatureAlgorithm::RsaPkcs1(digest));
+/// The signature algorithm that `identifier` names in a SignerInfo whose digestAlgorithm is `digest`. `rsaEncryption` says nothing
+/// of the digest (RFC 3370 §3.2). Parameters are looked at only where they mean something.
+pub(crate) fn signature(
+    identifier: &AlgorithmIdentifier<'_>,
+    digest: DigestAlgorithm,
+) -> Option<SignatureAlgorithm> {
+    if identifier.is(oid::RSA_ENCRYPTION) {
+        Some(SignatureAlgorithm::RsaPkcs1(digest))
+    } else if identifier.is(oid::ID_RSASSA_PSS) {
+        pss(identifier.parameters).ok().flatten()
+    } else {
+        algorithm::signature(identifier.oid)
     }
-    algorithm::signature(oid)
 }
 
 /// The AlgorithmIdentifier that a SignerInfo declares.
@@ -45,7 +51,9 @@ pub(crate) fn signature(oid: &[u8], digest: DigestAlgorithm) -> Option<Signature
 pub(crate) fn signer_info_signature(algorithm: SignatureAlgorithm) -> Vec<u8> {
     match algorithm {
         SignatureAlgorithm::RsaPkcs1(_) => algorithm::with_null(oid::RSA_ENCRYPTION),
-        SignatureAlgorithm::Ecdsa(_) => algorithm::signature_identifier(algorithm),
+        SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::RsaPss(_) => {
+            algorithm::signature_identifier(algorithm)
+        }
     }
 }
 
@@ -107,13 +115,6 @@ fn oaep(parameters: Option<Element<'_>>) -> Result<Option<KeyTransport>, BerErro
         }
         _ => None,
     })
-}
-
-fn mask_digest(mask: AlgorithmIdentifier<'_>) -> Result<Option<DigestAlgorithm>, BerError> {
-    match mask.parameters {
-        Some(hash) if mask.is(oid::ID_MGF_1) => Ok(digest(AlgorithmIdentifier::of(&hash)?.oid)),
-        _ => Ok(None),
-    }
 }
 
 fn is_empty_label(source: AlgorithmIdentifier<'_>) -> bool {
@@ -180,15 +181,13 @@ mod tests {
     #[test]
     fn the_name_of_a_signature_algorithm_may_leave_the_digest_open() {
         let digest = DigestAlgorithm::Sha384;
-        assert_eq!(
-            signature(oid::RSA_ENCRYPTION.as_bytes(), digest),
-            Some(SignatureAlgorithm::RsaPkcs1(digest))
-        );
-        assert_eq!(
-            signature(oid::SHA_1_WITH_RSA_ENCRYPTION.as_bytes(), digest),
-            Some(SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha1))
-        );
-        assert_eq!(signature(oid::MD_5_WITH_RSA_ENCRYPTION.as_bytes(), digest), None);
-        assert_eq!(signature(oid::ID_RSASSA_PSS.as_bytes(), digest), None);
+        let named = |oid: ObjectIdentifier| {
+            signature(&AlgorithmIdentifier { oid: oid.as_bytes(), parameters: None }, digest)
+        };
+        assert_eq!(named(oid::RSA_ENCRYPTION), Some(SignatureAlgorithm::RsaPkcs1(digest)));
+        let sha1 = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha1);
+        assert_eq!(named(oid::SHA_1_WITH_RSA_ENCRYPTION), Some(sha1));
+        assert_eq!(named(oid::MD_5_WITH_RSA_ENCRYPTION), None);
+        assert_eq!(named(oid::ID_RSASSA_PSS), None);
     }
 }

@@ -229,22 +229,23 @@ pub(crate) struct Signature {
     content_type: Vec<u8>,
     content: Option<Vec<u8>>,
     attributes: Vec<u8>,
-    /// digestAlgorithm: content octets of the object identifier.
-    digest: Vec<u8>,
-    /// signatureAlgorithm: content octets of the object identifier.
-    algorithm: Vec<u8>,
+    /// digestAlgorithm, if it is spoken.
+    digest: Option<DigestAlgorithm>,
+    /// signatureAlgorithm, if it is spoken.
+    algorithm: Option<SignatureAlgorithm>,
     value: Vec<u8>,
 }
 
 impl Signature {
     /// Takes what `signer` signed out of `data`. `None`: there are no signed attributes.
     pub(crate) fn of(data: &SignedData<'_>, signer: &SignerInfo<'_>) -> Option<Self> {
+        let digest = algorithm::digest(signer.digest_algorithm.oid);
         Some(Self {
             content_type: data.content_type.to_vec(),
             content: data.content.map(<[u8]>::to_vec),
             attributes: signer.attributes?.to_vec(),
-            digest: signer.digest_algorithm.oid.to_vec(),
-            algorithm: signer.signature_algorithm.oid.to_vec(),
+            digest,
+            algorithm: digest.and_then(|digest| signature(&signer.signature_algorithm, digest)),
             value: signer.signature.to_vec(),
         })
     }
@@ -262,10 +263,9 @@ impl Signature {
     /// The two algorithms, if they are known and agree on the digest. A SHA-256 content digest under a SHA-1 signature would
     /// slip past a policy that looks at one of them.
     pub(crate) fn algorithms(&self) -> Result<(DigestAlgorithm, SignatureAlgorithm), SignatureError> {
-        let digest = algorithm::digest(&self.digest)
-            .ok_or(SignatureError::Algorithm("the digest algorithm is not spoken"))?;
-        let signature = signature(&self.algorithm, digest)
-            .ok_or(SignatureError::Algorithm("the signature algorithm is not spoken"))?;
+        let digest = self.digest.ok_or(SignatureError::Algorithm("the digest algorithm is not spoken"))?;
+        let signature =
+            self.algorithm.ok_or(SignatureError::Algorithm("the signature algorithm is not spoken"))?;
         if signature.digest() == digest {
             Ok((digest, signature))
         } else {

@@ -124,7 +124,7 @@ impl PublicKey {
 
     /// Checks `signature` over `message`.
     ///
-    /// RSA from 1024 bits (old self-signed SCEP signers; with SHA-384 from 2048), P-256, P-384. SHA-1 is verified;
+    /// RSA from 1024 bits (old self-signed SCEP signers; with SHA-384 and RSASSA-PSS from 2048), P-256, P-384. SHA-1 is verified;
     /// whether it is allowed is the caller's policy.
     pub fn verify(
         &self,
@@ -183,12 +183,15 @@ fn modulus_bits(key: &[u8]) -> Result<u32, BerError> {
 
 fn verification(kind: KeyKind, algorithm: SignatureAlgorithm) -> Option<&'static dyn VerificationAlgorithm> {
     use DigestAlgorithm::{Sha1, Sha256, Sha384, Sha512};
-    use SignatureAlgorithm::{Ecdsa, RsaPkcs1};
+    use SignatureAlgorithm::{Ecdsa, RsaPkcs1, RsaPss};
     Some(match (kind, algorithm) {
         (KeyKind::Rsa { .. }, RsaPkcs1(Sha1)) => &signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
         (KeyKind::Rsa { .. }, RsaPkcs1(Sha256)) => &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
         (KeyKind::Rsa { .. }, RsaPkcs1(Sha384)) => &signature::RSA_PKCS1_2048_8192_SHA384,
         (KeyKind::Rsa { .. }, RsaPkcs1(Sha512)) => &signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+        (KeyKind::Rsa { .. }, RsaPss(Sha256)) => &signature::RSA_PSS_2048_8192_SHA256,
+        (KeyKind::Rsa { .. }, RsaPss(Sha384)) => &signature::RSA_PSS_2048_8192_SHA384,
+        (KeyKind::Rsa { .. }, RsaPss(Sha512)) => &signature::RSA_PSS_2048_8192_SHA512,
         (KeyKind::P256, Ecdsa(Sha1)) => &signature::ECDSA_P256_SHA1_ASN1,
         (KeyKind::P256, Ecdsa(Sha256)) => &signature::ECDSA_P256_SHA256_ASN1,
         (KeyKind::P256, Ecdsa(Sha384)) => &signature::ECDSA_P256_SHA384_ASN1,
