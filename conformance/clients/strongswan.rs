@@ -100,7 +100,14 @@ fn enrols_and_renews_with_rsassa_pss() {
         let new_key = new_key(&files.directory, "new-key.pem");
         let renewed = files.directory.join("renewed.pem");
         let mut renew = scep(&files, "modern");
-        renew.arg("--in").arg(&new_key).arg("--cert").arg(&certificate).arg("--key").arg(&files.key).args(pss);
+        renew
+            .arg("--in")
+            .arg(&new_key)
+            .arg("--cert")
+            .arg(&certificate)
+            .arg("--key")
+            .arg(&files.key)
+            .args(pss);
         fs::write(&renewed, succeed(&mut renew).stdout).unwrap();
         assert_enrolled(&renewed, &new_key, &device);
     }

@@ -107,7 +107,7 @@ fn send(world: &World, message: &[u8]) -> Outside {
     assert_eq!(reply.recipient_nonce, request.sender_nonce());
     let cipher = verified.envelope().ok().map(|envelope| {
         // RFC 8894 §2.3: to the certificate that signed the request.
-        assert!(envelope.recipient_for(request.verify().unwrap().signer()).is_some());
+        assert!(envelope.recipient_for(request.verify_taking(true).unwrap().signer()).is_some());
         envelope.cipher
     });
     Outside { status: reply.status, fail_info: reply.fail_info, digest: verified.digest(), cipher }
@@ -218,16 +218,9 @@ fn odd(name: &str) -> Vec<u8> {
 
 #[test]
 fn odd_encodings_and_attributes_are_read() {
-    for name in [
-        "indefinite",
-        "unsorted",
-        "oaep",
-        "pss",
-        "nonce-8",
-        "nonce-none",
-        "type-integer",
-        "no-content-type",
-    ] {
+    for name in
+        ["indefinite", "unsorted", "oaep", "pss", "nonce-8", "nonce-none", "type-integer", "no-content-type"]
+    {
         let world = world("");
         let answer = send(&world, &odd(name));
         assert_eq!(
@@ -240,13 +233,30 @@ fn odd_encodings_and_attributes_are_read() {
 }
 
 #[test]
-fn s2_9_c_what_is_old_needs_leave_and_what_is_broken_gets_none() {
-    for (name, switch) in [("3des", "triple-des = true"), ("des", "des = true"), ("sha1", "sha1 = true")] {
+fn s2_9_c_what_is_old_needs_leave() {
+    for (name, switch) in
+        [("3des", "triple-des = true"), ("des", "des = true"), ("sha1", "sha1 = true"), ("md5", "md5 = true")]
+    {
         assert_eq!(send(&world(""), &odd(name)).fail_info, Some(FailInfo::BadAlg), "{name}");
         assert_eq!(send(&world(switch), &odd(name)).status, PkiStatus::Success, "{name}");
     }
-    let answer = send(&world_of("client = \"legacy\""), &odd("md5"));
-    assert_eq!(answer.fail_info, Some(FailInfo::BadAlg));
+    // One old algorithm opens no other.
+    let others = world("sha1 = true, des = true, triple-des = true");
+    assert_eq!(send(&others, &odd("md5")).fail_info, Some(FailInfo::BadAlg));
+    assert_eq!(others.leaves(), 0);
+}
+
+#[test]
+fn md5_is_let_in_by_the_legacy_client_with_a_warning_and_answered_with_sha256() {
+    let world = world_of("client = \"legacy\"");
+    let mut answer = None;
+    let log = logged(|| answer = Some(send(&world, &odd("md5"))));
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.digest), (PkiStatus::Success, DigestAlgorithm::Sha256));
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("algorithm=\"md5\"")), "{log}");
+    let mut changed = odd("md5");
+    *changed.last_mut().unwrap() ^= 1;
+    assert_eq!(send(&world, &changed).fail_info, Some(FailInfo::BadMessageCheck));
 }
 
 #[test]

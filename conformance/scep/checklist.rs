@@ -104,6 +104,7 @@ fn s2_2_a_fingerprints_are_shown_to_the_admin() {
         let certificate = world.issuer(view.id.as_str());
         assert_eq!(view.fingerprint, Fingerprint::of(certificate.as_der()));
         assert_eq!(view.sha1, hex::encode(DigestAlgorithm::Sha1.digest(certificate.as_der())));
+        assert_eq!(view.md5, hex::encode(DigestAlgorithm::Md5.digest(certificate.as_der())));
     }
     assert_eq!(world.made.message, world.message_certificate("device").fingerprint());
 }

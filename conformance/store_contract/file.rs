@@ -320,7 +320,7 @@ fn switches_of_schema_3_keep_what_was_open() {
     let store = RedbStore::open(&path).unwrap();
     let [found] = read(&store, |view| view.profiles()).try_into().unwrap();
     assert_eq!(found.spec.include_ca, Some(true));
-    let legacy = Legacy { sha1: Some(true), triple_des: None, des: Some(true) };
+    let legacy = Legacy { sha1: Some(true), des: Some(true), ..Legacy::default() };
     let expected = ProfileSpec { include_ca: Some(true), legacy, ..profile("device", 1).spec };
     assert_eq!(found.spec, expected);
 }
@@ -394,6 +394,7 @@ fn a_store_of_schema_4_keeps_what_it_has() {
     restored(&path, include_str!("../../fixtures/store/schema-4.txt"));
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
     assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
+    assert_eq!(read(store, |view| view.profiles()), [profile("device", 1)]);
     assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(used_ticket()));
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
     assert_eq!(read(store, |view| view.sources()).len(), 1);

@@ -168,7 +168,7 @@ impl<'a> CheckedPlan<'a> {
                 "the issuing CA lives 1 year to as long as the root",
             ));
         }
-        if plan.digest == DigestAlgorithm::Sha1 {
+        if plan.digest.is_broken() {
             return Err(ServiceError::invalid("digest", "a CA signs with sha256, sha384 or sha512"));
         }
         plan.crl_policy.check().map_err(|error| ServiceError::invalid("crl", error))?;

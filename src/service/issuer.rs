@@ -48,6 +48,8 @@ pub struct IssuerView {
     pub fingerprint: Fingerprint,
     /// SHA-1 of its certificate in hexadecimal: what Apple's and older Cisco's dialogs show.
     pub sha1: String,
+    /// MD5 of its certificate in hexadecimal: what Cisco IOS and AudioCodes show.
+    pub md5: String,
     /// Where its CRL is published.
     pub crl_urls: Vec<String>,
     /// Where its OCSP responder is.
@@ -283,6 +285,7 @@ impl Gateway {
             digest: issuer.digest,
             fingerprint: certificate.fingerprint(),
             sha1: hex::encode(crate::types::sha1(certificate.as_der())),
+            md5: hex::encode(DigestAlgorithm::Md5.digest(certificate.as_der())),
             crl_urls: issuer.crl_urls.clone(),
             ocsp_urls: issuer.ocsp_urls.clone(),
             ca_issuers_urls: issuer.ca_issuers_urls.clone(),

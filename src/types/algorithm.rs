@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 /// A kind of key pair that certgate can make for a CA, a message key or a device.
@@ -87,7 +88,7 @@ impl FromStr for KeyAlgorithm {
 }
 
 /// A message digest. SHA-1 is here to read old requests and for the identifiers that the RFCs define with it;
-/// MD5 is not supported at all.
+/// MD5 to read the oldest requests alone. Nothing is signed with either. Stored by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DigestAlgorithm {
@@ -99,6 +100,8 @@ pub enum DigestAlgorithm {
     Sha384,
     /// SHA-512.
     Sha512,
+    /// MD5: signatures of requests only where a profile allows them, and the thumbprints that old gear shows.
+    Md5,
 }
 
 impl DigestAlgorithm {
@@ -109,12 +112,14 @@ impl DigestAlgorithm {
             Self::Sha256 => "sha256",
             Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
+            Self::Md5 => "md5",
         }
     }
 
     /// Octets of a digest.
     pub const fn output_len(self) -> u8 {
         match self {
+            Self::Md5 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
             Self::Sha384 => 48,
@@ -126,12 +131,18 @@ impl DigestAlgorithm {
     pub fn digest(self, data: &[u8]) -> Vec<u8> {
         use aws_lc_rs::digest;
         let algorithm = match self {
+            Self::Md5 => return Md5::digest(data).to_vec(),
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
             Self::Sha512 => &digest::SHA512,
         };
         digest::digest(algorithm, data).as_ref().to_vec()
+    }
+
+    /// Whether two texts with the same digest can be made: whatever is signed with it can be forged.
+    pub const fn is_broken(self) -> bool {
+        matches!(self, Self::Md5 | Self::Sha1)
     }
 }
 

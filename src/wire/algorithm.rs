@@ -10,11 +10,16 @@ use super::der::{
 };
 use crate::types::{DigestAlgorithm, SignatureAlgorithm};
 
+/// id-md5 (RFC 1321).
+const MD5: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.2.5");
+/// ecdsa-with-Specified (ANSI X9.62): the only name that ECDSA with MD5 has. Not spoken.
+const ECDSA_WITH_SPECIFIED: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3");
 /// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
 const ECDSA_WITH_SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.1");
 
 const NULL_PARAMETERS: [u8; 2] = [NULL, 0];
 
+/// Those that anything but the request of an old client can be made with.
 const DIGESTS: [DigestAlgorithm; 4] =
     [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512];
 
@@ -71,6 +76,7 @@ pub(crate) fn with_null(algorithm: ObjectIdentifier) -> Vec<u8> {
 /// The object identifier of a digest.
 pub(crate) const fn digest_oid(digest: DigestAlgorithm) -> ObjectIdentifier {
     match digest {
+        DigestAlgorithm::Md5 => MD5,
         DigestAlgorithm::Sha1 => rfc5912::ID_SHA_1,
         DigestAlgorithm::Sha256 => rfc5912::ID_SHA_256,
         DigestAlgorithm::Sha384 => rfc5912::ID_SHA_384,
@@ -80,13 +86,15 @@ pub(crate) const fn digest_oid(digest: DigestAlgorithm) -> ObjectIdentifier {
 
 /// The object identifier of a signature algorithm.
 pub(crate) const fn signature_oid(algorithm: SignatureAlgorithm) -> ObjectIdentifier {
-    use DigestAlgorithm::{Sha1, Sha256, Sha384, Sha512};
+    use DigestAlgorithm::{Md5, Sha1, Sha256, Sha384, Sha512};
     use SignatureAlgorithm::{Ecdsa, RsaPkcs1, RsaPss};
     match algorithm {
+        RsaPkcs1(Md5) => rfc5912::MD_5_WITH_RSA_ENCRYPTION,
         RsaPkcs1(Sha1) => rfc5912::SHA_1_WITH_RSA_ENCRYPTION,
         RsaPkcs1(Sha256) => rfc5912::SHA_256_WITH_RSA_ENCRYPTION,
         RsaPkcs1(Sha384) => rfc5912::SHA_384_WITH_RSA_ENCRYPTION,
         RsaPkcs1(Sha512) => rfc5912::SHA_512_WITH_RSA_ENCRYPTION,
+        Ecdsa(Md5) => ECDSA_WITH_SPECIFIED,
         Ecdsa(Sha1) => ECDSA_WITH_SHA_1,
         Ecdsa(Sha256) => rfc5912::ECDSA_WITH_SHA_256,
         Ecdsa(Sha384) => rfc5912::ECDSA_WITH_SHA_384,
@@ -97,12 +105,13 @@ pub(crate) const fn signature_oid(algorithm: SignatureAlgorithm) -> ObjectIdenti
 
 /// The digest that `oid` (content octets) names, if certgate knows it.
 pub(crate) fn digest(oid: &[u8]) -> Option<DigestAlgorithm> {
-    DIGESTS.into_iter().find(|digest| digest_oid(*digest).as_bytes() == oid)
+    let mut all = DIGESTS.into_iter().chain([DigestAlgorithm::Md5]);
+    all.find(|digest| digest_oid(*digest).as_bytes() == oid)
 }
 
 /// The signature algorithm that `oid` (content octets) names by itself, if certgate speaks it.
 pub(crate) fn signature(oid: &[u8]) -> Option<SignatureAlgorithm> {
-    let rsa = DIGESTS.into_iter().map(SignatureAlgorithm::RsaPkcs1);
+    let rsa = DIGESTS.into_iter().chain([DigestAlgorithm::Md5]).map(SignatureAlgorithm::RsaPkcs1);
     let mut all = rsa.chain(DIGESTS.into_iter().map(SignatureAlgorithm::Ecdsa));
     all.find(|algorithm| signature_oid(*algorithm).as_bytes() == oid)
 }
@@ -119,7 +128,10 @@ pub(crate) fn signature_identifier(algorithm: SignatureAlgorithm) -> Vec<u8> {
             let salt = writer::unsigned(u64::from(digest.output_len()));
             let fields = [(0, hash), (1, mask), (2, salt)];
             let fields = fields.map(|(tag, field)| writer::element(context(tag), &[&field]));
-            writer::sequence(&[&writer::oid(signature_oid(algorithm)), &writer::sequence(&[&fields.concat()])])
+            writer::sequence(&[
+                &writer::oid(signature_oid(algorithm)),
+                &writer::sequence(&[&fields.concat()]),
+            ])
         }
     }
 }
@@ -150,7 +162,7 @@ pub(crate) fn pss(parameters: Option<Element<'_>>) -> Result<Option<SignatureAlg
     let trailer = trailer?.map(|trailer| trailer.explicit()).transpose()?;
     let usual_trailer = trailer.is_none_or(|trailer| trailer.tag == INTEGER && trailer.content == [1]);
     Ok(hash
-        .filter(|hash| *hash != DigestAlgorithm::Sha1 && mask == Some(*hash))
+        .filter(|hash| !hash.is_broken() && mask == Some(*hash))
         .filter(|hash| usual_trailer && salt == [hash.output_len()])
         .map(SignatureAlgorithm::RsaPss))
 }
@@ -168,10 +180,10 @@ pub(crate) fn digest_identifier(algorithm: DigestAlgorithm) -> Vec<u8> {
     with_null(digest_oid(algorithm))
 }
 
-/// The digest that an AlgorithmIdentifier names, if certgate knows it; parameters must be NULL or absent.
+/// The digest that an AlgorithmIdentifier names, if certgate knows it, MD5 not among them; parameters must be NULL or absent.
 pub(crate) fn digest_algorithm(identifier: &Element<'_>) -> Option<DigestAlgorithm> {
     let identifier = AlgorithmIdentifier::of(identifier).ok().filter(AlgorithmIdentifier::is_plain)?;
-    digest(identifier.oid)
+    digest(identifier.oid).filter(|digest| *digest != DigestAlgorithm::Md5)
 }
 
 #[cfg(test)]
@@ -191,6 +203,14 @@ mod tests {
             let read = signature_algorithm(&Element::only(&signature_identifier(pss)).unwrap());
             assert_eq!(read, Some(pss).filter(|_| digest != DigestAlgorithm::Sha1));
         }
+    }
+
+    #[test]
+    fn md5_is_read_under_rsa_and_names_nothing_else() {
+        let md5 = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Md5);
+        assert_eq!(signature_algorithm(&Element::only(&signature_identifier(md5)).unwrap()), Some(md5));
+        let digest = digest_identifier(DigestAlgorithm::Md5);
+        assert_eq!(digest_algorithm(&Element::only(&digest).unwrap()), None);
     }
 
     #[test]
@@ -215,9 +235,13 @@ mod tests {
         };
         assert_eq!(read(&good), Some(SignatureAlgorithm::RsaPss(sha256)));
         assert_eq!(with(3, number(3, 1)), Some(SignatureAlgorithm::RsaPss(sha256)));
-        for (index, field) in
-            [(0, hash(sha512)), (1, mask(sha512)), (2, number(2, 20)), (2, number(2, 32 + 256)), (3, number(3, 2))]
-        {
+        for (index, field) in [
+            (0, hash(sha512)),
+            (1, mask(sha512)),
+            (2, number(2, 20)),
+            (2, number(2, 32 + 256)),
+            (3, number(3, 2)),
+        ] {
             assert_eq!(with(index, field), None, "{index}");
         }
         for left_out in 0..3 {
@@ -230,8 +254,10 @@ mod tests {
 
     #[test]
     fn refuses_unknown_algorithms_and_foreign_parameters() {
-        let md5 = with_null(rfc5912::MD_5_WITH_RSA_ENCRYPTION);
-        assert_eq!(signature_algorithm(&Element::only(&md5).unwrap()), None);
+        let md2 = with_null(rfc5912::MD_2_WITH_RSA_ENCRYPTION);
+        assert_eq!(signature_algorithm(&Element::only(&md2).unwrap()), None);
+        let ecdsa = without_parameters(signature_oid(SignatureAlgorithm::Ecdsa(DigestAlgorithm::Md5)));
+        assert_eq!(signature_algorithm(&Element::only(&ecdsa).unwrap()), None);
         let sha256 = writer::oid(rfc5912::SHA_256_WITH_RSA_ENCRYPTION);
         let odd = writer::sequence(&[&sha256, &writer::unsigned(1)]);
         assert_eq!(signature_algorithm(&Element::only(&odd).unwrap()), None);

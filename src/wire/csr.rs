@@ -97,10 +97,10 @@ impl Csr {
         })
     }
 
-    /// Checks the request's own signature (RFC 2986 §4.2).
+    /// Checks the request's own signature (RFC 2986 §4.2). SHA-1 and MD5 are verified; whether they are allowed is the caller's policy.
     pub fn prove(self) -> Result<ProvenCsr, NotProven> {
         let signature_algorithm = self.signed.algorithm.ok_or(NotProven)?;
-        self.signed.verify(&self.der, &self.public_key).map_err(|_| NotProven)?;
+        self.signed.verify_taking_md5(&self.der, &self.public_key).map_err(|_| NotProven)?;
         Ok(ProvenCsr { csr: self, signature_algorithm })
     }
 

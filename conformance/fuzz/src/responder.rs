@@ -33,7 +33,7 @@ const CHALLENGE: &str = "a static challenge";
 
 const PROFILE: &str = "subject = \"CN=$DEVICE_ID$\"\nmatch = \"claim\"\nchallenge = [\"static\"]\nallow-unregistered = true\n\
                        subject-alt-names = [\"dns:{{DEVICE_ID}}.lab.example\"]\n\
-                       [legacy]\nsha1 = true\ntriple-des = true\ndes = true\n";
+                       [legacy]\nsha1 = true\ntriple-des = true\ndes = true\nmd5 = true\n";
 
 struct Bed {
     world: World,

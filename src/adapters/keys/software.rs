@@ -119,11 +119,13 @@ impl Signer for SoftwareSigner {
     }
 
     fn sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        use DigestAlgorithm::{Sha1, Sha256, Sha384, Sha512};
+        use DigestAlgorithm::{Md5, Sha1, Sha256, Sha384, Sha512};
         use SignatureAlgorithm::{Ecdsa, RsaPkcs1, RsaPss};
         match (&self.key, algorithm) {
             (_, RsaPss(_)) => Err(KeyError::Unsupported("nothing is signed with RSASSA-PSS")),
-            (_, RsaPkcs1(Sha1) | Ecdsa(Sha1)) => Err(KeyError::Unsupported("nothing is signed with SHA-1")),
+            (_, RsaPkcs1(Md5 | Sha1) | Ecdsa(Md5 | Sha1)) => {
+                Err(KeyError::Unsupported("nothing is signed with MD5 or SHA-1"))
+            }
             (SigningKey::Rsa(key), RsaPkcs1(Sha256)) => sign_rsa(key, &signature::RSA_PKCS1_SHA256, message),
             (SigningKey::Rsa(key), RsaPkcs1(Sha384)) => sign_rsa(key, &signature::RSA_PKCS1_SHA384, message),
             (SigningKey::Rsa(key), RsaPkcs1(Sha512)) => sign_rsa(key, &signature::RSA_PKCS1_SHA512, message),

@@ -194,7 +194,7 @@ fn profiles_of_3(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
         };
         let written = |switch: &u8| (*switch != 0).then_some(true);
         let appended = (Clients::default(), CaBundle::default(), None::<ReplyCipher>);
-        let mut new = vec![Table::Profiles.record_version()];
+        let mut new = vec![3];
         new.extend_from_slice(head);
         let new = postcard::to_extend(&written(include_ca), new)
             .map(|new| [new.as_slice(), lifecycle].concat())
@@ -217,11 +217,29 @@ fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     issuers.iter().try_for_each(|(key, value)| rows.put(Table::Issuers, key, value))
 }
 
-/// Schema 5 has external issuers, and an index of revocations; it knows which enrolments used a ticket, and which certificates took
-/// another one's place.
+/// What of a profile record of version 3 comes before the switches of schema 5: up to `include_ca`, that, the lifecycle policy, and the
+/// switches for SHA-1, triple DES and DES.
+type HeadOf4 = (HeadOf3, Option<bool>, (u32, u32, bool, u32, bool), [Option<bool>; 3]);
+
+/// The profiles of schema 4 as records of version 4, which have a switch for MD5 behind the other old algorithms; nobody wrote it.
+fn profiles_of_4(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    rows.list(Table::Profiles, &key::ALL, usize::MAX, |key, bytes| {
+        let corrupt = |reason: &str| record::corrupt(Table::Profiles, key, reason.to_owned());
+        let old = bytes.strip_prefix(&[3]).ok_or_else(|| corrupt("its record version is not known"))?;
+        let (_, rest) =
+            postcard::take_from_bytes::<HeadOf4>(old).map_err(|error| corrupt(&error.to_string()))?;
+        let head = old.get(..old.len() - rest.len()).unwrap_or_default();
+        Ok((key.to_vec(), [&[Table::Profiles.record_version()], head, &[0], rest].concat()))
+    })
+}
+
+/// Schema 5 has external issuers, an index of revocations, and profiles that may take MD5; it knows which enrolments used a ticket, and
+/// which certificates took another one's place.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
 fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    let profiles = profiles_of_4(rows)?;
+    profiles.iter().try_for_each(|(key, value)| rows.put(Table::Profiles, key, value))?;
     revocations::index_all(rows)?;
     tickets_of_4(rows)?;
     uses_of_4(rows)?;

@@ -50,7 +50,7 @@ tables! {
     /// System certificates by purpose, issuer, start of use, serial.
     SystemCertificates = "system_certificates", v 1;
     /// Profiles by name and version.
-    Profiles = "profiles", v 3;
+    Profiles = "profiles", v 4;
     /// Tickets by id.
     Tickets = "tickets", v 3;
     /// Ticket ids by the MAC of the secret.

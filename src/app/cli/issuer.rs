@@ -101,6 +101,7 @@ const FIELDS: &[Field] = &[
     ("Digest", "/digest"),
     ("SHA-256", "/fingerprint"),
     ("SHA-1", "/sha1"),
+    ("MD5 (old gear)", "/md5"),
     ("CRL", "/crl_urls"),
     ("OCSP", "/ocsp_urls"),
     ("CA certificate", "/ca_issuers_urls"),

@@ -69,6 +69,7 @@ fn example_names_every_key() {
         "sha1",
         "triple-des",
         "des",
+        "md5",
         "requests-per-minute",
         "on-ticket-reuse",
         "ocsp-signer-key",

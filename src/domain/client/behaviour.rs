@@ -44,6 +44,8 @@ pub struct OldAlgorithms {
     pub triple_des: bool,
     /// Envelopes encrypted with single DES.
     pub des: bool,
+    /// Requests signed with MD5.
+    pub md5: bool,
 }
 
 /// How a profile's endpoint behaves.
@@ -102,6 +104,7 @@ impl OldAlgorithms {
             sha1: written.sha1.unwrap_or(legacy_client),
             triple_des: written.triple_des.unwrap_or(legacy_client),
             des: written.des.unwrap_or(legacy_client),
+            md5: written.md5.unwrap_or(legacy_client),
         }
     }
 }
@@ -131,7 +134,7 @@ mod tests {
         let strong = of("client = [\"cisco-ios\", \"legacy\"]\nreply-cipher = \"strong\"");
         assert_eq!(strong.cipher_of_reply(ContentCipher::DesCbc), ContentCipher::TripleDesCbc);
         let narrowed = of("client = \"legacy\"\nlegacy = { des = false }").old_algorithms;
-        assert_eq!(narrowed, OldAlgorithms { sha1: true, triple_des: true, des: false });
+        assert_eq!(narrowed, OldAlgorithms { sha1: true, triple_des: true, des: false, md5: true });
     }
 
     #[test]

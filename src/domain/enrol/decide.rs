@@ -234,15 +234,16 @@ fn check_renewed(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<()
     }
 }
 
-/// No SHA-1, triple DES or DES unless the profile opted in.
+/// No SHA-1, MD5, triple DES or DES unless the profile opted in.
 fn check_algorithms(request: &EnrolRequest<'_>) -> Result<String, RefusalReason> {
     let legacy = request.profile.behaviour().old_algorithms;
     let digest_taken = |signed, digest| {
-        if digest == DigestAlgorithm::Sha1 && !legacy.sha1 {
-            Err(RefusalReason::Digest { signed, digest })
-        } else {
-            Ok(())
-        }
+        let taken = match digest {
+            DigestAlgorithm::Md5 => legacy.md5,
+            DigestAlgorithm::Sha1 => legacy.sha1,
+            DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => true,
+        };
+        if taken { Ok(()) } else { Err(RefusalReason::Digest { signed, digest }) }
     };
     let signature = request.csr.signature_algorithm();
     digest_taken("request", signature.digest())?;

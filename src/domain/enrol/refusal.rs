@@ -31,7 +31,7 @@ pub enum RefusalReason {
     #[error("the profile does not take {0}: see `challenge` and `approval` in the profile")]
     MeansNotTaken(&'static str),
     /// A digest that the profile does not take.
-    #[error("the {signed} is signed with {digest}: `legacy.sha1` in the profile would allow it")]
+    #[error("the {signed} is signed with {digest}: `legacy.{digest}` in the profile would allow it")]
     Digest {
         /// request or message.
         signed: &'static str,

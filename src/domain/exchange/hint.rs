@@ -41,7 +41,7 @@ impl Refused {
                     .to_owned()
             }
             Self::NotSpoken(_) => {
-                "certgate speaks SHA-1 and SHA-2 digests and the ciphers AES, triple DES and DES. Update the client, or choose one \
+                "certgate speaks RSA (PKCS #1 v1.5, and PSS with one SHA-2 digest) and ECDSA, SHA-2 digests and old ones, and the ciphers AES, triple DES and DES. Update the client, or choose one \
                  of these in its settings."
                     .to_owned()
             }
@@ -162,9 +162,9 @@ impl RefusalReason {
                 "The challenge is right, but the profile {profile} does not take this kind: change `challenge` or `approval` under \
                  [profile.{profile}], or give the client the kind that it takes."
             ),
-            Self::Digest { .. } => format!(
-                "The client signs with SHA-1. Better update it; if that cannot be, `sha1 = true` under [profile.{profile}.legacy] \
-                 lets it in, with a warning at each use."
+            Self::Digest { digest, .. } => format!(
+                "The client signs with {digest}. Better update it; if that cannot be, `{digest} = true` under \
+                 [profile.{profile}.legacy] lets it in, with a warning at each use."
             ),
             Self::Cipher(cipher) => {
                 let switch = if *cipher == ContentCipher::DesCbc { "des" } else { "triple-des" };

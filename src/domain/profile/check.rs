@@ -352,6 +352,12 @@ impl Check<'_> {
                 "single DES hides nothing: whoever sees the request reads the challenge",
             );
         }
+        if legacy.md5 {
+            self.warning(
+                "legacy.md5",
+                "MD5 signatures on requests are forged in seconds: only for gear that knows no other",
+            );
+        }
     }
 }
 

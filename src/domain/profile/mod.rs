@@ -107,6 +107,8 @@ pub struct Legacy {
     pub triple_des: Option<bool>,
     /// Envelopes encrypted with single DES; the answer uses triple DES, or single DES with `reply-cipher = "request"`.
     pub des: Option<bool>,
+    /// Requests signed with MD5.
+    pub md5: Option<bool>,
 }
 
 /// What a profile says. As written in the configuration file under `[profile.NAME]`; every key but `subject`

@@ -100,6 +100,7 @@ fn weak_but_allowed_choices_are_warnings() {
         ("validity-days = 30\nrenewal-window-days = 20", "renewal-window-days"),
         ("[legacy]\nsha1 = true", "legacy.sha1"),
         ("[legacy]\ntriple-des = true", "legacy.triple-des"),
+        ("[legacy]\nmd5 = true", "legacy.md5"),
         ("[legacy]\ndes = true", "legacy.des"),
     ] {
         let mistakes = minimal(rest).mistakes();
@@ -122,7 +123,7 @@ fn unknown_keys_are_refused() {
     for bad in [
         "subjekt = \"CN=x\"",
         "subject = \"CN=x\"\nmatch-rule = \"fill\"",
-        "subject = \"CN=x\"\n[legacy]\nmd5 = true",
+        "subject = \"CN=x\"\n[legacy]\nmd4 = true",
     ] {
         assert!(toml::from_str::<ProfileSpec>(bad).is_err(), "{bad}");
     }

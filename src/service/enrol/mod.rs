@@ -178,8 +178,13 @@ impl Gateway {
         let csr = trail.check("self-signature", csr, |csr| csr.signature_algorithm().digest().to_string())?;
         trail.wire(|transcript| show_request(transcript, &csr));
         trail.learn(|exchange| exchange.subject = clipped(csr.subject().to_string(), MAX_DETAIL));
-        if csr.signature_algorithm().digest() == DigestAlgorithm::Sha1 {
-            let allowed = request.endpoint.legacy(legacy.sha1, "sha1-request", "sha1", request.origin);
+        let old = match csr.signature_algorithm().digest() {
+            DigestAlgorithm::Md5 => Some((legacy.md5, "md5-request", "md5")),
+            DigestAlgorithm::Sha1 => Some((legacy.sha1, "sha1-request", "sha1")),
+            DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => None,
+        };
+        if let Some((allowed, algorithm, switch)) = old {
+            let allowed = request.endpoint.legacy(allowed, algorithm, switch, request.origin);
             trail.check("digest of the request", allowed, |()| "allowed".to_owned())?;
         }
         let key = request_key(

@@ -225,7 +225,8 @@ impl Gateway {
         trail: &Trail,
     ) -> Result<Answer, Stop> {
         let kind = trail.check("messageType", message_type(&message), |kind| format!("{kind:?}"))?;
-        let verified = message.verify().map_err(|error| message_check(&error));
+        let md5 = endpoint.profile.behaviour().old_algorithms.md5;
+        let verified = message.verify_taking(md5).map_err(|error| message_check(&error));
         let message = trail.check("signature", verified, |message| {
             format!("{} by {}", message.digest(), message.signer().subject())
         })?;
@@ -356,12 +357,12 @@ impl Gateway {
 }
 
 impl Endpoint {
-    /// RFC 8894 §2.9: SHA-1 is a MAY, and off unless the profile says otherwise. MD5 is not spoken at all.
+    /// RFC 8894 §2.9: SHA-1 is a MAY, MD5 a MUST NOT, so both need the profile's leave.
     fn check_digest(&self, digest: DigestAlgorithm, origin: &Origin) -> Result<(), Stop> {
+        let legacy = self.profile.behaviour().old_algorithms;
         match digest {
-            DigestAlgorithm::Sha1 => {
-                self.legacy(self.profile.behaviour().old_algorithms.sha1, "sha1", "sha1", origin)
-            }
+            DigestAlgorithm::Md5 => self.legacy(legacy.md5, "md5", "md5", origin),
+            DigestAlgorithm::Sha1 => self.legacy(legacy.sha1, "sha1", "sha1", origin),
             DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => Ok(()),
         }
     }
@@ -463,6 +464,7 @@ fn message_check(error: &MessageCheckError) -> Stop {
     match *error {
         MessageCheckError::BadMessageCheck(why) => Refused::Signature(why).into(),
         MessageCheckError::BadAlg(why) => Refused::NotSpoken(why.to_owned()).into(),
+        MessageCheckError::Md5 => Refused::Legacy { algorithm: "md5", switch: "md5" }.into(),
     }
 }
 
@@ -484,11 +486,11 @@ fn envelope_error(error: EnvelopeError) -> Stop {
     }
 }
 
-/// The request's, for a client that can sign with a digest can check it. SHA-1 requests are answered with SHA-256 (invariant:
-/// no signature is made with SHA-1); scepclient 2.1.0, which sends them, takes that.
+/// The request's, for a client that can sign with a digest can check it. SHA-1 and MD5 requests are answered with SHA-256
+/// (invariant: no signature is made with either); scepclient 2.1.0, which sends SHA-1, takes that.
 const fn reply_digest(request: DigestAlgorithm) -> DigestAlgorithm {
     match request {
-        DigestAlgorithm::Sha1 | DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
+        DigestAlgorithm::Md5 | DigestAlgorithm::Sha1 | DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
         DigestAlgorithm::Sha384 => DigestAlgorithm::Sha384,
         DigestAlgorithm::Sha512 => DigestAlgorithm::Sha512,
     }

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(named(oid::RSA_ENCRYPTION), Some(SignatureAlgorithm::RsaPkcs1(digest)));
         let sha1 = SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha1);
         assert_eq!(named(oid::SHA_1_WITH_RSA_ENCRYPTION), Some(sha1));
-        assert_eq!(named(oid::MD_5_WITH_RSA_ENCRYPTION), None);
+        assert_eq!(named(oid::MD_2_WITH_RSA_ENCRYPTION), None);
         assert_eq!(named(oid::ID_RSASSA_PSS), None);
     }
 }

@@ -221,6 +221,8 @@ pub(crate) enum SignatureError {
     Invalid(&'static str),
     /// Its algorithm is not spoken here.
     Algorithm(&'static str),
+    /// It is made with MD5, which was not asked for.
+    Md5,
 }
 
 /// One signature with everything that it covers.
@@ -261,21 +263,31 @@ impl Signature {
     }
 
     /// The two algorithms, if they are known and agree on the digest. A SHA-256 content digest under a SHA-1 signature would
-    /// slip past a policy that looks at one of them.
-    pub(crate) fn algorithms(&self) -> Result<(DigestAlgorithm, SignatureAlgorithm), SignatureError> {
+    /// slip past a policy that looks at one of them. MD5 counts if `md5` says so.
+    pub(crate) fn algorithms(
+        &self,
+        md5: bool,
+    ) -> Result<(DigestAlgorithm, SignatureAlgorithm), SignatureError> {
         let digest = self.digest.ok_or(SignatureError::Algorithm("the digest algorithm is not spoken"))?;
         let signature =
             self.algorithm.ok_or(SignatureError::Algorithm("the signature algorithm is not spoken"))?;
-        if signature.digest() == digest {
-            Ok((digest, signature))
-        } else {
-            Err(SignatureError::Algorithm("digest and signature algorithm disagree"))
+        match digest {
+            _ if signature.digest() != digest => {
+                Err(SignatureError::Algorithm("digest and signature algorithm disagree"))
+            }
+            DigestAlgorithm::Md5 if !md5 => Err(SignatureError::Md5),
+            _ => Ok((digest, signature)),
         }
     }
 
-    /// Checks the attributes against the content (RFC 5652 §5.4, §11) and the signature against `key`.
+    /// Checks the attributes against the content (RFC 5652 §5.4, §11) and the signature against `key`. MD5 does not count.
     pub(crate) fn check(&self, key: &PublicKey) -> Result<DigestAlgorithm, SignatureError> {
-        let (digest, algorithm) = self.algorithms()?;
+        self.check_taking(key, false)
+    }
+
+    /// [`Signature::check`], where MD5 counts if `md5` says so.
+    pub(crate) fn check_taking(&self, key: &PublicKey, md5: bool) -> Result<DigestAlgorithm, SignatureError> {
+        let (digest, algorithm) = self.algorithms(md5)?;
         self.check_content_type()?;
         self.check_message_digest(digest)?;
         self.check_value(algorithm, key)?;

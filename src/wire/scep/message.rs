@@ -45,6 +45,9 @@ pub enum MessageCheckError {
     /// An algorithm that is not spoken.
     #[error("{0}")]
     BadAlg(&'static str),
+    /// Signed with MD5, which was not asked for.
+    #[error("it is signed with MD5")]
+    Md5,
 }
 
 impl From<SignatureError> for MessageCheckError {
@@ -52,6 +55,7 @@ impl From<SignatureError> for MessageCheckError {
         match error {
             SignatureError::Invalid(why) => Self::BadMessageCheck(why),
             SignatureError::Algorithm(why) => Self::BadAlg(why),
+            SignatureError::Md5 => Self::Md5,
         }
     }
 }
@@ -128,14 +132,19 @@ impl PkiMessage {
     }
 
     /// Checks the one SignerInfo over the signed attributes as received, then DER-sorted; and messageDigest over the
-    /// content.
+    /// content. MD5 does not count.
     pub fn verify(self) -> Result<VerifiedPki, MessageCheckError> {
+        self.verify_taking(false)
+    }
+
+    /// [`PkiMessage::verify`], where MD5 counts if `md5` says so: for requests of the oldest gear, where a profile lets it in.
+    pub fn verify_taking(self, md5: bool) -> Result<VerifiedPki, MessageCheckError> {
         // An unknown algorithm is told before a missing certificate: it is what the client can change.
-        self.signature.algorithms()?;
+        self.signature.algorithms(md5)?;
         // RFC 8894 §2.3: the signer's certificate is part of the message.
         let missing = MessageCheckError::BadMessageCheck("the signer's certificate is missing");
         let signer = self.signer.clone().ok_or(missing)?;
-        let digest = self.signature.check(signer.public_key())?;
+        let digest = self.signature.check_taking(signer.public_key(), md5)?;
         Ok(VerifiedPki { message: self, signer, digest })
     }
 }

@@ -10,7 +10,7 @@ use super::{
     extension::{Extension, Extensions},
 };
 use crate::{
-    types::{Fingerprint, SerialNumber, SignatureAlgorithm, Validity},
+    types::{DigestAlgorithm, Fingerprint, SerialNumber, SignatureAlgorithm, Validity},
     wire::{
         algorithm,
         der::{
@@ -75,8 +75,16 @@ impl Signed {
         der.get(self.identifier.clone()) == Some(inner.encoding)
     }
 
-    /// Checks the signature in `der` under `key`.
+    /// Checks the signature in `der` under `key`. MD5 does not count: a CA that signs with it vouches for two certificates at once.
     pub(in crate::wire) fn verify(&self, der: &[u8], key: &PublicKey) -> Result<(), BadSignature> {
+        if self.algorithm.is_some_and(|algorithm| algorithm.digest() == DigestAlgorithm::Md5) {
+            return Err(BadSignature);
+        }
+        self.verify_taking_md5(der, key)
+    }
+
+    /// [`Signed::verify`], where MD5 counts too.
+    pub(in crate::wire) fn verify_taking_md5(&self, der: &[u8], key: &PublicKey) -> Result<(), BadSignature> {
         let message = der.get(self.message.clone()).ok_or(BadSignature)?;
         let signature = der.get(self.signature.clone()).ok_or(BadSignature)?;
         key.verify(self.algorithm.ok_or(BadSignature)?, message, signature)

@@ -10,6 +10,8 @@ use aws_lc_rs::{
     signature::{self, UnparsedPublicKey, VerificationAlgorithm},
 };
 use const_oid::db::rfc5912;
+use md5::Md5;
+use rsa::BoxedUint;
 
 use super::DecodeError;
 use crate::{
@@ -125,17 +127,29 @@ impl PublicKey {
     /// Checks `signature` over `message`.
     ///
     /// RSA from 1024 bits (old self-signed SCEP signers; with SHA-384 and RSASSA-PSS from 2048), P-256, P-384. SHA-1 is verified;
-    /// whether it is allowed is the caller's policy.
+    /// whether it is allowed is the caller's policy. So is MD5 with RSA.
     pub fn verify(
         &self,
         algorithm: SignatureAlgorithm,
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
+        if algorithm == SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Md5) {
+            return self.verify_md5(message, signature);
+        }
         let algorithm = verification(self.kind, algorithm).ok_or(BadSignature)?;
         UnparsedPublicKey::new(algorithm, self.key_bits())
             .verify(message, signature)
             .map_err(|_| BadSignature)
+    }
+
+    /// RSASSA-PKCS1-v1_5 with MD5, which aws-lc-rs does not know. Moduli of 1024 to 8192 bits, public exponents of up to 33.
+    fn verify_md5(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        let KeyKind::Rsa { .. } = self.kind else { return Err(BadSignature) };
+        let numbers = rsa_numbers(self.key_bits()).map_err(|_| BadSignature)?;
+        let [modulus, exponent] = numbers.map(BoxedUint::from_be_slice_vartime);
+        let key = rsa::PublicKey::new(modulus, exponent).map_err(|_| BadSignature)?;
+        key.pkcs1v15_verify::<Md5>(message, signature).map_err(|_| BadSignature)
     }
 
     /// Wraps `content_key` for the holder of the private key. RSA from 2048 bits.
@@ -168,12 +182,18 @@ fn kind(identifier: &Element<'_>, key: &[u8]) -> Result<KeyKind, BerError> {
     })
 }
 
-/// Length of the modulus of an RSAPublicKey (RFC 8017 A.1.1).
-fn modulus_bits(key: &[u8]) -> Result<u32, BerError> {
+/// Modulus and public exponent of an RSAPublicKey (RFC 8017 A.1.1).
+fn rsa_numbers(key: &[u8]) -> Result<[&[u8]; 2], BerError> {
     let mut fields = Element::only_tagged(key, SEQUENCE)?.open();
     let modulus = fields.expect(INTEGER, "modulus")?.content;
-    fields.expect(INTEGER, "publicExponent")?;
+    let exponent = fields.expect(INTEGER, "publicExponent")?.content;
     fields.end()?;
+    Ok([modulus, exponent])
+}
+
+/// Length of the modulus of an RSAPublicKey.
+fn modulus_bits(key: &[u8]) -> Result<u32, BerError> {
+    let [modulus, _] = rsa_numbers(key)?;
     let start = modulus.iter().position(|byte| *byte != 0).ok_or("RSA modulus is zero")?;
     let magnitude = modulus.get(start..).unwrap_or_default();
     let zeros = magnitude.first().map_or(0, |byte| byte.leading_zeros());

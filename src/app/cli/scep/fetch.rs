@@ -89,6 +89,7 @@ const CERTIFICATE: &[Field] = &[
     ("Role", "/role"),
     ("SHA-256", "/sha256"),
     ("SHA-1", "/sha1"),
+    ("MD5 (old gear)", "/md5"),
 ];
 
 const CRL: &[Field] = &[

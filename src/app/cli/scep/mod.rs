@@ -141,6 +141,7 @@ fn describe(certificate: &Certificate) -> Value {
         "not_after": certificate.validity().not_after.to_string(),
         "sha256": certificate.fingerprint().to_string(),
         "sha1": hex::encode(DigestAlgorithm::Sha1.digest(certificate.as_der())),
+        "md5": hex::encode(DigestAlgorithm::Md5.digest(certificate.as_der())),
     })
 }
 

@@ -47,6 +47,7 @@ pub(in crate::app::client) fn message_as(
     }
     if persona.names_digest_in_signature {
         let oid = match persona.digest {
+            DigestAlgorithm::Md5 => rfc5912::MD_5_WITH_RSA_ENCRYPTION,
             DigestAlgorithm::Sha1 => rfc5912::SHA_1_WITH_RSA_ENCRYPTION,
             DigestAlgorithm::Sha256 => rfc5912::SHA_256_WITH_RSA_ENCRYPTION,
             DigestAlgorithm::Sha384 => rfc5912::SHA_384_WITH_RSA_ENCRYPTION,

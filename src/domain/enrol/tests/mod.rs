@@ -382,6 +382,7 @@ fn old_algorithms_are_taken_only_where_the_profile_says_so() {
     let message = |digest, cipher| Some(MessageAlgorithms { digest, cipher });
     for (message, switch) in [
         (message(DigestAlgorithm::Sha1, ContentCipher::Aes128Cbc), "sha1"),
+        (message(DigestAlgorithm::Md5, ContentCipher::Aes128Cbc), "md5"),
         (message(DigestAlgorithm::Sha256, ContentCipher::TripleDesCbc), "triple-des"),
         (message(DigestAlgorithm::Sha256, ContentCipher::DesCbc), "des"),
     ] {

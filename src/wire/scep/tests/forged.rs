@@ -349,6 +349,9 @@ fn rsa_encryption_names_the_signature_too() {
 #[test]
 fn algorithms_that_are_not_spoken_are_bad_alg() {
     let md5 = || algorithm::with_null(MD5);
+    let rsa = || algorithm::with_null(rfc5912::RSA_ENCRYPTION);
+    let old = Forge { digest_algorithm: md5(), signature_algorithm: rsa(), ..Forge::new() };
+    assert_eq!(old.verify().unwrap_err(), MessageCheckError::Md5);
     assert!(is_bad_alg(&Forge { digest_algorithm: md5(), ..Forge::new() }.verify()));
     for algorithm in [rfc5912::MD_5_WITH_RSA_ENCRYPTION, rfc5912::ID_RSASSA_PSS, MD5] {
         let signature_algorithm = algorithm::with_null(algorithm);

@@ -1,0 +1,122 @@
+//! Renewal with a certificate of another CA that the profile trusts for that: a fleet moves here from there (RFC 8894 §2.3).
+//!
+//! One such certificate leads to one of ours: the same key gets the same certificate again for as long as that is good and the profile
+//! stays; another key gets one only when the repeat window is over, or when the first was revoked. Otherwise whoever copied an old key
+//! could have any number of certificates made with it.
+
+use super::{Candidate, standing::Standing};
+use crate::{
+    domain::{
+        alternate::{AlternateCertificate, AlternateFacts, AlternateRefused, Issued, check_alternate},
+        binding::Evidence,
+        challenge::{ChallengeRefused, renewal_from_elsewhere},
+        enrol::{EnrolmentState, alternate_request_key},
+    },
+    ports::View,
+    service::{Gateway, ServiceError, issue::is_good, scep::Request},
+    types::{Fingerprint, Timestamp},
+    wire::scep::MessageType,
+};
+
+/// What is found of a certificate that one of the other CAs issued.
+pub(super) enum Alternate {
+    /// It renews.
+    Good(AlternateCertificate),
+    /// It does not.
+    Refused(AlternateRefused),
+    /// Its revocation cannot be asked for this reason: nothing may be decided on it.
+    Unknown(String),
+}
+
+impl Gateway {
+    /// Looks at the certificate that signed the message; none where the profile names no other CAs, or none of them issued it.
+    pub(super) fn alternate(&self, request: &Request<'_>, now: Timestamp) -> Option<Alternate> {
+        let profile = &request.endpoint.profile;
+        let issuers = self.settings.renewal_issuers.get(profile.name())?;
+        let certificate = request.message.signer();
+        let found = match check_alternate(&AlternateFacts { certificate, issuers, profile, now })? {
+            Err(refused) => Alternate::Refused(refused),
+            Ok(issued) if issuers.crls.is_empty() => Alternate::Good(issued.unasked()),
+            Ok(issued) => self.not_revoked(issued, &issuers.crls, now),
+        };
+        if let Alternate::Good(certificate) = &found {
+            let revocation =
+                if issuers.crls.is_empty() { "its revocation is not asked" } else { "not revoked" };
+            let (issuer, serial) = (certificate.issuer(), certificate.serial());
+            let found = format_args!("{serial} of \"{issuer}\", {revocation}");
+            request.trail.passed("certificate of another CA", found);
+        }
+        Some(found)
+    }
+
+    fn not_revoked(&self, issued: Issued<'_>, crls: &[String], now: Timestamp) -> Alternate {
+        let crls: Result<Vec<_>, _> = crls.iter().map(|name| self.ports.crls.crl(name)).collect();
+        match crls.map(|crls| issued.not_revoked(&crls, now)) {
+            Ok(Ok(Ok(certificate))) => Alternate::Good(certificate),
+            Ok(Ok(Err(refused))) => Alternate::Refused(refused),
+            Ok(Err(no_crl)) => Alternate::Unknown(no_crl.to_string()),
+            Err(unreadable) => Alternate::Unknown(unreadable.to_string()),
+        }
+    }
+
+    /// Whether that certificate authorises. Errors: it is not known whether it was revoked; the client is told to come back.
+    pub(super) fn standing_by_alternate(
+        candidate: &Candidate<'_>,
+    ) -> Result<Result<Standing, ChallengeRefused>, ServiceError> {
+        let profile = candidate.request.endpoint.profile.name();
+        Ok(match &candidate.alternate {
+            None => Err(ChallengeRefused::Missing),
+            Some(Alternate::Good(certificate)) => {
+                Ok(Standing::Authorised(renewal_from_elsewhere(certificate.clone(), profile)))
+            }
+            Some(Alternate::Refused(refused)) => Err(refused.clone().into()),
+            Some(Alternate::Unknown(why)) => return Err(ServiceError::Refused(why.clone())),
+        })
+    }
+
+    /// What the same certificate led to before, if that still stands.
+    pub(super) fn led_to(
+        &self,
+        view: &dyn View,
+        candidate: &Candidate<'_>,
+        certificate: &AlternateCertificate,
+    ) -> Result<Option<Result<EnrolmentState, ChallengeRefused>>, ServiceError> {
+        let profile = &candidate.request.endpoint.profile;
+        let key = candidate.alternate_key(certificate.fingerprint());
+        let Some(earlier) = view.enrolment_by_request(&key)? else { return Ok(None) };
+        let recent = earlier.received_at >= self.repeats_since(candidate.now);
+        let state = earlier.state;
+        let EnrolmentState::Issued { certificate } = &state else { return Ok(None) };
+        let Some(record) = view.certificate(certificate)? else { return Ok(None) };
+        if !is_good(view, &record, candidate.now)? {
+            return Ok(None);
+        }
+        let same_key = record.public_key == candidate.csr.public_key().fingerprint();
+        let same_profile = earlier.profile_version == profile.version();
+        Ok(match (same_key, recent) {
+            (true, recent) if recent || same_profile => Some(Ok(state)),
+            (false, true) => Some(Err(ChallengeRefused::AlternateUsed { certificate: record.id })),
+            _ => None,
+        })
+    }
+}
+
+impl Candidate<'_> {
+    /// The key under which what comes of this evidence is found again.
+    pub(super) fn key_under(&self, evidence: &Evidence) -> Fingerprint {
+        match evidence {
+            Evidence::Alternate { fingerprint, .. } => self.alternate_key(*fingerprint),
+            _ => self.key,
+        }
+    }
+
+    fn alternate_key(&self, certificate: Fingerprint) -> Fingerprint {
+        let profile = self.request.endpoint.profile.name();
+        alternate_request_key(profile, certificate, self.request.addressed.later_generation())
+    }
+
+    /// A RenewalReq that neither a certificate of ours nor one of another CA that renews here signed.
+    pub(super) fn is_strangers_renewal(&self, ours: bool) -> bool {
+        self.request.kind == MessageType::RenewalReq && !ours && self.alternate.is_none()
+    }
+}
