@@ -48,6 +48,29 @@ fn a_request_waits_until_an_operator_decides() {
 }
 
 #[test]
+fn a_key_on_a_curve_is_polled_for_with_the_challenge_and_in_the_manner_of_the_client() {
+    let server = Server::started(FAST, MANUAL);
+    let more = ["--key-type", "p-256", "--as", "fortigate"];
+    assert_eq!(code(&enrol(&server, "manual", "SN1", &more)), 5);
+    let pending = file(&server, "SN1.pem.pending");
+    let remembered = fs::read_to_string(&pending).unwrap();
+    assert!(remembered.contains("\"as\": \"fortigate\""), "{remembered}");
+    expect_success(&server.run(&["queue", "approve", &waiting(&server)]), "approve");
+    let moved = file(&server, "moved.challenge");
+    let at = remembered.find("\"challenge-file\": \"").unwrap() + "\"challenge-file\": \"".len();
+    let challenge = &remembered[at..at + remembered[at..].find('"').unwrap()];
+    fs::rename(challenge, &moved).unwrap();
+    let poll = ["scep", "poll", "--transaction", &pending];
+    assert_eq!(code(&server.run(&poll)), 1);
+    expect_success(&server.run(&[&poll[..], &["--challenge-file", &moved]].concat()), "poll");
+    assert!(fs::read_to_string(file(&server, "SN1.pem")).unwrap().contains("BEGIN CERTIFICATE"));
+    // The poll was as FortiGate's: no contentType, and the MD5 of the key for a transactionID.
+    let newest = server.json(&["enrolment", "list"])["items"][0].clone();
+    assert_eq!(newest["operation"], "cert-poll", "{newest}");
+    assert!(newest["looks_like"].as_str().unwrap().starts_with("fortigate"), "{newest}");
+}
+
+#[test]
 fn a_client_that_waits_gets_its_certificate() {
     let server = Server::started(FAST, MANUAL);
     server.register_device("SN1");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use certgate::{
     ports::Signer,
-    types::{KeyAlgorithm, Secret, TransactionId},
+    types::{ContentCipher, KeyAlgorithm, Secret, TransactionId},
     wire::{
         scep::{
             Degenerate, Envelope, FailInfo, IssuerAndSubject, MessageType, PkiMessage, PkiStatus, VerifiedPki,
@@ -160,6 +160,29 @@ fn what_waited_for_an_operator_is_sealed_under_the_challenge_of_its_request() {
     };
     let polled = client.send(&world, MessageType::CertPoll, &names.to_der().unwrap());
     assert_eq!(opened(&polled, &ticket).subject().to_string(), "CN=SN1");
+}
+
+/// The content key of an answer, which is random: the same one is in the same envelope.
+fn content_key(answer: &VerifiedPki, password: &Secret) -> Vec<u8> {
+    answer.envelope().unwrap().passwords[0].unwrap(password).unwrap().expose().to_vec()
+}
+
+#[test]
+fn the_same_answer_is_sealed_once_for_whoever_asks_again_and_again() {
+    let world = world("legacy = { triple-des = true }");
+    let ticket = world.ticket("x", &world.register("SN1"));
+    let client = EcClient::new();
+    let csr = client.csr(Some(&ticket));
+    let key = |options: &MessageOptions| {
+        let content = common::envelope(&csr, &world.message_certificate("x"), options);
+        content_key(&client.send_content(&world, options, content), &ticket)
+    };
+    let first = key(&MessageOptions::default());
+    assert_eq!(key(&MessageOptions::default()), first);
+    // In another cipher it is another answer.
+    let triple = MessageOptions { cipher: ContentCipher::TripleDesCbc, ..MessageOptions::default() };
+    assert_ne!(key(&triple), first);
+    assert_eq!(key(&triple).len(), 24);
 }
 
 #[test]

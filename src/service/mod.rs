@@ -302,6 +302,7 @@ pub struct Gateway {
     backup_runs: Arc<AtomicBool>,
     syncs: source::RunningSyncs,
     passwords: challenge::PasswordCache,
+    sealed_answers: scep::SealedAnswers,
 }
 
 impl Gateway {
@@ -343,6 +344,7 @@ impl Gateway {
             backup_runs: Arc::default(),
             syncs: source::RunningSyncs::default(),
             passwords: challenge::PasswordCache::default(),
+            sealed_answers: scep::SealedAnswers::default(),
         };
         if let Some(behind) = gateway.behind() {
             gateway.status.distrust();

@@ -191,6 +191,17 @@ impl<'a> ScepClient<'a> {
         Ok(reply)
     }
 
+    /// The request with a challenge at hand wherever the answer will have to be sealed under one, so that a poll can open it too.
+    #[must_use]
+    pub fn with_password(
+        &self,
+        requester: Requester<'_>,
+        request: &CertificateRequest,
+    ) -> CertificateRequest {
+        let challenge = request.challenge.clone().or_else(|| self.password_for(requester));
+        CertificateRequest { challenge, ..request.clone() }
+    }
+
     /// A password of our own where the answer cannot be encrypted to the requester's key and no challenge is at hand: at a renewal
     /// (RFC 8894 §3.1).
     fn password_for(&self, requester: Requester<'_>) -> Option<Secret> {
@@ -198,18 +209,20 @@ impl<'a> ScepClient<'a> {
         requester.key.decrypter().is_none().then(random)
     }
 
-    /// CertPoll (RFC 8894 §3.3.3).
+    /// CertPoll (RFC 8894 §3.3.3). `password`: the challenge of the request, under which the answer to a key that cannot encrypt is
+    /// sealed.
     pub fn poll(
         &self,
         authority: &Authority,
         requester: Requester<'_>,
         transaction: &TransactionId,
         subject: &Name,
+        password: Option<&Secret>,
     ) -> Exchanged<Reply> {
         let payload =
             IssuerAndSubject { issuer: authority.ca.issuer.subject().clone(), subject: subject.clone() };
         let payload = payload.to_der().map_err(Failure::error)?;
-        self.transact(authority, MessageType::CertPoll, requester, transaction, &payload, None)
+        self.transact(authority, MessageType::CertPoll, requester, transaction, &payload, password)
     }
 
     /// GetCert or GetCRL (RFC 8894 §3.3.4, §3.3.5) for the certificate with this serial number.

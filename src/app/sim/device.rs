@@ -232,7 +232,8 @@ impl<'a> Device<'a> {
             left -= pause;
             pause = (pause * 2).min(LONGEST_PAUSE);
             let held = self.step(Step::Poll, || {
-                self.decided(self.client.poll(self.storm.authority, requester, transaction, subject)?)
+                // The keys are RSA: no answer is sealed under a password.
+                self.decided(self.client.poll(self.storm.authority, requester, transaction, subject, None)?)
             })?;
             match held {
                 Some(held) => return Ok(held),

@@ -8,6 +8,7 @@
 //! | `template` | the NDES-compatible URL, where what is asked for chooses the profile |
 //! | `password` | the password that stands in for the client's key where that cannot encrypt |
 //! | `locked` | what a client may do that guessed challenges |
+//! | `sealed` | the answers that were sealed under one, for whoever asks again |
 //! | `query` | CertPoll, GetCert, GetCRL |
 //! | `looks` | which client a request looks like |
 //! | `shown` | messages as a transcript shows them: readable, without secrets |
@@ -26,12 +27,14 @@ mod operation;
 mod password;
 mod query;
 mod reply;
+mod sealed;
 mod shown;
 mod stand_in;
 mod template;
 mod trail;
 
 pub(super) use operation::{Answer, Request, Stop};
+pub(super) use sealed::SealedAnswers;
 pub(super) use shown::request as show_request;
 pub(super) use stand_in::stand_in;
 pub(super) use trail::{SoFar, Trail};

@@ -1,6 +1,6 @@
 //! The CertRep (RFC 8894 §3.3.2), fitted to what the request showed that the client can read.
 
-use super::{Endpoint, ScepError, operation::Answer};
+use super::{Endpoint, ScepError, operation::Answer, sealed::SealKey};
 use crate::{
     service::{Gateway, ServiceError, authority::MessageKey},
     types::{ContentCipher, DigestAlgorithm, KeyTransport, Secret, TransactionId},
@@ -105,9 +105,13 @@ impl Gateway {
                 })
             }
             Lock::Password(password) => {
-                let [salt, iv, padding] = std::array::from_fn(|_| self.ports.random.bytes());
-                let password_random = PasswordRandom { salt, iv, padding };
-                Ok(seal_with_password(payload, password, cipher, &random, &password_random)?)
+                let key = SealKey::of(payload, password, cipher);
+                let window = self.settings.repeat_window;
+                self.sealed_answers.get_or_seal(key, self.now(), window, || {
+                    let [salt, iv, padding] = std::array::from_fn(|_| self.ports.random.bytes());
+                    let password_random = PasswordRandom { salt, iv, padding };
+                    Ok(seal_with_password(payload, password, cipher, &random, &password_random)?)
+                })
             }
         }
     }

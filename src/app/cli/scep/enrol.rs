@@ -156,6 +156,7 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
         key_path: &args.key,
         delivery: &args.delivery,
         cert: &args.delivery.cert,
+        challenge_file: args.challenge_file.as_deref(),
     };
     let transaction = client.transaction_of(&key);
     exchange.run(MessageType::PkcsReq, &args.authority, &transaction, &request, format)
@@ -188,6 +189,7 @@ pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
         key_path: args.new_key.as_ref().unwrap_or(&args.key),
         delivery: &args.delivery,
         cert: args.out.as_ref().unwrap_or(&args.delivery.cert),
+        challenge_file: None,
     };
     // Not the key's hash: the same key may be renewed again, and that is another transaction.
     let transaction = client.fresh_transaction();
@@ -203,9 +205,17 @@ struct Exchange<'a> {
     key_path: &'a PathBuf,
     delivery: &'a Delivery,
     cert: &'a PathBuf,
+    challenge_file: Option<&'a Path>,
 }
 
 impl Exchange<'_> {
+    /// Where a poll finds the challenge again, if the answer will be sealed under it; what came by standard input is gone.
+    fn remembered_challenge(&self) -> Option<Outcome<PathBuf>> {
+        let sealed = self.requester.key.decrypter().is_none();
+        let file = self.challenge_file.filter(|path| sealed && *path != Path::new("-"))?;
+        Some(absolute(file))
+    }
+
     fn run(
         &self,
         first: MessageType,
@@ -215,8 +225,12 @@ impl Exchange<'_> {
         format: Format,
     ) -> Outcome {
         let subject = &request.subject;
+        let request = &self.client.with_password(self.requester, request);
+        let password = request.challenge.as_ref();
         let send = |kind| match kind {
-            MessageType::CertPoll => self.client.poll(self.authority, self.requester, transaction, subject),
+            MessageType::CertPoll => {
+                self.client.poll(self.authority, self.requester, transaction, subject, password)
+            }
             kind => self.client.request(
                 self.authority,
                 kind,
@@ -239,6 +253,8 @@ impl Exchange<'_> {
                 key: absolute(self.key_path)?,
                 cert: absolute(self.cert)?,
                 chain: self.delivery.chain.as_ref().map(|path| absolute(path)).transpose()?,
+                speak_as: Some(self.client.persona().name.to_owned()).filter(|name| name != CERTGATE.name),
+                challenge_file: self.remembered_challenge().transpose()?,
             };
             return pending.remember(&self.delivery.transaction_path(), format);
         }

@@ -18,16 +18,18 @@ use super::{
 use crate::{
     app::{
         cli::{
-            duration, files,
+            duration,
+            files::{self, read_challenge},
             output::{self, Format},
         },
         client::{
             key::ClientKey,
+            persona::{self, CERTGATE, Persona},
             scep::{Requester, conduct, granted},
         },
         failure::{Failure, Outcome},
     },
-    types::TransactionId,
+    types::{Secret, TransactionId},
     wire::{
         scep::{
             MessageType,
@@ -45,6 +47,10 @@ pub(super) struct PollArgs {
     /// The file in which `enrol` or `renew` remembered the transaction
     #[arg(long, value_name = "FILE")]
     transaction: PathBuf,
+    /// File with the challenge of the request, or - for standard input: the answer to a key on a curve is sealed under it [default:
+    /// the file that `enrol` read]
+    #[arg(long, value_name = "FILE")]
+    challenge_file: Option<PathBuf>,
     /// Poll this long for a decision, as 90s, 15m or 12h [default: ask once]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     wait: Option<duration::Seconds>,
@@ -65,6 +71,12 @@ pub(super) struct PendingEnrolment {
     pub(super) key: PathBuf,
     pub(super) cert: PathBuf,
     pub(super) chain: Option<PathBuf>,
+    /// Like whom `enrol` spoke.
+    #[serde(default, rename = "as")]
+    pub(super) speak_as: Option<String>,
+    /// Where the challenge of the request was read from.
+    #[serde(default)]
+    pub(super) challenge_file: Option<PathBuf>,
 }
 
 impl PendingEnrolment {
@@ -80,6 +92,22 @@ impl PendingEnrolment {
         });
         output::object(format, &result, ISSUED);
         Err(Failure::partial("no certificate yet: the request waits for an operator's approval"))
+    }
+
+    fn persona(&self) -> Outcome<&'static Persona> {
+        self.speak_as.as_deref().map_or(Ok(&CERTGATE), persona::named)
+    }
+
+    /// The challenge that the answer will be sealed under; none where the key opens it.
+    fn password(&self, key: &ClientKey, written: Option<&PathBuf>) -> Outcome<Option<Secret>> {
+        if key.decrypter().is_some() {
+            return Ok(None);
+        }
+        let file = written.or(self.challenge_file.as_ref()).ok_or_else(|| {
+            Failure::usage("the key cannot decrypt: the answer is sealed under the challenge of the request")
+                .hint("say where that is with --challenge-file")
+        })?;
+        read_challenge(file).map(Some)
     }
 
     fn load(path: &Path) -> Outcome<Self> {
@@ -98,14 +126,16 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
         ca_identifier: pending.ca_identifier.clone(),
         next: false,
     };
-    let client = session.client(&pin);
-    let authority = discover(&client, &pin)?;
+    let persona = pending.persona()?;
     let key = ClientKey::load(&pending.key)?;
+    let password = pending.password(&key, args.challenge_file.as_ref())?;
+    let client = session.client(&pin).speaking_as(persona);
+    let authority = discover(&client, &pin)?;
     let signer = Certificate::from_pem(&pending.signer).map_err(Failure::error)?;
     let subject = pending.subject.parse().map_err(Failure::while_doing("subject"))?;
     let requester = Requester { key: &key, certificate: &signer };
     let mut enrolment = Enrolment::new(MessageType::CertPoll, pace(args.wait));
-    let ask = |_| client.poll(&authority, requester, &pending.transaction, &subject);
+    let ask = |_| client.poll(&authority, requester, &pending.transaction, &subject, password.as_ref());
     let reply = conduct(&mut enrolment, ask, rest)?;
     if let Reply::Pending = reply {
         return pending.remember(&args.transaction, format);

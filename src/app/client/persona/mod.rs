@@ -96,10 +96,10 @@ pub enum TransactionForm {
     Sha1,
     /// SHA-1 of the key, upper-case hexadecimal.
     Sha1Upper,
-    /// 32 hexadecimal digits, as MD5 gives them. No server can tell which digest it was, and certgate has no MD5.
-    Hex32,
-    /// [`TransactionForm::Hex32`] in upper case.
-    Hex32Upper,
+    /// MD5 of the SubjectPublicKeyInfo, lower-case hexadecimal.
+    Md5,
+    /// [`TransactionForm::Md5`] in upper case.
+    Md5Upper,
     /// SHA-256 of the key as a decimal number.
     Decimal,
 }
@@ -201,8 +201,8 @@ impl Persona {
             TransactionForm::Sha256 => hex::encode(bytes),
             TransactionForm::Sha1 => hex::encode(key.key_identifier()),
             TransactionForm::Sha1Upper => hex::encode_upper(key.key_identifier()),
-            TransactionForm::Hex32 => hex::encode(bytes).chars().take(32).collect(),
-            TransactionForm::Hex32Upper => hex::encode_upper(bytes).chars().take(32).collect(),
+            TransactionForm::Md5 => hex::encode(DigestAlgorithm::Md5.digest(key.as_spki())),
+            TransactionForm::Md5Upper => hex::encode_upper(DigestAlgorithm::Md5.digest(key.as_spki())),
             TransactionForm::Decimal => decimal(bytes),
         };
         text.parse().expect("printable and short")

@@ -107,7 +107,7 @@ pub static PERSONAS: [Persona; 11] = [
         verb: Verb::Get,
         spelling: Spelling::Lines,
         cipher: Some(ContentCipher::TripleDesCbc),
-        transaction: TransactionForm::Hex32Upper,
+        transaction: TransactionForm::Md5Upper,
         renewal: Renewal::PkcsReq,
         checks: &[Check::SameAlgorithms],
         ..CERTGATE
@@ -118,7 +118,7 @@ pub static PERSONAS: [Persona; 11] = [
         name: "fortigate",
         client: "FortiGate (FortiOS)",
         content_type_attribute: false,
-        transaction: TransactionForm::Hex32,
+        transaction: TransactionForm::Md5,
         renewal: Renewal::PkcsReq,
         ..CERTGATE
     },
@@ -149,14 +149,14 @@ pub static PERSONAS: [Persona; 11] = [
         checks: &[Check::SenderNonce],
         ..CERTGATE
     },
-    // sscep: no Content-Type with POST, `message=CAIdentifier`, the media type compared after cutting at the semicolon (sscep#126, #160), an
-    // MD5 for a transactionID.
+    // sscep: no Content-Type with POST, `message=CAIdentifier`, the media type compared after cutting at the semicolon (sscep#126, #160), the
+    // transactionID is the MD5 of the SubjectPublicKeyInfo in upper case (sscep.c, key_fingerprint).
     Persona {
         name: "sscep",
         client: "sscep",
         ca_identifier: Some("CAIdentifier"),
         post_type: None,
-        transaction: TransactionForm::Hex32Upper,
+        transaction: TransactionForm::Md5Upper,
         checks: &[Check::CutCaType],
         ..CERTGATE
     },
