@@ -42,7 +42,8 @@ use certgate::{
         status::{Cause, CauseKey, CauseKind, Effect},
     },
     ports::{
-        Clock, Decrypter, NoCheckpoint, NoOutbound, Outbound, Random, Signer, StoreError, Tx, View, Vouchers,
+        Clock, CrlSource, Decrypter, NoCheckpoint, NoCrls, NoOutbound, Outbound, Random, Signer, StoreError,
+        Tx, View, Vouchers,
     },
     service::{
         Gateway, GatewaySettings, Ports, ServiceError,
@@ -100,6 +101,8 @@ pub struct WorldOptions {
     pub outbound: Arc<dyn Outbound>,
     /// Those who vouch.
     pub vouchers: Vouchers,
+    /// CRLs of other CAs.
+    pub crls: Arc<dyn CrlSource>,
 }
 
 impl Default for WorldOptions {
@@ -111,6 +114,7 @@ impl Default for WorldOptions {
             store: Arc::new(RedbStore::in_memory().unwrap()),
             outbound: Arc::new(NoOutbound),
             vouchers: Vouchers::default(),
+            crls: Arc::new(NoCrls),
         }
     }
 }
@@ -145,6 +149,7 @@ impl World {
             outbound: options.outbound.clone(),
             vouchers: options.vouchers.clone(),
             checkpoint: Arc::new(NoCheckpoint),
+            crls: options.crls.clone(),
         };
         let profiles: Vec<_> = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
         let made = bootstrap::initialise(&ports, &plan(&options, profiles.clone())).unwrap();
@@ -630,7 +635,8 @@ pub fn self_signed_like(signer: &dyn Signer, model: &Certificate) -> Certificate
     sign_certificate(signer, &specification)
 }
 
-fn sign_certificate(signer: &dyn Signer, specification: &CertificateSpec) -> Certificate {
+/// A certificate as it is specified, signed by whoever.
+pub fn sign_certificate(signer: &dyn Signer, specification: &CertificateSpec) -> Certificate {
     let unsigned = specification.unsigned(signer.algorithm().signature(DigestAlgorithm::Sha256)).unwrap();
     let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
     Certificate::from_der(&unsigned.finish(&signature).unwrap()).unwrap()

@@ -83,6 +83,22 @@ fn different_wrong_challenges_lock_an_address_out_for_a_while() {
 }
 
 #[test]
+fn whoever_has_a_certificate_that_does_not_renew_guesses_no_more_freely() {
+    let world = world();
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let old = client.enrol(&world, "device", &client.csr("CN=SN1", Some(&ticket))).certificate().clone();
+    world.revoke(&old);
+    let client = client.with_identity(&old);
+    for number in 0..5 {
+        assert!(admitted(&world, PEER), "after {number} guesses");
+        let guess = Secret::from(format!("guess-{number}").as_str());
+        client.enrol(&world, "device", &client.csr("CN=SN1", Some(&guess))).failure();
+    }
+    assert!(!admitted(&world, PEER));
+}
+
+#[test]
 fn a_fleet_behind_one_address_with_one_wrong_challenge_locks_nobody_out() {
     let world = world();
     for _ in 0..20 {

@@ -2,14 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use certgate::{
     domain::{
         alternate::AlternateIssuers,
         binding::{Assurance, Evidence},
         device::{DeviceEvent, LifecyclePolicy},
+        status::Effect,
     },
     ports::{CrlSource, CrlUnreadable, Signer},
-    service::scep::ScepError,
+    service::{
+        import::{ImportBatch, ImportLine, NewImport},
+        scep::ScepError,
+    },
     types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SerialNumber, Timestamp, Validity},
     wire::{
         crl::{Crl, CrlEntry, CrlSpec},
@@ -212,15 +217,15 @@ fn who_is_not_registered_moves_only_where_the_profile_lets_it_and_keeps_its_name
 }
 
 #[test]
-fn a_wiped_device_does_not_come_back_by_its_old_certificate() {
+fn a_retired_device_does_not_come_back_by_its_old_certificate() {
     let ca = OldCa::new("CN=Old CA");
     let world = world(&ca);
     world.register("SN1");
     world.write(|tx| {
         let device = tx.device(&"SN1".parse().unwrap())?.unwrap();
         let policy = LifecyclePolicy::default();
-        let wiped = device.apply(DeviceEvent::Wipe, &policy, "test", "", world.now()).unwrap();
-        tx.put_device(&wiped.device)
+        let retired = device.apply(DeviceEvent::Retire, &policy, "test", "", world.now()).unwrap();
+        tx.put_device(&retired.device)
     });
     refused(&world, &device_of(&ca, "CN=SN1"), "device", &Client::new().csr("CN=SN1", None));
 }
@@ -310,6 +315,28 @@ fn what_the_other_ca_revoked_renews_nothing_and_an_unknown_status_decides_nothin
     assert_eq!(world.leaves(), 0);
     let good = ask(Some(ca.crl(&[], start().plus(DAY)))).unwrap();
     client.open(&message, good).certificate();
+}
+
+#[test]
+fn what_was_imported_of_the_other_ca_moves_too_unless_it_is_revoked_or_on_hold_here() {
+    let ca = OldCa::new("CN=Old CA");
+    let world = world(&ca);
+    let new = NewImport { issuer_certificate: ca.certificate.to_pem(), name: None };
+    let target = world.gateway.open_import(&world.authed(), &new).unwrap();
+    let csr = Client::new().csr("CN=SN1", None);
+    world.register("SN1");
+    let client = device_of(&ca, "CN=SN1");
+    let certificate = Some(BASE64_STANDARD.encode(client.identity.as_der()));
+    let line = ImportLine { line: 1, certificate, ..ImportLine::default() };
+    let batch = ImportBatch { source: "certs".to_owned(), certificates: vec![line] };
+    world.gateway.import_certificates(&world.authed(), &target.issuer, &batch).unwrap();
+    client.renew(&world, "device", &csr).certificate();
+    world.put_cause(&client.identity, Effect::Hold);
+    refused(&world, &client, "device", &csr);
+    world.revoke(&client.identity);
+    refused(&world, &client, "device", &csr);
+    // Under a profile that names no other CA it is nobody's.
+    refused(&world, &client, "other", &csr);
 }
 
 #[test]

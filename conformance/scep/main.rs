@@ -7,6 +7,7 @@
 mod common;
 
 mod abuse;
+mod alternate;
 mod approval;
 mod at_rest;
 mod bad_input;

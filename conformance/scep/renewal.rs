@@ -130,9 +130,27 @@ fn revoked_and_held_certificates_renew_nothing() {
 
 #[test]
 fn expired_certificate_renews_nothing() {
-    let world = World::new(&[("device", "subject = \"CN=$DEVICE_ID$\"\nvalidity-days = 30\n")]);
+    let spec = "subject = \"CN=$DEVICE_ID$\"\nvalidity-days = 30\nrenewal-grace-days = 0\n";
+    let world = World::new(&[("device", spec)]);
     let (client, old) = enrolled(&world, "device", "SN1");
     world.clock.advance(DAY * 31);
+    refused(&world, &client, "device", &old);
+}
+
+#[test]
+fn expired_certificate_renews_within_the_grace() {
+    let world = World::new(&[("device", "subject = \"CN=$DEVICE_ID$\"\nvalidity-days = 30\n")]);
+    let (client, old) = enrolled(&world, "device", "SN1");
+    let (revoked_client, revoked) = enrolled(&world, "device", "SN2");
+    world.revoke(&revoked);
+    world.clock.advance(DAY * 60);
+    // What was revoked stays so beyond its end.
+    refused(&world, &revoked_client, "device", &revoked);
+    let renewed = client.renew(&world, "device", &request(&old, &Client::new()));
+    assert_eq!(world.record(renewed.certificate()).supersedes, Some(world.record(&old).id));
+
+    let (client, old) = enrolled(&world, "device", "SN3");
+    world.clock.advance(DAY * 60 + std::time::Duration::from_secs(1));
     refused(&world, &client, "device", &old);
 }
 

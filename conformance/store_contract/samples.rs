@@ -142,6 +142,7 @@ pub(crate) fn profile(name: &str, version: u32) -> Profile {
             client: certgate::domain::client::Clients::default(),
             ca_bundle: certgate::domain::client::behaviour::CaBundle::Full,
             reply_cipher: None,
+            renewal_grace_days: 30,
         },
     }
 }

@@ -1,6 +1,7 @@
 //! Implementations of the ports. Named only by `app`.
 
 pub mod checkpoint;
+pub mod crl_files;
 pub mod intune;
 pub mod keys;
 pub mod outbound;

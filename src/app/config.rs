@@ -17,7 +17,7 @@ use toml::{Value, de::DeValue};
 
 pub use issuer::{IssuerOptions, Signer};
 pub use mdm::{ChallengeWebhook, Ndes};
-pub use outside::{ApprovalWebhook, Intune, Outbound};
+pub use outside::{ApprovalWebhook, Intune, Outbound, RenewalIssuers};
 
 use super::document::Document;
 use crate::{
@@ -82,6 +82,9 @@ pub struct Config {
     /// `approval-webhook` of the profiles, taken out likewise.
     #[serde(skip)]
     pub approval_webhooks: BTreeMap<String, ApprovalWebhook>,
+    /// `renewal-issuers` of the profiles, taken out because they name files.
+    #[serde(skip)]
+    pub renewal_issuers: BTreeMap<String, RenewalIssuers>,
 }
 
 impl Default for Config {
@@ -110,6 +113,7 @@ impl Default for Config {
             requests_per_minute: BTreeMap::new(),
             on_ticket_reuse: BTreeMap::new(),
             approval_webhooks: BTreeMap::new(),
+            renewal_issuers: BTreeMap::new(),
         }
     }
 }
@@ -439,6 +443,8 @@ impl Config {
             taken(document, "on-ticket-reuse", "expected \"alarm\" or \"hold\"", on_ticket_reuse);
         let expected = "expected { url = \"https://..\", secret-files = [\"..\"] }, with timeout-seconds and denial-minutes if need be";
         let approval_webhooks = taken(document, "approval-webhook", expected, ApprovalWebhook::read);
+        let expected = "expected { files = [\"..\"], crl-files = [\"..\"], grace-days = 0 }";
+        let renewal_issuers = taken(document, "renewal-issuers", expected, RenewalIssuers::read);
         let config: Self = document.read();
         Self {
             challenge_files,
@@ -446,6 +452,7 @@ impl Config {
             requests_per_minute,
             on_ticket_reuse,
             approval_webhooks,
+            renewal_issuers,
             ..config
         }
     }

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     adapters::{
         checkpoint::FileCheckpoint,
+        crl_files::CrlFiles,
         intune::{IntuneClient, IntuneSettings},
         keys::{KekError, KekSource, SoftwareKeyring},
         outbound::HttpOutbound,
@@ -109,6 +110,7 @@ pub fn open_ports(data: &Path, kek: &KekSource, checkpoint: &Path) -> Outcome<Po
         outbound: Arc::new(NoOutbound),
         vouchers: Vouchers::default(),
         checkpoint: Arc::new(FileCheckpoint::new(checkpoint.to_owned())),
+        crls: Arc::new(CrlFiles::default()),
     })
 }
 

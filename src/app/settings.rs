@@ -8,6 +8,7 @@ mod intune;
 mod ndes;
 mod ocsp;
 mod outbound;
+mod renewal_issuers;
 
 use std::{
     fmt, fs,

@@ -33,27 +33,35 @@ pub struct AlternateIssuers {
 
 /// A certificate that one of them issued and that renews here. Only [`Issued`] gives one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlternateCertificate(Certificate);
+pub struct AlternateCertificate {
+    certificate: Certificate,
+    issued_by: Certificate,
+}
 
 impl AlternateCertificate {
     /// The certificate.
     pub const fn certificate(&self) -> &Certificate {
-        &self.0
+        &self.certificate
+    }
+
+    /// The CA that issued it.
+    pub const fn issued_by(&self) -> &Certificate {
+        &self.issued_by
     }
 
     /// Its issuer's name, as text.
     pub fn issuer(&self) -> String {
-        self.0.issuer().to_string()
+        self.certificate.issuer().to_string()
     }
 
     /// Its serial number.
     pub const fn serial(&self) -> &SerialNumber {
-        self.0.serial()
+        self.certificate.serial()
     }
 
     /// SHA-256 of it.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.0.fingerprint()
+        self.certificate.fingerprint()
     }
 }
 
@@ -183,7 +191,7 @@ pub enum NoCrl {
 impl Issued<'_> {
     /// Where no CRLs are named: nothing is asked.
     pub fn unasked(self) -> AlternateCertificate {
-        AlternateCertificate(self.certificate.clone())
+        AlternateCertificate { certificate: self.certificate.clone(), issued_by: self.issuer.clone() }
     }
 
     /// Asks the newest CRL of the CA among `crls`. One without nextUpdate is valid for no time (RFC 5280 §5.1.2.5 demands it).

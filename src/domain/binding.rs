@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::vouch::Voucher;
-use crate::types::{CertificateId, DeviceId, TicketId, Timestamp, UserId};
+use crate::types::{CertificateId, DeviceId, Fingerprint, SerialNumber, TicketId, Timestamp, UserId};
 
 /// The object that a certificate belongs to. Its loss of standing revokes the certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +47,15 @@ pub enum Evidence {
     Vouched {
         /// Who.
         by: Voucher,
+    },
+    /// A certificate that another CA, which the profile trusts for that, had issued to the names in the request.
+    Alternate {
+        /// The other CA's name.
+        issuer: String,
+        /// The certificate's serial number there.
+        serial: SerialNumber,
+        /// SHA-256 of it.
+        fingerprint: Fingerprint,
     },
 }
 

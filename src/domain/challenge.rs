@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::{Authed, Operate},
+    alternate::{AlternateCertificate, AlternateRefused},
     binding::{Assurance, Binding, BoundObject, Evidence},
     certificate::{CertificateRecord, Purpose},
     device::{Device, Lifecycle},
@@ -97,6 +98,8 @@ pub enum Means {
         /// What it is bound to, and how sure that is.
         bound: Option<(BoundObject, Assurance)>,
     },
+    /// By a certificate of another CA that the profile trusts for that.
+    Alternate(AlternateCertificate),
     /// By an operator.
     Approval {
         /// What was approved.
@@ -127,6 +130,11 @@ impl Authorisation {
             Means::Static => Evidence::Claim,
             Means::Vouched { by } => Evidence::Vouched { by: *by },
             Means::Renewal { certificate, .. } => Evidence::Renewal { certificate: certificate.clone() },
+            Means::Alternate(certificate) => Evidence::Alternate {
+                issuer: certificate.issuer(),
+                serial: certificate.serial().clone(),
+                fingerprint: certificate.fingerprint(),
+            },
             Means::Approval { first: ticket @ Evidence::Ticket { .. }, .. } => ticket.clone(),
             Means::Approval { .. } => Evidence::Approval,
         }
@@ -196,6 +204,15 @@ pub enum ChallengeRefused {
         /// Start of its renewal window.
         opens: Timestamp,
     },
+    /// A certificate of another CA that does not renew.
+    #[error(transparent)]
+    Alternate(#[from] AlternateRefused),
+    /// A certificate of another CA that another key has renewed with.
+    #[error("the certificate that signed the renewal has led to {certificate} already, for another key")]
+    AlternateUsed {
+        /// What it led to.
+        certificate: CertificateId,
+    },
 }
 
 /// failInfoText for a challenge that is missing, wrong, expired or used.
@@ -214,9 +231,11 @@ impl ChallengeRefused {
             | Self::UsedUp { .. }
             | Self::Cancelled { .. }
             | Self::OtherProfile { .. } => CHALLENGE_REFUSED,
-            Self::NotGood { .. } | Self::OtherProfilesCertificate { .. } | Self::TooEarly { .. } => {
-                RENEWAL_REFUSED
-            }
+            Self::NotGood { .. }
+            | Self::OtherProfilesCertificate { .. }
+            | Self::TooEarly { .. }
+            | Self::Alternate(_)
+            | Self::AlternateUsed { .. } => RENEWAL_REFUSED,
         }
     }
 
@@ -341,7 +360,12 @@ pub struct RenewalFacts<'a> {
     pub now: Timestamp,
 }
 
-/// Checks that the certificate is a good leaf of the same profile in its renewal window.
+/// A renewal with a certificate of another CA, which was checked.
+pub fn renewal_from_elsewhere(certificate: AlternateCertificate, profile: &ProfileName) -> Authorisation {
+    Authorisation { profile: profile.clone(), means: Means::Alternate(certificate) }
+}
+
+/// Checks that the certificate is a good leaf of the same profile in its renewal window, or expired within the profile's grace.
 pub fn check_renewal(facts: &RenewalFacts<'_>) -> Result<Authorisation, ChallengeRefused> {
     let RenewalFacts { record, status, bindings, profile, rolls_over, now } = *facts;
     let certificate = record.id.clone();
@@ -349,7 +373,8 @@ pub fn check_renewal(facts: &RenewalFacts<'_>) -> Result<Authorisation, Challeng
     if record.purpose != Purpose::Leaf || !same_profile {
         return Err(ChallengeRefused::OtherProfilesCertificate { certificate });
     }
-    if status != Status::Good {
+    let in_grace = status == Status::Expired && now <= profile.renewal_closes(&record.validity);
+    if status != Status::Good && !in_grace {
         return Err(ChallengeRefused::NotGood { certificate, status });
     }
     let opens = profile.renewal_opens(&record.validity);

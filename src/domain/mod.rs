@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod alarm;
+pub mod alternate;
 pub mod audit;
 pub mod binding;
 pub mod certificate;

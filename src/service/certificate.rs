@@ -199,6 +199,7 @@ impl From<Binding> for BindingView {
             Evidence::Claim => "claim".to_owned(),
             Evidence::Vouched { by } => format!("validated by {by}"),
             Evidence::Renewal { certificate } => format!("renewal of {certificate}"),
+            Evidence::Alternate { issuer, serial, .. } => format!("certificate {serial} of {issuer}"),
             Evidence::Approval => "approval".to_owned(),
         };
         let (assurance, bound_at) = (binding.assurance, binding.bound_at);

@@ -221,6 +221,9 @@ impl Issuance<'_> {
             tx.append_audit(&self.act.fact("enrolment.approved", &self.enrolment.id, &note))?;
         }
         let mut fact = issued_fact(&self.act, record);
+        if let Evidence::Alternate { issuer, serial, .. } = self.order.evidence() {
+            fact.detail.insert("renewal-of".to_owned(), format!("{serial} of {issuer}"));
+        }
         if self.profile.spec().approval == Approval::Webhook {
             fact.detail.insert("approved-by".to_owned(), "webhook".to_owned());
         }
@@ -250,8 +253,13 @@ impl Issuance<'_> {
                     return Ok(None);
                 };
                 match view.certificate(&certificate)? {
-                    Some(record) if is_good(view, &record, self.act.at)? => Ok(Some(record)),
-                    _ => Ok(None),
+                    Some(record) if !is_good(view, &record, self.act.at)? => Ok(None),
+                    Some(record) if record.public_key == self.order.public_key().fingerprint() => {
+                        Ok(Some(record))
+                    }
+                    // Only with a certificate of another CA, under which two requests may be one.
+                    Some(record) => Err(ChallengeRefused::AlternateUsed { certificate: record.id }.into()),
+                    None => Ok(None),
                 }
             }
             RequestOrigin::Approval { .. } => {

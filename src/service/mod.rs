@@ -78,8 +78,8 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    domain::{retention::Retention, throttle::Pace},
-    ports::{CheckpointFile, Clock, Keyring, Outbound, Random, Store, Vouchers},
+    domain::{alternate::AlternateIssuers, retention::Retention, throttle::Pace},
+    ports::{CheckpointFile, Clock, CrlSource, Keyring, Outbound, Random, Store, Vouchers},
     types::{IssuerId, KeyAlgorithm, ProfileName, RequestId, Secret, Timestamp},
     wire::x509::Certificate,
 };
@@ -101,6 +101,8 @@ pub struct Ports {
     pub vouchers: Vouchers,
     /// Where the checkpoint is kept.
     pub checkpoint: Arc<dyn CheckpointFile>,
+    /// CRLs of other CAs.
+    pub crls: Arc<dyn CrlSource>,
 }
 
 impl std::fmt::Debug for Ports {
@@ -138,6 +140,8 @@ pub struct GatewaySettings {
     pub challenge_webhook: challenge::WebhookSettings,
     /// Who is asked before certificates of a profile are issued.
     pub approval_webhooks: BTreeMap<ProfileName, ApprovalWebhook>,
+    /// Other CAs with whose certificates devices renew under a profile.
+    pub renewal_issuers: BTreeMap<ProfileName, AlternateIssuers>,
     /// The key-encryption key lies beside the store: whoever copies the one has the other.
     pub key_beside_store: bool,
     /// How much of what is allowed.
@@ -270,6 +274,7 @@ impl Default for GatewaySettings {
             ndes: challenge::NdesSettings::default(),
             challenge_webhook: challenge::WebhookSettings::default(),
             approval_webhooks: BTreeMap::new(),
+            renewal_issuers: BTreeMap::new(),
             key_beside_store: false,
             guard: guard::GuardSettings::default(),
         }

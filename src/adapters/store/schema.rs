@@ -221,20 +221,24 @@ fn to_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
 /// switches for SHA-1, triple DES and DES.
 type HeadOf4 = (HeadOf3, Option<bool>, (u32, u32, bool, u32, bool), [Option<bool>; 3]);
 
-/// The profiles of schema 4 as records of version 4, which have a switch for MD5 behind the other old algorithms; nobody wrote it.
+/// The profiles of schema 4 as records of version 4, which have a switch for MD5 behind the other old algorithms (nobody wrote it), and at
+/// the end how long an expired certificate still renews.
 fn profiles_of_4(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    const MD5: u8 = 0;
+    const RENEWAL_GRACE_DAYS: u8 = 30;
     rows.list(Table::Profiles, &key::ALL, usize::MAX, |key, bytes| {
         let corrupt = |reason: &str| record::corrupt(Table::Profiles, key, reason.to_owned());
         let old = bytes.strip_prefix(&[3]).ok_or_else(|| corrupt("its record version is not known"))?;
         let (_, rest) =
             postcard::take_from_bytes::<HeadOf4>(old).map_err(|error| corrupt(&error.to_string()))?;
         let head = old.get(..old.len() - rest.len()).unwrap_or_default();
-        Ok((key.to_vec(), [&[Table::Profiles.record_version()], head, &[0], rest].concat()))
+        let version = Table::Profiles.record_version();
+        Ok((key.to_vec(), [&[version], head, &[MD5], rest, &[RENEWAL_GRACE_DAYS]].concat()))
     })
 }
 
-/// Schema 5 has external issuers, an index of revocations, and profiles that may take MD5; it knows which enrolments used a ticket, and
-/// which certificates took another one's place.
+/// Schema 5 has external issuers, an index of revocations, and profiles that may take MD5 and say how long an expired certificate still
+/// renews; it knows which enrolments used a ticket, and which certificates took another one's place.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
 fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {

@@ -66,10 +66,13 @@ pub(super) fn object(object: &Value) -> String {
     }
 }
 
-/// `ticket 4f00ab12`, `claim`, `renewal of issuing/4f00ab12`, `approval`.
+/// `ticket 4f00ab12`, `claim`, `renewal of issuing/4f00ab12`, `certificate 4f00ab12 of CN=Old CA`, `approval`.
 pub(super) fn evidence(evidence: &Value) -> String {
     if let Some(plain) = evidence.as_str() {
         return plain.to_owned();
+    }
+    if let Some(other) = evidence.get("alternate") {
+        return format!("certificate {} of {}", text(other, "serial"), text(other, "issuer"));
     }
     match (evidence.get("ticket"), evidence.pointer("/renewal/certificate")) {
         (Some(ticket), _) => format!("ticket {}", text(ticket, "id")),
@@ -157,6 +160,8 @@ mod tests {
         assert_eq!(evidence(&json!({"ticket": {"id": "4f"}})), "ticket 4f");
         let renewed = json!({"renewal": {"certificate": {"issuer": "issuing", "serial": "4f"}}});
         assert_eq!(evidence(&renewed), "renewal of issuing/4f");
+        let other = json!({"alternate": {"issuer": "CN=Old CA", "serial": "4f", "fingerprint": "ab"}});
+        assert_eq!(evidence(&other), "certificate 4f of CN=Old CA");
         let device = json!({"device": {"id": "SN1", "generation": 2}});
         assert_eq!(object(&device), "device SN1, generation 2");
     }

@@ -1,4 +1,4 @@
-//! How other parties are asked: Intune, and the approval webhooks.
+//! Other parties: how they are asked (Intune, the approval webhooks), and other CAs whose certificates renew here.
 
 use std::path::PathBuf;
 
@@ -120,5 +120,29 @@ impl ApprovalWebhook {
             timeout_seconds: number_of("timeout-seconds")?,
             denial_minutes: number_of("denial-minutes")?.unwrap_or(Self::DENIAL_MINUTES),
         })
+    }
+}
+
+/// `[profile.NAME] renewal-issuers`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalIssuers {
+    /// Files with the certificates of the other CAs.
+    pub files: Vec<String>,
+    /// Files with their CRLs.
+    pub crl_files: Vec<String>,
+    /// How long after it expired a certificate of theirs still renews.
+    pub grace_days: u64,
+}
+
+impl RenewalIssuers {
+    pub(super) fn read(value: &DeValue<'_>) -> Option<Self> {
+        const KEYS: [&str; 3] = ["files", "crl-files", "grace-days"];
+        let table = value.as_table()?;
+        if table.keys().any(|key| !KEYS.contains(&key.get_ref().as_ref())) {
+            return None;
+        }
+        let list = |key: &str| table.get(key).map_or(Some(Vec::new()), |value| texts(value.get_ref()));
+        let grace_days = table.get("grace-days").map_or(Some(0), |value| number(value.get_ref()))?;
+        Some(Self { files: list("files")?, crl_files: list("crl-files")?, grace_days })
     }
 }

@@ -32,6 +32,7 @@ fn example_gives_every_key_its_default() {
     assert_eq!(issuer, Some(IssuerOptions::default()));
     assert!(example.profile.is_empty() && example.challenge_files.is_empty());
     assert!(example.requests_per_minute.is_empty() && example.approval_webhooks.is_empty());
+    assert!(example.renewal_issuers.is_empty());
     assert_eq!(example, Config::default());
     let minimal = parse("[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\n");
     assert_eq!(Some(&device), minimal.profile.values().next());
@@ -73,6 +74,7 @@ fn example_names_every_key() {
         "requests-per-minute",
         "on-ticket-reuse",
         "ocsp-signer-key",
+        "renewal-issuers",
     ] {
         assert!(Config::documented_example().contains(&format!("\n# {unset} = ")), "{unset}");
     }

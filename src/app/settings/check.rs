@@ -42,7 +42,7 @@ pub(super) const DAY: u64 = 24 * HOUR;
 const MAX_STATIC_CHALLENGES: usize = 2;
 
 /// `path` without the `.` that a configuration file in its own data directory names.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
@@ -92,6 +92,7 @@ impl<'a> Checker<'a> {
             challenge_webhook: self.challenge_webhook(&config.challenge_webhook),
             guard: self.guard(config),
             approval_webhooks: self.approval_webhooks(config, &mut outbound),
+            renewal_issuers: self.renewal_issuers(config),
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
@@ -520,7 +521,7 @@ impl Checker<'_> {
         shown
     }
 
-    fn read_certificates(&mut self, key: &str, files: &[String]) -> Vec<Certificate> {
+    pub(super) fn read_certificates(&mut self, key: &str, files: &[String]) -> Vec<Certificate> {
         let mut all = Vec::new();
         for file in files {
             match certificates::read(self.directory(), file) {

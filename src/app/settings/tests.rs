@@ -209,6 +209,43 @@ fn an_approval_webhook_needs_its_profile_its_url_and_its_secret() {
 }
 
 #[test]
+fn other_cas_are_named_by_files_that_hold_cas() {
+    const KEY: &str = "profile.a.renewal-issuers";
+    let pem = |der: &[u8]| crate::wire::x509::Certificate::from_der(der).unwrap().to_pem();
+    let ca = pem(include_bytes!("../../../fixtures/x509/ca.der"));
+    let leaf = include_str!("../../../fixtures/x509/device.pem");
+    let files = [("ca.pem", ca.as_str(), 0o644), ("leaf.pem", leaf, 0o644)];
+    let with = |value: &str| {
+        let profile = format!("[profile.a]\nsubject = \"CN=$DEVICE_ID$\"\nrenewal-issuers = {value}\n");
+        with_challenges(&files, &profile)
+    };
+    let (settings, warnings) = with("{ files = [\"ca.pem\"], grace-days = 3 }").unwrap();
+    let issuers = settings.gateway.renewal_issuers.values().next().unwrap();
+    assert_eq!((issuers.certificates.len(), issuers.grace.as_secs()), (1, 3 * 86_400));
+    let warned = |warnings: &[Finding], text: &str| {
+        warnings.iter().any(|warning| warning.key == KEY && warning.to_string().contains(text))
+    };
+    assert!(warned(&warnings, "names no crl-files"), "{warnings:?}");
+    let (settings, warnings) = with("{ files = [\"ca.pem\"], crl-files = [\"old.crl\"] }").unwrap();
+    assert!(settings.gateway.renewal_issuers.values().next().unwrap().crls[0].ends_with("/old.crl"));
+    assert!(
+        warned(&warnings, "old.crl cannot be read") && warned(&warnings, "none of crl-files"),
+        "{warnings:?}"
+    );
+    for (value, problem) in [
+        ("{ files = [\"leaf.pem\"] }", "is no CA's"),
+        ("{ files = [\"gone.pem\"] }", "cannot read gone.pem"),
+        ("{ files = [] }", "files names no file"),
+        ("{ files = [\"ca.pem\"], grace-days = 366 }", "366 is not in 0 to 365"),
+        ("{ files = [\"ca.pem\"], crls = [\"x\"] }", "expected { files ="),
+        ("[\"ca.pem\"]", "expected { files ="),
+    ] {
+        let errors = with(value).unwrap_err().to_string();
+        assert!(errors.contains(KEY) && errors.contains(problem), "{value}: {errors}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_listed_at_once() {
     let errors =
         parse("nonsense = 1\n[listen]\ndevice = 7\nops = \"x\"\n[crl]\ndebounce-seconds = 99\n").unwrap_err();

@@ -107,7 +107,10 @@ pub fn authorise(request: &EnrolRequest<'_>, authorisation: &Authorisation) -> D
         profile: authorisation.profile(),
         means: Some(authorisation.means()),
         evidence: authorisation.evidence(),
-        approved: matches!(authorisation.means(), Means::Approval { .. } | Means::Renewal { .. }),
+        approved: matches!(
+            authorisation.means(),
+            Means::Approval { .. } | Means::Renewal { .. } | Means::Alternate(_)
+        ),
     };
     let outcome = decide(request, &grounds, &mut trace);
     trace.conclude(outcome)
@@ -135,7 +138,7 @@ struct Grounds<'a> {
     means: Option<&'a Means>,
     evidence: Evidence,
     /// Whether the profile's demand for an operator's approval is met. A renewal is covered by the approval
-    /// of the first certificate.
+    /// of the first certificate, one with another CA's certificate by the trust in that CA.
     approved: bool,
 }
 
@@ -201,6 +204,7 @@ fn check_means(request: &EnrolRequest<'_>, grounds: &Grounds<'_>) -> Result<&'st
         Some(Means::Static) => "static challenge",
         Some(Means::Vouched { by: Voucher::Intune }) => "Intune validated the request",
         Some(Means::Renewal { .. }) => "renewal",
+        Some(Means::Alternate(_)) => "certificate of another CA",
         Some(Means::Approval { .. }) => "operator's approval",
         None => "asks for approval",
     };
@@ -316,6 +320,8 @@ fn check_object(
         }
         // Whoever vouches has compared the names in the request with those that it knows the device or user by.
         Some(Means::Vouched { .. }) => Assurance::High,
+        // Another CA knew whom it named; the record was found by that name alone.
+        Some(Means::Alternate(_)) => Assurance::Medium,
         Some(Means::Static) | None => Assurance::Low,
     };
     match found {

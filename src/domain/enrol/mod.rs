@@ -117,5 +117,17 @@ pub fn request_key(
     digest_of("certgate scep request 1", &parts)
 }
 
+/// The key of a renewal with a certificate of another CA: whatever the request says, so that such a certificate leads to one of ours
+/// and not to one for each request that its holder thinks of.
+pub fn alternate_request_key(
+    profile: &ProfileName,
+    certificate: Fingerprint,
+    later: Option<&IssuerId>,
+) -> Fingerprint {
+    let mut parts = vec![profile.as_str().as_bytes(), certificate.as_bytes()];
+    parts.extend(later.map(|issuer| issuer.as_str().as_bytes()));
+    digest_of("certgate scep renewal from elsewhere 1", &parts)
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use crate::{
         challenge::Means,
         profile::{MatchRule, is_well_formed},
     },
-    wire::x509::{GeneralName, Name},
+    wire::x509::{Certificate, GeneralName, Name},
 };
 
 /// The SAN URI with which Active Directory maps a certificate to an account.
@@ -19,7 +19,26 @@ pub(super) fn decide_names(
     means: Option<&Means>,
 ) -> Result<Names, RefusalReason> {
     check_alternatives_were_seen(request, means)?;
-    let names = match (request.profile.spec().match_rule, request.renews) {
+    let alternate = match means {
+        Some(Means::Alternate(certificate)) => Some(certificate.certificate()),
+        _ => None,
+    };
+    if let Some(other) = alternate {
+        check_same_names(request, other)?;
+    }
+    let names = match alternate.filter(|_| !is_known(request)) {
+        Some(other) => well_formed(other.subject(), other.subject_alt_names()),
+        None => by_rule(request, means)?,
+    };
+    if names.subject.is_empty() && names.alternatives.is_empty() {
+        return Err(RefusalReason::NoName);
+    }
+    check_sids(&names.alternatives, &allowed_sids(request))?;
+    Ok(names)
+}
+
+fn by_rule(request: &EnrolRequest<'_>, means: Option<&Means>) -> Result<Names, RefusalReason> {
+    Ok(match (request.profile.spec().match_rule, request.renews) {
         (MatchRule::Fill, None) => filled(request)?,
         (MatchRule::Fill, Some(_)) if is_known(request) => filled(request)?,
         (MatchRule::Strict, None) => strict(request)?,
@@ -30,12 +49,7 @@ pub(super) fn decide_names(
         (_, Some(renewed)) => kept(request, renewed)?,
         (MatchRule::Claim, None) if is_minted_for_somebody(means) => filled(request)?,
         (MatchRule::Claim, None) => claimed(request),
-    };
-    if names.subject.is_empty() && names.alternatives.is_empty() {
-        return Err(RefusalReason::NoName);
-    }
-    check_sids(&names.alternatives, &allowed_sids(request))?;
-    Ok(names)
+    })
 }
 
 /// Somebody else judged the request: what it did not see must neither be certified nor say whose device this is. Fail closed, for how
@@ -59,7 +73,9 @@ fn is_minted_for_somebody(means: Option<&Means>) -> bool {
     match means {
         Some(Means::Ticket { device, user, .. }) => device.is_some() || user.is_some(),
         Some(Means::Approval { bound, .. }) => matches!(bound, Some((_, Assurance::High))),
-        Some(Means::Static | Means::Vouched { .. } | Means::Renewal { .. }) | None => false,
+        Some(Means::Static | Means::Vouched { .. } | Means::Renewal { .. } | Means::Alternate(_)) | None => {
+            false
+        }
     }
 }
 
@@ -93,38 +109,37 @@ fn asks_for_old_names(request: &EnrolRequest<'_>, renewed: Renewed<'_>) -> bool 
         && first_difference(request.csr.subject_alt_names(), old.subject_alt_names()).is_none()
 }
 
-/// The renewed certificate's names (RFC 8894 §2.3: a renewal is for the same subject). A request that asks
-/// for no subjectAltName keeps them.
+/// The renewed certificate's names.
 fn kept(request: &EnrolRequest<'_>, renewed: Renewed<'_>) -> Result<Names, RefusalReason> {
     let old = renewed.certificate;
-    if !request.csr.subject().matches(old.subject()) {
-        return Err(differs_from_renewed(request.csr.subject(), renewed));
-    }
-    let requested = request.csr.subject_alt_names();
-    if let Some(difference) =
-        first_difference(requested, old.subject_alt_names()).filter(|_| !requested.is_empty())
-    {
-        return Err(RefusalReason::Renewal(difference));
-    }
+    check_same_names(request, old)?;
     Ok(Names { subject: old.subject().clone(), alternatives: old.subject_alt_names().to_vec() })
+}
+
+/// RFC 8894 §2.3: a renewal is for the same subject. A request that asks for no subjectAltName keeps them.
+fn check_same_names(request: &EnrolRequest<'_>, old: &Certificate) -> Result<(), RefusalReason> {
+    let (requested, subject) = (request.csr.subject_alt_names(), request.csr.subject());
+    if !subject.matches(old.subject()) {
+        let old = old.subject();
+        return Err(RefusalReason::Renewal(format!("it is for {old}, the request for {subject}")));
+    }
+    let difference = first_difference(requested, old.subject_alt_names());
+    difference.filter(|_| !requested.is_empty()).map_or(Ok(()), |it| Err(RefusalReason::Renewal(it)))
 }
 
 /// The request's subject, and its subjectAltNames of the kinds that profiles can have.
 fn claimed(request: &EnrolRequest<'_>) -> Names {
+    well_formed(request.csr.subject(), request.csr.subject_alt_names())
+}
+
+fn well_formed(subject: &Name, names: &[GeneralName]) -> Names {
     let mut alternatives: Vec<GeneralName> = Vec::new();
-    for name in request.csr.subject_alt_names().iter().filter(|name| is_well_formed(name)) {
+    for name in names.iter().filter(|name| is_well_formed(name)) {
         if !contains(&alternatives, name) {
             alternatives.push(name.clone());
         }
     }
-    Names { subject: request.csr.subject().clone(), alternatives }
-}
-
-fn differs_from_renewed(requested: &Name, renewed: Renewed<'_>) -> RefusalReason {
-    RefusalReason::Renewal(format!(
-        "it is for {}, the request for {requested}",
-        renewed.certificate.subject()
-    ))
+    Names { subject: subject.clone(), alternatives }
 }
 
 /// The first name that only one of the two has.

@@ -4,7 +4,10 @@
 
 use super::{NotFound, Refused, Unanswered, Unreadable};
 use crate::{
-    domain::{challenge::ChallengeRefused, enrol::RefusalReason, status::Status, throttle::Limit},
+    domain::{
+        alternate::AlternateRefused, challenge::ChallengeRefused, enrol::RefusalReason, status::Status,
+        throttle::Limit,
+    },
     types::{ContentCipher, DeviceId, ProfileName},
     wire::x509::KeyKind,
 };
@@ -58,7 +61,8 @@ impl Refused {
             Self::Unreadable(unreadable) => unreadable.hint().to_owned(),
             Self::Rule(refusal) => refusal.reason.hint(facts),
             Self::Stranger => format!(
-                "certgate renews only what it issued itself. Let the device enrol anew: `{}`.",
+                "certgate renews only what it issued itself, and what the CAs in `renewal-issuers` under [profile.{profile}] issued. Let the \
+                 device enrol anew: `{}`.",
                 facts.new_ticket()
             ),
             Self::NotFound(not_found) => not_found.hint().to_owned(),
@@ -261,9 +265,10 @@ impl ChallengeRefused {
                 )
             }
             Self::NotGood { status, certificate } => match status {
-                Status::Expired => {
-                    format!("It came too late to renew: let the device enrol anew, `{again}`.")
-                }
+                Status::Expired => format!(
+                    "It came too late to renew: let the device enrol anew, `{again}`, or let expired certificates renew for longer with \
+                     `renewal-grace-days` under [profile.{profile}]."
+                ),
                 _ => format!(
                     "`certgate cert show {certificate}` says why it is not good; the device has to enrol anew."
                 ),
@@ -275,6 +280,34 @@ impl ChallengeRefused {
                 "The client may come back from {opens} on, or earlier with a larger `renewal-window-days` under \
                  [profile.{profile}]."
             ),
+            Self::Alternate(refused) => format!("{} If nothing else helps: `{again}`.", refused.hint()),
+            Self::AlternateUsed { certificate } => format!(
+                "A certificate of another CA leads to one certificate of ours within scep.repeat-window-hours. If the device lost its new \
+                 key, revoke `{certificate}` (`certgate cert revoke`) or wait; if it is not the device that asks, somebody else has its \
+                 old key."
+            ),
+        }
+    }
+}
+
+impl AlternateRefused {
+    const fn hint(&self) -> &'static str {
+        match self {
+            Self::Weak(_) => {
+                "Signatures with SHA-1 are forged: the old CA should issue with SHA-256, or the devices get challenges."
+            }
+            Self::Ca | Self::MayNotSign => {
+                "Such a certificate is not made for signing requests: the device has to enrol with a challenge."
+            }
+            Self::NotYetValid(_) => "Look at the clocks of the gateway and of the old CA.",
+            Self::Expired(_) | Self::IssuerExpired(_) => {
+                "It came too late: `grace-days` in `renewal-issuers` lets expired certificates in for longer."
+            }
+            Self::MoreRights(_) => {
+                "A move gives no new purposes: let `extended-key-usage` of the profile say what the old certificates say, and enrol for more \
+                 with a challenge."
+            }
+            Self::Revoked => "The old CA revoked it: find out why before the device is let in again.",
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::{
 
 const MAX_VALIDITY_DAYS: u32 = 39_500;
 const MAX_OVERLAP_DAYS: u32 = 3650;
+
+/// Longest time after its expiry for which a certificate can be renewed: its key was not watched by anybody since.
+const MAX_RENEWAL_GRACE_DAYS: u32 = 365;
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
@@ -291,6 +294,10 @@ impl Check<'_> {
                 "backdate-minutes",
                 "is as long as the validity: a certificate would be expired when it is issued",
             );
+        }
+        if self.spec.renewal_grace_days > MAX_RENEWAL_GRACE_DAYS {
+            let days = self.spec.renewal_grace_days;
+            self.fatal("renewal-grace-days", format!("{days} is not from 0 to {MAX_RENEWAL_GRACE_DAYS}"));
         }
         if u64::from(renewal_window_days) * 2 > u64::from(validity_days) {
             self.warning(

@@ -150,6 +150,11 @@ impl CheckedProfile {
         }
     }
 
+    /// Until when a certificate can be renewed.
+    pub fn renewal_closes(&self, validity: &Validity) -> Timestamp {
+        validity.not_after.plus(Duration::from_secs(u64::from(self.spec().renewal_grace_days) * 86_400))
+    }
+
     /// The device or user that the request names, in the place where the profile looks: to be looked up among
     /// ids and identities.
     pub fn claimed_identity(&self, csr: &ProvenCsr) -> Option<String> {

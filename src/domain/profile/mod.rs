@@ -145,7 +145,7 @@ pub struct ProfileSpec {
     /// `auto` (default), `manual` or `webhook`.
     #[serde(default)]
     pub approval: Approval,
-    /// Whether a static challenge may be used by a device that is not registered; default false.
+    /// Whether a static challenge, or a certificate of another CA, may be used by a device that is not registered; default false.
     #[serde(default)]
     pub allow_unregistered: bool,
     /// Kinds of key; default RSA and EC.
@@ -194,6 +194,9 @@ pub struct ProfileSpec {
     /// `strong` or `request`; default as `client` wants it.
     #[serde(default)]
     pub reply_cipher: Option<ReplyCipher>,
+    /// An expired certificate can be renewed for this many days; default 30, 0 = not at all.
+    #[serde(default = "default_renewal_grace")]
+    pub renewal_grace_days: u32,
 }
 
 #[expect(clippy::expect_used, reason = "a constant that satisfies the rule of issuer names; a test reads it")]
@@ -220,6 +223,9 @@ fn default_eku() -> Vec<String> {
 }
 fn default_validity() -> u32 {
     365
+}
+fn default_renewal_grace() -> u32 {
+    30
 }
 fn default_backdate() -> u32 {
     10

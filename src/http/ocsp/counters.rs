@@ -32,7 +32,8 @@ impl Form {
             Some(DigestAlgorithm::Sha256) => 1,
             Some(DigestAlgorithm::Sha384) => 2,
             Some(DigestAlgorithm::Sha512) => 3,
-            None => 4,
+            // MD5 is read as that of nothing but old SCEP requests.
+            Some(DigestAlgorithm::Md5) | None => 4,
         }
     }
 }

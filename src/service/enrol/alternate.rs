@@ -11,11 +11,12 @@ use crate::{
         binding::Evidence,
         challenge::{ChallengeRefused, renewal_from_elsewhere},
         enrol::{EnrolmentState, alternate_request_key},
+        status::{self, Status},
     },
     ports::View,
     service::{Gateway, ServiceError, issue::is_good, scep::Request},
-    types::{Fingerprint, Timestamp},
-    wire::scep::MessageType,
+    types::{CertificateId, Fingerprint, Timestamp},
+    wire::{scep::MessageType, x509::Certificate},
 };
 
 /// What is found of a certificate that one of the other CAs issued.
@@ -59,21 +60,6 @@ impl Gateway {
         }
     }
 
-    /// Whether that certificate authorises. Errors: it is not known whether it was revoked; the client is told to come back.
-    pub(super) fn standing_by_alternate(
-        candidate: &Candidate<'_>,
-    ) -> Result<Result<Standing, ChallengeRefused>, ServiceError> {
-        let profile = candidate.request.endpoint.profile.name();
-        Ok(match &candidate.alternate {
-            None => Err(ChallengeRefused::Missing),
-            Some(Alternate::Good(certificate)) => {
-                Ok(Standing::Authorised(renewal_from_elsewhere(certificate.clone(), profile)))
-            }
-            Some(Alternate::Refused(refused)) => Err(refused.clone().into()),
-            Some(Alternate::Unknown(why)) => return Err(ServiceError::Refused(why.clone())),
-        })
-    }
-
     /// What the same certificate led to before, if that still stands.
     pub(super) fn led_to(
         &self,
@@ -101,6 +87,45 @@ impl Gateway {
     }
 }
 
+/// Whether that certificate authorises. Errors: it is not known whether it was revoked; the client is told to come back.
+pub(super) fn standing_by_alternate(
+    view: &dyn View,
+    candidate: &Candidate<'_>,
+) -> Result<Result<Standing, ChallengeRefused>, ServiceError> {
+    let profile = candidate.request.endpoint.profile.name();
+    Ok(match &candidate.alternate {
+        None => Err(ChallengeRefused::Missing),
+        Some(Alternate::Good(certificate)) => match barred_here(view, certificate, candidate.now)? {
+            Some(barred) => Err(barred),
+            None => Ok(Standing::Authorised(renewal_from_elsewhere(certificate.clone(), profile))),
+        },
+        Some(Alternate::Refused(refused)) => Err(refused.clone().into()),
+        Some(Alternate::Unknown(why)) => return Err(ServiceError::Refused(why.clone())),
+    })
+}
+
+/// Where the records of the other CA were imported, what they (or an operator here since) say of the certificate counts too.
+fn barred_here(
+    view: &dyn View,
+    alternate: &AlternateCertificate,
+    now: Timestamp,
+) -> Result<Option<ChallengeRefused>, ServiceError> {
+    for issuer in view.external_issuers()? {
+        let known = Certificate::from_der(&issuer.certificate)?;
+        let ca = alternate.issued_by();
+        if known.public_key() != ca.public_key() || !known.subject().matches(ca.subject()) {
+            continue;
+        }
+        let certificate = CertificateId { issuer: issuer.id, serial: alternate.serial().clone() };
+        let causes = view.causes(&certificate)?;
+        let status = status::effective(&causes, &alternate.certificate().validity(), now);
+        if matches!(status, Status::Revoked | Status::Hold) {
+            return Ok(Some(ChallengeRefused::NotGood { certificate, status }));
+        }
+    }
+    Ok(None)
+}
+
 impl Candidate<'_> {
     /// The key under which what comes of this evidence is found again.
     pub(super) fn key_under(&self, evidence: &Evidence) -> Fingerprint {
@@ -113,6 +138,16 @@ impl Candidate<'_> {
     fn alternate_key(&self, certificate: Fingerprint) -> Fingerprint {
         let profile = self.request.endpoint.profile.name();
         alternate_request_key(profile, certificate, self.request.addressed.later_generation())
+    }
+
+    /// Whether the certificate of another CA is looked at in place of a challenge that was `refused`. Where its revocation is not known,
+    /// only if there was none: a guess has to be told from a fault, and counted.
+    pub(super) fn stands_in_for(&self, refused: &ChallengeRefused) -> bool {
+        match &self.alternate {
+            None => false,
+            Some(Alternate::Unknown(_)) => *refused == ChallengeRefused::Missing,
+            Some(Alternate::Good(_) | Alternate::Refused(_)) => true,
+        }
     }
 
     /// A RenewalReq that neither a certificate of ours nor one of another CA that renews here signed.

@@ -75,7 +75,12 @@ pub(in crate::service) fn concerned(
 ) -> Result<Concerned, ServiceError> {
     let mut concerned = Concerned::default();
     match authorisation.map(Authorisation::means) {
-        Some(Means::Static | Means::Vouched { .. } | Means::Ticket { device: None, user: None, .. })
+        Some(
+            Means::Static
+            | Means::Vouched { .. }
+            | Means::Alternate(_)
+            | Means::Ticket { device: None, user: None, .. },
+        )
         | None => {
             if let Some(claimed) = profile.claimed_identity(csr) {
                 concerned.look_up(view, profile.spec().scope, &claimed)?;

@@ -1,9 +1,9 @@
 //! PKCSReq and RenewalReq (RFC 8894 §4.3): find what authorises the request and the records that it concerns, have
 //! [`authorise`] decide, and issue, put before an operator, or refuse.
 //!
-//! **Who authorises.** A RenewalReq: the certificate that signed it, which must be one that we issued, byte for byte. A
-//! PKCSReq: its challenge; failing that, the certificate that signed it, if it is one of ours (Cisco IOS and certmonger renew
-//! with messageType 19; FortiGate sends its old, spent challenge along); failing that, an operator, where the profile says so
+//! **Who authorises.** A RenewalReq: the certificate that signed it, which must be one that we issued, byte for byte, or one of
+//! another CA that the profile names in `renewal-issuers`. A PKCSReq: its challenge; failing that, the certificate that signed it, if
+//! it is one of those (Cisco IOS and certmonger renew with messageType 19; FortiGate sends its old, spent challenge along); failing that, an operator, where the profile says so
 //! and names no challenge.
 //!
 //! **Repeats** (RFC 8894 §5.2). The same request, by profile, transactionID, key and CSR, gets the same answer within the
@@ -21,11 +21,13 @@
 //! | `mod` (here) | the way of a request: course, outcome, answer |
 //! | `standing` | who authorises it |
 //! | `approval` | the webhook that is asked before a certificate is issued |
+//! | `alternate` | renewal with a certificate of another CA |
 //! | `denials` | what it said no to, for a while |
 //! | `concerned` | the records that it concerns |
 //! | `refused`, `reused` | what becomes of a refusal; a used-up ticket that comes again |
 //! | `vouch` | others who are asked before the decision and told before the certificate leaves |
 
+mod alternate;
 mod approval;
 mod concerned;
 mod denials;
@@ -43,6 +45,7 @@ pub(super) use reused::came_of;
 use std::cell::Cell;
 
 use self::{
+    alternate::Alternate,
     refused::refuse_challenge,
     standing::{Standing, ticket_of, usable_ticket},
 };
@@ -57,7 +60,7 @@ use crate::{
         access::Actor,
         binding::{Assurance, BoundObject, Evidence},
         certificate::CertificateRecord,
-        challenge::Authorisation,
+        challenge::{Authorisation, Means},
         enrol::{
             Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms,
             Refusal, TraceStep, authorise, defer, request_key,
@@ -71,7 +74,7 @@ use crate::{
     types::{CertificateId, DeviceId, DigestAlgorithm, EnrolmentId, Fingerprint, TicketId, Timestamp},
     wire::{
         csr::ProvenCsr,
-        scep::{Degenerate, FailInfo, MessageType},
+        scep::{Degenerate, FailInfo},
         x509::Certificate,
     },
 };
@@ -104,6 +107,8 @@ struct Candidate<'a> {
     csr: ProvenCsr,
     key: Fingerprint,
     now: Timestamp,
+    /// The certificate of another CA that signed it, where such a one renews.
+    alternate: Option<Alternate>,
     /// What whoever was asked says of it.
     verdict: Option<Verdict>,
     /// Its challenge was given to nobody, though it does not rest on it: a certificate of ours signed.
@@ -194,7 +199,9 @@ impl Gateway {
             csr.fingerprint(),
             request.addressed.later_generation(),
         );
-        Ok(Candidate { request, csr, key, now: self.now(), verdict: None, guesses: Cell::new(false) })
+        let now = self.now();
+        let alternate = self.alternate(request, now);
+        Ok(Candidate { request, csr, key, now, alternate, verdict: None, guesses: Cell::new(false) })
     }
 
     fn course(&self, view: &dyn View, candidate: &Candidate<'_>) -> Result<Course, ServiceError> {
@@ -203,7 +210,9 @@ impl Gateway {
         }
         let profile = &candidate.request.endpoint.profile;
         let signer = view.certificate_by_fingerprint(&candidate.request.message.signer().fingerprint())?;
-        if candidate.request.kind == MessageType::RenewalReq && signer.is_none() {
+        // What was imported is still another CA's.
+        let signer = signer.filter(|record| !record.is_imported());
+        if candidate.is_strangers_renewal(signer.is_some()) {
             return Ok(Course::Stranger);
         }
         let standing = match self.standing(view, candidate, signer.as_ref())? {
@@ -216,6 +225,13 @@ impl Gateway {
             Standing::Waits(awaiting) => awaiting.first(),
             Standing::Ask(_) => None,
         };
+        if let Some(Means::Alternate(certificate)) = authorisation.map(Authorisation::means) {
+            match self.led_to(view, candidate, certificate)? {
+                Some(Ok(state)) => return Ok(Course::Repeat(state)),
+                Some(Err(refused)) => return refuse_challenge(view, refused),
+                None => {}
+            }
+        }
         let ticket = authorisation.and_then(ticket_of);
         let concerned = concerned(view, profile, &candidate.csr, authorisation)?;
         let variables = self.variables(profile, &concerned, candidate.now);
@@ -306,7 +322,7 @@ impl Gateway {
             profile_version: profile.version(),
             transaction: message.message().transaction_id().clone(),
             signer_key: message.signer().public_key().fingerprint(),
-            request_key: candidate.key,
+            request_key: candidate.key_under(&evidence),
             sealed_csr,
             evidence,
             binding,

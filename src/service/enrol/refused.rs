@@ -17,6 +17,7 @@ use crate::{
         scep::Stop,
     },
     types::{DeviceId, ProfileName, Timestamp},
+    wire::scep::MessageType,
 };
 
 /// At most this many refusals are recorded in one minute; the rest is logged only.
@@ -92,9 +93,20 @@ impl Gateway {
             RefusalReason::Challenge(ChallengeRefused::UsedUp { ticket }) => {
                 self.note_reuse(candidate, ticket)?;
             }
+            _ if self.is_guess(candidate)? => self.note_guess(candidate),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a PKCSReq brought a challenge that nobody was given, though the certificate that signed it was refused for a reason of
+    /// its own: whoever has any certificate could try challenges uncounted otherwise. What others were asked about is theirs.
+    fn is_guess(&self, candidate: &Candidate<'_>) -> Result<bool, ServiceError> {
+        if candidate.request.kind != MessageType::PkcsReq || candidate.verdict.is_some() {
+            return Ok(false);
+        }
+        let found = self.ports.store.read(|view| self.check_challenge(view, candidate))?;
+        Ok(found == Err(ChallengeRefused::Unknown))
     }
 
     /// Counts a challenge that nobody was given against the address that it came from.
@@ -148,14 +160,14 @@ fn device_of(view: &dyn View, evidence: &Evidence) -> Result<Option<DeviceId>, S
                 BoundObject::User { .. } => None,
             })
         }
-        Evidence::Claim | Evidence::Vouched { .. } | Evidence::Approval => None,
+        Evidence::Claim | Evidence::Vouched { .. } | Evidence::Alternate { .. } | Evidence::Approval => None,
     })
 }
 
 /// What a refused challenge proves nevertheless: that we minted the ticket, or issued the certificate.
 fn evidence_of(refused: &ChallengeRefused) -> Option<Evidence> {
     match refused {
-        ChallengeRefused::Missing | ChallengeRefused::Unknown => None,
+        ChallengeRefused::Missing | ChallengeRefused::Unknown | ChallengeRefused::Alternate(_) => None,
         ChallengeRefused::Denied(denial) => {
             denial.once_trusted.then_some(Evidence::Vouched { by: denial.by })
         }
@@ -165,7 +177,8 @@ fn evidence_of(refused: &ChallengeRefused) -> Option<Evidence> {
         | ChallengeRefused::OtherProfile { ticket, .. } => Some(Evidence::Ticket { id: ticket.clone() }),
         ChallengeRefused::NotGood { certificate, .. }
         | ChallengeRefused::OtherProfilesCertificate { certificate }
-        | ChallengeRefused::TooEarly { certificate, .. } => {
+        | ChallengeRefused::TooEarly { certificate, .. }
+        | ChallengeRefused::AlternateUsed { certificate } => {
             Some(Evidence::Renewal { certificate: certificate.clone() })
         }
     }

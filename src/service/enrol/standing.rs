@@ -1,6 +1,6 @@
-//! Who authorises a request: a challenge, a certificate of ours, or an operator.
+//! Who authorises a request: a challenge, a certificate of ours or of another CA, or an operator.
 
-use super::Candidate;
+use super::{Candidate, alternate::standing_by_alternate};
 use crate::{
     domain::{
         certificate::CertificateRecord,
@@ -53,13 +53,16 @@ impl Gateway {
                 }
                 (Ok(authorisation), _) => return Ok(Ok(Standing::Authorised(authorisation))),
                 (Err(refused), Some(_)) => candidate.guesses.set(refused == ChallengeRefused::Unknown),
+                (Err(refused), None) if candidate.stands_in_for(&refused) => {
+                    candidate.guesses.set(refused == ChallengeRefused::Unknown);
+                }
                 (Err(_), None) if waits && profile.spec().challenge.is_empty() => {
                     return Ok(awaiting_approval(profile, None).map(Standing::Waits));
                 }
                 (Err(refused), None) => return Ok(Err(refused)),
             }
         }
-        let Some(record) = signer else { return Ok(Err(ChallengeRefused::Missing)) };
+        let Some(record) = signer else { return standing_by_alternate(view, candidate) };
         // Its own causes: where the issuer is barred, `Issuance::check_issuer` tells the client to come back.
         let causes = view.causes(&record.id)?;
         let bindings = view.bindings(&record.id)?;
@@ -115,6 +118,10 @@ pub(super) fn usable_ticket(
 pub(super) fn ticket_of(authorisation: &Authorisation) -> Option<TicketId> {
     match authorisation.means() {
         Means::Ticket { id, .. } => Some(id.clone()),
-        Means::Static | Means::Vouched { .. } | Means::Renewal { .. } | Means::Approval { .. } => None,
+        Means::Static
+        | Means::Vouched { .. }
+        | Means::Renewal { .. }
+        | Means::Alternate(_)
+        | Means::Approval { .. } => None,
     }
 }

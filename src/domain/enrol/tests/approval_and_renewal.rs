@@ -1,5 +1,7 @@
 //! Decisions that rest on an earlier one: an operator's, or an earlier enrolment's.
 
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -123,11 +125,17 @@ fn only_a_good_certificate_of_the_profile_renews_and_only_in_its_window() {
         (Status::Expired, "is expired"),
         (Status::NotYetValid, "is not yet valid"),
     ];
+    let closes = scene.profile.renewal_closes(&record.validity);
+    let late = RenewalFacts { now: closes.plus(Duration::from_secs(1)), ..facts };
     for (status, words) in not_good {
-        let refused = check_renewal(&RenewalFacts { status, ..facts }).unwrap_err();
+        let refused = check_renewal(&RenewalFacts { status, ..late }).unwrap_err();
         assert!(matches!(refused, ChallengeRefused::NotGood { .. }), "{status:?}");
         assert!(refused.to_string().ends_with(words), "{refused}");
     }
+    // Expired within the grace it renews, revoked it never does.
+    let in_grace = RenewalFacts { now: closes, status: Status::Expired, ..facts };
+    assert!(check_renewal(&in_grace).is_ok());
+    assert!(check_renewal(&RenewalFacts { status: Status::Revoked, ..in_grace }).is_err());
     let foreign = CertificateRecord { profile: Some(("vpn".parse().unwrap(), 1)), ..record.clone() };
     let own = CertificateRecord { purpose: Purpose::Issuer, ..record.clone() };
     for record in [&foreign, &own] {
