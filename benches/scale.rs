@@ -39,7 +39,7 @@ use certgate::{
         certificate::{CertificateRecord, Purpose},
         status::{Cause, CauseKey, CauseKind, Effect},
     },
-    ports::{Clock as _, NoCheckpoint, NoOutbound, Store, Vouchers},
+    ports::{Clock as _, NoCheckpoint, NoCrls, NoOutbound, Store, Vouchers},
     service::{Gateway, GatewaySettings, Ports},
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp, Validity},
 };
@@ -188,6 +188,7 @@ fn ports(data: &Path, store: RedbStore) -> Ports {
         outbound: Arc::new(NoOutbound),
         vouchers: Vouchers::default(),
         checkpoint: Arc::new(NoCheckpoint),
+        crls: Arc::new(NoCrls),
     }
 }
 

@@ -309,6 +309,79 @@ fn crls_are_served_with_validators() {
     assert_eq!(get("/crl/nobody.crl").status, 404);
 }
 
+/// What comes back for a CRL as PEM: head and body.
+fn crl_with(method: &str, headers: &str) -> (String, String) {
+    let request = format!("{method} /crl/root.crl.pem HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    let answer = raw(device(), request.as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+#[test]
+fn a_crl_is_fetched_in_parts_that_fit_together() {
+    let (head, whole) = crl_with("GET", "");
+    assert!(head.starts_with("http/1.1 200") && head.contains("accept-ranges: bytes"), "{head}");
+    let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let modified = get("/crl/root.crl.pem").header("last-modified").unwrap().to_owned();
+    let length = whole.len();
+
+    let (head, first) = crl_with("GET", "Range: bytes=0-99\r\n");
+    assert!(head.starts_with("http/1.1 206"), "{head}");
+    assert!(head.contains(&format!("content-range: bytes 0-99/{length}")), "{head}");
+    assert!(
+        head.contains("content-length: 100") && head.contains("content-type: application/x-pem-file"),
+        "{head}"
+    );
+    let (head, rest) = crl_with("GET", &format!("Range: bytes=100-\r\nIf-Range: {etag}\r\n"));
+    assert!(head.starts_with("http/1.1 206"), "{head}");
+    assert_eq!(first + &rest, whole);
+    let (head, end) = crl_with("GET", &format!("Range: bytes=-27\r\nIf-Range: {modified}\r\n"));
+    assert!(head.starts_with("http/1.1 206"), "{head}");
+    assert!(whole.ends_with(&end) && end.len() == 27);
+
+    let (head, body) = crl_with("GET", "Range: bytes=100-\r\nIf-Range: \"of another crl\"\r\n");
+    assert!(head.starts_with("http/1.1 200") && body == whole, "{head}");
+    let (head, _) = crl_with("GET", &format!("Range: bytes={length}-\r\n"));
+    assert!(
+        head.starts_with("http/1.1 416") && head.contains(&format!("content-range: bytes */{length}")),
+        "{head}"
+    );
+    let (head, body) = crl_with("GET", "Range: bytes=0-1,5-6\r\n");
+    assert!(head.starts_with("http/1.1 200") && body == whole, "{head}");
+}
+
+#[test]
+fn crls_are_conditional_and_have_heads() {
+    let (head, body) = crl_with("HEAD", "");
+    let whole = get("/crl/root.crl.pem");
+    assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
+    assert!(head.contains(&format!("content-length: {}", whole.body.len())), "{head}");
+    for name in ["etag", "last-modified", "expires", "cache-control", "accept-ranges", "content-type"] {
+        assert!(head.contains(&format!("\n{name}: ")), "{name}: {head}");
+    }
+    assert_eq!(get("/crl/root.pem").body, whole.body);
+    let etag = whole.header("etag").unwrap();
+    assert_ne!(Some(etag), get("/crl/root.crl").header("etag"), "another body has another one");
+    for (headers, expected) in [
+        (format!("If-None-Match: \"x\", W/{etag}\r\n"), "304"),
+        ("If-None-Match: *\r\n".to_owned(), "304"),
+        (format!("If-None-Match: {etag}\r\nRange: bytes=0-1\r\n"), "304"),
+        ("If-None-Match: \"x\"\r\n".to_owned(), "200"),
+        ("If-None-Match: \"x\"\r\nIf-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n".to_owned(), "200"),
+        ("If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n".to_owned(), "304"),
+        ("If-Modified-Since: Thu, 01 Jan 2015 00:00:00 GMT\r\n".to_owned(), "200"),
+        (format!("If-Match: {etag}\r\n"), "200"),
+        ("If-Match: \"x\"\r\n".to_owned(), "412"),
+        ("If-Unmodified-Since: Thu, 01 Jan 2015 00:00:00 GMT\r\n".to_owned(), "412"),
+    ] {
+        let (head, _) = crl_with("GET", &headers);
+        assert!(head.starts_with(&format!("http/1.1 {expected}")), "{headers}: {head}");
+    }
+    for nothing in ["/crl/root-delta.crl", "/crl/root/4/0.crl", "/crl/root/04/0.crl", "/crl/root.crl.crl"] {
+        assert_eq!(get(nothing).status, 404, "{nothing}");
+    }
+}
+
 #[test]
 fn ops_shows_metrics_and_health_and_no_secrets() {
     get("/scep/wifi?operation=GetCACaps");

@@ -45,6 +45,7 @@ use certgate::{
     service::{
         GatewaySettings,
         certificate::RevokeRequest,
+        crl::CrlSettings,
         rollover::{CutOver, NewSuccessor},
     },
     types::{
@@ -57,7 +58,7 @@ use certgate::{
         x509::Certificate,
     },
 };
-use common::{DAY, World};
+use common::{DAY, World, WorldOptions};
 use drive::Dice;
 use oracle::{ISSUING, Oracle, Owner, Policy, Shown};
 
@@ -118,13 +119,22 @@ struct Histories {
     made: u64,
 }
 
+/// How long expired certificates are listed.
+const KEEP: Duration = Duration::from_secs(7 * 86_400);
+
 fn issuing() -> IssuerId {
     "issuing".parse().unwrap()
 }
 
+/// Expired certificates leave the CRL soon, so that many do.
+fn settings() -> GatewaySettings {
+    let general = CrlPolicy { keep_expired: Some(KEEP.as_secs()), ..CrlPolicy::default() };
+    GatewaySettings { crl: CrlSettings { general, ..CrlSettings::default() }, ..GatewaySettings::default() }
+}
+
 impl Histories {
     fn new(seed: u64) -> Self {
-        let world = World::new(&PROFILES);
+        let world = World::with(WorldOptions { settings: settings(), ..WorldOptions::default() }, &PROFILES);
         world.gateway.run_due().unwrap();
         let ca = world.issuer("issuing");
         let ca_ids = ["issuing", "root"].map(|name| world.record(&world.issuer(name)).id);
@@ -228,7 +238,7 @@ impl Histories {
     }
 
     fn restart(&mut self) {
-        let settings = GatewaySettings::default();
+        let settings = settings();
         let gateway = self.world.opened_on(self.world.ports.clone(), settings).unwrap();
         self.world.gateway = std::sync::Arc::new(gateway);
     }
@@ -384,7 +394,6 @@ impl Histories {
         let entries: BTreeMap<&SerialNumber, &CrlEntry> =
             crl.entries().iter().map(|entry| (&entry.serial, entry)).collect();
         assert_eq!(entries.len(), crl.entries().len(), "no serial is listed twice");
-        let keep = Duration::from_secs(CrlPolicy::default().keep_expired);
         for life in &self.lives {
             let listed = entries.get(&life.id.serial).map(|entry| Shown {
                 reason: entry.reason,
@@ -392,7 +401,7 @@ impl Histories {
                 invalidity_date: entry.invalidity_date,
             });
             let not_after = life.model.certificates[OWN].not_after();
-            let pruned = listed.is_none() && crl.this_update() > not_after.plus(keep);
+            let pruned = listed.is_none() && crl.this_update() > not_after.plus(KEEP);
             let foreseen = life.model.shown(OWN);
             assert!(
                 pruned || listed == foreseen,

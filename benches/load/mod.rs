@@ -74,6 +74,7 @@ impl Device {
             extended_key_usage: Vec::new(),
             subject_alt_names: Vec::new(),
             crl_urls: Vec::new(),
+            freshest_crl_urls: Vec::new(),
             ocsp_urls: Vec::new(),
             ca_issuers_urls: Vec::new(),
             ocsp_no_check: false,

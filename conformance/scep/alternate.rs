@@ -86,17 +86,11 @@ impl OldCa {
                 .to_der()
         };
         let entries: Vec<_> = revoked.iter().map(entry).collect();
-        let entries: Vec<_> = entries.iter().map(Vec::as_slice).collect();
-        let specification = CrlSpec {
-            issuer: self.certificate.subject(),
-            authority_key_identifier: self.certificate.subject_key_identifier().unwrap(),
-            number: 1,
-            this_update: start().minus(DAY),
-            next_update: until,
-            entries: &entries,
-        };
+        let key_identifier = self.certificate.subject_key_identifier().unwrap();
+        let specification =
+            CrlSpec::new(self.certificate.subject(), key_identifier, 1, start().minus(DAY), until);
         let algorithm = self.signer.algorithm().signature(DigestAlgorithm::Sha256);
-        let unsigned = specification.unsigned(algorithm).unwrap();
+        let unsigned = specification.unsigned(algorithm, entries.iter().map(Vec::as_slice)).unwrap();
         let signature = self.signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
         Arc::new(Crl::from_der(&unsigned.finish(&signature).unwrap()).unwrap())
     }

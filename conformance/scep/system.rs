@@ -210,7 +210,7 @@ fn plans_that_make_no_sense_are_refused_by_field() {
     assert_eq!(field(|plan| plan.public_url = "http://".to_owned()), "public-url");
     assert_eq!(field(|plan| plan.root_name = "O=Lab".to_owned()), "root-name");
     assert_eq!(field(|plan| plan.issuing_name = plan.root_name.to_lowercase()), "issuing-name");
-    assert_eq!(field(|plan| plan.crl_policy.lifetime = 1), "crl");
+    assert_eq!(field(|plan| plan.crl.general.lifetime = 1), "crl");
     let empty = ports.store.read(|view| view.issuers()).map(|issuers: Vec<_>| issuers.is_empty());
     assert_eq!(empty, Ok::<_, certgate::ports::StoreError>(true), "nothing was written");
 }

@@ -14,6 +14,8 @@ mod common;
 mod api;
 mod checkpoint;
 mod crl;
+mod crl_policy;
+mod crl_scopes;
 mod device;
 #[path = "../drive.rs"]
 #[allow(dead_code, reason = "each test target uses its own part of it")]

@@ -1,11 +1,12 @@
 //! A gateway that came out of a backup: what published CRLs say holds, and nothing becomes better than it was.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use certgate::{
     adapters::store::RedbStore,
     domain::{
         access::{Actor, Read},
+        crl::{CrlPolicy, CrlScope},
         device::DeviceEvent,
     },
     ports::Store,
@@ -17,7 +18,11 @@ use certgate::{
         restore::{self, GivenCrl, Settled},
     },
     types::{CertificateId, IssuerId, RevocationReason, Timestamp},
-    wire::{crl::Crl, ocsp::CertStatus, x509::Certificate},
+    wire::{
+        crl::{Crl, DeltaCrl},
+        ocsp::CertStatus,
+        x509::Certificate,
+    },
 };
 
 use super::{
@@ -38,7 +43,7 @@ fn published(world: &World) -> Vec<GivenCrl> {
     let newest = |id: &str| {
         let id: IssuerId = id.parse().unwrap();
         let crl = world.gateway.publish_crl(&world.authed(), &id).unwrap();
-        GivenCrl { name: id.to_string(), crl: Crl::from_der(&crl.der).unwrap() }
+        GivenCrl { name: id.to_string(), crl: Crl::from_der(&crl.der).unwrap(), delta: None }
     };
     ["root", "issuing"].map(newest).into()
 }
@@ -82,6 +87,31 @@ fn reason(world: &World, certificate: &Certificate) -> Option<RevocationReason> 
     let shown = world.gateway.certificate(&world.authed::<Read>(), &id_of(certificate)).unwrap();
     assert_eq!((listed, shown.revocation.map(|it| it.reason)), (answered, answered));
     answered
+}
+
+#[test]
+fn what_only_a_delta_says_survives_a_restore() {
+    let crl = CrlPolicy { delta: Some(3_600), ..CrlPolicy::default() };
+    let world = super::crl_policy::world_with(super::crl_policy::settings(crl));
+    let [revoked, released] = ["SN1", "SN2"].map(|device| enrolled(&world, device));
+    world.gateway.hold_certificate(&world.authed(), &id_of(&released), "").unwrap();
+    world.gateway.run_due().unwrap();
+    let copied = back_up(&world);
+    let mut crls = published(&world);
+    revoke(&world, &revoked, RevocationReason::KeyCompromise);
+    world.gateway.release_certificate(&world.authed(), &id_of(&released), "").unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    world.gateway.run_due().unwrap();
+    let delta = world.gateway.crl_of(&issuing(), CrlScope::Delta).unwrap();
+    crls[1].delta = Some(DeltaCrl::from_der(&delta.der).unwrap());
+
+    let (world, settled) = restored(world, &copied, &crls);
+    let done = settled.issuers.iter().find(|it| it.issuer == issuing()).unwrap();
+    assert_eq!((done.crl_number, done.revocations), (Some(delta.number), 1));
+    assert_eq!(reason(&world, &revoked), Some(RevocationReason::KeyCompromise));
+    // A hold in the backup stays: releasing it again is safe, the other way round is not.
+    assert_eq!(reason(&world, &released), Some(RevocationReason::CertificateHold));
+    assert!(world.gateway.crl(&issuing()).unwrap().number > delta.number);
 }
 
 #[test]
@@ -195,7 +225,7 @@ fn a_changed_crl_and_a_missing_one_are_refused() {
     assert!(matches!(&refused, ServiceError::Refused(words) if words.contains("issuing")), "{refused}");
     let mut der = crls[1].crl.as_der().to_vec();
     *der.last_mut().unwrap() ^= 1;
-    let forged = [GivenCrl { name: "forged".to_owned(), crl: Crl::from_der(&der).unwrap() }];
+    let forged = [GivenCrl { name: "forged".to_owned(), crl: Crl::from_der(&der).unwrap(), delta: None }];
     let refused = filled(&copied, &forged, true, world.now()).unwrap_err();
     assert!(matches!(&refused, ServiceError::Invalid { field, .. } if field == "forged"), "{refused}");
     filled(&copied, &crls, false, world.now()).unwrap();

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use certgate::{
-    domain::crl::CrlPolicy,
-    types::{CertificateId, RevocationReason, SerialNumber},
-};
+use certgate::types::{CertificateId, RevocationReason, SerialNumber};
 
 use crate::{
-    History,
+    History, POLICY,
     observe::{self, OcspSays, QUESTIONS, Question},
     oracle::{self, Shown},
 };
@@ -50,11 +47,14 @@ impl History {
         );
     }
 
-    /// Invariant 1 for the CRLs: they list what OCSP calls revoked, and nothing else.
+    /// Invariant 1 for the CRLs: the full one with its delta, and the partitions together, list what OCSP calls revoked, and nothing else.
     pub(crate) fn check_crls(&mut self) {
-        let keep = Duration::from_secs(CrlPolicy::default().keep_expired);
+        let keep = Duration::from_secs(POLICY.keep_expired.expect("some time"));
         for (issuer, certificate) in &self.issuers {
             let crl = observe::crl(&self.world.gateway, issuer, certificate);
+            if issuer.as_str() == "issuing" {
+                observe::partitions_hold(&self.world.gateway, issuer, certificate, &crl);
+            }
             let known = observe::all_certificates(&self.world);
             for id in known.iter().filter(|id| id.issuer == *issuer) {
                 let listed = crl.entries.get(&id.serial).copied();

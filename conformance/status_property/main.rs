@@ -32,6 +32,7 @@ use certgate::{
     service::{
         GatewaySettings, ServiceError,
         certificate::RevokeRequest,
+        crl::CrlSettings,
         source::{
             NewSource,
             sync::{SyncReport, SyncRequest},
@@ -44,7 +45,7 @@ use certgate::{
         x509::Certificate,
     },
 };
-use common::{Answer, Client, World};
+use common::{Answer, Client, World, WorldOptions};
 use observe::{QUESTIONS, ReadCrl};
 use oracle::{Oracle, Owner, Policy, Shown};
 use proptest::{prelude::*, sample::Index, test_runner::Config};
@@ -54,6 +55,16 @@ const USERS: usize = 2;
 const STEPS: usize = 40;
 const SOURCE: &str = "mdm";
 const ISSUERS: [&str; 2] = ["root", "issuing"];
+
+/// Everything that there is: delta CRLs, partitions, and expired certificates that leave soon.
+const POLICY: CrlPolicy = CrlPolicy {
+    lifetime: 7 * 86_400,
+    period: 86_400,
+    debounce: 5,
+    keep_expired: Some(2 * 86_400),
+    delta: Some(6 * 3_600),
+    partitions: Some(3),
+};
 
 const PATIENT: &str = r#"
 subject = "CN=$DEVICE_ID$"
@@ -214,7 +225,10 @@ struct History {
 
 impl History {
     fn new() -> Self {
-        let world = World::new(&[("patient", PATIENT), ("strict", STRICT), ("person", PERSON)]);
+        let crl = CrlSettings { general: POLICY, ..CrlSettings::default() };
+        let settings = GatewaySettings { crl, ..GatewaySettings::default() };
+        let options = WorldOptions { settings, ..WorldOptions::default() };
+        let world = World::with(options, &[("patient", PATIENT), ("strict", STRICT), ("person", PERSON)]);
         world.gateway.run_due().unwrap();
         let mut oracle = Oracle::new(DEVICES, USERS, world.now());
         for device in 0..DEVICES {
@@ -274,7 +288,10 @@ impl History {
             Operation::Advance { seconds } => return self.world.clock.advance(Duration::from_secs(*seconds)),
             Operation::Publish { issuer } => {
                 let issuer = issuer.parse().unwrap();
-                (true, self.world.gateway.publish_crl(&self.world.authed(), &issuer).is_ok())
+                let before = self.world.gateway.crl(&issuer).expect("every issuer has a CRL");
+                let done = self.world.gateway.publish_crl(&self.world.authed(), &issuer).is_ok();
+                observe::delta_leads_on(&self.world, &issuer, &before.der);
+                (true, done)
             }
             Operation::Mint { device } => return self.mint(*device),
             Operation::Ca { ca, act } => self.act_on_ca(*ca, *act),
@@ -449,7 +466,7 @@ impl History {
     /// Past the time within which a change must be on the CRL.
     fn let_the_worker_come_round(&mut self) {
         loop {
-            self.world.clock.advance(Duration::from_secs(CrlPolicy::default().debounce + 1));
+            self.world.clock.advance(Duration::from_secs(POLICY.debounce + 1));
             // What time did by itself in this round is on the CRL after the next.
             if !self.work() {
                 break;

@@ -1,14 +1,17 @@
 //! What the gateway says: real OCSP responses, the published CRL and the API, each read and verified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use certgate::{
-    domain::status::Status,
+    domain::{
+        crl::{CrlScope, Partition},
+        status::Status,
+    },
     ports::{View, store::Page},
     service::Gateway,
     types::{CertificateId, DigestAlgorithm, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::{
-        crl::Crl,
+        crl::{Crl, CrlEntry, DeltaCrl},
         ocsp::{BasicResponse, CertId, CertStatus, OcspRequest, OcspResponse},
         x509::Certificate,
     },
@@ -103,28 +106,68 @@ pub(crate) fn api(world: &World, id: &CertificateId) -> (Status, Option<Shown>) 
     (view.status, view.revocation.map(shown))
 }
 
-/// The published CRL, verified.
+/// The published CRL with its delta, verified.
 pub(crate) struct ReadCrl {
+    /// Of the full one.
     pub(crate) number: u64,
+    /// Of the delta.
     pub(crate) this_update: Timestamp,
+    /// The full one.
     pub(crate) der: Vec<u8>,
+    /// What both say together.
     pub(crate) entries: BTreeMap<SerialNumber, Shown>,
+}
+
+fn shown(entry: &CrlEntry) -> Shown {
+    Shown { reason: entry.reason, at: entry.revoked_at, invalidity_date: entry.invalidity_date }
 }
 
 pub(crate) fn crl(gateway: &Gateway, issuer: &IssuerId, certificate: &Certificate) -> ReadCrl {
     let published = gateway.crl(issuer).expect("every issuer has a CRL");
     let crl = Crl::from_der(&published.der).unwrap();
     crl.verify(certificate).expect("signed by the issuer");
-    let shown = |entry: &certgate::wire::crl::CrlEntry| Shown {
-        reason: entry.reason,
-        at: entry.revoked_at,
-        invalidity_date: entry.invalidity_date,
-    };
-    let entries: BTreeMap<_, _> =
-        crl.entries().iter().map(|entry| (entry.serial.clone(), shown(entry))).collect();
-    assert_eq!(entries.len(), crl.entries().len(), "no serial is listed twice");
+    let delta = gateway.crl_of(issuer, CrlScope::Delta).expect("every issuer has a delta CRL");
+    let delta = DeltaCrl::from_der(&delta.der).unwrap();
+    delta.verify(certificate).expect("signed by the issuer");
+    let serials: BTreeSet<_> = crl.entries().iter().map(|entry| &entry.serial).collect();
+    assert_eq!(serials.len(), crl.entries().len(), "no serial is listed twice");
+    let together = delta.applied_to(&crl).expect("the delta is to this CRL, or made with it");
+    let entries = together.iter().map(|(serial, entry)| (serial.clone(), shown(entry))).collect();
     let number = crl.number().expect("a CRL has a number");
-    ReadCrl { number, this_update: crl.this_update(), der: published.der.to_vec(), entries }
+    ReadCrl { number, this_update: delta.head().this_update(), der: published.der.to_vec(), entries }
+}
+
+/// The delta that was made with a full CRL leads those who have the one `before` to it.
+pub(crate) fn delta_leads_on(world: &World, issuer: &IssuerId, before: &[u8]) {
+    let read = |scope| world.gateway.crl_of(issuer, scope).expect("it was just published").der.clone();
+    let full = Crl::from_der(&read(CrlScope::Full)).unwrap();
+    let delta = DeltaCrl::from_der(&read(CrlScope::Delta)).unwrap();
+    assert_eq!(delta.head().number(), full.number(), "made together");
+    let listed: BTreeMap<_, _> =
+        full.entries().iter().map(|entry| (entry.serial.clone(), entry.clone())).collect();
+    let led = delta.applied_to(&Crl::from_der(before).unwrap()).unwrap();
+    assert_eq!(led, listed, "delta CRL {:?} of {issuer}", delta.head().number());
+}
+
+/// The partitions list what the full CRL and its delta list, each in its place.
+pub(crate) fn partitions_hold(
+    gateway: &Gateway,
+    issuer: &IssuerId,
+    certificate: &Certificate,
+    all: &ReadCrl,
+) {
+    let mut entries = BTreeMap::new();
+    for partition in Partition::all(3) {
+        let published = gateway.crl_of(issuer, CrlScope::Partition(partition)).expect("it is published");
+        let url = format!("http://pki.test.example/crl/{issuer}/3/{}.crl", partition.index);
+        let crl = Crl::of_partition(&published.der, &url).unwrap();
+        crl.verify(certificate).expect("signed by the issuer");
+        for entry in crl.entries() {
+            assert_eq!(Partition::holding(&entry.serial, 3), partition);
+            entries.insert(entry.serial.clone(), shown(entry));
+        }
+    }
+    assert_eq!(entries, all.entries, "the partitions of {issuer} beside its CRL {}", all.number);
 }
 
 /// Every certificate that the store has, certgate's own among them.

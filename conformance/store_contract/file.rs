@@ -13,9 +13,11 @@ use certgate::{
         binding::BoundObject,
         certificate::CertificateRecord,
         challenge::{Ticket, TicketOrigin},
+        crl::{CrlPolicy, CrlRecord, CrlScope, Partition},
         device::{Condition, ConditionKind, Device, IdentityKind},
         enrol::{Enrolment, EnrolmentState},
         exchange::Transcript,
+        issuer::Issuer,
         profile::{Legacy, ProfileSpec},
         restore::Restoration,
         source::{Absence, Membership, ReportedState, SyncCounts, SyncOutcome, SyncRecord},
@@ -220,6 +222,9 @@ fn one_of_each(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.put_user(&user("ada", 1))?;
     tx.enqueue(&job("issuing"), at(0))?;
     tx.put_crl(&crl(7))?;
+    let partition = CrlScope::Partition(Partition { of: 16, index: 3 });
+    tx.put_crl(&CrlRecord { scope: CrlScope::Delta, base_number: Some(7), ..crl(8) })?;
+    tx.put_crl(&CrlRecord { scope: partition, ..crl(8) })?;
     tx.append_audit(&fact("SN1"))?;
     tx.put_token(&token(1))?;
     tx.put_restoration(&Restoration { backup_of: at(0), restored_at: at(1), revocations_lost: true })
@@ -381,11 +386,17 @@ fn an_issuer_of_schema_3_is_the_first_of_its_line_and_takes_a_successor() {
     let (_folder, path) = new_file();
     restored(&path, include_str!("../../fixtures/store/schema-3.txt"));
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
-    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing")]);
+    assert_eq!(read(store, |view| view.issuers()), [of_schema_4(issuer("issuing"))]);
     write(store, generations);
-    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
+    assert_eq!(read(store, |view| view.issuers()), [of_schema_4(issuer("issuing")), successor()]);
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(2).id)), None);
+}
+
+/// As schema 4 knew it: without delta CRLs, partitions and mirror.
+fn of_schema_4(issuer: Issuer) -> Issuer {
+    let crl_policy = CrlPolicy { delta: None, partitions: None, ..issuer.crl_policy };
+    Issuer { crl_policy, crl_mirror: None, partitionings: Vec::new(), ..issuer }
 }
 
 #[test]
@@ -393,8 +404,14 @@ fn a_store_of_schema_4_keeps_what_it_has() {
     let (_folder, path) = new_file();
     restored(&path, include_str!("../../fixtures/store/schema-4.txt"));
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
-    assert_eq!(read(store, |view| view.issuers()), [issuer("issuing"), successor()]);
     assert_eq!(read(store, |view| view.profiles()), [profile("device", 1)]);
+    let issuers = [issuer("issuing"), successor()].map(of_schema_4);
+    assert_eq!(read(store, |view| view.issuers()), issuers);
+    let issuing = "issuing".parse().unwrap();
+    assert_eq!(read(store, |view| view.latest_crl(&issuing, CrlScope::Full)), Some(crl(7)));
+    assert_eq!(read(store, |view| view.latest_crl(&issuing, CrlScope::Delta)), None);
+    assert_eq!(read(store, |view| view.crl_mark(&issuing)).map(|mark| mark.number), Some(7));
+    write(store, |tx| tx.put_crl(&crl(8)));
     assert_eq!(read(store, |view| view.ticket_by_mac(&mac(1))), Some(used_ticket()));
     assert_eq!(read(store, |view| view.enrolment_issuer(&enrolment(1).id)), Some(successor().id));
     assert_eq!(read(store, |view| view.sources()).len(), 1);

@@ -38,6 +38,8 @@ macro_rules! every_claim {
                 profile_versions_follow_each_other
                 the_newest_version_of_each_profile_is_listed
                 the_crl_number_never_goes_back
+                each_scope_has_its_newest_crl_and_one_sequence_of_numbers
+                a_crl_of_any_length_comes_back_and_leaves_nothing_of_a_longer_one
                 a_token_is_found_by_its_present_mac
                 two_tokens_never_share_a_mac
                 the_audit_record_is_a_chain

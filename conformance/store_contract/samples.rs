@@ -9,7 +9,7 @@ use certgate::{
         binding::{Assurance, Binding, BoundObject, Evidence},
         certificate::{CertificateRecord, Purpose, SystemCertificate},
         challenge::{Ticket, TicketOrigin},
-        crl::{CrlPolicy, CrlRecord},
+        crl::{CrlMirror, CrlPolicy, CrlRecord, CrlScope},
         device::{Device, IdentityKind, Lifecycle},
         enrol::{Enrolment, EnrolmentState, TraceStep},
         exchange::{Ending, Exchange, Operation},
@@ -74,9 +74,18 @@ pub(crate) fn issuer(name: &str) -> Issuer {
         crl_urls: vec!["http://pki.example/crl/issuing.crl".to_owned()],
         ocsp_urls: vec!["http://pki.example/ocsp".to_owned()],
         ca_issuers_urls: Vec::new(),
-        crl_policy: CrlPolicy { lifetime: 604_800, period: 86_400, debounce: 5, keep_expired: 604_800 },
+        crl_policy: CrlPolicy {
+            lifetime: 604_800,
+            period: 86_400,
+            debounce: 5,
+            keep_expired: Some(604_800),
+            delta: Some(3_600),
+            partitions: Some(16),
+        },
         created_at: at(0),
         generation: Generation::first(&name.parse().unwrap(), at(0)),
+        crl_mirror: Some(CrlMirror { base: "http://crl.example".to_owned(), first: true }),
+        partitionings: vec![16],
     }
 }
 
@@ -150,11 +159,13 @@ pub(crate) fn profile(name: &str, version: u32) -> Profile {
 pub(crate) fn crl(number: u64) -> CrlRecord {
     CrlRecord {
         issuer: "issuing".parse().unwrap(),
+        scope: CrlScope::Full,
+        base_number: None,
         number,
         this_update: at(0),
         next_update: at(604_800),
         entries: 0,
-        der: number.to_be_bytes().to_vec(),
+        der: number.to_be_bytes().to_vec().into(),
     }
 }
 

@@ -4,6 +4,7 @@ use certgate::{
     domain::{
         access::ApiToken,
         certificate::Purpose,
+        crl::{CrlRecord, CrlScope, Partition},
         issuer::{ExternalIssuer, Issuer},
         profile::Profile,
     },
@@ -107,7 +108,47 @@ pub(crate) fn the_crl_number_never_goes_back(store: &dyn Store) {
     conflicts(store, |tx| tx.put_crl(&crl(6)));
     write(store, |tx| tx.put_crl(&crl(300)));
     let issuer = "issuing".parse().unwrap();
-    assert_eq!(read(store, |view| view.latest_crl(&issuer)), Some(crl(300)));
+    assert_eq!(read(store, |view| view.latest_crl(&issuer, CrlScope::Full)), Some(crl(300)));
+}
+
+pub(crate) fn each_scope_has_its_newest_crl_and_one_sequence_of_numbers(store: &dyn Store) {
+    let partition = |index| CrlScope::Partition(Partition { of: 300, index });
+    let of = |scope, number| CrlRecord { scope, ..crl(number) };
+    let other = CrlRecord { issuer: "issuing-2".parse().unwrap(), ..crl(99) };
+    write(store, |tx| {
+        tx.put_crl(&of(CrlScope::Full, 1))?;
+        tx.put_crl(&CrlRecord { base_number: Some(1), ..of(CrlScope::Delta, 2) })?;
+        tx.put_crl(&of(partition(1), 2))?;
+        tx.put_crl(&of(partition(256), 2))?;
+        tx.put_crl(&other)
+    });
+    conflicts(store, |tx| tx.put_crl(&of(partition(256), 2)));
+    let issuer = "issuing".parse().unwrap();
+    let newest = |scope| read(store, |view| view.latest_crl(&issuer, scope));
+    assert_eq!(newest(CrlScope::Full), Some(crl(1)));
+    assert_eq!(newest(CrlScope::Delta).and_then(|delta| delta.base_number), Some(1));
+    assert_eq!(newest(partition(1)), Some(of(partition(1), 2)));
+    assert_eq!(newest(partition(2)), None);
+    let highest = || read(store, |view| view.crl_mark(&issuer)).map(|mark| mark.number);
+    assert_eq!(highest(), Some(2));
+    write(store, |tx| tx.remove_crl(&issuer, CrlScope::Delta));
+    write(store, |tx| tx.remove_crl(&issuer, partition(9)));
+    assert!(newest(CrlScope::Delta).is_some_and(|delta| !delta.is_published()));
+    assert_eq!(highest(), Some(2), "its number was used");
+    assert_eq!(read(store, |view| view.crl_mark(&"root".parse().unwrap())), None);
+}
+
+pub(crate) fn a_crl_of_any_length_comes_back_and_leaves_nothing_of_a_longer_one(store: &dyn Store) {
+    let issuer = "issuing".parse().unwrap();
+    let of = |number, length: usize| {
+        let der: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        CrlRecord { der: der.into(), ..crl(number) }
+    };
+    for (number, length) in (1..).zip([0, 1, 262_143, 262_144, 262_145, 1_000_000, 300_000, 262_144, 5]) {
+        write(store, |tx| tx.put_crl(&of(number, length)));
+        let found = read(store, |view| view.latest_crl(&issuer, CrlScope::Full));
+        assert!(found == Some(of(number, length)), "{length} bytes");
+    }
 }
 
 pub(crate) fn a_token_is_found_by_its_present_mac(store: &dyn Store) {

@@ -2,7 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use certgate::ports::store::{Store, StoreError, Tx};
+use certgate::{
+    domain::crl::CrlScope,
+    ports::store::{Store, StoreError, Tx},
+};
 
 use crate::samples::{certificate, certificate_id, crl, device, fact, hold, job, read, ticket, user, write};
 
@@ -24,7 +27,7 @@ fn assert_empty(store: &dyn Store) {
         assert_eq!(view.ticket(&ticket(1).id)?, None);
         assert_eq!(view.ticket_by_mac(&ticket(1).secret_mac)?, None);
         assert_eq!(view.count_devices()?, 0);
-        assert_eq!(view.latest_crl(&"issuing".parse().unwrap())?, None);
+        assert_eq!(view.latest_crl(&"issuing".parse().unwrap(), CrlScope::Full)?, None);
         assert_eq!(view.jobs(10)?, []);
         assert_eq!(view.last_audit_event()?, None);
         Ok(())

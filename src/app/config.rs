@@ -2,6 +2,7 @@
 //!
 //! Every key has a default, said in [`Config::documented_example`]; unknown keys are refused.
 
+mod crl;
 mod issuer;
 mod mdm;
 mod outside;
@@ -15,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::{Value, de::DeValue};
 
+pub use crl::{Crl, CrlOfIssuer};
 pub use issuer::{IssuerOptions, Signer};
 pub use mdm::{ChallengeWebhook, Ndes};
 pub use outside::{ApprovalWebhook, Intune, Outbound, RenewalIssuers};
@@ -308,26 +310,6 @@ impl Default for Ocsp {
             cache_entries: 100_000,
             single_use_per_second: 0,
         }
-    }
-}
-
-/// `[crl]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Crl {
-    /// nextUpdate.
-    pub lifetime_hours: u64,
-    /// A new CRL at least this often.
-    pub period_hours: u64,
-    /// A new CRL at most this long after a revocation.
-    pub debounce_seconds: u64,
-    /// Revoked certificates stay listed this long after they expired.
-    pub keep_expired_days: u64,
-}
-
-impl Default for Crl {
-    fn default() -> Self {
-        Self { lifetime_hours: 168, period_hours: 24, debounce_seconds: 5, keep_expired_days: 7 }
     }
 }
 

@@ -196,7 +196,7 @@ fn plan(settings: &Settings, authorities: &Authorities) -> Outcome<Plan> {
         root_years: authorities.years,
         issuing_years: authorities.years,
         public_url: settings.public_url.clone(),
-        crl_policy: settings.crl,
+        crl: settings.gateway.crl.clone(),
         system: settings.gateway.system.clone(),
         server_names: settings.gateway.server_names.clone(),
         profiles: settings.profiles.clone(),

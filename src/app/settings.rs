@@ -4,6 +4,7 @@ mod approval;
 mod certificates;
 mod challenge;
 mod check;
+mod crl;
 mod intune;
 mod ndes;
 mod ocsp;
@@ -26,7 +27,6 @@ use super::{
 };
 use crate::{
     adapters::{intune::IntuneSettings, keys::KekSource},
-    domain::crl::CrlPolicy,
     http::forwarded::TrustedProxies,
     service::{GatewaySettings, profile::ConfiguredProfile},
 };
@@ -48,8 +48,6 @@ pub struct Settings {
     pub checkpoint: PathBuf,
     /// What the use cases need.
     pub gateway: GatewaySettings,
-    /// How issuers publish their CRLs.
-    pub crl: CrlPolicy,
     /// Largest SCEP message, in bytes.
     pub max_message_bytes: usize,
     /// Threads, queues, connections, time-outs.

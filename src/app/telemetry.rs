@@ -98,6 +98,17 @@ fn describe() {
     );
     describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");
     describe_gauge!(metric::CRL_NEXT_UPDATE, Unit::Seconds, "nextUpdate of the published CRL, since 1970");
+    describe_gauge!(metric::CRL_BYTES, Unit::Bytes, "size of the published CRL");
+    describe_gauge!(
+        metric::CRL_PREDICTED_BYTES,
+        Unit::Bytes,
+        "size of the CRL in a year, if it is like the last"
+    );
+    describe_gauge!(metric::CRL_LIFE_USED, "how much of the life of the published CRL is over");
+    describe_counter!(
+        metric::CRL_LATE,
+        "CRLs without a successor at half, three quarters and the end of their life"
+    );
     describe_gauge!(metric::CRL_ENTRIES, "Certificates listed in the published CRL");
     describe_counter!(metric::CERTIFICATES_ISSUED, "Certificates issued, by profile");
     describe_gauge!(

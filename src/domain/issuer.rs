@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::crl::CrlPolicy;
-use crate::types::{DigestAlgorithm, IssuerId, KeyId, Timestamp, octets};
+use super::crl::{CrlMirror, CrlPolicy, CrlScope, Partition};
+use crate::types::{DigestAlgorithm, IssuerId, KeyId, SerialNumber, Timestamp, octets};
 
 /// What kind of issuer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Issuer {
     pub key: KeyId,
     /// The digest of its signatures: SHA-256, SHA-384 or SHA-512.
     pub digest: DigestAlgorithm,
-    /// cRLDistributionPoints of the certificates that it issues, in order of preference.
+    /// Where its full CRL is on this server; see [`Issuer::urls_of`] for what certificates say.
     pub crl_urls: Vec<String>,
     /// OCSP URLs of the certificates that it issues.
     pub ocsp_urls: Vec<String>,
@@ -45,6 +45,19 @@ pub struct Issuer {
     pub created_at: Timestamp,
     /// Its place in its line.
     pub generation: Generation,
+    /// Where its CRLs are besides.
+    pub crl_mirror: Option<CrlMirror>,
+    /// Every number of partitions that its certificates were ever divided into: each stays published, for certificates name it.
+    pub partitionings: Vec<u16>,
+}
+
+/// What a certificate says of its issuer's CRLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CrlLocations {
+    /// cRLDistributionPoints: locations of one CRL, the one to be tried first in front.
+    pub crl_urls: Vec<String>,
+    /// freshestCRL.
+    pub freshest_crl_urls: Vec<String>,
 }
 
 /// A CA whose key is not here: certgate knows its certificate and what was imported of those that it issued, and answers for them.
@@ -61,6 +74,40 @@ pub struct ExternalIssuer {
 }
 
 impl Issuer {
+    /// The URLs of its CRL of this scope, the one to be tried first in front. They are locations of the same CRL: one
+    /// DistributionPoint has them all (PAN-OS tries the first one only).
+    pub fn urls_of(&self, scope: CrlScope) -> Vec<String> {
+        let full = CrlScope::Full.path(&self.id);
+        let (ours, path) =
+            (self.crl_urls.iter().filter_map(|url| url.strip_suffix(full.as_str())), scope.path(&self.id));
+        let mut bases: Vec<&str> = ours.collect();
+        if let Some(mirror) = &self.crl_mirror {
+            bases.insert(if mirror.first { 0 } else { bases.len() }, &mirror.base);
+        }
+        bases.iter().map(|base| format!("{base}{path}")).collect()
+    }
+
+    /// What a certificate that it issues now says of its CRLs, if it has this serial number and is a device's or a user's. The
+    /// delta is to the full CRL; a partition has none, for it is small.
+    pub fn locations_for(&self, serial: &SerialNumber) -> CrlLocations {
+        match self.crl_policy.partitions {
+            Some(of) => CrlLocations {
+                crl_urls: self.urls_of(CrlScope::Partition(Partition::holding(serial, of))),
+                freshest_crl_urls: Vec::new(),
+            },
+            None => self.full_locations(),
+        }
+    }
+
+    /// What a certificate says that is in no partition: one of certgate's own, or of a CA.
+    pub fn full_locations(&self) -> CrlLocations {
+        let freshest = self.crl_policy.delta.map(|_| self.urls_of(CrlScope::Delta));
+        CrlLocations {
+            crl_urls: self.urls_of(CrlScope::Full),
+            freshest_crl_urls: freshest.unwrap_or_default(),
+        }
+    }
+
     /// Its name, if it is not the first of its line.
     pub fn later_generation(&self) -> Option<&IssuerId> {
         (self.generation.number > 1).then_some(&self.id)
@@ -121,5 +168,56 @@ impl fmt::Display for GenerationState {
             Self::Retired => "retired",
             Self::Withdrawn => "withdrawn",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer(mirror: Option<CrlMirror>, policy: CrlPolicy) -> Issuer {
+        let id: IssuerId = "issuing".parse().unwrap();
+        Issuer {
+            kind: IssuerKind::Root,
+            parent: None,
+            certificate: Vec::new(),
+            key: KeyId::from_random([1; 16]),
+            digest: DigestAlgorithm::Sha256,
+            crl_urls: vec!["http://pki.example/crl/issuing.crl".to_owned()],
+            ocsp_urls: Vec::new(),
+            ca_issuers_urls: Vec::new(),
+            crl_policy: policy,
+            created_at: Timestamp::EPOCH,
+            generation: Generation::first(&id, Timestamp::EPOCH),
+            crl_mirror: mirror,
+            partitionings: Vec::new(),
+            id,
+        }
+    }
+
+    #[test]
+    fn a_second_place_comes_before_or_behind_the_first() {
+        let (first, second) =
+            ("http://pki.example/crl/issuing.crl", "http://crl.example/pki/crl/issuing.crl");
+        let mirror = |first| Some(CrlMirror { base: "http://crl.example/pki".to_owned(), first });
+        let urls = |mirror| issuer(mirror, CrlPolicy::default()).urls_of(CrlScope::Full);
+        assert_eq!(urls(None), [first]);
+        assert_eq!(urls(mirror(false)), [first, second]);
+        assert_eq!(urls(mirror(true)), [second, first]);
+    }
+
+    #[test]
+    fn certificates_name_the_delta_or_their_partition() {
+        let serial = "4f13".parse().unwrap();
+        let locations = |policy| issuer(None, policy).locations_for(&serial);
+        let plain = CrlPolicy::default();
+        assert!(locations(plain).freshest_crl_urls.is_empty());
+        let delta = CrlPolicy { delta: Some(3_600), ..plain };
+        assert_eq!(locations(delta).freshest_crl_urls, ["http://pki.example/crl/issuing-delta.crl"]);
+        let both = CrlPolicy { partitions: Some(16), ..delta };
+        let said = locations(both);
+        assert_eq!(said.crl_urls, ["http://pki.example/crl/issuing/16/3.crl"]);
+        assert!(said.freshest_crl_urls.is_empty());
+        assert_eq!(issuer(None, both).full_locations().crl_urls, ["http://pki.example/crl/issuing.crl"]);
     }
 }

@@ -90,8 +90,11 @@ pub fn cause_of(entry: &CrlEntry, actor: String, number: u64) -> Cause {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::{
+        domain::crl::CrlScope,
         types::KeyAlgorithm,
         wire::{crl::CrlSpec, x509::testing::Authority},
     };
@@ -100,20 +103,24 @@ mod tests {
 
     fn crl(number: u64, this_update: Timestamp) -> Crl {
         let ca = Authority::new(KeyAlgorithm::P256, "CN=CA");
-        let spec = CrlSpec {
-            issuer: ca.certificate.subject(),
-            authority_key_identifier: &[1; 20],
-            number,
-            this_update,
-            next_update: this_update.plus(Duration::from_secs(60)),
-            entries: &[],
-        };
-        Crl::from_der(&ca.key.finish(spec.unsigned(ca.key.algorithm()).unwrap())).unwrap()
+        let next_update = this_update.plus(Duration::from_secs(60));
+        let spec = CrlSpec::new(ca.certificate.subject(), &[1; 20], number, this_update, next_update);
+        let unsigned = spec.unsigned(ca.key.algorithm(), std::iter::empty()).unwrap();
+        Crl::from_der(&ca.key.finish(unsigned)).unwrap()
     }
 
     fn known(number: u64, this_update: Timestamp) -> CrlRecord {
         let issuer = "issuing".parse().unwrap();
-        CrlRecord { issuer, number, this_update, next_update: this_update, entries: 0, der: Vec::new() }
+        CrlRecord {
+            issuer,
+            scope: CrlScope::Full,
+            base_number: None,
+            number,
+            this_update,
+            next_update: this_update,
+            entries: 0,
+            der: Bytes::new(),
+        }
     }
 
     #[test]

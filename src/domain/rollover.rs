@@ -202,9 +202,11 @@ mod tests {
             crl_urls: Vec::new(),
             ocsp_urls: Vec::new(),
             ca_issuers_urls: Vec::new(),
-            crl_policy: CrlPolicy { lifetime: 604_800, period: 86_400, debounce: 5, keep_expired: 604_800 },
+            crl_policy: CrlPolicy::default(),
             created_at: NOW,
             generation: Generation::first(&id(name), NOW),
+            crl_mirror: None,
+            partitionings: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! CRLs and CA certificates over HTTP (RFC 5280 §4.2.1.13, §4.2.2.1; RFC 2585).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use der::pem::{self, LineEnding};
 use http_body_util::Full;
@@ -13,13 +15,19 @@ use super::{
     conditional,
     device::{method_not_allowed, not_found, typed},
     ocsp::insert,
+    partial::{Validators, partial, precondition_failed, precondition_fails},
 };
-use crate::{service::Gateway, types::IssuerId};
+use crate::{
+    domain::crl::{CrlScope, Partition},
+    service::{Gateway, crl::PublishedCrl},
+    types::IssuerId,
+};
 
 /// An HTTP cache may keep a CRL this long, in seconds: a revocation must not wait for nextUpdate, which is days away.
 const MAX_AGE: u64 = 300;
 
-/// `{issuer}.crl` in DER, `{issuer}.pem` in PEM.
+/// `{issuer}.crl` in DER, `{issuer}.pem` or `{issuer}.crl.pem` in PEM; `{issuer}-delta` the delta to it, `{issuer}/{of}/{index}` a
+/// partition. Whole or a part; conditional or not: checks in the order of RFC 9110 §13.2.2.
 pub(super) fn revocation_list(
     gateway: &Gateway,
     request: &Request<Incoming>,
@@ -28,16 +36,18 @@ pub(super) fn revocation_list(
     if request.method() == Method::POST {
         return method_not_allowed("GET, HEAD");
     }
-    let Some((issuer, form)) = named(file) else { return not_found() };
-    let Some(crl) = gateway.crl(&issuer) else { return not_found() };
-    let (mut response, etag) = match form {
-        "crl" => (typed("application/pkix-crl", crl.der.clone()), format!("\"{}\"", crl.etag)),
-        "pem" => {
-            let Some(text) = to_pem("X509 CRL", &crl.der) else { return not_found() };
-            (typed("application/x-pem-file", text), format!("\"{}-pem\"", crl.etag))
-        }
-        _ => return not_found(),
+    let Some((crl, is_pem)) = list_named(gateway, file) else { return not_found() };
+    let (kind, body, etag) = if is_pem {
+        let Ok(text) = crl.to_pem() else { return not_found() };
+        ("application/x-pem-file", text, format!("\"{}-pem\"", crl.etag))
+    } else {
+        ("application/pkix-crl", crl.der.clone(), format!("\"{}\"", crl.etag))
     };
+    let validators = Validators { etag: &etag, last_modified: crl.this_update };
+    if precondition_fails(request.headers(), &validators) {
+        return precondition_failed();
+    }
+    let mut response = typed(kind, body.clone());
     let left = crl.next_update.since(gateway.now()).as_secs().min(MAX_AGE);
     let headers = response.headers_mut();
     insert(headers, ETAG, etag.clone());
@@ -47,8 +57,29 @@ pub(super) fn revocation_list(
     if conditional::is_known(request.method(), request.headers(), etag.as_bytes(), crl.this_update) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Full::default();
+        return response;
     }
-    response
+    partial(request.method(), request.headers(), &validators, response, &body)
+}
+
+/// The CRL that a file name means, and whether it is wanted as PEM.
+fn list_named(gateway: &Gateway, file: &str) -> Option<(Arc<PublishedCrl>, bool)> {
+    let pem = file.strip_suffix(".crl.pem").or_else(|| file.strip_suffix(".pem"));
+    let stem = pem.or_else(|| file.strip_suffix(".crl"))?;
+    let found = if let Some((issuer, partition)) = stem.split_once('/') {
+        let (of, index) = partition.split_once('/')?;
+        let partition = Partition { of: number(of)?, index: number(index)? };
+        gateway.crl_of(&issuer.parse().ok()?, CrlScope::Partition(partition))
+    } else {
+        let delta = || gateway.crl_of(&stem.strip_suffix("-delta")?.parse().ok()?, CrlScope::Delta);
+        gateway.crl(&stem.parse().ok()?).or_else(delta)
+    };
+    found.map(|crl| (crl, pem.is_some()))
+}
+
+/// Written in one way only: a URL in a certificate is compared byte for byte.
+fn number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|number: &u16| number.to_string() == text)
 }
 
 /// `{issuer}.cer` in DER, `{issuer}.pem` in PEM.

@@ -24,6 +24,7 @@ pub mod forwarded;
 pub mod ocsp;
 pub mod ops;
 mod outflow;
+mod partial;
 pub mod scep;
 pub mod serve;
 mod stall;

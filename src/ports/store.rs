@@ -16,7 +16,8 @@ use crate::{
         binding::{Binding, BoundObject},
         certificate::{CertificateRecord, Purpose, SystemCertificate},
         challenge::Ticket,
-        crl::CrlRecord,
+        checkpoint::CrlMark,
+        crl::{CrlRecord, CrlScope},
         device::{Device, IdentityKind},
         enrol::Enrolment,
         exchange::{Exchange, Transcript},
@@ -514,14 +515,18 @@ pub trait TimersMut {
 
 /// Reads CRLs.
 pub trait Crls {
-    /// The newest of the issuer.
-    fn latest_crl(&self, issuer: &IssuerId) -> StoreResult<Option<CrlRecord>>;
+    /// The newest of the issuer that is of this scope.
+    fn latest_crl(&self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<Option<CrlRecord>>;
+    /// Number and thisUpdate of the newest of the issuer, of whatever scope. Reads no CRL.
+    fn crl_mark(&self, issuer: &IssuerId) -> StoreResult<Option<CrlMark>>;
 }
 
 /// Writes CRLs.
 pub trait CrlsMut {
-    /// Replaces the newest; a number that is not higher than the stored one is a [`StoreError::Conflict`].
+    /// Replaces the newest of its scope; a number that is not higher than that one's is a [`StoreError::Conflict`].
     fn put_crl(&mut self, crl: &CrlRecord) -> StoreResult<()>;
+    /// Takes the newest of this scope away: there will be no further ones. Absent is fine. The numbers of its issuer stay used.
+    fn remove_crl(&mut self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<()>;
 }
 
 /// Reads the audit record.

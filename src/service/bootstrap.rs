@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{
     Ports, ServiceError, SystemSettings,
     audit::Act,
+    crl::CrlSettings,
     issue,
     profile::{self, ConfiguredProfile},
     system::{Above, OwnCertificate, purposes},
@@ -60,7 +61,7 @@ pub struct Plan {
     /// What devices and gear reach, e.g. `http://pki.lab.example`: goes into CDP, AIA and OCSP URLs.
     pub public_url: String,
     /// How both CAs publish their CRLs.
-    pub crl_policy: CrlPolicy,
+    pub crl: CrlSettings,
     /// Lifetimes of certgate's own certificates.
     pub system: SystemSettings,
     /// Host names and addresses in the TLS certificate.
@@ -171,7 +172,7 @@ impl<'a> CheckedPlan<'a> {
         if plan.digest.is_broken() {
             return Err(ServiceError::invalid("digest", "a CA signs with sha256, sha384 or sha512"));
         }
-        plan.crl_policy.check().map_err(|error| ServiceError::invalid("crl", error))?;
+        plan.crl.check()?;
         let root_name = name("root-name", &plan.root_name)?;
         let issuing_name = name("issuing-name", &plan.issuing_name)?;
         if root_name.matches(&issuing_name) {
@@ -227,7 +228,7 @@ impl<'a> CheckedPlan<'a> {
         key: &SealedKey,
     ) -> Issuer {
         let url = self.public_url;
-        Issuer {
+        let issuer = Issuer {
             id: id.clone(),
             kind,
             parent,
@@ -237,10 +238,13 @@ impl<'a> CheckedPlan<'a> {
             crl_urls: vec![format!("{url}/crl/{id}.crl")],
             ocsp_urls: vec![format!("{url}/ocsp")],
             ca_issuers_urls: vec![format!("{url}/ca/{id}.cer")],
-            crl_policy: self.plan.crl_policy,
+            crl_policy: CrlPolicy::default(),
             created_at: self.now,
             generation: Generation::first(id, self.now),
-        }
+            crl_mirror: None,
+            partitionings: Vec::new(),
+        };
+        self.plan.crl.applied_to(issuer)
     }
 }
 
@@ -260,10 +264,12 @@ pub(super) fn subordinate_specification(
 ) -> CertificateSpec {
     let issuer = above.certificate.subject();
     let common = ca_specification(ports, issuer, subject, validity, public_key, Some(0));
+    let crls = above.issuer.full_locations();
     CertificateSpec {
         key_usage: common.key_usage.union(KeyUsage::DIGITAL_SIGNATURE),
         authority_key_identifier: issue::key_identifier(above.certificate),
-        crl_urls: above.issuer.crl_urls.clone(),
+        crl_urls: crls.crl_urls,
+        freshest_crl_urls: crls.freshest_crl_urls,
         ocsp_urls: above.issuer.ocsp_urls.clone(),
         ca_issuers_urls: above.issuer.ca_issuers_urls.clone(),
         ..common

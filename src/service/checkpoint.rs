@@ -21,7 +21,7 @@ use super::{
     Gateway, Ports, ServiceError,
     audit::Act,
     backup::check_local,
-    restore::{GivenCrl, Origin, Settled, settle_from},
+    restore::{Origin, Settled, paired, settle_from},
 };
 use crate::{
     domain::{
@@ -32,7 +32,6 @@ use crate::{
     },
     ports::{MacPurpose, View, store::StoreResult},
     types::{Fingerprint, IssuerId, Timestamp},
-    wire::crl::Crl,
 };
 
 /// What happens is checkpointed at least this often, in seconds.
@@ -165,9 +164,8 @@ fn present(view: &dyn View, asked: Option<&AuditMark>) -> StoreResult<Present> {
     let same = |event: &AuditEvent| asked.is_some_and(|mark| mark.sequence == event.sequence);
     let mut crls = BTreeMap::new();
     for issuer in view.issuers()? {
-        if let Some(CrlRecord { number, this_update, .. }) = view.latest_crl(&issuer.id)? {
-            crls.insert(issuer.id, CrlMark { number, this_update });
-        }
+        let mark = view.crl_mark(&issuer.id)?;
+        crls.extend(mark.map(|mark| (issuer.id, mark)));
     }
     Ok(Present {
         hash_there: event_there.filter(same).map(|event| event.hash()),
@@ -266,7 +264,7 @@ impl Gateway {
             ServiceError::Refused("the database is not behind: there is nothing to accept".to_owned())
         })?;
         let crls = request.crls.iter().enumerate().map(|(index, pem)| given(index, pem));
-        let crls = crls.collect::<Result<Vec<_>, _>>()?;
+        let crls = paired(crls.collect::<Result<Vec<_>, _>>()?)?;
         let ended = behind.database_ends_at.unwrap_or(act.at);
         let origin = Origin { of: ended, version: env!("CARGO_PKG_VERSION"), published: &behind.published };
         let lost = request.accept_lost_revocations;
@@ -295,10 +293,9 @@ impl Gateway {
     }
 }
 
-fn given(index: usize, pem: &str) -> Result<GivenCrl, ServiceError> {
+fn given(index: usize, pem: &str) -> Result<(String, Vec<u8>), ServiceError> {
     let name = format!("crls[{index}]");
     let (_, der) = der::pem::decode_vec(pem.trim().as_bytes())
         .map_err(|error| ServiceError::invalid(name.as_str(), error))?;
-    let crl = Crl::from_der(&der).map_err(|error| ServiceError::invalid(name.as_str(), error))?;
-    Ok(GivenCrl { name, crl })
+    Ok((name, der))
 }

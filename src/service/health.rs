@@ -1,17 +1,19 @@
 //! Whether everything works: named checks, each with what to do about it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Gateway, OcspSigner, ServiceError,
     authority::{Authorities, Authority},
+    crl::PublishedCrl,
     outside::Heard,
 };
 use crate::{
     domain::{
         access::{Authed, Read},
+        crl::{CrlScope, Lateness, SIZE_WARNING},
         issuer::{Generation, GenerationState, Issuer, IssuerKind},
         vouch::Voucher,
     },
@@ -341,21 +343,44 @@ impl Gateway {
     fn check_crl(&self, authority: &Authority, now: Timestamp) -> Check {
         let id = &authority.issuer.id;
         let name = format!("crl/{id}");
-        let hint = format!("certgate crl publish {id}");
-        let Some(crl) = self.crl(id) else {
+        let hint = format!("look in the log for why none is made; certgate crl publish {id}");
+        let all = self.crls_of(id);
+        let Some(full) = all.first().filter(|crl| crl.scope == CrlScope::Full) else {
             return Check::not_passed(name, CheckResult::Fail, "none was published yet", hint);
         };
-        let detail = format!("number {}, nextUpdate {}", crl.number, crl.next_update);
-        if now >= crl.next_update {
-            return Check::not_passed(name, CheckResult::Fail, format!("{detail}: it is stale"), hint);
+        let late =
+            all.iter().max_by_key(|crl| (crl.window().lateness(now), Reverse(crl.scope))).unwrap_or(full);
+        let mut detail = format!("number {}, nextUpdate {}", late.number, late.next_update);
+        if late.scope != CrlScope::Full {
+            detail = format!("{}: {detail}", late.scope.label());
         }
-        // RFC 5280 sets no limit here; half of its life is when a failing schedule is noticed without crying wolf.
-        let half = crl.next_update.since(crl.this_update) / 2;
-        if now >= crl.this_update.plus(half) {
-            let late = format!("{detail}: more than half of its life is over and no new one came");
-            return Check::not_passed(name, CheckResult::Warn, late, hint);
+        let (result, what) = match late.window().lateness(now) {
+            Lateness::OnTime => return self.check_crl_size(authority, full, name, detail),
+            Lateness::Half => (CheckResult::Warn, "more than half of its life is over and no new one came"),
+            Lateness::ThreeQuarters => {
+                (CheckResult::Warn, "more than three quarters of its life are over and no new one came")
+            }
+            Lateness::Stale => (CheckResult::Fail, "it is stale"),
+        };
+        Check::not_passed(name, result, format!("{detail}: {what}"), hint)
+    }
+
+    fn check_crl_size(
+        &self,
+        authority: &Authority,
+        crl: &PublishedCrl,
+        name: String,
+        detail: String,
+    ) -> Check {
+        let (size, soon) = (crl.der.len() as u64, self.crl_forecast(authority, crl).bytes);
+        if size.max(soon) <= SIZE_WARNING {
+            return Check::pass(name, detail);
         }
-        Check::pass(name, detail)
+        let megabytes = |bytes: u64| format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10);
+        let detail = format!("{detail}: it has {}, and in a year {}", megabytes(size), megabytes(soon));
+        let hint = "much gear takes no CRL above 10 MB: keep expired certificates for fewer days (crl.keep-expired-days), let \
+                    renewed certificates run out (lifecycle.revoke-superseded), or divide the CRL (crl.partitions)";
+        Check::not_passed(name, CheckResult::Warn, detail, hint)
     }
 }
 

@@ -12,6 +12,7 @@
 //! Everything here works on a store alone, without a gateway on it; [`Gateway`] adds what must follow in a running one.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,7 +26,7 @@ use crate::{
     domain::{
         access::{Administer, Authed},
         certificate::CertificateRecord,
-        crl::CrlRecord,
+        crl::{CrlRecord, CrlScope},
         import::{RecordChange, Told, ToldStanding},
         issuer::ExternalIssuer,
         queue::JobKind,
@@ -508,17 +509,19 @@ pub fn take_crl(
     };
     let record = CrlRecord {
         issuer: issuer.clone(),
+        scope: CrlScope::Full,
+        base_number: None,
         number,
         this_update: head.this_update(),
         next_update,
         entries: if external { entries } else { 0 },
         // Of a CA of ours only the number is of use: the next CRL is ours again.
-        der: if external { der.to_vec() } else { Vec::new() },
+        der: if external { Bytes::copy_from_slice(der) } else { Bytes::new() },
     };
     imported.published = external;
     let fact = act.fact("crl.imported", issuer, &[("number", number.to_string())]);
     let newer = store.write(|tx| {
-        let known = tx.latest_crl(issuer)?.map(|known| known.number);
+        let known = tx.crl_mark(issuer)?.map(|known| known.number);
         if known.is_some_and(|known| known >= number) {
             return Ok::<_, ServiceError>(false);
         }
@@ -567,7 +570,7 @@ impl Gateway {
         let act = Act::of(authed, self.now());
         let (imported, published) = take_crl(self.ports.store.as_ref(), &act, issuer, der)?;
         if let Some(record) = published {
-            self.crls.publish(issuer, &PublishedCrl::of(record));
+            self.crls.publish(issuer, &[PublishedCrl::of(record)], &[]);
         }
         self.wake();
         Ok(imported)

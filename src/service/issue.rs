@@ -126,7 +126,8 @@ impl Gateway {
     fn issue_once(&self, issuance: &Issuance<'_>) -> Result<CertificateRecord, NotIssued> {
         let authority = issuance.authority;
         let serial = SerialNumber::from_random(self.ports.random.bytes());
-        let specification = issuance.order.specification(serial, &issuer_facts(authority));
+        let facts = issuer_facts(authority, &serial);
+        let specification = issuance.order.specification(serial, &facts);
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
         let recorded = self.recorded(issuance, &record)?;
@@ -346,11 +347,11 @@ fn leaf_record(issuance: &Issuance<'_>, certificate: &Certificate) -> Certificat
     }
 }
 
-fn issuer_facts(authority: &Authority) -> IssuerFacts {
+fn issuer_facts(authority: &Authority, serial: &SerialNumber) -> IssuerFacts {
     IssuerFacts {
         name: authority.certificate.subject().clone(),
         key_identifier: key_identifier(&authority.certificate),
-        crl_urls: authority.issuer.crl_urls.clone(),
+        crls: authority.issuer.locations_for(serial),
         ocsp_urls: authority.issuer.ocsp_urls.clone(),
         ca_issuers_urls: authority.issuer.ca_issuers_urls.clone(),
     }

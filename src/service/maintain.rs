@@ -1,7 +1,6 @@
 //! What time brings: due timers and jobs, renewals, scheduled CRLs.
 
 use std::{
-    collections::BTreeSet,
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -113,6 +112,7 @@ impl Gateway {
         for issuer in self.issuers_with_due_crl() {
             log_failure("building a scheduled CRL", self.build_crl(&issuer));
         }
+        log_failure("recording that a CRL is late", self.watch_crls());
         log_failure("writing the checkpoint", self.checkpoint_if_due());
         self.ports.store.read(|view| self.set_gauges(view))?;
         self.until_next_due()
@@ -197,31 +197,11 @@ impl Gateway {
         self.ports.store.write(|tx| tx.fail_job(job.sequence, job.fence, &error, run_at, dead))
     }
 
-    /// Scheduled ones, and those that show a change later than promised: the job of a change that was committed but not yet in the
-    /// snapshot when the job ran has nothing else to catch it.
-    fn issuers_with_due_crl(&self) -> BTreeSet<IssuerId> {
-        let now = self.now();
-        let authorities = self.authorities();
-        let due = authorities.issuers().filter(|authority| {
-            let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-            let latest = self.crl(id).map(|crl| crl.head(id));
-            let late = self.status.unpublished_since(id).is_some_and(|at| policy.after_revocation(at) < now);
-            let alive = authority.certificate.validity().contains(now);
-            alive && (late || policy.is_due(latest.as_ref(), now))
-        });
-        due.map(|authority| authority.issuer.id.clone()).collect()
-    }
-
     fn until_next_due(&self) -> Result<Duration, ServiceError> {
         let now = self.now();
         let authorities = self.authorities();
         let living = authorities.issuers().filter(|it| it.certificate.validity().contains(now));
-        let scheduled = living.filter_map(|authority| {
-            let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-            let late = self.status.unpublished_since(id).map(|at| policy.after_revocation(at));
-            let next = self.crl(id).map(|crl| policy.next_scheduled(&crl.head(id)));
-            late.into_iter().chain(next).min()
-        });
+        let scheduled = living.filter_map(|authority| self.next_crl_at(authority));
         let renewal = self.next_system_renewal()?;
         let timer = self.ports.store.read(|view| view.next_timer_at())?;
         let due =
@@ -259,7 +239,12 @@ impl Gateway {
                 metrics::gauge!(metric::CRL_NUMBER, &labels).set(crl.number as f64);
                 metrics::gauge!(metric::CRL_ENTRIES, &labels).set(crl.entries as f64);
                 metrics::gauge!(metric::CRL_NEXT_UPDATE, &labels).set(crl.next_update.unix() as f64);
+                metrics::gauge!(metric::CRL_BYTES, &labels).set(crl.der.len() as f64);
+                let forecast = self.crl_forecast(authority, &crl);
+                metrics::gauge!(metric::CRL_PREDICTED_BYTES, &labels).set(forecast.bytes as f64);
             }
+            let used = self.crls_of(id).iter().map(|crl| crl.window().used(self.now())).fold(0.0, f64::max);
+            metrics::gauge!(metric::CRL_LIFE_USED, &[(label::ISSUER, id.to_string())]).set(used);
         }
         Ok(())
     }

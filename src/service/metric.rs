@@ -22,6 +22,15 @@ pub const OCSP_SIGNATURES: &str = "certgate_ocsp_signatures_total";
 pub const OCSP_OVER_BUDGET: &str = "certgate_ocsp_over_budget_total";
 /// Gauge. The number of the published CRL, by `issuer`.
 pub const CRL_NUMBER: &str = "certgate_crl_number";
+/// Gauge. The size of the published CRL in bytes, by `issuer`.
+pub const CRL_BYTES: &str = "certgate_crl_bytes";
+/// Gauge. What that will be in a year, if the year is like the last one, by `issuer`.
+pub const CRL_PREDICTED_BYTES: &str = "certgate_crl_predicted_bytes";
+/// Gauge, 0 to 1. How much of the life of the published CRL is over (of the oldest, where there are deltas or partitions), by
+/// `issuer`: above 0.5 its successor is late.
+pub const CRL_LIFE_USED: &str = "certgate_crl_life_used_ratio";
+/// Counter. CRLs that had no successor when half, three quarters or all of their life was over, by `issuer`.
+pub const CRL_LATE: &str = "certgate_crl_late_total";
 /// Gauge, seconds since 1970. nextUpdate of the published CRL, by `issuer`.
 pub const CRL_NEXT_UPDATE: &str = "certgate_crl_next_update_timestamp_seconds";
 /// Gauge. Entries of the published CRL, by `issuer`.

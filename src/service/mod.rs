@@ -146,6 +146,8 @@ pub struct GatewaySettings {
     pub key_beside_store: bool,
     /// How much of what is allowed.
     pub guard: guard::GuardSettings,
+    /// How CRLs are published.
+    pub crl: crl::CrlSettings,
 }
 
 /// How OCSP is answered.
@@ -277,6 +279,7 @@ impl Default for GatewaySettings {
             renewal_issuers: BTreeMap::new(),
             key_beside_store: false,
             guard: guard::GuardSettings::default(),
+            crl: crl::CrlSettings::default(),
         }
     }
 }
@@ -320,6 +323,7 @@ impl Gateway {
         profiles: &[profile::ConfiguredProfile],
     ) -> Result<Self, ServiceError> {
         profile::record(&ports, profiles)?;
+        crl::record(&ports, &settings.crl)?;
         let authorities = authority::Authorities::load(&ports)?;
         let status = status::StatusBoard::load(&ports)?;
         let restore_guard = checkpoint::RestoreGuard::open(&ports)?;

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     domain::{
         checkpoint::CrlMark,
-        crl::CrlRecord,
+        crl::{CrlRecord, CrlScope, Partition},
         issuer::Issuer,
         restore::{Restoration, cause_of, check_crl, reserved_number},
         status::{Cause, CauseChange, Revocation, revocation},
@@ -33,7 +34,7 @@ use crate::{
     },
     types::{CertificateId, IssuerId, Timestamp, Validity},
     wire::{
-        crl::{Crl, CrlEntry},
+        crl::{Crl, CrlEntry, CrlHead, DeltaCrl},
         x509::Certificate,
     },
 };
@@ -43,8 +44,53 @@ use crate::{
 pub struct GivenCrl {
     /// How messages call it.
     pub name: String,
-    /// As read.
+    /// The full one.
     pub crl: Crl,
+    /// The delta to it, where there was one.
+    pub delta: Option<DeltaCrl>,
+}
+
+impl GivenCrl {
+    fn is_signed_by(&self, issuer: &Certificate) -> bool {
+        self.crl.verify(issuer).is_ok() && self.delta.iter().all(|delta| delta.verify(issuer).is_ok())
+    }
+
+    /// What is newest of it.
+    fn head(&self) -> &CrlHead {
+        self.delta.as_ref().map_or(self.crl.head(), DeltaCrl::head)
+    }
+
+    /// What both say together.
+    fn entries(&self) -> Result<Vec<CrlEntry>, ServiceError> {
+        let Some(delta) = &self.delta else { return Ok(self.crl.entries().to_vec()) };
+        let together =
+            delta.applied_to(&self.crl).map_err(|error| ServiceError::invalid(&self.name, error))?;
+        Ok(together.into_values().collect())
+    }
+}
+
+/// The lists that somebody kept, each in DER with its name: full CRLs, each with the newest delta to it.
+///
+/// Errors: one that is neither, and a delta without the full CRL that it changes.
+pub fn paired(lists: Vec<(String, Vec<u8>)>) -> Result<Vec<GivenCrl>, ServiceError> {
+    let (mut crls, mut deltas) = (Vec::<GivenCrl>::new(), Vec::new());
+    for (name, der) in lists {
+        match (Crl::from_der(&der), DeltaCrl::from_der(&der)) {
+            (Ok(crl), _) => crls.push(GivenCrl { name, crl, delta: None }),
+            (_, Ok(delta)) => deltas.push((name, delta)),
+            (Err(error), Err(_)) => return Err(ServiceError::invalid(name, error)),
+        }
+    }
+    for (name, delta) in deltas {
+        let full = crls.iter_mut().filter(|given| delta.applied_to(&given.crl).is_ok());
+        let full = full.max_by_key(|given| given.crl.number()).ok_or_else(|| {
+            ServiceError::invalid(name, "it is a delta CRL: give the full CRL that it changes, too")
+        })?;
+        if full.delta.as_ref().is_none_or(|known| known.head().number() < delta.head().number()) {
+            full.delta = Some(delta);
+        }
+    }
+    Ok(crls)
 }
 
 /// What a restore did for an issuer.
@@ -168,7 +214,7 @@ fn detail(restoration: &Restoration, origin: &Origin<'_>, settled: &Settled) -> 
 struct Plan<'a> {
     issuer: Issuer,
     /// The newest CRL that was given, and its number.
-    crl: Option<(&'a Crl, u64)>,
+    crl: Option<(&'a GivenCrl, u64)>,
     reserved: u64,
     base: Timestamp,
     /// What the standing of the issuer rests on.
@@ -187,19 +233,19 @@ fn plan<'a>(
         let certificate = Certificate::from_der(&issuer.certificate)?;
         certificates.insert(issuer.id.clone(), (issuer, certificate));
     }
-    let mut newest: BTreeMap<&IssuerId, (&Crl, u64)> = BTreeMap::new();
+    let mut newest: BTreeMap<&IssuerId, (&GivenCrl, u64)> = BTreeMap::new();
     for given in crls {
         let wrong = |problem: String| ServiceError::invalid(&given.name, problem);
-        let signed_by =
-            certificates.iter().find(|(_, (_, certificate))| given.crl.verify(certificate).is_ok());
+        let signed_by = certificates.iter().find(|(_, (_, certificate))| given.is_signed_by(certificate));
         let (id, _) = signed_by
             .ok_or_else(|| wrong("no issuer in the backup signed this CRL, or it was changed".to_owned()))?;
-        let known = view.latest_crl(id)?.filter(CrlRecord::is_published);
+        let known = view.latest_crl(id, CrlScope::Full)?.filter(CrlRecord::is_published);
         let number = check_crl(&given.crl, known.as_ref())
             .map_err(|refused| wrong(format!("this CRL of {id} {refused}")))?;
-        let best = newest.entry(id).or_insert((&given.crl, number));
+        let number = given.head().number().map_or(number, |newest| newest.max(number));
+        let best = newest.entry(id).or_insert((given, number));
         if best.1 < number {
-            *best = (&given.crl, number);
+            *best = (given, number);
         }
     }
     let newest: BTreeMap<IssuerId, _> = newest.into_iter().map(|(id, crl)| (id.clone(), crl)).collect();
@@ -220,14 +266,14 @@ fn is_over(validity: &Validity, now: Timestamp) -> bool {
 impl<'a> Plan<'a> {
     fn of(
         view: &dyn View,
-        crl: Option<(&'a Crl, u64)>,
+        crl: Option<(&'a GivenCrl, u64)>,
         published: Option<&CrlMark>,
         issuer: Issuer,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
-        let known = view.latest_crl(&issuer.id)?.map(|crl| (crl.number, crl.this_update));
-        let known = known.max(published.map(|mark| (mark.number, mark.this_update)));
-        let given = crl.map(|(crl, number)| (number, crl.this_update()));
+        let known = view.crl_mark(&issuer.id)?.max(published.copied());
+        let known = known.map(|mark| (mark.number, mark.this_update));
+        let given = crl.map(|(crl, number)| (number, crl.head().this_update()));
         // An issuer without any CRL has been making them since it exists. What an earlier restore reserved may be the highest number.
         let (number, base) = given.max(known).unwrap_or((0, issuer.created_at));
         let lineage = lineage(view, &issuer.id)?;
@@ -244,17 +290,17 @@ impl<'a> Plan<'a> {
         let mut done = RestoredIssuer {
             issuer: self.issuer.id.clone(),
             crl_number: self.crl.map(|(_, number)| number),
-            crl_this_update: self.crl.map(|(crl, _)| crl.this_update()),
+            crl_this_update: self.crl.map(|(crl, _)| crl.head().this_update()),
             crl_has_run_out: self
                 .crl
-                .is_some_and(|(crl, _)| crl.next_update().is_some_and(|next| next < act.at)),
+                .is_some_and(|(crl, _)| crl.head().next_update().is_some_and(|next| next < act.at)),
             revocations: 0,
             unknown: 0,
             numbers_above: self.reserved,
         };
         if let Some((crl, number)) = self.crl {
             let from_above = inherited(tx.as_view(), &self.lineage)?;
-            for entry in crl.entries() {
+            for entry in &crl.entries()? {
                 let id = CertificateId { issuer: self.issuer.id.clone(), serial: entry.serial.clone() };
                 let known = tx.is_issued(&id)?;
                 if known && self.standing(tx.as_view(), &id, from_above.as_ref())? == Some(told(entry)) {
@@ -267,13 +313,20 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+        // What the backup had of the others is older than what was published.
+        let partitions = self.issuer.partitionings.iter().flat_map(|of| Partition::all(*of));
+        for scope in partitions.map(CrlScope::Partition).chain([CrlScope::Delta]) {
+            tx.remove_crl(&self.issuer.id, scope)?;
+        }
         tx.put_crl(&CrlRecord {
             issuer: self.issuer.id.clone(),
+            scope: CrlScope::Full,
+            base_number: None,
             number: self.reserved,
             this_update: self.base,
             next_update: self.base,
             entries: 0,
-            der: Vec::new(),
+            der: Bytes::new(),
         })?;
         Ok(done)
     }

@@ -143,6 +143,8 @@ impl Successor {
             ca_issuers_urls: renamed(&plan.current.ca_issuers_urls, "ca", "cer"),
             created_at: now,
             generation: plan.generation.clone(),
+            // Its own: none of its certificates is in a partition yet.
+            partitionings: plan.current.crl_policy.partitions.into_iter().collect(),
             ..plan.current.clone()
         };
         let ca = MadeCa::new(issuer, plan.parent.clone(), key, certificate, signer);

@@ -225,12 +225,14 @@ impl Recipe {
         let urls = |urls: &[String]| if self.no_check { Vec::new() } else { urls.to_vec() };
         let issuer = above.certificate.subject().clone();
         let subject = common_name(above.certificate, self.label)?;
+        let crls = above.issuer.full_locations();
         Ok(CertificateSpec {
             authority_key_identifier: issue::key_identifier(above.certificate),
             key_usage: self.key_usage,
             extended_key_usage: vec![self.extended_key_usage],
             subject_alt_names: self.subject_alt_names.clone(),
-            crl_urls: urls(&above.issuer.crl_urls),
+            crl_urls: urls(&crls.crl_urls),
+            freshest_crl_urls: urls(&crls.freshest_crl_urls),
             ocsp_urls: urls(&above.issuer.ocsp_urls),
             ca_issuers_urls: urls(&above.issuer.ca_issuers_urls),
             ocsp_no_check: self.no_check,

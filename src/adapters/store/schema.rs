@@ -7,6 +7,7 @@ use super::{
     key, record,
     records::{
         certificates::by_superseded,
+        crls,
         enrolments::{by_device, use_of_4},
         revocations,
     },
@@ -21,7 +22,7 @@ use crate::{
             Clients,
             behaviour::{CaBundle, ReplyCipher},
         },
-        crl::CrlPolicy,
+        crl::{CrlMirror, CrlPolicy},
         device::LifecyclePolicy,
         issuer::{Generation, IssuerKind},
         profile::{Approval, ChallengeMode, KeyFamily, MatchRule, Scope},
@@ -134,7 +135,7 @@ fn issuers_of_3(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
         if !rest.is_empty() {
             return Err(corrupt(format!("{} bytes too many", rest.len())));
         }
-        let new = [&[Table::Issuers.record_version()], old].concat();
+        let new = [&[2], old].concat();
         let new = postcard::to_extend(&Generation::first(&line, since), new)
             .map_err(|error| corrupt(error.to_string()))?;
         Ok((key.to_vec(), new))
@@ -152,9 +153,41 @@ type IssuerOf3 = (
     Vec<String>,
     Vec<String>,
     Vec<String>,
-    CrlPolicy,
+    CrlPolicyOf4,
     Timestamp,
 );
+
+/// Lifetime, period, debounce, and how long expired certificates are kept.
+type CrlPolicyOf4 = (u64, u64, u64, u64);
+
+/// The issuers of schema 4 as records of version 3, which know delta CRLs, partitions and mirrors.
+fn issuers_of_4(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    rows.list(Table::Issuers, &key::ALL, usize::MAX, |key, bytes| {
+        let corrupt = |reason: String| record::corrupt(Table::Issuers, key, reason);
+        let [2, old @ ..] = bytes else { return Err(corrupt("its record version is not known".to_owned())) };
+        let (issuer, rest): ((IssuerOf3, Generation), &[u8]) =
+            postcard::take_from_bytes(old).map_err(|error| corrupt(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(corrupt(format!("{} bytes too many", rest.len())));
+        }
+        let ((id, kind, parent, certificate, key_id, digest, crl, ocsp, ca, policy, created_at), generation) =
+            issuer;
+        let (lifetime, period, debounce, keep_expired) = policy;
+        let policy = CrlPolicy {
+            lifetime,
+            period,
+            debounce,
+            keep_expired: Some(keep_expired),
+            delta: None,
+            partitions: None,
+        };
+        let head = (id, kind, parent, certificate, key_id, digest, crl, ocsp, ca, policy, created_at);
+        let new = (head, generation, None::<CrlMirror>, Vec::<u16>::new());
+        let new = postcard::to_extend(&new, vec![Table::Issuers.record_version()])
+            .map_err(|error| corrupt(error.to_string()))?;
+        Ok((key.to_vec(), new))
+    })
+}
 
 /// The profiles of schema 1 as records of version 2. What is new, with its default, is the end of the lifecycle policy, which is
 /// followed by the three bytes of the legacy switches.
@@ -238,12 +271,16 @@ fn profiles_of_4(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Schema 5 has external issuers, an index of revocations, and profiles that may take MD5 and say how long an expired certificate still
-/// renews; it knows which enrolments used a ticket, and which certificates took another one's place.
+/// renews; it knows which enrolments used a ticket, and which certificates took another one's place; it has CRLs of several scopes, and issuers
+/// that know of them.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
 fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     let profiles = profiles_of_4(rows)?;
     profiles.iter().try_for_each(|(key, value)| rows.put(Table::Profiles, key, value))?;
+    let issuers = issuers_of_4(rows)?;
+    issuers.iter().try_for_each(|(key, value)| rows.put(Table::Issuers, key, value))?;
+    crls::take_over(rows)?;
     revocations::index_all(rows)?;
     tickets_of_4(rows)?;
     uses_of_4(rows)?;
@@ -267,7 +304,7 @@ fn uses_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     Ok(())
 }
 
-/// Fills the index of the certificates that took another one's place.
+/// Fills the index of the certificates that took another one's place; it has CRLs of several scopes, and issuers that know of them.
 fn successors_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     let mut successors = Vec::new();
     rows.scan(Table::Certificates, &key::ALL, |key, bytes| {

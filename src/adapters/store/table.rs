@@ -42,7 +42,7 @@ tables! {
     /// Schema version and counters, by name.
     Meta = "meta", v 1;
     /// Issuers by name.
-    Issuers = "issuers", v 2;
+    Issuers = "issuers", v 3;
     /// External issuers by name.
     ExternalIssuers = "external_issuers", v 1;
     /// Sealed keys by id.
@@ -107,8 +107,10 @@ tables! {
     JobsByLane = "jobs_by_lane", v 1;
     /// Timers by time and subject.
     Timers = "timers", v 1;
-    /// The newest CRL by issuer.
-    Crls = "crls", v 1;
+    /// What the newest CRL of each scope says of itself, by issuer and scope.
+    Crls = "crls", v 2;
+    /// The newest CRLs, in pieces, by issuer, scope and place.
+    CrlPieces = "crl_pieces", v 1;
     /// Audit events by sequence.
     Audit = "audit", v 1;
     /// API tokens by id.

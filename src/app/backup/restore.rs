@@ -15,7 +15,7 @@ use crate::{
         store::{RedbStore, SCHEMA},
     },
     app::{
-        cli::files::read_crl,
+        cli::files::read_list,
         failure::{Failure, Outcome},
         init::{CONFIG_FILE, Stage},
         serve::STORE_FILE,
@@ -79,7 +79,7 @@ pub fn check(input: &Path, passphrase: &PassphraseSource) -> Outcome<Content> {
 
 /// Restores.
 pub fn restore(request: &Request) -> Outcome<Restored> {
-    let crls = request.crls.iter().map(|path| given(path)).collect::<Outcome<Vec<_>>>()?;
+    let crls = given(&request.crls)?;
     let mut backup = Backup::open(&request.input, &request.passphrase)?;
     let stage = Stage::begin(&request.data)?;
     let store = RedbStore::open(&stage.path.join(STORE_FILE)).map_err(Failure::error)?;
@@ -93,8 +93,10 @@ pub fn restore(request: &Request) -> Outcome<Restored> {
     Ok(Restored { data: request.data.clone(), backup: backup.content, settled, to_do })
 }
 
-fn given(path: &Path) -> Outcome<GivenCrl> {
-    Ok(GivenCrl { name: path.display().to_string(), crl: read_crl(path)? })
+fn given(paths: &[PathBuf]) -> Outcome<Vec<GivenCrl>> {
+    let list = |path: &PathBuf| Ok((path.display().to_string(), read_list(path)?));
+    let lists = paths.iter().map(list).collect::<Outcome<Vec<_>>>()?;
+    restore::paired(lists).map_err(Failure::usage)
 }
 
 fn not_settled(error: ServiceError) -> Failure {

@@ -12,6 +12,7 @@ use crate::app::failure::Outcome;
 #[derive(Args, Debug)]
 #[command(
     after_help = "A new CRL is published by itself within a minute after each revocation, and on schedule.
+IN A YEAR is its size in a year, if that is like the last one. Much gear takes no CRL above 10 MB.
 
 Example:
   certgate crl publish issuing    now, without waiting"
@@ -43,6 +44,8 @@ const COLUMNS: &[Field] = &[
     ("ISSUER", "/issuer"),
     ("NUMBER", "/number"),
     ("ENTRIES", "/entries"),
+    ("BYTES", "/size"),
+    ("IN A YEAR", "/predicted_size"),
     ("THIS UPDATE", "/this_update"),
     ("NEXT UPDATE", "/next_update"),
 ];
@@ -55,7 +58,10 @@ const FIELDS: &[Field] = &[
     ("Next update", "/next_update"),
     ("SHA-256", "/sha256"),
     ("Bytes", "/size"),
+    ("In a year", "/predicted_size"),
+    ("Entries then", "/predicted_entries"),
     ("URLs", "/urls"),
+    ("Beside it", "/parts"),
 ];
 
 /// Runs `certgate crl ..`.

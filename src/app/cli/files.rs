@@ -12,7 +12,7 @@ use crate::{
     adapters::keys::secret_file,
     app::failure::{Failure, Outcome},
     types::Secret,
-    wire::{crl::Crl, x509::Certificate},
+    wire::x509::Certificate,
 };
 
 /// Longest challenge that is read from standard input.
@@ -28,16 +28,15 @@ pub fn read_certificate(path: &Path) -> Outcome<Certificate> {
     parsed.map_err(Failure::while_doing(path.display()))
 }
 
-/// Reads a CRL: PEM or DER.
-pub fn read_crl(path: &Path) -> Outcome<Crl> {
+/// Reads the DER of a CRL of any scope: from PEM or DER.
+pub fn read_list(path: &Path) -> Outcome<Vec<u8>> {
     let bytes = std::fs::read(path).map_err(Failure::while_doing(path.display()))?;
-    let der = match std::str::from_utf8(&bytes) {
+    match std::str::from_utf8(&bytes) {
         Ok(text) if text.contains("-----BEGIN") => {
-            der::pem::decode_vec(text.trim().as_bytes()).map_err(Failure::while_doing(path.display()))?.1
+            Ok(der::pem::decode_vec(text.trim().as_bytes()).map_err(Failure::while_doing(path.display()))?.1)
         }
-        _ => bytes,
-    };
-    Crl::from_der(&der).map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))
+        _ => Ok(bytes),
+    }
 }
 
 /// The first PEM block of a file with several.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     admin::{ServerArgs, YesArgs},
-    files::read_crl,
+    files::read_list,
     output::{self, Field, Format},
 };
 use crate::{
@@ -351,8 +351,8 @@ const ACCEPTED: &[Field] = &[
 
 fn accept_restore(args: &DoctorArgs, format: Format) -> Outcome {
     let pem = |path: &PathBuf| {
-        let crl = read_crl(path)?;
-        let pem = der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, crl.as_der());
+        let crl = read_list(path)?;
+        let pem = der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, &crl);
         pem.map_err(Failure::while_doing(path.display()))
     };
     let crls = args.crls.iter().map(pem).collect::<Outcome<Vec<_>>>()?;

@@ -176,6 +176,8 @@ mod tests {
             status: CertStatus::Good,
             this_update,
             next_update: Some(next_update),
+            archive_cutoff: None,
+            invalidity_date: None,
         }
     }
 

@@ -54,6 +54,8 @@ fn example_names_every_key() {
     assert_eq!(written, expected);
     for unset in [
         "public-url",
+        "period-hours",
+        "secondary-url",
         "default-profile",
         "signature-profile",
         "encryption-profile",

@@ -21,7 +21,6 @@ use crate::{
     },
     domain::{
         client::behaviour::CaBundle,
-        crl::CrlPolicy,
         profile::{Approval, ChallengeMode, ProfileSpec},
         retention::Retention,
         throttle::{LockOut, Pace},
@@ -93,6 +92,7 @@ impl<'a> Checker<'a> {
             guard: self.guard(config),
             approval_webhooks: self.approval_webhooks(config, &mut outbound),
             renewal_issuers: self.renewal_issuers(config),
+            crl,
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
@@ -103,7 +103,6 @@ impl<'a> Checker<'a> {
             kek,
             checkpoint,
             gateway,
-            crl,
             max_message_bytes: self.size(
                 "scep.max-message-bytes",
                 config.scep.max_message_bytes,
@@ -237,6 +236,11 @@ impl Checker<'_> {
         let Some(written) = &config.public_url else {
             return self.default_public_url(listen);
         };
+        self.plain_http_url(KEY, written).unwrap_or_default()
+    }
+
+    /// A URL that goes into certificates, without a slash at the end.
+    pub(super) fn plain_http_url(&mut self, key: &str, written: &str) -> Option<String> {
         let problem = match written.parse::<Uri>() {
             Ok(url) if url.scheme_str() == Some("https") => {
                 "must be http://: a client asks for the status of a certificate before it trusts TLS"
@@ -247,12 +251,12 @@ impl Checker<'_> {
                     && url.query().is_none()
                     && url.authority().is_some_and(|authority| !authority.as_str().contains('@')) =>
             {
-                return written.trim_end_matches('/').to_owned();
+                return Some(written.trim_end_matches('/').to_owned());
             }
             _ => "is not a URL of the form http://HOST[:PORT][/PATH]",
         };
-        self.mistake(KEY, format_args!("{written:?} {problem}"));
-        String::new()
+        self.mistake(key, format_args!("{written:?} {problem}"));
+        None
     }
 
     fn default_public_url(&mut self, listen: &Listen) -> String {
@@ -312,26 +316,6 @@ impl Checker<'_> {
             tickets: days("retention.ticket-days", written.ticket_days),
             jobs: days("retention.dead-job-days", written.dead_job_days),
         }
-    }
-
-    fn crl(&mut self, crl: &config::Crl) -> CrlPolicy {
-        let policy = CrlPolicy {
-            lifetime: self.duration("crl.lifetime-hours", crl.lifetime_hours, 1..=10_950, HOUR).as_secs(),
-            period: self.duration("crl.period-hours", crl.period_hours, 1..=10_950, HOUR).as_secs(),
-            debounce: self.number("crl.debounce-seconds", crl.debounce_seconds, 0..=59),
-            keep_expired: self
-                .duration("crl.keep-expired-days", crl.keep_expired_days, 1..=3_650, DAY)
-                .as_secs(),
-        };
-        // A lifetime of one hour leaves no whole hour below it.
-        if policy.period >= policy.lifetime && policy.lifetime > HOUR {
-            self.mistake("crl.period-hours", "must be less than crl.lifetime-hours");
-        }
-        if policy.keep_expired < policy.lifetime {
-            // RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate expired.
-            self.mistake("crl.keep-expired-days", "must be at least crl.lifetime-hours");
-        }
-        policy
     }
 
     fn system(&mut self, config: &Config) -> SystemSettings {

@@ -8,6 +8,7 @@ use crate::{
         binding::{Assurance, Binding, BoundObject, Evidence},
         device::Device,
         digest::digest_of,
+        issuer::CrlLocations,
         user::User,
     },
     types::{CertificateId, Fingerprint, ProfileName, SerialNumber, Timestamp, Validity},
@@ -46,8 +47,8 @@ pub struct IssuerFacts {
     pub name: Name,
     /// Its subjectKeyIdentifier.
     pub key_identifier: Option<Vec<u8>>,
-    /// cRLDistributionPoints.
-    pub crl_urls: Vec<String>,
+    /// cRLDistributionPoints and freshestCRL.
+    pub crls: CrlLocations,
     /// OCSP URLs.
     pub ocsp_urls: Vec<String>,
     /// caIssuers URLs.
@@ -135,7 +136,8 @@ impl IssueOrder {
             key_usage: self.key_usage,
             extended_key_usage: self.extended_key_usage.clone(),
             subject_alt_names: self.names.alternatives.clone(),
-            crl_urls: issuer.crl_urls.clone(),
+            crl_urls: issuer.crls.crl_urls.clone(),
+            freshest_crl_urls: issuer.crls.freshest_crl_urls.clone(),
             ocsp_urls: issuer.ocsp_urls.clone(),
             ca_issuers_urls: issuer.ca_issuers_urls.clone(),
             ocsp_no_check: false,

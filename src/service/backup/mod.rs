@@ -21,7 +21,7 @@ use super::{Gateway, ServiceError, audit::Act, metric};
 use crate::{
     domain::{
         access::{Actor, Administer, Authed},
-        crl::CrlRecord,
+        crl::{CrlRecord, CrlScope},
     },
     ports::{
         Store, View,
@@ -118,7 +118,7 @@ pub fn copy(
 fn head(view: &dyn View, now: Timestamp) -> StoreResult<Head> {
     let mut issuers = Vec::new();
     for issuer in view.issuers()? {
-        let crl = view.latest_crl(&issuer.id)?.filter(CrlRecord::is_published);
+        let crl = view.latest_crl(&issuer.id, CrlScope::Full)?.filter(CrlRecord::is_published);
         issuers.push(IssuerHead {
             sha256: Fingerprint::of(&issuer.certificate),
             crl_number: crl.as_ref().map(|crl| crl.number),

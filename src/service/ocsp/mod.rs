@@ -93,6 +93,14 @@ impl Refusal {
     }
 }
 
+/// What is known of a certificate.
+struct Found {
+    status: CertStatus,
+    invalidity_date: Option<Timestamp>,
+    /// When it expires; none where it was never issued, or only a CRL told of it.
+    not_after: Option<Timestamp>,
+}
+
 /// One certificate that is asked about, with what answers.
 struct Question<'a> {
     responding: Responding<'a>,
@@ -254,31 +262,45 @@ impl Gateway {
     }
 
     fn single_response(&self, question: &Question<'_>, now: Timestamp) -> Result<SingleResponse, Refusal> {
-        let status = self.cert_status(question)?;
-        Ok(question.responding.response(question.cert_id, status, &self.settings.ocsp, now))
+        let Found { status, invalidity_date, not_after } = self.find(question)?;
+        let responding = &question.responding;
+        let expired = not_after.is_some_and(|not_after| not_after < now);
+        let response = responding.response(question.cert_id, status, &self.settings.ocsp, now);
+        let archive_cutoff = responding.archive_cutoff(now).filter(|_| expired);
+        Ok(SingleResponse { archive_cutoff, invalidity_date, ..response })
     }
 
-    fn cert_status(&self, question: &Question<'_>) -> Result<CertStatus, Refusal> {
-        match self.status.standing(question.issuer(), question.serial()) {
-            Standing::Listed(revocation) => {
-                Ok(CertStatus::Revoked { at: revocation.at, reason: revocation.reason })
-            }
+    fn find(&self, question: &Question<'_>) -> Result<Found, Refusal> {
+        let (revocation, listed) = match self.status.standing(question.issuer(), question.serial()) {
+            Standing::Listed(revocation) => (Some(revocation), true),
+            Standing::Inherited(revocation) => (Some(revocation), false),
+            Standing::NotListed => (None, false),
             Standing::Unsettled => {
-                Err(Refusal::TryLater("the causes could not be read after they changed".to_owned()))
+                let reason = "the causes could not be read after they changed";
+                return Err(Refusal::TryLater(reason.to_owned()));
             }
-            Standing::Inherited(Revocation { at, reason, .. }) => {
-                let known = self.is_issued(question)?;
-                Ok(if known { CertStatus::Revoked { at, reason } } else { CertStatus::Unknown })
-            }
-            Standing::NotListed => {
-                Ok(if self.is_issued(question)? { CertStatus::Good } else { CertStatus::Unknown })
-            }
-        }
+        };
+        let not_after = match self.not_after_of(question) {
+            Ok(not_after) => not_after,
+            // It is revoked, whatever else could be said of it.
+            Err(_) if listed => None,
+            Err(error) => return Err(error.into()),
+        };
+        let status = match revocation {
+            _ if not_after.is_none() && !listed => CertStatus::Unknown,
+            Some(Revocation { at, reason, .. }) => CertStatus::Revoked { at, reason },
+            None => CertStatus::Good,
+        };
+        let is_revoked = matches!(status, CertStatus::Revoked { .. });
+        let invalidity_date = revocation.filter(|_| is_revoked).and_then(|it| it.invalidity_date);
+        Ok(Found { status, invalidity_date, not_after })
     }
 
-    fn is_issued(&self, question: &Question<'_>) -> Result<bool, ServiceError> {
+    /// None: it was never issued.
+    fn not_after_of(&self, question: &Question<'_>) -> Result<Option<Timestamp>, ServiceError> {
         let id = CertificateId { issuer: question.issuer().clone(), serial: question.serial().clone() };
-        self.ports.store.read(|view| Ok(view.is_issued(&id)?))
+        let record = self.ports.store.read(|view| view.certificate(&id))?;
+        Ok(record.map(|record| record.validity.not_after))
     }
 
     /// What answers for an issuer now.

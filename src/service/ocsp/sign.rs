@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Refusal;
 use crate::{
+    domain::{crl::CrlPolicy, issuer::Issuer},
     ports::Signer,
     service::{
         OcspSettings, ServiceError,
@@ -48,6 +49,9 @@ pub(super) struct Responding<'a> {
     certificate: &'a Certificate,
     signer: &'a dyn Signer,
     digest: DigestAlgorithm,
+    policy: CrlPolicy,
+    /// Of the issuer.
+    not_before: Timestamp,
 }
 
 impl<'a> Responding<'a> {
@@ -62,7 +66,14 @@ impl<'a> Responding<'a> {
         let (certificate, signer) = pair
             .filter(|(certificate, _)| certificate.validity().contains(now))
             .ok_or_else(|| Refusal::TryLater(format!("issuer {issuer} has no valid OCSP signer")))?;
-        Ok(Self { issuer, certificate, signer, digest: authority.issuer.digest })
+        let Issuer { digest, crl_policy: policy, .. } = authority.issuer;
+        let not_before = authority.certificate.validity().not_before;
+        Ok(Self { issuer, certificate, signer, digest, policy, not_before })
+    }
+
+    /// What is kept of expired certificates is as with the CRL (RFC 6960 §4.4.4).
+    pub(super) fn archive_cutoff(&self, now: Timestamp) -> Option<Timestamp> {
+        self.policy.expired_since(now, self.not_before)
     }
 
     /// What is said of one certificate, until its window or the responder's certificate ends.
@@ -75,7 +86,14 @@ impl<'a> Responding<'a> {
     ) -> SingleResponse {
         let end = self.certificate.validity().not_after;
         let next_update = now.plus(window(&status, settings)).min(end);
-        SingleResponse { cert_id: cert_id.clone(), status, this_update: now, next_update: Some(next_update) }
+        SingleResponse {
+            cert_id: cert_id.clone(),
+            status,
+            this_update: now,
+            next_update: Some(next_update),
+            archive_cutoff: None,
+            invalidity_date: None,
+        }
     }
 
     /// The whole OCSPResponse.

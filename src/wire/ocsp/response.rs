@@ -18,7 +18,7 @@ use crate::{
             },
             writer,
         },
-        x509::{BadSignature, Certificate, DecodeError, Extension, Name, PublicKey, Signed},
+        x509::{BadSignature, Certificate, DecodeError, Extension, Name, PublicKey, Signed, extension},
     },
 };
 
@@ -52,6 +52,10 @@ pub struct SingleResponse {
     pub this_update: Timestamp,
     /// When newer information will be there.
     pub next_update: Option<Timestamp>,
+    /// archiveCutoff (RFC 6960 §4.4.4): the status of certificates that expired since then is kept.
+    pub archive_cutoff: Option<Timestamp>,
+    /// invalidityDate, as in the CRL entry (RFC 6960 §4.4.5). reasonCode is no extension here: revocationReason says it.
+    pub invalidity_date: Option<Timestamp>,
 }
 
 impl SingleResponse {
@@ -68,6 +72,7 @@ impl SingleResponse {
             &status,
             &writer::generalized_time(self.this_update),
             &next_update.unwrap_or_default(),
+            &self.single_extensions(),
         ])
     }
 
@@ -80,9 +85,39 @@ impl SingleResponse {
             Some(wrapped) => Some(wrapped.explicit()?.tagged(GENERALIZED_TIME)?.time()?),
             None => None,
         };
-        let _extensions = fields.optional(context(1))?;
+        let mut response =
+            Self { cert_id, status, this_update, next_update, archive_cutoff: None, invalidity_date: None };
+        if let Some(wrapped) = fields.optional(context(1))? {
+            for extension in Extension::read_all(&wrapped.explicit()?)? {
+                response.take(&extension)?;
+            }
+        }
         fields.end()?;
-        Ok(Self { cert_id, status, this_update, next_update })
+        Ok(response)
+    }
+
+    fn single_extensions(&self) -> Vec<u8> {
+        let times = [
+            (rfc6960::ID_PKIX_OCSP_ARCHIVE_CUTOFF, self.archive_cutoff),
+            (rfc5280::ID_CE_INVALIDITY_DATE, self.invalidity_date),
+        ];
+        let all: Vec<u8> = times
+            .into_iter()
+            .filter_map(|(oid, time)| Some(extension(oid, false, &writer::generalized_time(time?))))
+            .flatten()
+            .collect();
+        if all.is_empty() { all } else { writer::element(context(1), &[&writer::sequence(&[&all])]) }
+    }
+
+    /// Others are read over, critical or not: a client that must know of them asks for them.
+    fn take(&mut self, extension: &Extension<'_>) -> Result<(), BerError> {
+        let time = || Element::only_tagged(extension.value, GENERALIZED_TIME)?.time().map(Some);
+        if extension.is(rfc6960::ID_PKIX_OCSP_ARCHIVE_CUTOFF) {
+            self.archive_cutoff = time()?;
+        } else if extension.is(rfc5280::ID_CE_INVALIDITY_DATE) {
+            self.invalidity_date = time()?;
+        }
+        Ok(())
     }
 }
 

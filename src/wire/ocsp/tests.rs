@@ -226,6 +226,8 @@ fn single(status: CertStatus) -> SingleResponse {
         status,
         this_update: at("2026-11-21T00:00:00Z"),
         next_update: Some(at("2026-11-22T00:00:00Z")),
+        archive_cutoff: None,
+        invalidity_date: None,
     }
 }
 
@@ -237,6 +239,12 @@ fn what_is_built_reads_back_and_verifies() {
         let mut responses = vec![single(CertStatus::Good), single(CertStatus::Unknown)];
         responses.extend(RevocationReason::ALL.map(|reason| single(revoked(reason))));
         responses.push(SingleResponse { next_update: None, ..single(CertStatus::Good) });
+        let archive_cutoff = Some(at("2025-11-21T00:00:00Z"));
+        let invalidity_date = Some(at("2026-11-19T00:00:00Z"));
+        let compromised = single(revoked(RevocationReason::KeyCompromise));
+        responses.push(SingleResponse { archive_cutoff, ..single(CertStatus::Good) });
+        responses.push(SingleResponse { invalidity_date, ..compromised.clone() });
+        responses.push(SingleResponse { archive_cutoff, invalidity_date, ..compromised });
         let nonce = [OCTET_STRING, 2, 1, 2];
         let basic = successful(&responder.answer(&responses, Some(&nonce)));
         assert_eq!(

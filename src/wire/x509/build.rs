@@ -49,6 +49,8 @@ pub struct CertificateSpec {
     pub subject_alt_names: Vec<GeneralName>,
     /// Locations of the same CRL, the most available first: one DistributionPoint.
     pub crl_urls: Vec<String>,
+    /// Locations of the delta to that CRL (RFC 5280 §4.2.1.15); empty: no such extension.
+    pub freshest_crl_urls: Vec<String>,
     /// id-ad-ocsp of authorityInfoAccess.
     pub ocsp_urls: Vec<String>,
     /// id-ad-caIssuers of authorityInfoAccess.
@@ -81,6 +83,7 @@ impl CertificateSpec {
             extended_key_usage: Vec::new(),
             subject_alt_names: Vec::new(),
             crl_urls: Vec::new(),
+            freshest_crl_urls: Vec::new(),
             ocsp_urls: Vec::new(),
             ca_issuers_urls: Vec::new(),
             ocsp_no_check: false,
@@ -148,6 +151,10 @@ impl CertificateSpec {
             let value = distribution_point(&self.crl_urls)?;
             all.extend(extension(rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, false, &value));
         }
+        if !self.freshest_crl_urls.is_empty() {
+            let value = distribution_point(&self.freshest_crl_urls)?;
+            all.extend(extension(rfc5280::ID_CE_FRESHEST_CRL, false, &value));
+        }
         if !(self.ocsp_urls.is_empty() && self.ca_issuers_urls.is_empty()) {
             let ocsp = access_descriptions(rfc5280::ID_AD_OCSP, &self.ocsp_urls)?;
             let ca_issuers = access_descriptions(rfc5280::ID_AD_CA_ISSUERS, &self.ca_issuers_urls)?;
@@ -203,9 +210,14 @@ fn basic_constraints(ca: CaConstraint) -> Vec<u8> {
 
 /// One DistributionPoint with every URL in its fullName: several locations of one CRL. Two DistributionPoints would be
 /// two CRLs, and some readers look only at the first (RUSTSEC-2026-0049).
-fn distribution_point(urls: &[String]) -> Result<Vec<u8>, EncodeError> {
+pub(in crate::wire) fn distribution_point(urls: &[String]) -> Result<Vec<u8>, EncodeError> {
+    Ok(writer::sequence(&[&writer::sequence(&[&distribution_point_name(urls)?])]))
+}
+
+/// DistributionPointName with a fullName, under the tag that both DistributionPoint and IssuingDistributionPoint give it.
+pub(in crate::wire) fn distribution_point_name(urls: &[String]) -> Result<Vec<u8>, EncodeError> {
     let full_name = writer::element(context(0), &[&uris(urls)?.concat()]);
-    Ok(writer::sequence(&[&writer::sequence(&[&writer::element(context(0), &[&full_name])])]))
+    Ok(writer::element(context(0), &[&full_name]))
 }
 
 fn access_descriptions(method: ObjectIdentifier, urls: &[String]) -> Result<Vec<u8>, EncodeError> {

@@ -235,6 +235,11 @@ impl Certificate {
         self.extensions.crl_urls.clone()
     }
 
+    /// URLs of freshestCRL.
+    pub fn freshest_crl_urls(&self) -> &[String] {
+        &self.extensions.freshest_crl_urls
+    }
+
     /// Whether id-pkix-ocsp-nocheck is there (RFC 6960 §4.2.2.2.1).
     pub const fn has_ocsp_no_check(&self) -> bool {
         self.extensions.ocsp_no_check

@@ -82,6 +82,7 @@ pub(in crate::wire) struct Extensions {
     pub(in crate::wire) extended_key_usage: Vec<ObjectIdentifier>,
     pub(in crate::wire) subject_alt_names: Vec<GeneralName>,
     pub(in crate::wire) crl_urls: Vec<String>,
+    pub(in crate::wire) freshest_crl_urls: Vec<String>,
     pub(in crate::wire) ocsp_urls: Vec<String>,
     pub(in crate::wire) ca_issuers_urls: Vec<String>,
     pub(in crate::wire) ocsp_no_check: bool,
@@ -115,6 +116,8 @@ impl Extensions {
             self.subject_alt_names = general_name::read_all(names.open())?;
         } else if extension.is(rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS) {
             self.crl_urls = distribution_points(extension.value)?;
+        } else if extension.is(rfc5280::ID_CE_FRESHEST_CRL) {
+            self.freshest_crl_urls = distribution_points(extension.value)?;
         } else if extension.is(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS) {
             self.ocsp_urls = access_locations(extension.value, rfc5280::ID_AD_OCSP)?;
             self.ca_issuers_urls = access_locations(extension.value, rfc5280::ID_AD_CA_ISSUERS)?;
@@ -152,17 +155,24 @@ fn object_identifiers(value: &[u8]) -> Result<Vec<ObjectIdentifier>, BerError> {
 }
 
 /// The URIs in the fullName of each distribution point (RFC 5280 §4.2.1.13).
-fn distribution_points(value: &[u8]) -> Result<Vec<String>, BerError> {
+pub(in crate::wire) fn distribution_points(value: &[u8]) -> Result<Vec<String>, BerError> {
     let mut points = Element::only_tagged(value, SEQUENCE)?.open();
     let mut urls = Vec::new();
     while !points.is_empty() {
         let point = points.expect(SEQUENCE, "DistributionPoint")?.open().optional(context(0))?;
-        let full_name = point.map(|name| name.open().optional(context(0))).transpose()?.flatten();
-        if let Some(names) = full_name {
-            urls.extend(uris(general_name::read_all(names.open())?));
+        if let Some(name) = point {
+            urls.extend(full_name(&name)?);
         }
     }
     Ok(urls)
+}
+
+/// The URIs in the fullName of a DistributionPointName.
+pub(in crate::wire) fn full_name(name: &Element<'_>) -> Result<Vec<String>, BerError> {
+    match name.open().optional(context(0))? {
+        Some(names) => Ok(uris(general_name::read_all(names.open())?).collect()),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The URIs of one access method (RFC 5280 §4.2.2.1).

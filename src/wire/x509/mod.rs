@@ -19,10 +19,12 @@ mod tests;
 
 pub use attribute::{COMMON_NAME, DEVICE_SERIAL_NUMBER, EMAIL_ADDRESS};
 pub use build::CertificateSpec;
-pub(in crate::wire) use build::{authority_key_identifier, extension, sign, subject_alt_name};
+pub(in crate::wire) use build::{
+    authority_key_identifier, distribution_point, distribution_point_name, extension, sign, subject_alt_name,
+};
 pub use certificate::Certificate;
 pub(in crate::wire) use certificate::{Signed, first_pem_block};
-pub(in crate::wire) use extension::{Extension, Extensions, key_identifier};
+pub(in crate::wire) use extension::{Extension, Extensions, distribution_points, full_name, key_identifier};
 pub use general_name::GeneralName;
 pub use key::{BadSignature, CannotEncrypt, KeyKind, PublicKey};
 pub use key_usage::KeyUsage;

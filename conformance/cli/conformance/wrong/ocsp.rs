@@ -303,7 +303,7 @@ fn single(world: &World, id: &CertId, status: CertStatus) -> SingleResponse {
         _ => id.clone(),
     };
     let (this_update, next_update) = (world.started, Some(world.started.plus(LIFE)));
-    SingleResponse { cert_id, status, this_update, next_update }
+    SingleResponse { cert_id, status, this_update, next_update, archive_cutoff: None, invalidity_date: None }
 }
 
 fn head_and_body(world: &World, asked: &Asked<'_>, body: &[u8], nonce: bool) -> Vec<u8> {
@@ -409,7 +409,14 @@ impl Repeating {
         let cert_id = CertId::new(DigestAlgorithm::Sha1, &issuer, issuer.serial()).unwrap();
         let now = SystemClock.now();
         let next_update = Some(now.plus(Duration::from_secs(3_600)));
-        let single = SingleResponse { cert_id, status: CertStatus::Good, this_update: now, next_update };
+        let single = SingleResponse {
+            cert_id,
+            status: CertStatus::Good,
+            this_update: now,
+            next_update,
+            archive_cutoff: None,
+            invalidity_date: None,
+        };
         let body = signed(&ca, now, &[single], None);
         Self { url: serve(move |_| ok("application/ocsp-response", &body)), issuer }
     }
@@ -440,6 +447,8 @@ fn all_is_good(signer: &Ca, cert_id: CertId, nonce: bool) -> Vec<u8> {
         status: CertStatus::Good,
         this_update: now.plus(2 * day),
         next_update: Some(now.minus(day)),
+        archive_cutoff: None,
+        invalidity_date: None,
     }];
     let body = signed(signer, now.plus(day), &responses, nonce.then_some(&[0x04, 0x02, 1, 2]));
     let headers = "Content-Type: text/html\r\nCache-Control: public, max-age=31536000\r\n";

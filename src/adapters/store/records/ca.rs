@@ -1,4 +1,4 @@
-//! Issuers, sealed keys, system certificates, profiles, CRLs.
+//! Issuers, sealed keys, system certificates, profiles.
 
 use super::{Records, conflict};
 use crate::{
@@ -10,14 +10,12 @@ use crate::{
     },
     domain::{
         certificate::{Purpose, SystemCertificate},
-        crl::CrlRecord,
         issuer::{ExternalIssuer, Issuer},
         key::SealedKey,
         profile::Profile,
     },
     ports::store::{
-        Crls, CrlsMut, Externals, ExternalsMut, Issuers, IssuersMut, Keys, KeysMut, Profiles, ProfilesMut,
-        StoreResult,
+        Externals, ExternalsMut, Issuers, IssuersMut, Keys, KeysMut, Profiles, ProfilesMut, StoreResult,
     },
     types::{IssuerId, KeyId, ProfileName},
 };
@@ -165,19 +163,4 @@ fn versions(name: &ProfileName) -> Vec<u8> {
 
 fn version_key(name: &ProfileName, version: u32) -> Vec<u8> {
     Key::default().text(name.as_str()).number(u64::from(version)).done()
-}
-
-impl<R: Rows> Crls for Records<R> {
-    fn latest_crl(&self, issuer: &IssuerId) -> StoreResult<Option<CrlRecord>> {
-        self.0.record(Table::Crls, issuer.as_str().as_bytes())
-    }
-}
-
-impl CrlsMut for Records<WriteRows<'_>> {
-    fn put_crl(&mut self, crl: &CrlRecord) -> StoreResult<()> {
-        if self.latest_crl(&crl.issuer)?.is_some_and(|latest| latest.number >= crl.number) {
-            return Err(conflict("CRL of", &crl.issuer, "has this number or a higher one already"));
-        }
-        self.0.put_record(Table::Crls, crl.issuer.as_str().as_bytes(), crl)
-    }
 }

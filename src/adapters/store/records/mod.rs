@@ -7,6 +7,7 @@ mod audit;
 mod ca;
 pub(super) mod certificates;
 mod copies;
+pub(in crate::adapters::store) mod crls;
 pub(super) mod enrolments;
 mod exchanges;
 mod jobs;

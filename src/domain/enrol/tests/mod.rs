@@ -15,6 +15,7 @@ use crate::{
             check_renewal, check_static, check_ticket,
         },
         device::{Device, DeviceEvent, IdentityKind, Lifecycle, LifecyclePolicy, Registration},
+        issuer::CrlLocations,
         profile::{CheckedProfile, Profile, VariableFacts, variables},
         status::Status,
         user::{User, UserDetails, UserEvent},
@@ -145,7 +146,10 @@ impl Scene {
         let facts = IssuerFacts {
             name: self.issuer.certificate.subject().clone(),
             key_identifier: self.issuer.certificate.subject_key_identifier().map(<[u8]>::to_vec),
-            crl_urls: vec!["http://pki.example/crl/issuing.crl".to_owned()],
+            crls: CrlLocations {
+                crl_urls: vec!["http://pki.example/crl/issuing.crl".to_owned()],
+                freshest_crl_urls: Vec::new(),
+            },
             ocsp_urls: Vec::new(),
             ca_issuers_urls: Vec::new(),
         };

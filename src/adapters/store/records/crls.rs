@@ -1,0 +1,162 @@
+//! CRLs: a row with what each says of itself, and the CRL in pieces, so that a large one is never one value.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Records, conflict};
+use crate::{
+    adapters::store::{
+        key::{self, Key},
+        record,
+        rows::{Flow, Rows, WriteRows},
+        table::Table,
+    },
+    domain::{
+        checkpoint::CrlMark,
+        crl::{CrlRecord, CrlScope, Partition},
+    },
+    ports::store::{Crls, CrlsMut, StoreResult},
+    types::{IssuerId, Timestamp},
+};
+
+/// Bytes in one piece.
+const PIECE: usize = 256 * 1024;
+
+/// What a CRL says of itself.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    issuer: IssuerId,
+    scope: CrlScope,
+    base_number: Option<u64>,
+    number: u64,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    entries: u64,
+    /// Bytes in its pieces.
+    size: u64,
+}
+
+impl Head {
+    fn of(crl: &CrlRecord) -> Self {
+        Self {
+            issuer: crl.issuer.clone(),
+            scope: crl.scope,
+            base_number: crl.base_number,
+            number: crl.number,
+            this_update: crl.this_update,
+            next_update: crl.next_update,
+            entries: crl.entries,
+            size: crl.der.len() as u64,
+        }
+    }
+
+    fn with(self, der: Bytes) -> CrlRecord {
+        let Self { issuer, scope, base_number, number, this_update, next_update, entries, size: _ } = self;
+        CrlRecord { issuer, scope, base_number, number, this_update, next_update, entries, der }
+    }
+}
+
+fn of_issuer(issuer: &IssuerId) -> Vec<u8> {
+    Key::default().text(issuer.as_str()).done()
+}
+
+fn crl(issuer: &IssuerId, scope: CrlScope) -> Key {
+    let key = Key::default().text(issuer.as_str());
+    match scope {
+        CrlScope::Full => key.byte(0),
+        CrlScope::Delta => key.byte(1),
+        CrlScope::Partition(Partition { of, index }) => {
+            key.byte(2).bytes(&of.to_be_bytes()).bytes(&index.to_be_bytes())
+        }
+    }
+}
+
+fn piece(issuer: &IssuerId, scope: CrlScope, place: usize) -> Vec<u8> {
+    crl(issuer, scope).number(place as u64).done()
+}
+
+fn read_pieces(rows: &impl Rows, key: &[u8], size: u64) -> StoreResult<Bytes> {
+    let mut der = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    rows.scan(Table::CrlPieces, &key::starting_with(key), |_, piece| {
+        der.extend_from_slice(piece);
+        Ok(Flow::Continue(()))
+    })?;
+    if der.len() as u64 == size {
+        return Ok(der.into());
+    }
+    Err(record::corrupt(Table::Crls, key, format!("it has {} of {size} bytes", der.len())))
+}
+
+impl<R: Rows> Crls for Records<R> {
+    fn latest_crl(&self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<Option<CrlRecord>> {
+        let key = crl(issuer, scope).done();
+        let Some(head) = self.0.record::<Head>(Table::Crls, &key)? else { return Ok(None) };
+        let der = read_pieces(&self.0, &key, head.size)?;
+        Ok(Some(head.with(der)))
+    }
+
+    fn crl_mark(&self, issuer: &IssuerId) -> StoreResult<Option<CrlMark>> {
+        let range = key::starting_with(&of_issuer(issuer));
+        let heads: Vec<Head> = self.0.records(Table::Crls, &range, usize::MAX)?;
+        Ok(heads.iter().map(|head| CrlMark { number: head.number, this_update: head.this_update }).max())
+    }
+}
+
+impl CrlsMut for Records<WriteRows<'_>> {
+    fn put_crl(&mut self, new: &CrlRecord) -> StoreResult<()> {
+        let key = crl(&new.issuer, new.scope).done();
+        let before: Option<Head> = self.0.record(Table::Crls, &key)?;
+        if before.as_ref().is_some_and(|before| before.number >= new.number) {
+            return Err(conflict("CRL of", &new.issuer, "has this number or a higher one already"));
+        }
+        let pieces = new.der.len().div_ceil(PIECE);
+        let old = before.map_or(0, |before| pieces_of(before.size));
+        for (place, bytes) in new.der.chunks(PIECE).enumerate() {
+            self.0.put(Table::CrlPieces, &piece(&new.issuer, new.scope, place), bytes)?;
+        }
+        for place in pieces..old {
+            self.0.remove(Table::CrlPieces, &piece(&new.issuer, new.scope, place))?;
+        }
+        self.0.put_record(Table::Crls, &key, &Head::of(new))
+    }
+
+    fn remove_crl(&mut self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<()> {
+        let key = crl(issuer, scope).done();
+        let Some(head) = self.0.record::<Head>(Table::Crls, &key)? else { return Ok(()) };
+        for place in 0..pieces_of(head.size) {
+            self.0.remove(Table::CrlPieces, &piece(issuer, scope, place))?;
+        }
+        // The row stays: its number was used.
+        self.0.put_record(Table::Crls, &key, &Head { size: 0, entries: 0, ..head })
+    }
+}
+
+fn pieces_of(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX).div_ceil(PIECE)
+}
+
+/// A CRL as schema 4 had it: one row by issuer.
+type CrlOf4 = (IssuerId, u64, Timestamp, Timestamp, u64, Vec<u8>);
+
+/// Takes the CRLs of schema 4 over.
+pub(in crate::adapters::store) fn take_over(rows: &mut WriteRows<'_>) -> StoreResult<()> {
+    let old = rows.list(Table::Crls, &key::ALL, usize::MAX, |key, bytes| {
+        let corrupt = |reason: String| record::corrupt(Table::Crls, key, reason);
+        let [1, body @ ..] = bytes else { return Err(corrupt("its record version is not known".to_owned())) };
+        let (old, rest): (CrlOf4, &[u8]) =
+            postcard::take_from_bytes(body).map_err(|error| corrupt(error.to_string()))?;
+        if rest.is_empty() { Ok((key.to_vec(), old)) } else { Err(corrupt("bytes too many".to_owned())) }
+    })?;
+    for (key, (issuer, number, this_update, next_update, entries, der)) in old {
+        rows.remove(Table::Crls, &key)?;
+        let key = crl(&issuer, CrlScope::Full).done();
+        for (place, bytes) in der.chunks(PIECE).enumerate() {
+            rows.put(Table::CrlPieces, &piece(&issuer, CrlScope::Full, place), bytes)?;
+        }
+        let size = der.len() as u64;
+        let (scope, base_number) = (CrlScope::Full, None);
+        let head = Head { issuer, scope, base_number, number, this_update, next_update, entries, size };
+        rows.put_record(Table::Crls, &key, &head)?;
+    }
+    Ok(())
+}

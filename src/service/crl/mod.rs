@@ -1,0 +1,201 @@
+//! CRLs: build from the snapshot, parse back, verify, compare, record, publish.
+//!
+//! | file | |
+//! |---|---|
+//! | `settings` | the configuration, taken over by the issuers |
+//! | `build` | which CRLs are made, and how |
+//! | `delta` | what changed since a full one |
+//! | `check` | what must hold before one is published |
+//! | `watch` | which are due, and which are late |
+//! | `view` | what operators see, and how large a CRL will be |
+//!
+//! Nothing is published that was not read back and compared with the CRL before: the number is higher, the signature verifies, and no
+//! entry has vanished but a released hold or a certificate that expired long enough ago (RFC 5280 §3.3, §5).
+//!
+//! The CRL of a CA that is itself revoked or on hold lists every certificate that it issued and that is not expired, and is signed as
+//! before: `service::status` says why, and what it costs.
+
+mod build;
+mod check;
+mod delta;
+mod settings;
+mod view;
+mod watch;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use der::pem::LineEnding;
+pub use settings::CrlSettings;
+pub(crate) use settings::record;
+pub use view::{CrlPartView, CrlView};
+
+use super::{Gateway, Ports, ServiceError};
+use crate::{
+    domain::{
+        checkpoint::CrlMark,
+        crl::{CrlRecord, CrlScope, CrlWindow, Partition},
+    },
+    types::{Fingerprint, IssuerId, Timestamp},
+};
+
+/// A published CRL.
+#[derive(Debug)]
+pub struct PublishedCrl {
+    /// What it is about.
+    pub scope: CrlScope,
+    /// Of a delta the number of the full CRL that it changes.
+    pub base_number: Option<u64>,
+    /// The CRL.
+    pub der: Bytes,
+    /// cRLNumber.
+    pub number: u64,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Timestamp,
+    /// How many certificates it lists.
+    pub entries: u64,
+    /// Hex SHA-256 of the DER.
+    pub etag: String,
+    /// As PEM, made when somebody asks for it.
+    pem: OnceLock<Bytes>,
+}
+
+/// The newest CRLs of each issuer, swapped atomically.
+#[derive(Debug)]
+pub struct PublishedCrls {
+    newest: ArcSwap<Newest>,
+    /// One build at a time per issuer.
+    building: Mutex<BTreeMap<IssuerId, Arc<Mutex<()>>>>,
+    /// Which are known to be late.
+    late: Mutex<watch::KnownLate>,
+    /// How large they will be.
+    forecasts: Mutex<view::Forecasts>,
+}
+
+type Newest = BTreeMap<(IssuerId, CrlScope), Arc<PublishedCrl>>;
+
+impl PublishedCrl {
+    pub(super) fn of(record: CrlRecord) -> Arc<Self> {
+        Arc::new(Self {
+            etag: Fingerprint::of(&record.der).to_string(),
+            scope: record.scope,
+            base_number: record.base_number,
+            der: record.der,
+            number: record.number,
+            this_update: record.this_update,
+            next_update: record.next_update,
+            entries: record.entries,
+            pem: OnceLock::new(),
+        })
+    }
+
+    /// The CRL as PEM text.
+    pub fn to_pem(&self) -> Result<Bytes, ServiceError> {
+        if let Some(made) = self.pem.get() {
+            return Ok(made.clone());
+        }
+        let text = der::pem::encode_string("X509 CRL", LineEnding::LF, &self.der)
+            .map_err(|error| ServiceError::Internal(format!("a CRL does not encode as PEM: {error}")))?;
+        Ok(self.pem.get_or_init(|| text.into()).clone())
+    }
+
+    /// From when until when it speaks.
+    pub const fn window(&self) -> CrlWindow {
+        CrlWindow { this_update: self.this_update, next_update: self.next_update }
+    }
+}
+
+impl PublishedCrls {
+    pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
+        let newest = ports.store.read(|view| {
+            let mut newest = BTreeMap::new();
+            let mut take = |id: &IssuerId, scope| {
+                let record = view.latest_crl(id, scope)?.filter(CrlRecord::is_published);
+                newest.extend(record.map(|it| ((id.clone(), scope), PublishedCrl::of(it))));
+                Ok::<_, ServiceError>(())
+            };
+            for issuer in view.issuers()? {
+                let partitions = issuer.partitionings.iter().flat_map(|of| Partition::all(*of));
+                let partitions = partitions.map(CrlScope::Partition);
+                let mut scopes = [CrlScope::Full, CrlScope::Delta].into_iter().chain(partitions);
+                scopes.try_for_each(|scope| take(&issuer.id, scope))?;
+            }
+            for issuer in view.external_issuers()? {
+                take(&issuer.id, CrlScope::Full)?;
+            }
+            Ok::<_, ServiceError>(newest)
+        })?;
+        Ok(Self {
+            newest: ArcSwap::from_pointee(newest),
+            building: Mutex::default(),
+            late: Mutex::default(),
+            forecasts: Mutex::default(),
+        })
+    }
+
+    /// Reads everything again, after the store was changed as a whole.
+    pub(super) fn reload(&self, ports: &Ports) -> Result<(), ServiceError> {
+        self.newest.store(Self::load(ports)?.newest.load_full());
+        Ok(())
+    }
+
+    /// Takes back those that are older than what was `published`.
+    pub(super) fn withdraw_below(&self, published: &BTreeMap<IssuerId, CrlMark>) {
+        self.newest.rcu(|newest| {
+            let mut newest = BTreeMap::clone(newest);
+            newest.retain(|(issuer, _), crl| {
+                published.get(issuer).is_none_or(|mark| mark.number <= crl.number)
+            });
+            newest
+        });
+    }
+
+    /// Puts new ones in the place of those of their scopes, and takes away what there is of `gone`.
+    pub(super) fn publish(&self, issuer: &IssuerId, crls: &[Arc<PublishedCrl>], gone: &[CrlScope]) {
+        self.newest.rcu(|newest| {
+            let mut newest = BTreeMap::clone(newest);
+            newest.extend(crls.iter().map(|crl| ((issuer.clone(), crl.scope), Arc::clone(crl))));
+            newest.retain(|(id, scope), _| !(id == issuer && gone.contains(scope)));
+            newest
+        });
+    }
+
+    fn get(&self, issuer: &IssuerId, scope: CrlScope) -> Option<Arc<PublishedCrl>> {
+        self.newest.load().get(&(issuer.clone(), scope)).cloned()
+    }
+
+    /// All of an issuer, the full one first.
+    fn of(&self, issuer: &IssuerId) -> Vec<Arc<PublishedCrl>> {
+        let newest = self.newest.load();
+        let own = newest.range((issuer.clone(), CrlScope::Full)..).take_while(|((id, _), _)| id == issuer);
+        own.map(|(_, crl)| Arc::clone(crl)).collect()
+    }
+
+    fn turn(&self, issuer: &IssuerId) -> Arc<Mutex<()>> {
+        let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        building.entry(issuer.clone()).or_default().clone()
+    }
+}
+
+impl Gateway {
+    /// The newest published full CRL.
+    pub fn crl(&self, issuer: &IssuerId) -> Option<Arc<PublishedCrl>> {
+        self.crls.get(issuer, CrlScope::Full)
+    }
+
+    /// The newest published CRL of this scope.
+    pub fn crl_of(&self, issuer: &IssuerId, scope: CrlScope) -> Option<Arc<PublishedCrl>> {
+        self.crls.get(issuer, scope)
+    }
+
+    /// The newest published CRLs of all scopes, the full one first.
+    pub fn crls_of(&self, issuer: &IssuerId) -> Vec<Arc<PublishedCrl>> {
+        self.crls.of(issuer)
+    }
+}

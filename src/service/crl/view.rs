@@ -1,0 +1,167 @@
+//! CRLs as operators see them, and how large they will be.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::PublishedCrl;
+use crate::{
+    domain::{
+        access::{Authed, Read},
+        crl::{CrlScope, Forecast, Forecaster},
+    },
+    service::{Gateway, Listing, ServiceError, authority::Authority},
+    types::{IssuerId, Timestamp},
+};
+
+/// A CRL as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlView {
+    /// Whose.
+    pub issuer: IssuerId,
+    /// cRLNumber.
+    pub number: u64,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Timestamp,
+    /// How many certificates it lists.
+    pub entries: u64,
+    /// Length of the DER in bytes.
+    pub size: usize,
+    /// How many it will list in a year, if that is like the last one.
+    pub predicted_entries: u64,
+    /// How long it will be then, in bytes.
+    pub predicted_size: u64,
+    /// Hex SHA-256 of the DER.
+    pub sha256: String,
+    /// Where it is published.
+    pub urls: Vec<String>,
+    /// The delta to it, and the partitions; absent where there are none, and in listings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<CrlPartView>,
+    /// The CRL as PEM text; absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pem: Option<String>,
+}
+
+/// A CRL that stands beside the full one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlPartView {
+    /// `delta`, or `3 of 16`.
+    pub scope: String,
+    /// cRLNumber.
+    pub number: u64,
+    /// Of a delta the number of the full CRL that it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_number: Option<u64>,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Timestamp,
+    /// How many certificates it lists.
+    pub entries: u64,
+    /// Length of the DER in bytes.
+    pub size: usize,
+    /// Hex SHA-256 of the DER.
+    pub sha256: String,
+    /// Where it is published.
+    pub urls: Vec<String>,
+}
+
+/// Forecasts by issuer, each with the changes of the snapshot and the CRL number that it was made at.
+pub(super) type Forecasts = BTreeMap<IssuerId, (u64, u64, Forecast)>;
+
+impl Gateway {
+    /// The newest CRL of every issuer.
+    pub fn crls(&self, _authed: &Authed<Read>) -> Result<Listing<CrlView>, ServiceError> {
+        let authorities = self.authorities();
+        let view = |authority: &Arc<Authority>| {
+            self.crl(&authority.issuer.id).map(|crl| self.crl_as_listed(authority, &crl))
+        };
+        Ok(Listing::whole(authorities.issuers().filter_map(view).collect()))
+    }
+
+    /// The newest CRL of an issuer, with the CRL itself and what stands beside it.
+    pub fn show_crl(&self, _authed: &Authed<Read>, issuer: &IssuerId) -> Result<CrlView, ServiceError> {
+        self.crl_view(issuer)
+    }
+
+    pub(super) fn crl_view(&self, issuer: &IssuerId) -> Result<CrlView, ServiceError> {
+        let authorities = self.authorities();
+        let authority =
+            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+        let crl = self.crl(issuer).ok_or_else(|| ServiceError::not_found("CRL of issuer", issuer))?;
+        let pem = crl.to_pem()?;
+        let parts = self.crls_of(issuer).into_iter().filter(|part| part.scope != CrlScope::Full);
+        Ok(CrlView {
+            parts: parts.map(|part| part_of(authority, &part)).collect(),
+            pem: Some(String::from_utf8_lossy(&pem).into_owned()),
+            ..self.crl_as_listed(authority, &crl)
+        })
+    }
+
+    fn crl_as_listed(&self, authority: &Authority, crl: &PublishedCrl) -> CrlView {
+        let forecast = self.crl_forecast(authority, crl);
+        CrlView {
+            issuer: authority.issuer.id.clone(),
+            number: crl.number,
+            this_update: crl.this_update,
+            next_update: crl.next_update,
+            entries: crl.entries,
+            size: crl.der.len(),
+            predicted_entries: forecast.entries,
+            predicted_size: forecast.bytes,
+            sha256: crl.etag.clone(),
+            urls: authority.issuer.urls_of(CrlScope::Full),
+            parts: Vec::new(),
+            pem: None,
+        }
+    }
+
+    /// What the full CRL will be like in a year: see [`crate::domain::crl::Forecaster`]. Of a CA that is revoked or on hold it is
+    /// what it is now, for that lists everything.
+    pub(in crate::service) fn crl_forecast(&self, authority: &Authority, crl: &PublishedCrl) -> Forecast {
+        let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        let known = |changes| {
+            let forecasts = self.crls.forecasts.lock().unwrap_or_else(PoisonError::into_inner);
+            let (at, number, forecast) = forecasts.get(id).copied()?;
+            (at == changes && number == crl.number).then_some(forecast)
+        };
+        let now = Forecast { entries: crl.entries, bytes: crl.der.len() as u64 };
+        let made = self.status.with_snapshot(id, |snapshot| {
+            if let Some(known) = known(snapshot.changes) {
+                return (snapshot.changes, known);
+            }
+            if snapshot.inherited.is_some() {
+                return (snapshot.changes, now);
+            }
+            let mut forecaster = Forecaster::new(policy, authority.issuer.created_at, self.now());
+            for it in snapshot.listed.values() {
+                forecaster.see(it.revocation.at, it.not_after, it.entry.len());
+            }
+            (snapshot.changes, forecaster.finish())
+        });
+        let Some((changes, forecast)) = made else { return now };
+        let mut forecasts = self.crls.forecasts.lock().unwrap_or_else(PoisonError::into_inner);
+        forecasts.insert(id.clone(), (changes, crl.number, forecast));
+        forecast
+    }
+}
+
+fn part_of(authority: &Authority, crl: &PublishedCrl) -> CrlPartView {
+    CrlPartView {
+        scope: crl.scope.label(),
+        number: crl.number,
+        base_number: crl.base_number,
+        this_update: crl.this_update,
+        next_update: crl.next_update,
+        entries: crl.entries,
+        size: crl.der.len(),
+        sha256: crl.etag.clone(),
+        urls: authority.issuer.urls_of(crl.scope),
+    }
+}

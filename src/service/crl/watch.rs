@@ -1,0 +1,123 @@
+//! Which CRLs are due, and which are late.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+};
+
+use crate::{
+    domain::{
+        access::Actor,
+        crl::{CrlPolicy, CrlScope, CrlWindow, Lateness, Partition},
+    },
+    ports::Tx,
+    service::{
+        Gateway, ServiceError,
+        audit::Act,
+        authority::Authority,
+        metric::{self, label},
+    },
+    types::{IssuerId, Timestamp},
+};
+
+/// The newest CRL of a scope, by its number, and how late it was when that was last said.
+pub(super) type KnownLate = BTreeMap<(IssuerId, CrlScope), (u64, Lateness)>;
+
+impl Gateway {
+    /// Scheduled ones, and those that show a change later than promised: the job of a change that was committed but not yet in the
+    /// snapshot when the job ran has nothing else to catch it.
+    pub(in crate::service) fn issuers_with_due_crl(&self) -> BTreeSet<IssuerId> {
+        let now = self.now();
+        let authorities = self.authorities();
+        let due = authorities.issuers().filter(|authority| {
+            let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+            let late = self.status.unpublished_since(id).is_some_and(|at| policy.after_revocation(at) < now);
+            let alive = authority.certificate.validity().contains(now);
+            alive && (late || self.crl_due_at(authority, now).is_none_or(|at| at <= now))
+        });
+        due.map(|authority| authority.issuer.id.clone()).collect()
+    }
+
+    /// When a CRL of the issuer has to be made next, by its schedule or for a change that none shows yet.
+    pub(in crate::service) fn next_crl_at(&self, authority: &Authority) -> Option<Timestamp> {
+        let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        let late = self.status.unpublished_since(id).map(|at| policy.after_revocation(at));
+        late.into_iter().chain(self.crl_due_at(authority, self.now())).min()
+    }
+
+    /// When the schedule asks for a CRL of the issuer, of whatever scope. None: at once.
+    fn crl_due_at(&self, authority: &Authority, now: Timestamp) -> Option<Timestamp> {
+        let issuer = &authority.issuer;
+        let published = self.crls_of(&issuer.id);
+        let partitions = issuer.partitionings.iter().flat_map(|of| Partition::all(*of));
+        let delta = issuer.crl_policy.delta.map(|_| CrlScope::Delta);
+        let scopes = [CrlScope::Full].into_iter().chain(delta).chain(partitions.map(CrlScope::Partition));
+        let due = scopes.map(|scope| {
+            let window = published.iter().find(|crl| crl.scope == scope)?.window();
+            // One from the future: the clock went back.
+            (window.this_update <= now).then(|| replaced_at(&issuer.crl_policy, scope, window))
+        });
+        due.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
+    /// Says aloud, once for each CRL and degree, that its successor does not come: half of its life is over, three quarters, all.
+    pub(in crate::service) fn watch_crls(&self) -> Result<(), ServiceError> {
+        let now = self.now();
+        let authorities = self.authorities();
+        let living = authorities.issuers().filter(|it| it.certificate.validity().contains(now));
+        for id in living.map(|authority| &authority.issuer.id) {
+            for crl in self.crls_of(id) {
+                let lateness = crl.window().lateness(now);
+                if self.is_news(id, crl.scope, crl.number, lateness) {
+                    self.say_late(id, crl.scope, (crl.number, lateness, crl.next_update))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_news(&self, issuer: &IssuerId, scope: CrlScope, number: u64, lateness: Lateness) -> bool {
+        let mut known = self.crls.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.insert((issuer.clone(), scope), (number, lateness));
+        let said = before.filter(|(of, _)| *of == number).map_or(Lateness::OnTime, |(_, said)| said);
+        lateness > said
+    }
+
+    fn say_late(
+        &self,
+        issuer: &IssuerId,
+        scope: CrlScope,
+        (number, lateness, next_update): (u64, Lateness, Timestamp),
+    ) -> Result<(), ServiceError> {
+        let (scope, over) = (scope.label(), word(lateness));
+        tracing::error!(%issuer, scope, number, %next_update, over, "the CRL has no successor: see `certgate doctor`");
+        let labels = [(label::ISSUER, issuer.to_string())];
+        metrics::counter!(metric::CRL_LATE, &labels).increment(1);
+        let act = Act { actor: Actor::System, request: self.new_request(), at: self.now() };
+        let detail = [
+            ("scope", scope),
+            ("number", number.to_string()),
+            ("over", over.to_owned()),
+            ("next-update", next_update.to_string()),
+        ];
+        let fact = act.fact("crl.late", issuer, &detail);
+        Ok(self.ports.store.write(|tx: &mut dyn Tx| tx.append_audit(&fact))?)
+    }
+}
+
+fn replaced_at(policy: &CrlPolicy, scope: CrlScope, window: CrlWindow) -> Timestamp {
+    match scope {
+        CrlScope::Delta => policy.next_delta(window),
+        CrlScope::Full | CrlScope::Partition(_) => policy.next_scheduled(window),
+    }
+}
+
+/// How much of a CRL's life is over.
+const fn word(lateness: Lateness) -> &'static str {
+    match lateness {
+        Lateness::OnTime => "less than half",
+        Lateness::Half => "half",
+        Lateness::ThreeQuarters => "three quarters",
+        Lateness::Stale => "all",
+    }
+}
