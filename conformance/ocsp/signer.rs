@@ -41,7 +41,7 @@ fn s4_2_2_2_the_ca_itself_signs_where_it_is_set() {
         assert_eq!(response.verify(&issuer).as_ref(), Ok(issuer.public_key()));
         assert_eq!(response.responses[0].status, CertStatus::Good);
         // FreeRADIUS looks for the signer nowhere else.
-        assert_eq!(response.certificates, [issuer.clone()]);
+        assert_eq!(response.certificates, std::slice::from_ref(&issuer));
         let key_hash = issuer.public_key().key_identifier();
         assert_eq!(response.responder_key_hash.as_deref(), Some(key_hash.as_slice()));
     }

@@ -459,5 +459,5 @@ fn uses_and_successors_of_schema_4_are_found_in_enrolments_and_certificates() {
     restored(&path, &rows.join("\n"));
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
     assert_eq!(read(store, |view| view.ticket(&ticket_id(1))).unwrap().used_by, [enrolment(8).id]);
-    assert_eq!(read(store, |view| view.successors(&id)), [renewed.id.clone()]);
+    assert_eq!(read(store, |view| view.successors(&id)), std::slice::from_ref(&renewed.id));
 }

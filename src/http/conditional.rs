@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap, Method,
-    header::{IF_MODIFIED_SINCE, IF_NONE_MATCH},
+    header::{HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH},
 };
 
 use crate::types::Timestamp;
@@ -14,7 +14,7 @@ pub(super) fn is_known(method: &Method, headers: &HeaderMap, etag: &[u8], modifi
         return false;
     }
     if headers.contains_key(IF_NONE_MATCH) {
-        let mut lists = headers.get_all(IF_NONE_MATCH).iter().map(|value| value.as_bytes());
+        let mut lists = headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
         return lists.any(|list| names(list, etag));
     }
     headers
@@ -35,7 +35,7 @@ fn names(list: &[u8], etag: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderName, HeaderValue};
+    use hyper::header::HeaderName;
 
     use super::*;
 

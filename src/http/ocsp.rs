@@ -31,7 +31,7 @@ use super::{
 use crate::{
     service::ocsp::OcspAnswer,
     types::IssuerId,
-    wire::ocsp::{GetBuffer, OcspRequest, PlainRequest},
+    wire::ocsp::{CertId, GetBuffer, OcspRequest, PlainRequest},
 };
 
 /// Path under which OCSP is served.
@@ -125,7 +125,7 @@ impl Asker<'_> {
 
     /// One that says more than its CertID, or asks for several.
     fn look_up_odd(&self, request: OcspRequest, post: bool) -> Found {
-        let hash = request.cert_ids.first().and_then(|id| id.algorithm());
+        let hash = request.cert_ids.first().and_then(CertId::algorithm);
         self.count(Form { hash, post, nonce: request.nonce.is_some() });
         let cached = match (request.cert_ids.as_slice(), &request.nonce) {
             ([cert_id], None) => self.cached(&PlainRequest { cert_id: cert_id.borrowed(), nonce: None }),

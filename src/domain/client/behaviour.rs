@@ -37,6 +37,7 @@ pub enum ReplyCipher {
 /// Old algorithms that a profile takes, when everything was considered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, one for each old algorithm")]
 pub struct OldAlgorithms {
     /// Requests signed with SHA-1.
     pub sha1: bool,

@@ -23,7 +23,7 @@ pub(super) const fn fresh_for(window: Duration) -> Duration {
 /// How long after it was signed an answer with this window is to be signed anew beforehand; `spread` is random.
 pub(super) fn refresh_after(window: Duration, spread: u8) -> Duration {
     let fresh = fresh_for(window);
-    fresh - fresh / 12 - fresh / 12 * u32::from(spread) / 255
+    fresh.saturating_sub(fresh / 12).saturating_sub(fresh / 12 * u32::from(spread) / 255)
 }
 
 /// For how long others may keep an answer with this window and digest.

@@ -59,7 +59,7 @@ impl<'a> PlainRequest<'a> {
 }
 
 /// The one element that is there.
-fn sole<'a>(mut reader: Reader<'a>) -> Result<Element<'a>, BerError> {
+fn sole(mut reader: Reader<'_>) -> Result<Element<'_>, BerError> {
     let element = reader.any()?;
     reader.end()?;
     Ok(element)
