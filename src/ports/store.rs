@@ -211,7 +211,7 @@ pub trait IssuersMut {
 
 /// Reads external issuers.
 pub trait Externals {
-    /// The external issuer, if there is one of this name.
+    /// By name.
     fn external_issuer(&self, id: &IssuerId) -> StoreResult<Option<ExternalIssuer>>;
     /// All, by name.
     fn external_issuers(&self) -> StoreResult<Vec<ExternalIssuer>>;
@@ -374,8 +374,7 @@ pub trait Certificates {
 pub trait CertificatesMut {
     /// Adds; an (issuer, serial) or fingerprint that exists is a [`StoreError::Conflict`].
     fn insert_certificate(&mut self, certificate: &CertificateRecord) -> StoreResult<()>;
-    /// Adds an imported certificate, or replaces one by what more is known of it. One that certgate issued, or a fingerprint that
-    /// another has, is a [`StoreError::Conflict`].
+    /// Adds or completes an imported certificate. One issued here, or another's fingerprint, is a [`StoreError::Conflict`].
     fn put_imported(&mut self, certificate: &CertificateRecord) -> StoreResult<()>;
     /// Adds; a second binding of the certificate to the same object is a [`StoreError::Conflict`].
     fn insert_binding(&mut self, binding: &Binding) -> StoreResult<()>;
@@ -391,9 +390,8 @@ pub trait Causes {
         issuer: &IssuerId,
         visit: &mut dyn FnMut(&SerialNumber, Vec<Cause>) -> StoreResult<()>,
     ) -> StoreResult<()>;
-    /// Visits the serials of `issuer` whose causes amount to a revocation, in ascending numeric order: with that revocation, and with
-    /// notAfter of the certificate ([`Timestamp::MAX`] where there is none: listing it for ever is the safe reading). It reads
-    /// neither causes nor certificates. Stops at the first error.
+    /// Visits the serials of `issuer` that are revoked or held, in ascending numeric order, with notAfter of the certificate
+    /// ([`Timestamp::MAX`] where there is none). It reads neither causes nor certificates. Stops at the first error.
     fn visit_revocations(
         &self,
         issuer: &IssuerId,

@@ -20,6 +20,7 @@
 //! inherited cause cannot be read is unsettled as a whole.
 
 mod inherited;
+mod listed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +32,7 @@ use std::{
 };
 
 pub(crate) use inherited::{causes_of, inherited, lineage};
+pub(crate) use listed::Listed;
 
 use super::{Gateway, Ports, ServiceError, audit::Act};
 use crate::{
@@ -64,7 +66,7 @@ struct IssuerBoard {
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// Those that have causes of their own.
-    pub(crate) listed: BTreeMap<SerialNumber, Listed>,
+    pub(crate) listed: Listed,
     /// What all of them have from their issuer.
     pub(crate) inherited: Option<Inherited>,
     unsettled: BTreeSet<SerialNumber>,
@@ -105,17 +107,6 @@ impl Inherited {
     }
 }
 
-/// A revoked or held serial.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    /// What its own causes amount to.
-    pub(crate) revocation: Revocation,
-    /// When the certificate expires.
-    pub(crate) not_after: Timestamp,
-    /// DER of its CRL entry: shared, so that a CRL is encoded while the snapshot is not locked.
-    pub(crate) entry: Arc<[u8]>,
-}
-
 /// What the snapshot knows of a serial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -141,8 +132,7 @@ impl StatusBoard {
                 let inherited = Inherited::read(view, &issuer)?;
                 let mut snapshot = Snapshot { inherited, ..Snapshot::default() };
                 view.visit_revocations(&issuer, &mut |serial, revocation, not_after| {
-                    let entry = entry_of(serial.clone(), &revocation);
-                    snapshot.listed.insert(serial, Listed { revocation, not_after, entry });
+                    snapshot.listed.push(&entry_of(serial, &revocation), not_after);
                     Ok(())
                 })?;
                 boards.insert(
@@ -193,7 +183,11 @@ impl StatusBoard {
         if snapshot.issuer_unsettled || snapshot.unsettled.contains(serial) {
             return Standing::Unsettled;
         }
-        let own = snapshot.listed.get(serial).map(|listed| listed.revocation);
+        let own = match snapshot.listed.get(serial).map(|entry| entry.revocation()) {
+            // It is listed, and what as cannot be read: that is damage, and not good.
+            Some(None) => return Standing::Unsettled,
+            own => own.flatten(),
+        };
         match (own, &snapshot.inherited) {
             (None, None) if self.distrusted.load(Ordering::SeqCst) => Standing::Unsettled,
             (None, None) => Standing::NotListed,
@@ -351,13 +345,15 @@ impl Snapshot {
         }
     }
 
-    fn update(&mut self, found: Vec<(SerialNumber, Option<Listed>)>, now: Timestamp) {
+    fn update(&mut self, found: Vec<(SerialNumber, Option<Ending>)>, now: Timestamp) {
         for (serial, listed) in found {
             self.unsettled.remove(&serial);
             match listed {
-                Some(listed) => self.listed.insert(serial, listed),
+                Some((revocation, not_after)) => {
+                    self.listed.insert(&serial, &entry_of(serial.clone(), &revocation), not_after);
+                }
                 None => self.listed.remove(&serial),
-            };
+            }
             self.changes += 1;
             self.unpublished_since.get_or_insert(now);
         }
@@ -370,11 +366,14 @@ fn answered_for(view: &dyn View) -> StoreResult<Vec<IssuerId>> {
     Ok(own.chain(view.external_issuers()?.into_iter().map(|issuer| issuer.id)).collect())
 }
 
+/// What the own causes of a certificate amount to, and when it expires.
+type Ending = (Revocation, Timestamp);
+
 fn read_listed(
     view: &dyn View,
     issuer: &IssuerId,
     serials: &BTreeSet<SerialNumber>,
-) -> Result<Vec<(SerialNumber, Option<Listed>)>, ServiceError> {
+) -> Result<Vec<(SerialNumber, Option<Ending>)>, ServiceError> {
     let mut found = Vec::with_capacity(serials.len());
     for serial in serials {
         let id = CertificateId { issuer: issuer.clone(), serial: serial.clone() };
@@ -384,11 +383,11 @@ fn read_listed(
     Ok(found)
 }
 
-fn listed(view: &dyn View, id: &CertificateId, causes: &[Cause]) -> StoreResult<Option<Listed>> {
+fn listed(view: &dyn View, id: &CertificateId, causes: &[Cause]) -> StoreResult<Option<Ending>> {
     let Some(revocation) = revocation(causes) else { return Ok(None) };
     // A cause without a certificate would be damage; listing it for ever is the safe reading.
     let not_after = view.certificate(id)?.map_or(Timestamp::MAX, |record| record.validity.not_after);
-    Ok(Some(Listed { revocation, not_after, entry: entry_of(id.serial.clone(), &revocation) }))
+    Ok(Some((revocation, not_after)))
 }
 
 /// DER of a CRL entry.

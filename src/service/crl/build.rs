@@ -25,18 +25,18 @@ use crate::{
         authority::Authority,
         crl::CrlView,
         metric::{self, label},
-        status::{Inherited, entry_of},
+        status::{Inherited, Listed, entry_of},
     },
     types::{IssuerId, SerialNumber, Timestamp},
     wire::crl::{CrlSpec, EncodedEntries, EncodedEntry},
 };
 
-/// What goes into a CRL, as taken from the snapshot.
-enum Picked {
-    /// The entries of certificates with causes of their own.
-    Own(Vec<Arc<[u8]>>),
-    /// Everything that was issued.
-    All { inherited: Inherited, own: BTreeMap<SerialNumber, Revocation> },
+/// What goes into a CRL.
+enum Entries {
+    /// Certificates with causes of their own: those that [`CrlPolicy::keeps`] of what was listed.
+    Own(Listed),
+    /// Everything that was issued, in ascending order of the serials.
+    All(Vec<Arc<[u8]>>),
 }
 
 /// Everything that an issuer's CRLs are made of now.
@@ -48,8 +48,8 @@ pub(super) struct Build<'a> {
     published: Vec<Arc<PublishedCrl>>,
     /// thisUpdate of the oldest of the CRLs before that list everything.
     pub(super) latest: Option<Timestamp>,
-    /// The entries of the full CRL, in ascending order of the serials.
-    entries: Vec<Arc<[u8]>>,
+    /// The entries of the full CRL.
+    entries: Entries,
     /// How many changes of the snapshot they have.
     changes: u64,
 }
@@ -138,16 +138,19 @@ impl Gateway {
         &self,
         authority: &Authority,
         inherited: &Inherited,
-        own: BTreeMap<SerialNumber, Revocation>,
+        listed: &Listed,
         (now, latest): (Timestamp, Option<Timestamp>),
     ) -> Result<Vec<Arc<[u8]>>, ServiceError> {
         let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
         // One that a restore knows from a CRL only has no record to be visited.
-        let both = |(serial, own)| {
-            let revocation = inherited.beside(&serial, own);
-            (serial, revocation)
-        };
-        let mut revoked: BTreeMap<_, _> = own.into_iter().map(both).collect();
+        let mut revoked: BTreeMap<SerialNumber, Revocation> = BTreeMap::new();
+        for entry in listed.iter().filter(|entry| policy.keeps(entry.not_after, now, latest)) {
+            let own = EncodedEntry::of(entry.der)?.revoked()?;
+            let revocation =
+                Revocation { at: own.revoked_at, reason: own.reason, invalidity_date: own.invalidity_date };
+            let revocation = inherited.beside(&own.serial, revocation);
+            revoked.insert(own.serial, revocation);
+        }
         self.ports.store.read(|view| {
             view.visit_certificates(issuer, &mut |record| {
                 let serial = record.id.serial;
@@ -165,7 +168,7 @@ impl Gateway {
 
 impl<'a> Build<'a> {
     fn begin(gateway: &Gateway, authority: &'a Authority) -> Result<Self, ServiceError> {
-        let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        let issuer = &authority.issuer.id;
         let (now, not_after) = (gateway.now(), authority.certificate.validity().not_after);
         if now >= not_after {
             return Err(ServiceError::Refused(format!(
@@ -176,19 +179,15 @@ impl<'a> Build<'a> {
         let number = next_number(before.map(|mark| mark.number));
         let published = gateway.crls_of(issuer);
         let latest = latest(&published);
+        // A copy of the list is a few pointers: nobody waits while the CRL is made of it.
         let picked = gateway.status.with_snapshot(issuer, |snapshot| {
-            let kept = snapshot.listed.iter().filter(|(_, it)| policy.keeps(it.not_after, now, latest));
-            if let Some(inherited) = snapshot.inherited.clone() {
-                let own = kept.map(|(serial, it)| (serial.clone(), it.revocation)).collect();
-                return (Picked::All { inherited, own }, snapshot.changes);
-            }
-            (Picked::Own(kept.map(|(_, it)| Arc::clone(&it.entry)).collect()), snapshot.changes)
+            (snapshot.listed.clone(), snapshot.inherited.clone(), snapshot.changes)
         });
-        let (picked, changes) = picked.ok_or_else(unsettled)?;
-        let entries = match picked {
-            Picked::Own(entries) => entries,
-            Picked::All { inherited, own } => {
-                gateway.entries_of_all(authority, &inherited, own, (now, latest))?
+        let (listed, inherited, changes) = picked.ok_or_else(unsettled)?;
+        let entries = match inherited {
+            None => Entries::Own(listed),
+            Some(inherited) => {
+                Entries::All(gateway.entries_of_all(authority, &inherited, &listed, (now, latest))?)
             }
         };
         Ok(Self { authority, now, number, published, latest, entries, changes })
@@ -211,7 +210,16 @@ impl<'a> Build<'a> {
 
     /// The entries of the full CRL.
     pub(super) fn encoded(&self) -> Result<Vec<EncodedEntry<'_>>, ServiceError> {
-        Ok(self.entries.iter().map(|der| EncodedEntry::of(der)).collect::<Result<_, _>>()?)
+        let keeps = |not_after| self.policy().keeps(not_after, self.now, self.latest);
+        Ok(match &self.entries {
+            Entries::Own(listed) => {
+                let kept = listed.iter().filter(|entry| keeps(entry.not_after));
+                kept.map(|entry| EncodedEntry::of(entry.der)).collect::<Result<_, _>>()?
+            }
+            Entries::All(entries) => {
+                entries.iter().map(|der| EncodedEntry::of(der)).collect::<Result<_, _>>()?
+            }
+        })
     }
 
     fn drafts(&self, everything: bool) -> Result<Vec<Draft<'_>>, ServiceError> {

@@ -132,18 +132,20 @@ impl Gateway {
             (at == changes && number == crl.number).then_some(forecast)
         };
         let now = Forecast { entries: crl.entries, bytes: crl.der.len() as u64 };
-        let made = self.status.with_snapshot(id, |snapshot| {
-            if let Some(known) = known(snapshot.changes) {
-                return (snapshot.changes, known);
-            }
-            if snapshot.inherited.is_some() {
-                return (snapshot.changes, now);
-            }
-            let mut forecaster = Forecaster::new(policy, authority.issuer.created_at, self.now());
-            for it in snapshot.listed.values() {
-                forecaster.see(it.revocation.at, it.not_after, it.entry.len());
-            }
-            (snapshot.changes, forecaster.finish())
+        let seen = self.status.with_snapshot(id, |snapshot| {
+            let inherited = snapshot.inherited.is_some();
+            (snapshot.changes, known(snapshot.changes).or(inherited.then_some(now)), snapshot.listed.clone())
+        });
+        let made = seen.map(|(changes, known, listed)| {
+            let forecast = known.unwrap_or_else(|| {
+                let mut forecaster = Forecaster::new(policy, authority.issuer.created_at, self.now());
+                for entry in listed.iter() {
+                    let at = entry.revocation().map_or(entry.not_after, |revocation| revocation.at);
+                    forecaster.see(at, entry.not_after, entry.der.len());
+                }
+                forecaster.finish()
+            });
+            (changes, forecast)
         });
         let Some((changes, forecast)) = made else { return now };
         let mut forecasts = self.crls.forecasts.lock().unwrap_or_else(PoisonError::into_inner);
