@@ -1,12 +1,11 @@
 //! The store: one read path, one write path, verbs of the domain.
 //!
-//! `read(|view| ..)` sees one consistent, durable state. `write(|tx| ..)` commits everything or nothing, durably, before it
-//! returns. The closure of a write may run more than once (a conflict, a neighbour's rollback in the same group commit), so it
-//! has no effects besides the transaction and its return value, and does nothing slow: no signing, no network. It decides
-//! before it writes.
+//! `read(|view| ..)` sees one consistent, durable state. `write(|tx| ..)` commits everything or nothing, durably, before it returns.
+//! The closure of a write may run more than once (a conflict, a neighbour's rollback in the same group commit), so it has no effects
+//! besides the transaction and its return value, and does nothing slow: no signing, no network. It decides before it writes.
 //!
-//! A `write` inside a `write` waits for itself forever. A `read` inside a `write` sees the durable state, not what the
-//! transaction wrote; [`Tx::as_view`] does.
+//! A `write` inside a `write` waits for itself forever. A `read` inside a `write` sees the durable state, not what the transaction
+//! wrote; [`Tx::as_view`] does.
 
 use crate::{
     domain::{
@@ -592,9 +591,8 @@ pub trait Copies {
 
 /// Fills an empty store.
 pub trait CopiesMut {
-    /// Takes the rows that `next` gives until it gives none, and brings them from `schema` up to the present one. Gives how
-    /// many there were. Errors: [`StoreError::NewerSchema`]; a [`StoreError::Conflict`] where the store is not empty or a
-    /// table is not known.
+    /// Takes the rows that `next` gives until it gives none, and brings them from `schema` up to the present one. Gives how many there
+    /// were. Errors: [`StoreError::NewerSchema`]; a [`StoreError::Conflict`] where the store is not empty or a table is not known.
     fn import(&mut self, schema: u32, next: &mut dyn FnMut() -> StoreResult<Option<Row>>)
     -> StoreResult<u64>;
     /// Replaces.
