@@ -221,7 +221,7 @@ mod tests {
 
     fn revocation(number: u64) -> Revocation {
         let reason = RevocationReason::ALL[usize::try_from(number % 9).unwrap()];
-        let invalidity_date = (number % 5 == 0).then_some(NOW);
+        let invalidity_date = number.is_multiple_of(5).then_some(NOW);
         Revocation { at: Timestamp::from_unix(number), reason, invalidity_date }
     }
 
