@@ -29,11 +29,12 @@ const KEYS: [&str; 4] = ["--key", "p-256", "--issuing-key", "p-256"];
 const PROFILE: &str = "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n";
 
 /// The schema version of this certgate.
-const PRESENT: u8 = 4;
-const LATER: u8 = PRESENT + 1;
+const PRESENT: u32 = certgate::adapters::store::SCHEMA;
+const LATER: u32 = PRESENT + 1;
 
 /// Writes the schema version as a later certgate would.
-fn put_schema(server: &Server, version: u8) {
+fn put_schema(server: &Server, version: u32) {
+    let version = u8::try_from(version).unwrap();
     let database = Database::create(server.data().join("certgate.redb")).unwrap();
     let meta: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
     let transaction = database.begin_write().unwrap();

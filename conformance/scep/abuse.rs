@@ -91,11 +91,11 @@ fn whoever_has_a_certificate_that_does_not_renew_guesses_no_more_freely() {
     world.revoke(&old);
     let client = client.with_identity(&old);
     for number in 0..5 {
-        assert!(admitted(&world, PEER), "after {number} guesses");
+        assert!(enrols(&world, PEER), "after {number} guesses");
         let guess = Secret::from(format!("guess-{number}").as_str());
         client.enrol(&world, "device", &client.csr("CN=SN1", Some(&guess))).failure();
     }
-    assert!(!admitted(&world, PEER));
+    assert!(!enrols(&world, PEER));
 }
 
 #[test]

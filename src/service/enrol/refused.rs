@@ -17,7 +17,6 @@ use crate::{
         scep::Stop,
     },
     types::{DeviceId, ProfileName, Timestamp},
-    wire::scep::MessageType,
 };
 
 /// At most this many refusals are recorded in one minute; the rest is logged only.
@@ -93,20 +92,9 @@ impl Gateway {
             RefusalReason::Challenge(ChallengeRefused::UsedUp { ticket }) => {
                 self.note_reuse(candidate, ticket)?;
             }
-            _ if self.is_guess(candidate)? => self.note_guess(candidate),
             _ => {}
         }
         Ok(())
-    }
-
-    /// Whether a PKCSReq brought a challenge that nobody was given, though the certificate that signed it was refused for a reason of
-    /// its own: whoever has any certificate could try challenges uncounted otherwise. What others were asked about is theirs.
-    fn is_guess(&self, candidate: &Candidate<'_>) -> Result<bool, ServiceError> {
-        if candidate.request.kind != MessageType::PkcsReq || candidate.verdict.is_some() {
-            return Ok(false);
-        }
-        let found = self.ports.store.read(|view| self.check_challenge(view, candidate))?;
-        Ok(found == Err(ChallengeRefused::Unknown))
     }
 
     /// Counts a challenge that nobody was given against the address that it came from.
