@@ -21,6 +21,10 @@
 #[path = "../conformance/process/mod.rs"]
 mod process;
 
+#[path = "load/results.rs"]
+#[allow(unreachable_pub, reason = "a part of the loads that other benches share")]
+mod results;
+
 use std::{
     fs,
     path::Path,
@@ -44,6 +48,7 @@ use certgate::{
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp, Validity},
 };
 use process::Server;
+use results::{Results, Row};
 
 /// Certificates of one transaction while the store is filled.
 const BATCH: u64 = 5_000;
@@ -67,12 +72,13 @@ fn main() {
     let began = Instant::now();
     fill(&store_of(&large), issued, revoked);
     println!("filled in {:.0} s, {} MB", began.elapsed().as_secs_f64(), megabytes(&large));
-    start_after_kill(empty, &mut large);
+    let results = Results::of("scale");
+    start_after_kill(empty, &mut large, issued, &results);
     // In a process of its own: this one has had memory that it would use again.
     let this = std::env::current_exe().expect("this program");
     let ended = Command::new(this).arg("--memory-of").arg(large.data()).status().expect("it starts");
     assert!(ended.success(), "{ended}");
-    lookups(&large, issued);
+    lookups(&large, issued, &results);
 }
 
 fn option(name: &str) -> Option<u64> {
@@ -149,7 +155,7 @@ fn started(server: &mut Server) -> Duration {
     began.elapsed()
 }
 
-fn start_after_kill(mut empty: Server, large: &mut Server) {
+fn start_after_kill(mut empty: Server, large: &mut Server, issued: u64, results: &Results) {
     // The first start publishes a CRL, which is no part of the others.
     let first = started(large);
     let mut times: Vec<_> = (0..3)
@@ -170,6 +176,12 @@ fn start_after_kill(mut empty: Server, large: &mut Server) {
         median.as_secs_f64() / limit.as_secs_f64(),
         100.0 * median.as_secs_f64() / 2.0
     );
+    results.add(&Row {
+        name: &format!("start after SIGKILL, {issued} certificates"),
+        value: median.as_secs_f64(),
+        unit: "s",
+        limit: Some((2.0, "the budget of two seconds", 1.0)),
+    });
 }
 
 fn resident() -> u64 {
@@ -247,14 +259,14 @@ fn looked_up(store: &dyn Store, issued: u64, whole: bool) -> [Duration; 2] {
     percentiles((LOOKUPS / 2..LOOKUPS + LOOKUPS / 2).map(look).collect())
 }
 
-fn lookups(large: &Server, issued: u64) {
+fn lookups(large: &Server, issued: u64, results: &Results) {
     let few = (issued / 100).max(1_000);
     let folder = tempfile::tempdir().expect("a place");
     let path = folder.path().join("few.redb");
     fill(&path, few, 0);
     let few_store = RedbStore::open(&path).expect("the store opens");
     let many_store = RedbStore::open(&store_of(large)).expect("the store opens");
-    for (what, whole) in [("was it issued", false), ("the certificate", true)] {
+    for (what, whole) in [("look-up of whether one was issued", false), ("look-up of a certificate", true)] {
         let few_times = looked_up(&few_store, few, whole);
         let many_times = looked_up(&many_store, issued, whole);
         for (name, few_time, many_time) in
@@ -264,6 +276,14 @@ fn lookups(large: &Server, issued: u64) {
                 "{what}, {name}: {few_time:.1?} among {few}, {many_time:.1?} among {issued}: {:.1} x",
                 many_time.as_secs_f64() / few_time.as_secs_f64()
             );
+            if name == "p99" {
+                results.add(&Row {
+                    name: &format!("{what}, among {issued}, p99"),
+                    value: many_time.as_secs_f64() * 1e3,
+                    unit: "ms",
+                    limit: Some((few_time.as_secs_f64() * 1e3, "the same among a hundredth of them", 2.0)),
+                });
+            }
         }
     }
 }
