@@ -14,6 +14,7 @@ mod programs;
 
 mod certmonger;
 mod conformance;
+mod crl_parts;
 mod ndes;
 mod openssl_cms;
 mod pkilint;

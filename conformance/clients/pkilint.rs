@@ -14,7 +14,7 @@ use super::{
     serial_of, succeed,
 };
 
-fn lint(tool: &str, options: &[&str], files: &[&Path]) {
+pub(super) fn lint(tool: &str, options: &[&str], files: &[&Path]) {
     let output = run(Command::new(pkilint(tool))
         .arg("lint")
         .args(options)

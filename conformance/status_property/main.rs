@@ -68,10 +68,12 @@ const POLICY: CrlPolicy = CrlPolicy {
 
 const PATIENT: &str = r#"
 subject = "CN=$DEVICE_ID$"
+renewal-grace-days = 0
 validity-days = 30
 "#;
 const STRICT: &str = r#"
 subject = "CN=$DEVICE_ID$"
+renewal-grace-days = 0
 validity-days = 8
 [lifecycle]
 on-wipe-requested = "revoke"
@@ -81,6 +83,7 @@ overlap-days = 1
 "#;
 const PERSON: &str = r#"
 subject = "CN=$EMAIL$"
+renewal-grace-days = 0
 scope = "user"
 validity-days = 3
 [lifecycle]
