@@ -1,7 +1,8 @@
 //! Imports: the certificates and revocations of another CA, taken over so that a migration keeps their status.
 //!
 //! The CA becomes an *external issuer*: its certificate is here, its key is not. What it issued is recorded under its name, and has
-//! its status from its causes like anything else: it is listed, revoked and put on hold here, and OCSP knows it. A CRL of that CA
+//! its status from its causes like anything else: it is listed, revoked and put on hold here. OCSP says `unauthorized` of it, for nobody
+//! here may sign an answer about an external issuer; where the CA is one of our own, OCSP answers as ever. A CRL of an external issuer
 //! can be signed by nobody here; its own last one may be imported and is served. Where the CA is one of our own (same subject, same
 //! key) the import fills the records of that issuer, and the numbers of our CRLs go on above that of the CRL that was imported.
 //!
@@ -547,7 +548,7 @@ impl Gateway {
         Ok(target)
     }
 
-    /// Takes a part of a source over: see [`take`]. When it returns, OCSP knows it.
+    /// Takes a part of a source over: see [`take`]. When it returns, the snapshot has it, and with it OCSP where the CA is our own.
     pub fn import_certificates(
         &self,
         authed: &Authed<Administer>,

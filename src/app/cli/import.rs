@@ -20,7 +20,7 @@ use crate::{
 /// Refused lines that are told one by one; up to a thousand are in `-o json`.
 const TOLD: usize = 20;
 
-/// Take over what another CA issued and revoked: certgate answers for those certificates from then on.
+/// Take over what another CA issued and revoked: those certificates are shown, held and revoked here from then on.
 #[derive(Args, Debug)]
 #[command(
     after_help = "The certificates are listed, shown, revoked and put on hold like any other. The CA is an external issuer:
