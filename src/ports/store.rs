@@ -7,6 +7,8 @@
 //! A `write` inside a `write` waits for itself forever. A `read` inside a `write` sees the durable state, not what the transaction
 //! wrote; [`Tx::as_view`] does.
 
+mod run;
+
 use crate::{
     domain::{
         access::ApiToken,
@@ -106,40 +108,21 @@ pub enum Verdict {
     Rollback,
 }
 
-/// The store port. Use the methods `read` and `write` of `dyn Store`.
+/// The store port. Use the methods `read`, `write` and `write_meanwhile` of `dyn Store`.
 pub trait Store: Send + Sync {
     /// Runs `work` once on a consistent, read-only state.
     fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()>;
     /// Runs `work` in a transaction, again if need be, and returns once its last verdict is durable (or undone).
     fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()>;
-}
-
-impl dyn Store + '_ {
-    /// Reads from one consistent state.
-    pub fn read<R, E: From<StoreError>>(&self, work: impl FnOnce(&dyn View) -> Result<R, E>) -> Result<R, E> {
-        let mut work = Some(work);
-        let mut outcome = None;
-        self.with_view(&mut |view| {
-            if let Some(work) = work.take() {
-                outcome = Some(work(view));
-            }
-        })?;
-        outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the read did not run".to_owned()).into()))
-    }
-
-    /// Writes in one transaction: commits if `work` gives `Ok`, undoes if it gives `Err`.
-    pub fn write<R, E: From<StoreError>>(
+    /// [`Store::with_tx`]; `meanwhile` runs after each run of `work`, if it can in the time in which the commit is waited for.
+    fn with_tx_meanwhile(
         &self,
-        mut work: impl FnMut(&mut dyn Tx) -> Result<R, E>,
-    ) -> Result<R, E> {
-        let mut outcome = None;
-        self.with_tx(&mut |tx| {
-            let result = work(tx);
-            let verdict = if result.is_ok() { Verdict::Commit } else { Verdict::Rollback };
-            outcome = Some(result);
-            verdict
-        })?;
-        outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the write did not run".to_owned()).into()))
+        work: &mut dyn FnMut(&mut dyn Tx) -> Verdict,
+        meanwhile: &mut dyn FnMut(),
+    ) -> StoreResult<()> {
+        self.with_tx(work)?;
+        meanwhile();
+        Ok(())
     }
 }
 

@@ -110,27 +110,41 @@ impl From<ChallengeRefused> for NotIssued {
 impl Gateway {
     /// Signs and records. Gives the certificate; for a request that another thread was quicker with, that thread's.
     pub(super) fn issue(&self, issuance: &Issuance<'_>) -> Result<CertificateRecord, NotIssued> {
+        self.issue_meanwhile(issuance, |_| ()).map(|(record, ())| record)
+    }
+
+    /// [`Gateway::issue`], with what `meanwhile` makes of the certificate while it is being recorded. It may be asked about one that is
+    /// not recorded in the end.
+    pub(super) fn issue_meanwhile<M>(
+        &self,
+        issuance: &Issuance<'_>,
+        meanwhile: impl Fn(&CertificateRecord) -> M,
+    ) -> Result<(CertificateRecord, M), NotIssued> {
         // Challenges that were used may be open again, and revocations forgotten: the client is told to come back.
         self.refuse_while_behind()?;
         for _ in 1..SERIAL_ATTEMPTS {
-            match self.issue_once(issuance) {
+            match self.issue_once(issuance, &meanwhile) {
                 Err(NotIssued::SerialTaken) => {
                     tracing::error!("a random serial number is taken: is the random source working?");
                 }
                 done => return done,
             }
         }
-        self.issue_once(issuance)
+        self.issue_once(issuance, &meanwhile)
     }
 
-    fn issue_once(&self, issuance: &Issuance<'_>) -> Result<CertificateRecord, NotIssued> {
+    fn issue_once<M>(
+        &self,
+        issuance: &Issuance<'_>,
+        meanwhile: &impl Fn(&CertificateRecord) -> M,
+    ) -> Result<(CertificateRecord, M), NotIssued> {
         let authority = issuance.authority;
         let serial = SerialNumber::from_random(self.ports.random.bytes());
         let facts = issuer_facts(authority, &serial);
         let specification = issuance.order.specification(serial, &facts);
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
-        let recorded = self.recorded(issuance, &record)?;
+        let (recorded, made) = self.recorded(issuance, &record, meanwhile)?;
         if recorded.id == record.id {
             if issuance.end_of_overlap(&record).is_some_and(|timer| timer.at <= issuance.act.at) {
                 self.wake();
@@ -142,26 +156,28 @@ impl Gateway {
                 enrolment = %issuance.enrolment.id, "certificate issued"
             );
         }
-        Ok(recorded)
+        Ok((recorded, made))
     }
 
     /// Records it with the notes of its request.
-    fn recorded(
+    fn recorded<M>(
         &self,
         issuance: &Issuance<'_>,
         record: &CertificateRecord,
-    ) -> Result<CertificateRecord, NotIssued> {
+        meanwhile: &impl Fn(&CertificateRecord) -> M,
+    ) -> Result<(CertificateRecord, M), NotIssued> {
+        let store = &self.ports.store;
         let Some(trail) = issuance.trail else {
-            return self.ports.store.write(|tx| issuance.record(tx, record, None));
+            return store.write_meanwhile(|tx| issuance.record(tx, record, None), meanwhile);
         };
         let issued = format_args!("{}, valid to {}", record.id, record.validity.not_after);
         trail.granting(&record.id, trace_step("issuance", true, &issued));
         let so_far = trail.so_far();
-        let outcome = self.ports.store.write(|tx| issuance.record(tx, record, so_far.as_ref()));
+        let outcome = store.write_meanwhile(|tx| issuance.record(tx, record, so_far.as_ref()), meanwhile);
         drop(so_far);
         match &outcome {
-            Ok(recorded) if recorded.id == record.id => trail.set_recorded(),
-            Ok(earlier) => {
+            Ok((recorded, _)) if recorded.id == record.id => trail.set_recorded(),
+            Ok((earlier, _)) => {
                 trail.not_granted();
                 trail.granted(&earlier.id);
             }

@@ -6,6 +6,8 @@
 //! the lock, and the writers that pile up behind the lock are the next batch: batches grow with the load, and a writer
 //! that is alone never waits for company.
 //!
+//! Outside the lock a writer can do something while its batch is being committed, so that the processors are not idle meanwhile.
+//!
 //! **Nobody waits forever.** A batch with waiting members is only ever left open when the number of announced writers is
 //! above zero, and an announced writer withdraws only under the lock, where it settles the batch or passes the duty on
 //! by the same rule. Its closure cannot get in the way: a refusal and a panic end in the same decision. A batch that is
@@ -77,6 +79,12 @@ struct Ran {
     wrote: bool,
 }
 
+/// Where a writer stands once its closure ran in a batch.
+enum Joined {
+    Decided(StoreResult<Answer>),
+    Waits(Arc<Fate>),
+}
+
 /// Whether the closure's answer stands.
 enum Answer {
     Stands,
@@ -93,16 +101,24 @@ impl Committer {
         self.database.begin_read().map_err(unavailable)
     }
 
-    /// Runs `work` in a batch; if that is undone, once more on its own.
-    pub(super) fn write(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
-        match self.join(work)? {
-            Answer::Stands => Ok(()),
-            Answer::RunAgain => self.run_alone(work),
+    /// Runs `work` in a batch; if that is undone, once more on its own. `meanwhile` runs after each run of `work`, where the batch waits
+    /// for others while it does.
+    pub(super) fn write(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Tx) -> Verdict,
+        meanwhile: &mut dyn FnMut(),
+    ) -> StoreResult<()> {
+        let joined = self.join(work)?;
+        meanwhile();
+        if let Answer::RunAgain = joined.answer()? {
+            self.run_alone(work)?;
+            meanwhile();
         }
+        Ok(())
     }
 
     /// Runs `work` as a member of the open batch.
-    fn join(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<Answer> {
+    fn join(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<Joined> {
         let mut open = self.announce();
         let mut batch = match open.take() {
             Some(batch) => batch,
@@ -113,21 +129,21 @@ impl Committer {
         match ran {
             Ran { verdict: Verdict::Rollback, wrote: true } => {
                 batch.undo();
-                return Ok(if alone { Answer::Stands } else { Answer::RunAgain });
+                let answer = if alone { Answer::Stands } else { Answer::RunAgain };
+                return Ok(Joined::Decided(Ok(answer)));
             }
             Ran { wrote: false, .. } if alone => {
                 batch.undo();
-                return Ok(Answer::Stands);
+                return Ok(Joined::Decided(Ok(Answer::Stands)));
             }
             _ => batch.members += 1,
         }
         if self.announced.load(Ordering::SeqCst) == 0 || batch.members >= MOST_CLOSURES {
-            return batch.commit().answer();
+            return Ok(Joined::Decided(batch.commit().answer()));
         }
         let fate = Arc::clone(&batch.fate);
         *open = Some(batch);
-        drop(open);
-        fate.wait().answer()
+        Ok(Joined::Waits(fate))
     }
 
     /// Runs `work` in a transaction of its own, which nobody can spoil.
@@ -223,6 +239,15 @@ impl Fate {
                 return outcome.clone();
             }
             outcome = self.decided.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Joined {
+    fn answer(self) -> StoreResult<Answer> {
+        match self {
+            Self::Decided(answer) => answer,
+            Self::Waits(fate) => fate.wait().answer(),
         }
     }
 }

@@ -110,7 +110,15 @@ impl Store for RedbStore {
     }
 
     fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
-        self.0.write(work)
+        self.0.write(work, &mut || {})
+    }
+
+    fn with_tx_meanwhile(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Tx) -> Verdict,
+        meanwhile: &mut dyn FnMut(),
+    ) -> StoreResult<()> {
+        self.0.write(work, meanwhile)
     }
 }
 

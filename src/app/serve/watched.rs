@@ -26,15 +26,8 @@ impl WatchedStore {
         let (failure, told) = watch::channel(None);
         (Self { store, failure }, told)
     }
-}
 
-impl Store for WatchedStore {
-    fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
-        self.store.with_view(work)
-    }
-
-    fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
-        let outcome = self.store.with_tx(work);
+    fn watched(&self, outcome: StoreResult<()>) -> StoreResult<()> {
         if let Err(error @ StoreError::Unavailable(_)) = &outcome {
             self.failure.send_if_modified(|first| {
                 let is_first = first.is_none();
@@ -43,6 +36,24 @@ impl Store for WatchedStore {
             });
         }
         outcome
+    }
+}
+
+impl Store for WatchedStore {
+    fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
+        self.store.with_view(work)
+    }
+
+    fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
+        self.watched(self.store.with_tx(work))
+    }
+
+    fn with_tx_meanwhile(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Tx) -> Verdict,
+        meanwhile: &mut dyn FnMut(),
+    ) -> StoreResult<()> {
+        self.watched(self.store.with_tx_meanwhile(work, meanwhile))
     }
 }
 

@@ -354,10 +354,15 @@ impl Gateway {
             act: candidate.act(),
             trail: Some(candidate.request.trail),
         };
-        match self.issue(&issuance) {
-            Ok(record) => {
+        // A signature and an encryption: while the record is being committed.
+        let answer = |record: &CertificateRecord| {
+            let granted = granted(endpoint, record)?;
+            self.sign_reply(candidate.request.reply, granted)
+        };
+        match self.issue_meanwhile(&issuance, answer) {
+            Ok((record, answer)) => {
                 self.tell_before_delivery(&record.id)?;
-                granted(endpoint, &record)
+                Ok(Answer::Made(answer?))
             }
             Err(NotIssued::Refused(refusal)) => {
                 self.note_challenge(candidate, &refusal)?;
@@ -443,7 +448,7 @@ impl Gateway {
         let record = self.ports.store.read(|view| Ok::<_, ServiceError>(view.certificate(id)?))?;
         let record = record.ok_or_else(|| ServiceError::not_found("certificate", id))?;
         self.tell_before_delivery(id)?;
-        granted(endpoint, &record)
+        Ok(granted(endpoint, &record)?)
     }
 }
 
@@ -510,7 +515,7 @@ pub(super) fn decided_before(info: Option<FailInfo>, reason: String) -> Stop {
 
 /// RFC 8894 §3.3.2.1: the issued certificate is the first; alone unless the profile says otherwise (Apple and Juniper
 /// refuse company, Cisco VPN clients want it).
-fn granted(endpoint: &Endpoint, record: &CertificateRecord) -> Result<Answer, Stop> {
+fn granted(endpoint: &Endpoint, record: &CertificateRecord) -> Result<Answer, ServiceError> {
     let mut certificates = vec![record.der.as_slice()];
     if let Some(authority) = endpoint.authorities.issuer(&record.id.issuer)
         && endpoint.profile.behaviour().include_ca

@@ -32,6 +32,8 @@ use crate::{
 pub(in crate::service) enum Answer {
     /// SUCCESS with the DER of the degenerate SignedData.
     Granted(Vec<u8>),
+    /// The CertRep of a SUCCESS, made while the certificate was being recorded.
+    Made(Vec<u8>),
     /// PENDING.
     Pending,
     /// FAILURE.
@@ -98,6 +100,8 @@ pub(in crate::service) struct Request<'a> {
     pub(in crate::service) payload: Secret,
     /// The client is locked out: no challenge is looked at.
     pub(in crate::service) locked_out: Option<TooSoon>,
+    /// How to answer.
+    pub(in crate::service) reply: &'a Reply,
 }
 
 /// What becomes of a pkiMessage.
@@ -174,7 +178,7 @@ impl Gateway {
                 trail.refused(refused);
                 refused.to_string()
             }
-            Answer::Granted(_) | Answer::Pending => String::new(),
+            Answer::Granted(_) | Answer::Made(_) | Answer::Pending => String::new(),
         };
         tracing::info!(
             request = %origin.request, peer = origin.peer, %profile, operation, %transaction, result, reason,
@@ -263,23 +267,23 @@ impl Gateway {
         let opened = self.open_envelope(&envelope, &addressed);
         let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
         let cipher = envelope.cipher;
-        let read = |payload, trail: &Trail| {
+        let read = |payload, reply: &Reply, trail: &Trail| {
             let authority = addressed.authority;
-            self.read(endpoint, authority, origin, trail, kind, &message, cipher, payload, locked_out)
+            self.read(endpoint, authority, origin, trail, kind, &message, cipher, payload, locked_out, reply)
         };
         match opened {
             Ok(payload) => {
                 let lock = settled.map_or_else(|| lock(&payload, trail), Ok)?;
                 let cipher = endpoint.profile.behaviour().cipher_of_reply(envelope.cipher);
                 reply.seal = Some(Seal { cipher, lock });
-                read(payload, trail)
+                read(payload, reply, trail)
             }
             Err(closed) => {
                 // What does not open is read on as if it had: the time of the answer must not tell whether the padding of the
                 // content was right. Zeros are no request of any kind.
                 let (zeros, silent) = (Secret::new(vec![0; envelope.content_len()]), trail.silent());
                 if settled.is_some() || lock(&zeros, &silent).is_ok() {
-                    drop(read(zeros, &silent));
+                    drop(read(zeros, reply, &silent));
                 }
                 Err(closed)
             }
@@ -316,6 +320,7 @@ impl Gateway {
         cipher: ContentCipher,
         payload: Secret,
         locked_out: Option<TooSoon>,
+        reply: &Reply,
     ) -> Result<Answer, Stop> {
         let chosen = self.chosen(endpoint, kind, message, &payload, trail)?;
         let locked_out = match &chosen {
@@ -325,7 +330,7 @@ impl Gateway {
         let endpoint = &chosen.as_ref().unwrap_or(endpoint).issuing(addressed);
         let addressed = &addressed.issuer;
         let request =
-            Request { endpoint, addressed, origin, trail, kind, message, cipher, payload, locked_out };
+            Request { endpoint, addressed, origin, trail, kind, message, cipher, payload, locked_out, reply };
         self.dispatch(&request)
     }
 
@@ -498,7 +503,7 @@ const fn reply_digest(request: DigestAlgorithm) -> DigestAlgorithm {
 
 fn ending(answer: &Answer) -> Ending {
     match answer {
-        Answer::Granted(_) => Ending::Success,
+        Answer::Granted(_) | Answer::Made(_) => Ending::Success,
         Answer::Pending => Ending::Pending,
         Answer::Refused(refused) => Ending::Refused(refused.answer().0),
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How to answer, learnt step by step while the request is checked.
-pub(super) struct Reply {
+pub(in crate::service) struct Reply {
     transaction_id: TransactionId,
     pub(super) recipient_nonce: Vec<u8>,
     pub(super) sender_nonce: [u8; 16],
@@ -59,9 +59,15 @@ impl Reply {
 }
 
 impl Gateway {
-    pub(super) fn sign_reply(&self, reply: &Reply, answer: Answer) -> Result<Vec<u8>, ServiceError> {
+    /// The CertRep.
+    pub(in crate::service) fn sign_reply(
+        &self,
+        reply: &Reply,
+        answer: Answer,
+    ) -> Result<Vec<u8>, ServiceError> {
         let outcome = match answer {
             Answer::Granted(payload) => Outcome::Success(self.seal(reply, &payload)?),
+            Answer::Made(body) => return Ok(body),
             Answer::Pending => Outcome::Pending,
             Answer::Refused(refused) => {
                 let (info, text) = refused.answer();
