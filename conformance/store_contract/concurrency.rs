@@ -112,6 +112,38 @@ pub(crate) fn neighbours_of_a_rollback_run_again(store: &dyn Store) {
     assert!((400..=800).contains(&runs.into_inner()));
 }
 
+pub(crate) fn what_is_made_meanwhile_is_of_what_is_durable(store: &dyn Store) {
+    let seen = std::sync::Mutex::new(BTreeSet::new());
+    let made_in_all = AtomicU64::new(0);
+    at_once(16, |writer| {
+        for turn in 0..25 {
+            let spoil = (writer + turn) % 5 == 0;
+            let written: Result<(u64, String), StoreError> = store.write_meanwhile(
+                |tx| {
+                    let version = count_up(tx)?;
+                    if spoil { Err(no()) } else { Ok(version) }
+                },
+                |version| {
+                    let number = made_in_all.fetch_add(1, Ordering::Relaxed);
+                    // Whoever wants to write meanwhile can.
+                    write(store, |tx| tx.put_user(&user(&format!("beside-{number}"), 1)));
+                    format!("made of {version}")
+                },
+            );
+            match written {
+                Ok((version, made)) => {
+                    assert_eq!(made, format!("made of {version}"));
+                    assert!(counted(store) >= version);
+                    assert!(seen.lock().unwrap().insert(version), "{version} was given twice");
+                }
+                Err(error) => assert!(spoil && error == no()),
+            }
+        }
+    });
+    assert_eq!(seen.into_inner().unwrap(), (1..=320).collect());
+    assert!(made_in_all.into_inner() >= 320);
+}
+
 pub(crate) fn neighbours_of_a_panic_run_again(store: &dyn Store) {
     at_once(8, |writer| {
         for turn in 0..10 {

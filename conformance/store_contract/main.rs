@@ -141,6 +141,7 @@ macro_rules! every_claim {
                 a_ticket_is_consumed_once
                 the_audit_chain_survives_concurrency
                 neighbours_of_a_rollback_run_again
+                what_is_made_meanwhile_is_of_what_is_durable
                 neighbours_of_a_panic_run_again
                 a_refusal_rests_on_what_is_durable
                 one_worker_gets_each_job
