@@ -11,6 +11,7 @@ pub mod crl;
 pub mod csr;
 pub mod der;
 pub mod inventory;
+pub mod ldap;
 pub mod ocsp;
 pub mod scep;
 pub mod x509;

@@ -19,6 +19,7 @@ use certgate::{
         csr::Csr,
         der::normalise,
         inventory::Inventory,
+        ldap::{Message, message_len},
         ocsp::{OcspRequest, OcspResponse},
         scep::{Degenerate, Envelope, IssuerAndSerialNumber, IssuerAndSubject, PkiMessage},
         x509::{Certificate, Name},
@@ -58,6 +59,7 @@ pub const ALL: &[Target] = &[
     target("ocsp_request", ocsp_request, &[("x509/ocsp-request", ".der")]),
     target("ocsp_response", ocsp_response, &[("x509/ocsp-response", ".der")]),
     target("crl", crl, &[("x509/", ".crl")]),
+    target("ldap", ldap, &[("ldap/", ".ber")]),
     target("backup_frames", backup_frames, &[]),
     target("archive", archive, &[]),
     Target { texts: &["CN=SN1,O=Lab\\, Inc,C=CH", "1.2.3=#0c0141+CN=\"x\""], ..target("name", name, &[]) },
@@ -183,6 +185,14 @@ pub fn crl(bytes: &[u8]) {
     let Ok(crl) = Crl::from_der(bytes) else { return };
     let _ = crl.issuer().to_string();
     let _ = crl.verify(&ca());
+}
+
+/// What a directory server answers.
+pub fn ldap(bytes: &[u8]) {
+    let length = message_len(bytes);
+    if Message::read(bytes).is_ok() {
+        assert!(matches!(length, Ok(Some(_))), "a message has a length");
+    }
 }
 
 /// The database of `openssl ca`.

@@ -46,24 +46,24 @@ pub(crate) const fn context_primitive(number: u8) -> u8 {
 
 /// The first octets of an element.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
+pub(in crate::wire) struct Header {
     /// First identifier octet: class, constructed bit and low tag number.
-    pub(super) tag: u8,
+    pub(in crate::wire) tag: u8,
     /// Octets of the identifier.
-    pub(super) tag_len: usize,
+    pub(in crate::wire) tag_len: usize,
     /// Octets of identifier and length.
-    pub(super) len: usize,
+    pub(in crate::wire) len: usize,
     /// Octets of the content; `None`: indefinite.
-    pub(super) content_len: Option<usize>,
+    pub(in crate::wire) content_len: Option<usize>,
     /// Whether the length has its shortest form.
-    pub(super) minimal: bool,
+    pub(in crate::wire) minimal: bool,
 }
 
 /// More subsequent identifier octets than any tag in use has.
 const MAX_TAG_LEN: usize = 5;
 
 impl Header {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, BerError> {
+    pub(in crate::wire) fn read(bytes: &[u8]) -> Result<Self, BerError> {
         let tag = *bytes.first().ok_or(BerError::Truncated)?;
         let tag_len = tag_len(bytes, tag)?;
         let first = *bytes.get(tag_len).ok_or(BerError::Truncated)?;
