@@ -43,7 +43,7 @@ use certgate::{
         certificate::{CertificateRecord, Purpose},
         status::{Cause, CauseKey, CauseKind, Effect},
     },
-    ports::{Clock as _, NoCheckpoint, NoCrls, NoOutbound, Store, Vouchers},
+    ports::{Clock as _, Directories, NoCheckpoint, NoCrls, NoOutbound, Store, Vouchers},
     service::{Gateway, GatewaySettings, Ports},
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp, Validity},
 };
@@ -201,6 +201,7 @@ fn ports(data: &Path, store: RedbStore) -> Ports {
         vouchers: Vouchers::default(),
         checkpoint: Arc::new(NoCheckpoint),
         crls: Arc::new(NoCrls),
+        directories: Directories::default(),
     }
 }
 

@@ -41,8 +41,8 @@ use certgate::{
         status::{Cause, CauseKey, CauseKind, Effect},
     },
     ports::{
-        Clock, CrlSource, Decrypter, NoCheckpoint, NoCrls, NoOutbound, Outbound, Random, Signer, StoreError,
-        Tx, View, Vouchers,
+        Clock, CrlSource, Decrypter, Directories, NoCheckpoint, NoCrls, NoOutbound, Outbound, Random, Signer,
+        StoreError, Tx, View, Vouchers,
     },
     service::{
         Gateway, GatewaySettings, Ports, ServiceError,
@@ -102,6 +102,8 @@ pub struct WorldOptions {
     pub vouchers: Vouchers,
     /// CRLs of other CAs.
     pub crls: Arc<dyn CrlSource>,
+    /// Where CRLs are published besides.
+    pub directories: Directories,
 }
 
 impl Default for WorldOptions {
@@ -114,6 +116,7 @@ impl Default for WorldOptions {
             outbound: Arc::new(NoOutbound),
             vouchers: Vouchers::default(),
             crls: Arc::new(NoCrls),
+            directories: Directories::default(),
         }
     }
 }
@@ -149,6 +152,7 @@ impl World {
             vouchers: options.vouchers.clone(),
             checkpoint: Arc::new(NoCheckpoint),
             crls: options.crls.clone(),
+            directories: options.directories.clone(),
         };
         let profiles: Vec<_> = profiles.iter().map(|(name, toml)| profile(name, toml)).collect();
         let made = bootstrap::initialise(&ports, &plan(&options, profiles.clone())).unwrap();

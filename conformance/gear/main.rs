@@ -21,6 +21,7 @@ mod nginx;
 mod openssl;
 mod program;
 mod senders;
+mod slapd;
 mod strongswan;
 
 use std::{

@@ -53,11 +53,12 @@ impl Server {
         let mut command = server.command();
         command.args(["init", "--url", &url, "--data"]).arg(server.data()).args(init_options);
         expect_success(&command.output().unwrap(), "certgate init");
-        server.write_configuration(profiles);
+        server.configure(profiles);
         server
     }
 
-    fn write_configuration(&self, profiles: &str) {
+    /// Adds sections (TOML) to the configuration; it counts from the next start on.
+    pub fn configure(&self, sections: &str) {
         let path = self.data().join("certgate.toml");
         let mut config: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
         let listen = toml::toml! { device = "" admin = "" ops = "" };
@@ -65,7 +66,7 @@ impl Server {
         for (key, address) in [("device", self.device), ("admin", self.admin), ("ops", self.ops)] {
             config["listen"][key] = address.to_string().into();
         }
-        let extra: toml::Table = profiles.parse().unwrap();
+        let extra: toml::Table = sections.parse().unwrap();
         for (section, value) in extra {
             match (config.get_mut(&section), value) {
                 (Some(toml::Value::Table(present)), toml::Value::Table(more)) => present.extend(more),

@@ -224,7 +224,7 @@ fn work_that_was_given_up_goes_and_what_is_still_to_be_told_keeps_its_request() 
         tx.put_enrolment(&Enrolment { evidence: evidence.clone(), ..enrolment.clone() })?;
         tx.enqueue(&tell, now)?;
         tx.enqueue(&crl, now)?;
-        while let Some(job) = tx.lease_job(JobWorker::Maintenance, now, now.plus(DAY))? {
+        while let Some(job) = tx.lease_job(&JobWorker::Maintenance, now, now.plus(DAY))? {
             tx.fail_job(job.sequence, job.fence, "no such issuer", now, true)?;
         }
         Ok(())

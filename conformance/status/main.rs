@@ -17,6 +17,7 @@ mod crl;
 mod crl_policy;
 mod crl_scopes;
 mod device;
+mod directory;
 #[path = "../drive.rs"]
 #[allow(dead_code, reason = "each test target uses its own part of it")]
 mod drive;

@@ -202,7 +202,7 @@ pub(crate) fn one_worker_gets_each_job(store: &dyn Store) {
     write(store, |tx| (0..40).try_for_each(|lane| tx.enqueue(&job(&format!("issuer-{lane}")), at(0))));
     let done = std::sync::Mutex::new(Vec::new());
     at_once(8, |_| {
-        while let Some(job) = write(store, |tx| tx.lease_job(JobWorker::Maintenance, at(0), at(60))) {
+        while let Some(job) = write(store, |tx| tx.lease_job(&JobWorker::Maintenance, at(0), at(60))) {
             assert!(write(store, |tx| tx.complete_job(job.sequence, job.fence)));
             done.lock().unwrap().push(job.sequence);
         }

@@ -19,6 +19,7 @@ use certgate::{
         exchange::Transcript,
         issuer::Issuer,
         profile::{Legacy, ProfileSpec},
+        queue::JobKind,
         restore::Restoration,
         source::{Absence, Membership, ReportedState, SyncCounts, SyncOutcome, SyncRecord},
         status::CauseKind,
@@ -32,8 +33,8 @@ use tempfile::TempDir;
 
 use crate::samples::{
     at, binding, certificate, certificate_id, crl, device, device_object, enrolment, exchange, external,
-    fact, hold, imported, issuer, job, key, mac, membership, profile, read, revoked, source, successor,
-    system_certificate, ticket, ticket_id, ticket_timer, token, user, write,
+    fact, hold, imported, issuer, job, key, mac, membership, profile, publication, read, revoked, source,
+    successor, system_certificate, ticket, ticket_id, ticket_timer, token, user, write,
 };
 
 fn new_file() -> (TempDir, PathBuf) {
@@ -294,6 +295,14 @@ fn used_ticket() -> Ticket {
     Ticket { used_by: vec![enrolment(1).id, enrolment(2).id], ..ticket(1) }
 }
 
+/// The same for directories.
+fn directories(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    let known = publication("main", "issuing", 7);
+    let (directory, issuer) = (known.directory.clone(), known.issuer.clone());
+    tx.put_publication(&known)?;
+    tx.enqueue(&JobKind::PublishToDirectory { directory, issuer }, at(3))
+}
+
 #[test]
 fn the_bytes_of_schema_5_stay() {
     let (_folder, path) = new_file();
@@ -304,7 +313,8 @@ fn the_bytes_of_schema_5_stay() {
         generations(tx)?;
         traces(tx)?;
         externals(tx)?;
-        uses_and_successors(tx)
+        uses_and_successors(tx)?;
+        directories(tx)
     });
     let written = dump(&path);
     // What this certgate writes, for a look at what changed and for a new schema's own fixture.

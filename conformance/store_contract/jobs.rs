@@ -12,7 +12,7 @@ use crate::samples::{at, job, read, write};
 
 /// Leases at `now` for a minute.
 fn lease(store: &dyn Store, now: u64) -> Option<Job> {
-    write(store, |tx| tx.lease_job(JobWorker::Maintenance, at(now), at(now + 60)))
+    write(store, |tx| tx.lease_job(&JobWorker::Maintenance, at(now), at(now + 60)))
 }
 
 fn enqueue(store: &dyn Store, issuer: &str, run_at: u64) {
@@ -139,7 +139,7 @@ pub(crate) fn each_worker_leases_its_own_jobs_and_a_lane_is_asked_by_name(store:
     assert_eq!(lease(store, 10), None, "it is the other worker's");
     let waiting = read(store, |view| view.job_in_lane(&poll.lane())).unwrap();
     assert_eq!((&waiting.kind, waiting.leased_until), (&poll, None));
-    let leased = write(store, |tx| tx.lease_job(JobWorker::Outside, at(10), at(70))).unwrap();
+    let leased = write(store, |tx| tx.lease_job(&JobWorker::Outside, at(10), at(70))).unwrap();
     assert_eq!(leased.sequence, waiting.sequence);
     assert!(write(store, |tx| tx.remove_job(leased.sequence)), "leased or not");
     assert!(!write(store, |tx| tx.remove_job(leased.sequence)));

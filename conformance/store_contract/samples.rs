@@ -11,6 +11,7 @@ use certgate::{
         challenge::{Ticket, TicketOrigin},
         crl::{CrlMirror, CrlPolicy, CrlRecord, CrlScope},
         device::{Device, IdentityKind, Lifecycle},
+        directory::{Publication, PublishedThere},
         enrol::{Enrolment, EnrolmentState, TraceStep},
         exchange::{Ending, Exchange, Operation},
         issuer::{ExternalIssuer, Generation, GenerationState, Issuer, IssuerKind},
@@ -360,6 +361,15 @@ pub(crate) fn user(id: &str, version: u64) -> User {
 
 pub(crate) fn job(issuer: &str) -> JobKind {
     JobKind::BuildCrl { issuer: issuer.parse().unwrap() }
+}
+
+/// What a directory has of an issuer: its CRL with this number, and no newer one.
+pub(crate) fn publication(directory: &str, issuer: &str, number: u64) -> Publication {
+    let entry = format!("cn={issuer},o=Lab").parse().unwrap();
+    let crls = vec![PublishedThere { scope: CrlScope::Full, number }];
+    Publication::new(directory.parse().unwrap(), issuer.parse().unwrap(), entry)
+        .succeeded(crls.clone(), at(1))
+        .failed(crls, "down".to_owned(), at(2))
 }
 
 /// The timer that the ticket of this number has.

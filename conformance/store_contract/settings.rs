@@ -13,7 +13,8 @@ use certgate::{
 };
 
 use crate::samples::{
-    conflicts, crl, external, fact, issuer, key, mac, profile, read, system_certificate, token, write,
+    conflicts, crl, external, fact, issuer, key, mac, profile, publication, read, system_certificate, token,
+    write,
 };
 
 pub(crate) fn issuers_are_replaced_and_listed_by_name(store: &dyn Store) {
@@ -191,4 +192,16 @@ pub(crate) fn audit_events_are_paged_by_sequence(store: &dyn Store) {
     assert_eq!(page.iter().map(|event| event.sequence).collect::<Vec<_>>(), [256, 257, 258]);
     assert_eq!(read(store, |view| view.audit_events(300, 3)), []);
     assert_eq!(read(store, |view| view.audit_events(0, 0)), []);
+}
+
+pub(crate) fn what_a_directory_has_is_replaced_and_kept_apart(store: &dyn Store) {
+    let of = |directory: &str, issuer: &str| {
+        let (directory, issuer) = (directory.parse().unwrap(), issuer.parse().unwrap());
+        read(store, |view| view.publication(&directory, &issuer))
+    };
+    let samples = [publication("a", "b-c", 1), publication("a-b", "c", 2), publication("a", "b-c", 3)];
+    write(store, |tx| samples.iter().try_for_each(|it| tx.put_publication(it)));
+    assert_eq!(of("a", "b-c").as_ref(), Some(&samples[2]));
+    assert_eq!(of("a-b", "c").as_ref(), Some(&samples[1]));
+    assert_eq!(of("a", "c"), None);
 }

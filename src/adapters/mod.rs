@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod crl_files;
+pub mod directory;
 pub mod intune;
 pub mod keys;
 pub mod outbound;

@@ -3,6 +3,7 @@
 //! Every key has a default, said in [`Config::documented_example`]; unknown keys are refused.
 
 mod crl;
+mod directory;
 mod issuer;
 mod mdm;
 mod outside;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Value, de::DeValue};
 
 pub use crl::{Crl, CrlOfIssuer};
+pub use directory::Directory;
 pub use issuer::{IssuerOptions, Signer};
 pub use mdm::{ChallengeWebhook, Ndes};
 pub use outside::{ApprovalWebhook, Intune, Outbound, RenewalIssuers};
@@ -51,6 +53,8 @@ pub struct Config {
     pub ocsp: Ocsp,
     /// `[crl]`
     pub crl: Crl,
+    /// `[directory.NAME]`
+    pub directory: BTreeMap<String, Directory>,
     /// `[restore]`
     pub restore: Restore,
     /// `[retention]`
@@ -102,6 +106,7 @@ impl Default for Config {
             challenge_webhook: ChallengeWebhook::default(),
             ocsp: Ocsp::default(),
             crl: Crl::default(),
+            directory: BTreeMap::new(),
             restore: Restore::default(),
             retention: Retention::default(),
             limits: Limits::default(),

@@ -22,7 +22,7 @@ use crate::{
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
-    ports::{NoCheckpoint, NoCrls, NoOutbound, Vouchers},
+    ports::{Directories, NoCheckpoint, NoCrls, NoOutbound, Vouchers},
     service::{
         Ports, ServiceError,
         bootstrap::{self, Made, Plan},
@@ -172,6 +172,7 @@ fn populate(stage: &Stage, settings: &Settings, authorities: &Authorities) -> Ou
         vouchers: Vouchers::default(),
         checkpoint: std::sync::Arc::new(NoCheckpoint),
         crls: std::sync::Arc::new(NoCrls),
+        directories: Directories::default(),
     };
     let made = bootstrap::initialise(&ports, &plan(settings, authorities)?).map_err(refused)?;
     secret_file::create(&stage.path.join(TOKEN_FILE), made.owner_token.expose()).map_err(Failure::error)?;

@@ -31,6 +31,7 @@ use crate::{
     adapters::{
         checkpoint::FileCheckpoint,
         crl_files::CrlFiles,
+        directory::LdapDirectory,
         intune::{IntuneClient, IntuneSettings},
         keys::{KekError, KekSource, SoftwareKeyring},
         outbound::HttpOutbound,
@@ -47,7 +48,7 @@ use crate::{
         ops::{OpsEdge, Readiness},
         serve::{ConnectionLimits, serve_api_socket, serve_api_tls, serve_device, serve_ops},
     },
-    ports::{Clock, NoOutbound, Random, StoreError, Vouchers},
+    ports::{Clock, Directories, Directory, NoOutbound, Random, StoreError, Vouchers},
     service::{
         Gateway, Ports, ServiceError,
         metric::{self, label},
@@ -55,7 +56,7 @@ use crate::{
 };
 use local::LocalSocket;
 use watched::{StoreFailure, WatchedStore};
-use workers::{OutsideWorker, ServerCertificate, Worker};
+use workers::{DirectoryWorkers, OutsideWorker, ServerCertificate, Worker};
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "certgate.redb";
@@ -87,6 +88,7 @@ pub struct Server {
     listeners: Vec<JoinHandle<()>>,
     worker: Worker,
     outside: OutsideWorker,
+    directories: DirectoryWorkers,
     addresses: Addresses,
     store_failure: StoreFailure,
 }
@@ -111,6 +113,7 @@ pub fn open_ports(data: &Path, kek: &KekSource, checkpoint: &Path) -> Outcome<Po
         vouchers: Vouchers::default(),
         checkpoint: Arc::new(FileCheckpoint::new(checkpoint.to_owned())),
         crls: Arc::new(CrlFiles::default()),
+        directories: Directories::default(),
     })
 }
 
@@ -145,6 +148,18 @@ fn intune(
         vouchers.revocations.insert(Voucher::Intune, client);
     }
     vouchers
+}
+
+/// The directory servers that CRLs are published to.
+fn directories(settings: &Settings) -> Outcome<Directories> {
+    let mut directories = Directories::default();
+    for (name, configured) in &settings.directories {
+        let directory = LdapDirectory::new(configured.server.clone())
+            .map_err(Failure::while_doing(format_args!("directory.{name}")))?;
+        let directory: Arc<dyn Directory> = Arc::new(directory);
+        directories.0.insert(name.clone(), directory);
+    }
+    Ok(directories)
 }
 
 fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
@@ -184,6 +199,7 @@ impl Server {
             }
             ports.outbound = outbound;
         }
+        ports.directories = directories(settings)?;
         let gateway =
             Gateway::open(ports, settings.gateway.clone(), &settings.profiles).map_err(cannot_start)?;
         let gateway = Arc::new(gateway);
@@ -205,12 +221,14 @@ impl Server {
         runtime.spawn(workers::upkeep(metrics.clone(), ended.clone()));
         let outside = OutsideWorker::start(Arc::clone(&gateway))
             .map_err(Failure::while_doing("starting the worker for other parties"))?;
+        let directories = DirectoryWorkers::start(&gateway)
+            .map_err(Failure::while_doing("starting the workers for directories"))?;
         let worker =
             Worker::start(gateway, certificate).map_err(Failure::while_doing("starting the worker"))?;
         if let Some(interval) = systemd::watchdog_interval() {
             runtime.spawn(workers::watchdog(interval, Arc::clone(&edges.api), worker.heartbeat(), ended));
         }
-        Ok(Self { runtime, shutdown, listeners, worker, outside, addresses, store_failure })
+        Ok(Self { runtime, shutdown, listeners, worker, outside, directories, addresses, store_failure })
     }
 
     /// Where it listens.
@@ -238,6 +256,7 @@ impl Server {
         systemd::stopping();
         tracing::info!("stopping");
         self.outside.stop();
+        self.directories.stop();
         self.runtime.spawn(async {
             if next_signal().await.is_ok() {
                 tracing::warn!("a second signal: ending at once");

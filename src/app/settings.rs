@@ -5,6 +5,7 @@ mod certificates;
 mod challenge;
 mod check;
 mod crl;
+mod directory;
 mod intune;
 mod ndes;
 mod ocsp;
@@ -12,6 +13,7 @@ mod outbound;
 mod renewal_issuers;
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     net::SocketAddr,
     num::NonZeroUsize,
@@ -19,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::outbound::OutboundSettings;
+pub use self::{directory::DirectorySettings, outbound::OutboundSettings};
 pub use super::document::{ConfigErrors, Finding};
 use super::{
     config::{Config, LogFormat},
@@ -29,6 +31,7 @@ use crate::{
     adapters::{intune::IntuneSettings, keys::KekSource},
     http::forwarded::TrustedProxies,
     service::{GatewaySettings, profile::ConfiguredProfile},
+    types::DirectoryName,
 };
 
 /// Everything that the configuration file says, checked and with its defaults filled in.
@@ -56,6 +59,8 @@ pub struct Settings {
     pub outbound: OutboundSettings,
     /// Microsoft Intune, where it is used.
     pub intune: Option<IntuneSettings>,
+    /// Directory servers that CRLs are published to.
+    pub directories: BTreeMap<DirectoryName, DirectorySettings>,
     /// Logging.
     pub log: Log,
     /// The profiles, by name.

@@ -109,6 +109,17 @@ fn describe() {
         metric::CRL_LATE,
         "CRLs without a successor at half, three quarters and the end of their life"
     );
+    describe_gauge!(metric::DIRECTORY_CRL_NUMBER, "Number of the full CRL that a directory has");
+    describe_gauge!(
+        metric::DIRECTORY_BEHIND,
+        Unit::Seconds,
+        "For how long a directory has not had the newest CRLs"
+    );
+    describe_counter!(
+        metric::DIRECTORY_PUBLICATIONS,
+        "Tries to bring a directory up to date: written, unchanged, failed"
+    );
+    describe_counter!(metric::DIRECTORY_LATE, "Alarms because a directory was behind for too long");
     describe_gauge!(metric::CRL_ENTRIES, "Certificates listed in the published CRL");
     describe_counter!(metric::CERTIFICATES_ISSUED, "Certificates issued, by profile");
     describe_gauge!(

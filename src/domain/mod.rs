@@ -13,6 +13,7 @@ pub mod client;
 pub mod crl;
 pub mod device;
 mod digest;
+pub mod directory;
 pub mod enrol;
 pub mod exchange;
 pub mod import;

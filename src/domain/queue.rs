@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::vouch::Voucher;
-use crate::types::{CertificateId, IssuerId, Timestamp};
+use crate::types::{CertificateId, DirectoryName, IssuerId, Timestamp};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,15 +35,24 @@ pub enum JobKind {
         /// Of what.
         certificate: CertificateId,
     },
+    /// Bring the newest CRLs of the issuer, whichever those are by then, into a directory.
+    PublishToDirectory {
+        /// Which directory.
+        directory: DirectoryName,
+        /// Whose.
+        issuer: IssuerId,
+    },
 }
 
 /// Which worker does a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobWorker {
     /// The one that keeps CRLs and certificates up to date, and waits for nobody.
     Maintenance,
     /// The one that asks other parties, and may have to wait for them.
     Outside,
+    /// The one of this directory, so that none waits for another.
+    Directory(DirectoryName),
 }
 
 impl JobKind {
@@ -56,16 +65,18 @@ impl JobKind {
                 format!("{by}/issued/{certificate}")
             }
             Self::PollRevocations { by } => format!("{by}/revocations"),
+            Self::PublishToDirectory { directory, issuer } => format!("directory/{directory}/{issuer}"),
         }
     }
 
     /// Who does it.
-    pub const fn worker(&self) -> JobWorker {
+    pub fn worker(&self) -> JobWorker {
         match self {
             Self::BuildCrl { .. } => JobWorker::Maintenance,
             Self::TellIssued { .. } | Self::TellHandedOut { .. } | Self::PollRevocations { .. } => {
                 JobWorker::Outside
             }
+            Self::PublishToDirectory { directory, .. } => JobWorker::Directory(directory.clone()),
         }
     }
 
@@ -73,7 +84,10 @@ impl JobKind {
     pub const fn never_gives_up(&self) -> bool {
         match self {
             Self::BuildCrl { .. } => false,
-            Self::TellIssued { .. } | Self::TellHandedOut { .. } | Self::PollRevocations { .. } => true,
+            Self::TellIssued { .. }
+            | Self::TellHandedOut { .. }
+            | Self::PollRevocations { .. }
+            | Self::PublishToDirectory { .. } => true,
         }
     }
 }

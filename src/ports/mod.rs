@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod clock;
 pub mod crl_source;
+pub mod directory;
 pub mod keys;
 pub mod outbound;
 pub mod random;
@@ -12,6 +13,7 @@ pub mod voucher;
 pub use checkpoint::{CheckpointError, CheckpointFile, NoCheckpoint};
 pub use clock::Clock;
 pub use crl_source::{CrlSource, CrlUnreadable, NoCrls};
+pub use directory::{Directories, Directory, DirectoryError, DirectorySession, EntryValues, NewValues};
 pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer};
 pub use outbound::{
     HostRule, NoOutbound, Outbound, OutboundAnswer, OutboundError, OutboundMethod, OutboundRequest,

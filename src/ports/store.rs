@@ -8,9 +8,11 @@
 //! wrote; [`Tx::as_view`] does.
 
 mod copies;
+mod publications;
 mod run;
 
 pub use copies::{Copies, CopiesMut, Row};
+pub use publications::{Publications, PublicationsMut};
 
 use crate::{
     domain::{
@@ -145,6 +147,7 @@ pub trait View:
     + Jobs
     + Timers
     + Crls
+    + Publications
     + Audit
     + Tokens
     + Alarms
@@ -170,6 +173,7 @@ pub trait Tx:
     + JobsMut
     + TimersMut
     + CrlsMut
+    + PublicationsMut
     + AuditMut
     + TokensMut
     + AlarmsMut
@@ -463,7 +467,8 @@ pub trait JobsMut {
     /// Adds a job at the end of its lane. When an equal, unleased, living job already waits, that one's `run_at` becomes the earlier of the two instead.
     fn enqueue(&mut self, kind: &JobKind, run_at: Timestamp) -> StoreResult<()>;
     /// Leases the head of some lane that is due, not leased and for this worker (dead jobs are skipped): first sequence first.
-    fn lease_job(&mut self, worker: JobWorker, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>>;
+    fn lease_job(&mut self, worker: &JobWorker, now: Timestamp, until: Timestamp)
+    -> StoreResult<Option<Job>>;
     /// Removes a job whose matter is settled, leased or not. False: it is gone already.
     fn remove_job(&mut self, sequence: u64) -> StoreResult<bool>;
     /// Removes a job that was done. False: the fence has moved, somebody else has it.

@@ -45,7 +45,7 @@ pub enum CheckResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `checkpoint`, `restored`,
-    /// `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`.
+    /// `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`, `directory/NAME/ISSUER`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -118,6 +118,7 @@ impl Gateway {
         checks.extend(self.check_vouchers());
         checks.extend(self.check_issuer_names(&authorities));
         checks.extend(self.check_credentials(now));
+        checks.extend(self.check_directories(now));
         for authority in authorities.issuers() {
             if is_over(authority, now) {
                 let name = format!("issuer/{}", authority.issuer.id);

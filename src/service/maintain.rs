@@ -105,7 +105,7 @@ impl Gateway {
         log_failure("writing and pruning traces", self.prune_traces());
         log_failure("pruning what is over", self.prune_records());
         for _ in 0..JOBS_PER_ROUND {
-            if !self.run_one_job(JobWorker::Maintenance)? {
+            if !self.run_one_job(&JobWorker::Maintenance)? {
                 break;
             }
         }
@@ -113,6 +113,7 @@ impl Gateway {
             log_failure("building a scheduled CRL", self.build_crl(&issuer));
         }
         log_failure("recording that a CRL is late", self.watch_crls());
+        log_failure("recording that a directory is behind", self.watch_directories());
         log_failure("writing the checkpoint", self.checkpoint_if_due());
         self.ports.store.read(|view| self.set_gauges(view))?;
         self.until_next_due()
@@ -123,10 +124,12 @@ impl Gateway {
         self.work.wait(at_most);
     }
 
-    /// Wakes [`Gateway::wait_for_work`], [`Gateway::wait_outside`] and [`Gateway::wait_for_ocsp`] (also used at shutdown).
+    /// Wakes [`Gateway::wait_for_work`], [`Gateway::wait_outside`], [`Gateway::wait_for_directory`] and [`Gateway::wait_for_ocsp`] (also
+    /// used at shutdown).
     pub fn wake(&self) {
         self.work.wake();
         self.outside.work.wake();
+        self.directories.wake();
         self.wake_ocsp();
     }
 
@@ -137,7 +140,7 @@ impl Gateway {
     }
 
     /// False: there was none.
-    pub(super) fn run_one_job(&self, worker: JobWorker) -> Result<bool, ServiceError> {
+    pub(super) fn run_one_job(&self, worker: &JobWorker) -> Result<bool, ServiceError> {
         let now = self.now();
         if self.next_job_at(worker)?.is_none_or(|at| at > now) {
             return Ok(false);
@@ -150,6 +153,7 @@ impl Gateway {
             JobKind::TellIssued { by, certificate } => self.tell_or_give_up(&job, *by, certificate),
             JobKind::TellHandedOut { by, certificate } => self.tell_while_configured(*by, certificate),
             JobKind::PollRevocations { by } => self.poll_revocations(*by),
+            JobKind::PublishToDirectory { directory, issuer } => self.publish_to(directory, issuer),
         };
         match outcome {
             Ok(()) => self.job_done(&job)?,
@@ -162,7 +166,10 @@ impl Gateway {
     fn job_done(&self, job: &Job) -> Result<bool, StoreError> {
         let again = match &job.kind {
             JobKind::PollRevocations { by } => self.ports.vouchers.revocations.get(by),
-            JobKind::BuildCrl { .. } | JobKind::TellIssued { .. } | JobKind::TellHandedOut { .. } => None,
+            JobKind::BuildCrl { .. }
+            | JobKind::TellIssued { .. }
+            | JobKind::TellHandedOut { .. }
+            | JobKind::PublishToDirectory { .. } => None,
         };
         let again = again.map(|queue| self.now().plus(queue.interval()));
         self.ports.store.write(|tx| {
@@ -205,15 +212,15 @@ impl Gateway {
         let renewal = self.next_system_renewal()?;
         let timer = self.ports.store.read(|view| view.next_timer_at())?;
         let due =
-            scheduled.chain(self.next_job_at(JobWorker::Maintenance)?).chain(timer).chain([renewal]).min();
+            scheduled.chain(self.next_job_at(&JobWorker::Maintenance)?).chain(timer).chain([renewal]).min();
         let wait = due.map_or(LONGEST_WAIT, |at| at.since(now));
         Ok(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
     }
 
-    pub(super) fn next_job_at(&self, worker: JobWorker) -> Result<Option<Timestamp>, StoreError> {
+    pub(super) fn next_job_at(&self, worker: &JobWorker) -> Result<Option<Timestamp>, StoreError> {
         let jobs = self.ports.store.read(|view| view.jobs(usize::MAX))?;
         let at = |job: &Job| job.leased_until.map_or(job.run_at, |until| until.max(job.run_at));
-        Ok(jobs.iter().filter(|job| !job.dead && job.kind.worker() == worker).map(at).min())
+        Ok(jobs.iter().filter(|job| !job.dead && job.kind.worker() == *worker).map(at).min())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
@@ -243,6 +250,7 @@ impl Gateway {
                 let forecast = self.crl_forecast(authority, &crl);
                 metrics::gauge!(metric::CRL_PREDICTED_BYTES, &labels).set(forecast.bytes as f64);
             }
+            self.set_directory_gauges(view, authority)?;
             let used = self.crls_of(id).iter().map(|crl| crl.window().used(self.now())).fold(0.0, f64::max);
             metrics::gauge!(metric::CRL_LIFE_USED, &[(label::ISSUER, id.to_string())]).set(used);
         }

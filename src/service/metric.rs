@@ -31,6 +31,14 @@ pub const CRL_PREDICTED_BYTES: &str = "certgate_crl_predicted_bytes";
 pub const CRL_LIFE_USED: &str = "certgate_crl_life_used_ratio";
 /// Counter. CRLs that had no successor when half, three quarters or all of their life was over, by `issuer`.
 pub const CRL_LATE: &str = "certgate_crl_late_total";
+/// Gauge. The number of the full CRL that a directory has, by `directory` and `issuer`.
+pub const DIRECTORY_CRL_NUMBER: &str = "certgate_directory_crl_number";
+/// Gauge, seconds. For how long a directory has not had the newest CRLs, by `directory` and `issuer`; 0: it has them.
+pub const DIRECTORY_BEHIND: &str = "certgate_directory_behind_seconds";
+/// Counter. Tries to bring a directory up to date, by `directory` and `result`: `written`, `unchanged`, `failed`.
+pub const DIRECTORY_PUBLICATIONS: &str = "certgate_directory_publications_total";
+/// Counter. Alarms because a directory was behind for too long, by `directory` and `issuer`.
+pub const DIRECTORY_LATE: &str = "certgate_directory_late_total";
 /// Gauge, seconds since 1970. nextUpdate of the published CRL, by `issuer`.
 pub const CRL_NEXT_UPDATE: &str = "certgate_crl_next_update_timestamp_seconds";
 /// Gauge. Entries of the published CRL, by `issuer`.
@@ -111,6 +119,8 @@ pub mod label {
     pub const CONDITION: &str = "condition";
     /// Another party, as the configuration calls it.
     pub const DESTINATION: &str = "destination";
+    /// A directory server, as the configuration calls it.
+    pub const DIRECTORY: &str = "directory";
     /// A pool of the bridge.
     pub const POOL: &str = "pool";
     /// A listener's name.

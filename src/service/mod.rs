@@ -13,6 +13,7 @@
 //! | [`status`] | causes written, the revocation snapshot, what follows a change |
 //! | [`challenge`] | tickets as NDES and as challenge webhooks give them to MDM servers |
 //! | [`ocsp`], [`crl`] | the two ways in which status is published |
+//! | [`directory`] | CRLs and CA certificates in directory servers |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`source`] | where device records come from, and the syncs that bring them |
 //! | [`import`] | certificates and revocations of another CA, taken over |
@@ -35,6 +36,7 @@ pub mod challenge;
 pub mod checkpoint;
 pub mod crl;
 pub mod device;
+pub mod directory;
 pub mod enrol;
 mod error;
 pub mod exchange;
@@ -78,9 +80,9 @@ pub use error::ServiceError;
 pub use listing::Listing;
 
 use crate::{
-    domain::{alternate::AlternateIssuers, retention::Retention, throttle::Pace},
-    ports::{CheckpointFile, Clock, CrlSource, Keyring, Outbound, Random, Store, Vouchers},
-    types::{IssuerId, KeyAlgorithm, ProfileName, RequestId, Secret, Timestamp},
+    domain::{alternate::AlternateIssuers, directory::DirectoryPolicy, retention::Retention, throttle::Pace},
+    ports::{CheckpointFile, Clock, CrlSource, Directories, Keyring, Outbound, Random, Store, Vouchers},
+    types::{DirectoryName, IssuerId, KeyAlgorithm, ProfileName, RequestId, Secret, Timestamp},
     wire::x509::Certificate,
 };
 
@@ -103,6 +105,8 @@ pub struct Ports {
     pub checkpoint: Arc<dyn CheckpointFile>,
     /// CRLs of other CAs.
     pub crls: Arc<dyn CrlSource>,
+    /// Where our own are published besides.
+    pub directories: Directories,
 }
 
 impl std::fmt::Debug for Ports {
@@ -148,6 +152,8 @@ pub struct GatewaySettings {
     pub guard: guard::GuardSettings,
     /// How CRLs are published.
     pub crl: crl::CrlSettings,
+    /// What is published in each of [`Ports::directories`].
+    pub directories: BTreeMap<DirectoryName, DirectoryPolicy>,
 }
 
 /// How OCSP is answered.
@@ -280,6 +286,7 @@ impl Default for GatewaySettings {
             key_beside_store: false,
             guard: guard::GuardSettings::default(),
             crl: crl::CrlSettings::default(),
+            directories: BTreeMap::new(),
         }
     }
 }
@@ -297,6 +304,7 @@ pub struct Gateway {
     ocsp_refreshing: ocsp::Refreshing,
     ocsp_presigning: ocsp::Presigning,
     crls: crl::PublishedCrls,
+    directories: directory::Publishing,
     work: maintain::WorkSignal,
     outside: outside::Outside,
     refusals: enrol::RefusalMeter,
@@ -330,6 +338,7 @@ impl Gateway {
         let crls = crl::PublishedCrls::load(&ports)?;
         let ocsp = ocsp::AnswerCache::new(settings.ocsp.cache_entries);
         let guard = guard::Guard::new(settings.guard.clone());
+        let directories = directory::Publishing::new(ports.directories.0.keys());
         let gateway = Self {
             ports,
             settings,
@@ -341,6 +350,7 @@ impl Gateway {
             ocsp_refreshing: ocsp::Refreshing::default(),
             ocsp_presigning: ocsp::Presigning::default(),
             crls,
+            directories,
             work: maintain::WorkSignal::default(),
             outside: outside::Outside::default(),
             refusals: enrol::RefusalMeter::default(),

@@ -122,6 +122,10 @@ string_id!(
     /// The name of a source of devices; part of its URL (`/api/v1/sources/{source}`).
     SourceId, "source name", "1 to 63 lower-case letters, digits and inner hyphens", is_slug
 );
+string_id!(
+    /// The name of a directory server that CRLs are published to, as the configuration calls it.
+    DirectoryName, "directory name", "1 to 63 lower-case letters, digits and inner hyphens", is_slug
+);
 random_id!(
     /// A one-time challenge's handle. It is not the secret.
     TicketId, "ticket id"

@@ -18,8 +18,8 @@ pub use algorithm::{
 };
 pub use fingerprint::{Fingerprint, sha1, sha256};
 pub use ids::{
-    CertificateId, DeviceId, EnrolmentId, IdError, IssuerId, KeyId, ProfileName, RequestId, SourceId,
-    TicketId, TokenId, UserId,
+    CertificateId, DeviceId, DirectoryName, EnrolmentId, IdError, IssuerId, KeyId, ProfileName, RequestId,
+    SourceId, TicketId, TokenId, UserId,
 };
 pub use reason::{RevocationReason, UnknownReason};
 pub use secret::Secret;

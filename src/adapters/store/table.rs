@@ -111,6 +111,8 @@ tables! {
     Crls = "crls", v 2;
     /// The newest CRLs, in pieces, by issuer, scope and place.
     CrlPieces = "crl_pieces", v 1;
+    /// What directories have of the CRLs, by directory and issuer.
+    Publications = "publications", v 1;
     /// Audit events by sequence.
     Audit = "audit", v 1;
     /// API tokens by id.

@@ -13,6 +13,7 @@ use crate::app::failure::Outcome;
 #[command(
     after_help = "A new CRL is published by itself within a minute after each revocation, and on schedule.
 IN A YEAR is its size in a year, if that is like the last one. Much gear takes no CRL above 10 MB.
+BEHIND IN names the directories ([directory.NAME] in the configuration) that do not have the newest yet; `crl show` says why.
 
 Example:
   certgate crl publish issuing    now, without waiting"
@@ -48,6 +49,7 @@ const COLUMNS: &[Field] = &[
     ("IN A YEAR", "/predicted_size"),
     ("THIS UPDATE", "/this_update"),
     ("NEXT UPDATE", "/next_update"),
+    ("BEHIND IN", "/behind_in"),
 ];
 
 const FIELDS: &[Field] = &[
@@ -61,6 +63,7 @@ const FIELDS: &[Field] = &[
     ("In a year", "/predicted_size"),
     ("Entries then", "/predicted_entries"),
     ("URLs", "/urls"),
+    ("Directories", "/directories"),
     ("Beside it", "/parts"),
 ];
 

@@ -125,8 +125,9 @@ pub(super) struct CheckConfigArgs {
 /// Ask a running gateway what works and what does not.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Without --probe nobody outside is asked: what is known of Intune is how the last exchange ended. With it the gateway
-asks Entra ID for tokens and Graph for Intune's services, now, and tells what works; no request is validated.
+    after_help = "Without --probe nobody outside is asked: what is known of Intune and of directories is how the last exchange ended. With it
+the gateway asks Entra ID for tokens and Graph for Intune's services, reads the CRLs in each directory back and compares them,
+now, and tells what works; no request is validated, and nothing is written.
 
 A database that is older than what was published (a copy was put back) is found out at the start, and the
 gateway then signs nothing that could be wrong. Put the present database back if there is one. If there is
@@ -143,7 +144,7 @@ Exit codes: 0 ready, 1 not ready, or what was probed does not work."
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Also ask those whom the gateway depends on (Intune): takes as long as they take
+    /// Also ask those whom the gateway depends on (Intune, directories): takes as long as they take
     #[arg(long, conflicts_with = "accept_restore")]
     probe: bool,
     /// Go on from a database that is older than what was published
@@ -331,7 +332,7 @@ fn all_checks(report: &Value) -> Vec<Value> {
     if report.get("probe").is_some() {
         match checks("/probe/checks") {
             probed if probed.is_empty() => {
-                all.push(json!({"name": "probe", "result": "pass", "detail": "nobody else is asked: there is no [intune]"}));
+                all.push(json!({"name": "probe", "result": "pass", "detail": "nobody else is asked: there is no [intune] and no [directory.NAME]"}));
             }
             probed => all.extend(probed),
         }

@@ -61,10 +61,10 @@ enum Verb {
         #[arg(long, value_name = "TEXT")]
         note: String,
     },
-    /// List the jobs that are not done: CRLs to be built
+    /// List the jobs that are not done: CRLs to be built, directories to be brought up to date
     ///
-    /// Jobs of a lane run one after another. What fails is tried again, later each time; after 20 tries the job is dead:
-    /// remove the cause that it names, then publish with `certgate crl publish`.
+    /// Jobs of a lane run one after another. What fails is tried again, later each time; after 20 tries the build of a CRL is
+    /// dead: remove the cause that it names, then publish with `certgate crl publish`. What others must take is tried for ever.
     Jobs {
         /// How many at most, 1 to 1000
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -26,7 +26,7 @@ use crate::{
     http::bridge::{Bridge, BridgeError},
     ports::{Clock, Signer},
     service::Gateway,
-    types::Timestamp,
+    types::{DirectoryName, Timestamp},
 };
 
 /// Between two writes of traces: a flood of requests is one commit in this time.
@@ -206,6 +206,43 @@ fn outside_rounds(gateway: &Gateway, ended: &AtomicBool) {
         });
         if !ended.load(Ordering::Acquire) {
             gateway.wait_outside(pause);
+        }
+    }
+}
+
+/// The threads that wait for directory servers: one for each.
+pub(super) struct DirectoryWorkers {
+    gateway: Arc<Gateway>,
+    ended: Arc<AtomicBool>,
+}
+
+impl DirectoryWorkers {
+    /// Starts them.
+    pub(super) fn start(gateway: &Arc<Gateway>) -> io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        for name in gateway.directories() {
+            let (gateway, ended, name) = (Arc::clone(gateway), Arc::clone(&ended), name.clone());
+            let rounds = move || directory_rounds(&gateway, &name, &ended);
+            thread::Builder::new().name("directory".to_owned()).spawn(rounds)?;
+        }
+        Ok(Self { gateway: Arc::clone(gateway), ended })
+    }
+
+    /// Ends them, without waiting for what a directory owes: what is cut off is a job that comes again.
+    pub(super) fn stop(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.gateway.wake();
+    }
+}
+
+fn directory_rounds(gateway: &Gateway, name: &DirectoryName, ended: &AtomicBool) {
+    while !ended.load(Ordering::Acquire) {
+        let pause = gateway.run_directory(name).unwrap_or_else(|error| {
+            tracing::error!(directory = %name, %error, "nothing could be done for the directory");
+            RETRY
+        });
+        if !ended.load(Ordering::Acquire) {
+            gateway.wait_for_directory(name, pause);
         }
     }
 }

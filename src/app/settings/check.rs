@@ -71,6 +71,7 @@ impl<'a> Checker<'a> {
         let limits = self.limits(&config.limits);
         let mut outbound = self.outbound(&config.outbound, &limits);
         let intune = self.intune(config, &mut outbound);
+        let directories = self.directories(config);
         let gateway = GatewaySettings {
             realm: config.scep.realm.clone(),
             default_profile: self.default_profile(config),
@@ -93,6 +94,7 @@ impl<'a> Checker<'a> {
             approval_webhooks: self.approval_webhooks(config, &mut outbound),
             renewal_issuers: self.renewal_issuers(config),
             crl,
+            directories: directories.iter().map(|(name, it)| (name.clone(), it.policy.clone())).collect(),
             key_beside_store: matches!(&kek, KekSource::File(path) | KekSource::PassphraseFile(path) if path.starts_with(&data)),
         };
         let settings = Settings {
@@ -111,6 +113,7 @@ impl<'a> Checker<'a> {
             limits,
             outbound,
             intune,
+            directories,
             log: self.log(&config.log),
             profiles,
         };

@@ -95,6 +95,7 @@ impl Gateway {
         self.ports.store.write(|tx| {
             drafts.iter().try_for_each(|draft| tx.put_crl(&draft.record))?;
             gone.iter().try_for_each(|scope| tx.remove_crl(issuer, *scope))?;
+            self.enqueue_publications(tx, authority, build.now)?;
             fact.iter().try_for_each(|fact| tx.append_audit(fact).map(drop))
         })?;
         // First where a copy of the database cannot take it back, then to the world.
@@ -103,6 +104,7 @@ impl Gateway {
         }
         let published: Vec<_> = drafts.into_iter().map(|draft| PublishedCrl::of(draft.record)).collect();
         self.crls.publish(issuer, &published, &gone);
+        self.directories.wake();
         if let Some(since) = self.status.published(issuer, build.changes, build.now) {
             let waited = self.now().since(since);
             metrics::histogram!(metric::REVOCATION_PROPAGATION, label::TO => "crl").record(waited);

@@ -177,6 +177,13 @@ impl PublishedCrls {
         own.map(|(_, crl)| Arc::clone(crl)).collect()
     }
 
+    /// [`PublishedCrls::of`], with that of a build under way whose record is there already.
+    pub(super) fn settled(&self, issuer: &IssuerId) -> Vec<Arc<PublishedCrl>> {
+        let turn = self.turn(issuer);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.of(issuer)
+    }
+
     fn turn(&self, issuer: &IssuerId) -> Arc<Mutex<()>> {
         let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         building.entry(issuer.clone()).or_default().clone()

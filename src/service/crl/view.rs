@@ -13,8 +13,8 @@ use crate::{
         access::{Authed, Read},
         crl::{CrlScope, Forecast, Forecaster},
     },
-    service::{Gateway, Listing, ServiceError, authority::Authority},
-    types::{IssuerId, Timestamp},
+    service::{Gateway, Listing, ServiceError, authority::Authority, directory::DirectoryView},
+    types::{DirectoryName, IssuerId, Timestamp},
 };
 
 /// A CRL as operators see it.
@@ -40,6 +40,12 @@ pub struct CrlView {
     pub sha256: String,
     /// Where it is published.
     pub urls: Vec<String>,
+    /// The directories that it is published to, besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<DirectoryView>,
+    /// Those of them that do not have the newest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind_in: Vec<DirectoryName>,
     /// The delta to it, and the partitions; absent where there are none, and in listings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<CrlPartView>,
@@ -82,7 +88,7 @@ impl Gateway {
         let view = |authority: &Arc<Authority>| {
             self.crl(&authority.issuer.id).map(|crl| self.crl_as_listed(authority, &crl))
         };
-        Ok(Listing::whole(authorities.issuers().filter_map(view).collect()))
+        Ok(Listing::whole(authorities.issuers().filter_map(view).collect::<Result<_, _>>()?))
     }
 
     /// The newest CRL of an issuer, with the CRL itself and what stands beside it.
@@ -100,13 +106,15 @@ impl Gateway {
         Ok(CrlView {
             parts: parts.map(|part| part_of(authority, &part)).collect(),
             pem: Some(String::from_utf8_lossy(&pem).into_owned()),
-            ..self.crl_as_listed(authority, &crl)
+            ..self.crl_as_listed(authority, &crl)?
         })
     }
 
-    fn crl_as_listed(&self, authority: &Authority, crl: &PublishedCrl) -> CrlView {
+    fn crl_as_listed(&self, authority: &Authority, crl: &PublishedCrl) -> Result<CrlView, ServiceError> {
         let forecast = self.crl_forecast(authority, crl);
-        CrlView {
+        let directories = self.directories_of(&authority.issuer.id)?;
+        let behind = directories.iter().filter(|directory| directory.behind_since.is_some());
+        Ok(CrlView {
             issuer: authority.issuer.id.clone(),
             number: crl.number,
             this_update: crl.this_update,
@@ -117,9 +125,11 @@ impl Gateway {
             predicted_size: forecast.bytes,
             sha256: crl.etag.clone(),
             urls: authority.issuer.urls_of(CrlScope::Full),
+            behind_in: behind.map(|directory| directory.directory.clone()).collect(),
+            directories,
             parts: Vec::new(),
             pem: None,
-        }
+        })
     }
 
     /// What the full CRL will be like in a year: see [`crate::domain::crl::Forecaster`]. Of a CA that is revoked or on hold it is

@@ -68,8 +68,8 @@ impl Gateway {
     pub fn run_outside(&self) -> Result<Duration, ServiceError> {
         self.schedule_polls()?;
         for _ in 0..JOBS_PER_ROUND {
-            if !self.run_one_job(JobWorker::Outside)? {
-                let next = self.next_job_at(JobWorker::Outside)?;
+            if !self.run_one_job(&JobWorker::Outside)? {
+                let next = self.next_job_at(&JobWorker::Outside)?;
                 let wait = next.map_or(LONGEST_WAIT, |at| at.since(self.now()));
                 return Ok(wait.clamp(Duration::from_secs(1), LONGEST_WAIT));
             }

@@ -50,9 +50,14 @@ impl JobsMut for Records<WriteRows<'_>> {
         self.put_job(&job)
     }
 
-    fn lease_job(&mut self, worker: JobWorker, now: Timestamp, until: Timestamp) -> StoreResult<Option<Job>> {
+    fn lease_job(
+        &mut self,
+        worker: &JobWorker,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<Option<Job>> {
         let free = |job: &Job| {
-            job.kind.worker() == worker && job.run_at <= now && job.leased_until.is_none_or(|end| end <= now)
+            job.kind.worker() == *worker && job.run_at <= now && job.leased_until.is_none_or(|end| end <= now)
         };
         let Some(head) = self.heads()?.into_iter().filter(free).min_by_key(|job| job.sequence) else {
             return Ok(None);

@@ -12,6 +12,7 @@ pub(super) mod enrolments;
 mod exchanges;
 mod jobs;
 mod objects;
+mod publications;
 pub(super) mod revocations;
 mod sources;
 mod timers;
