@@ -27,7 +27,8 @@ pub trait Copies {
 /// Fills an empty store.
 pub trait CopiesMut {
     /// Takes the rows that `next` gives until it gives none, and brings them from `schema` up to the present one. Gives how many there
-    /// were. Errors: [`StoreError::NewerSchema`]; a [`StoreError::Conflict`] where the store is not empty or a table is not known.
+    /// were. Errors: [`StoreError::NewerSchema`](super::StoreError::NewerSchema); a [`StoreError::Conflict`](super::StoreError::Conflict) where
+    /// the store is not empty or a table is not known.
     fn import(&mut self, schema: u32, next: &mut dyn FnMut() -> StoreResult<Option<Row>>)
     -> StoreResult<u64>;
     /// Replaces.
