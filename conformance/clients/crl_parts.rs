@@ -125,3 +125,37 @@ fn openssl_finds_a_certificate_in_the_partition_that_it_names() {
     world.device("found");
     assert!(world.verifies(&[], &[&world.crl_after(path, &after)]));
 }
+
+/// `pki --verify` by CRLs alone, which it fetches: the full one, and the delta that it names. It keeps none of them.
+fn strongswan_takes(world: &World) -> (bool, String) {
+    let settings = "pki {\n plugins {\n  revocation {\n   enable_ocsp = no\n  }\n }\n}\n";
+    let settings = world.write("strongswan.conf", settings.as_bytes());
+    let mut pki = Command::new("pki");
+    pki.env("STRONGSWAN_CONF", settings).args(["--verify", "--online", "--in"]).arg(&world.certificate);
+    for ca in ["issuing.pem", "root.pem"] {
+        pki.arg("--cacert").arg(world.write(ca, &world.get(&format!("/ca/{ca}"))));
+    }
+    let output = run(&mut pki);
+    (output.status.success(), said(&output))
+}
+
+/// strongSwan 5.9 takes every entry of a delta for a revocation, one with removeFromCRL too (its `revocation` plugin looks for the serial
+/// number alone): whoever was on hold waits for the next full CRL there.
+#[test]
+fn strongswan_follows_deltas_and_takes_a_release_for_a_revocation() {
+    const DELTA: &str = "/crl/issuing-delta.crl";
+
+    let world = World::new("delta-lifetime-hours = 24");
+    let mut delta = world.get(DELTA);
+    let (good, words) = strongswan_takes(&world);
+    assert!(good && words.contains("certificate status is good") && words.contains(DELTA), "{words}");
+    for (verb, reason) in [("lost", "certificate hold"), ("found", "remove from crl")] {
+        world.device(verb);
+        delta = world.crl_after(DELTA, &delta);
+        let (good, words) = strongswan_takes(&world);
+        assert!(!good && words.contains(&format!("reason: {reason}")), "{verb}: {words}");
+    }
+    world.server.json(&["crl", "publish", "issuing"]);
+    let (good, words) = strongswan_takes(&world);
+    assert!(good && words.contains("certificate status is good"), "{words}");
+}
