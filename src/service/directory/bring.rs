@@ -119,7 +119,7 @@ fn changes<'a>(target: &Target<'_>, wanted: &Wanted<'a>, held: &'a EntryValues) 
             let values = held.of(*attribute);
             match crl {
                 Some(crl) => {
-                    changes.crl(*attribute, crl, held_crl(&values, &crl.der, certificate), &wanted.entry)
+                    changes.crl(*attribute, crl, held_crl(&values, &crl.der, certificate), &wanted.entry);
                 }
                 None if matches!(held_crl(&values, &[], certificate), Held::Own(_)) => {
                     changes.writes.push((*attribute, Vec::new()));

@@ -146,7 +146,9 @@ impl Part<'_> {
             }
             Self::Of(tag, parts) => {
                 push_header(out, *tag, self.content_len());
-                parts.iter().for_each(|part| part.write(out));
+                for part in parts {
+                    part.write(out);
+                }
             }
         }
     }
