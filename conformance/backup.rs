@@ -397,3 +397,48 @@ fn a_backup_that_nobody_takes_ends_and_the_next_one_begins() {
     let again = ["backup", "--out", &out, "--passphrase-file", &passphrase];
     assert!((0..50).any(|_| server.run(&again).status.success()));
 }
+
+/// What certgate answers for another CA with is in the backup, and the key that this CA was asked to certify.
+#[test]
+fn a_restored_gateway_goes_on_answering_for_another_ca() {
+    const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/x509/ca.der");
+    let mut server = Server::started(FAST, "");
+    let index = file(&server, "index.txt");
+    fs::write(
+        &index,
+        "V\t361121000000Z\t\t1000\tunknown\t/CN=x\nR\t361121000000Z\t260101000000Z\t1001\tunknown\t/CN=y\n",
+    )
+    .unwrap();
+    server.json(&["import", "--issuer-cert", CA, "--name", "old", "--index", &index]);
+    server.json(&["responder", "use", "old", "trusted", "--by", "issuing"]);
+    let responder = file(&server, "responder.pem");
+    expect_success(&server.run(&["responder", "export", "old", "--out", &responder]), "export");
+    let requested = server.json(&["responder", "request", "old"])["public_key"].clone();
+    let says = |server: &Server, serial: &str| {
+        let url = format!("{}/ocsp", server.url());
+        let asked = server.run(&[
+            "-o",
+            "json",
+            "ocsp",
+            "check",
+            "--issuer",
+            CA,
+            "--serial",
+            serial,
+            "--url",
+            &url,
+            "--responder",
+            &responder,
+        ]);
+        let answer: Value = serde_json::from_slice(&asked.stdout).unwrap_or_else(|_| panic!("{asked:?}"));
+        answer["status"].as_str().unwrap().to_owned()
+    };
+    let all = |server: &Server| ["1000", "1001", "1002"].map(|serial| says(server, serial));
+    assert_eq!(all(&server), ["good", "revoked", "unknown"]);
+    let (backup, _) = back_up(&server, "other-ca.backup");
+    lose_data(&mut server);
+    expect_success(&restore(&server, &backup, &["--accept-lost-revocations"]), "restore");
+    server.start();
+    assert_eq!(all(&server), ["good", "revoked", "unknown"], "the same responder's key");
+    assert_eq!(server.json(&["responder", "request", "old"])["public_key"], requested);
+}

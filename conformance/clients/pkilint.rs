@@ -192,6 +192,26 @@ fn lint_responses(
     succeed(openssl.arg("-keyout").arg(directory.join("stranger.key")).arg("-out").arg(&stranger));
     responses.ask("unauthorized", &stranger, &[], &["-serial", "0x77"], UNAUTHORIZED);
     responses.send("malformed", b"not a request", MALFORMED);
+    // The same issuer, once somebody said that it is to be answered for.
+    let index = directory.join("index.txt");
+    fs::write(&index, "V\t361121000000Z\t\t77\tunknown\t/CN=x\n").unwrap();
+    let file = |path: &Path| path.to_str().unwrap().to_owned();
+    server.json(&[
+        "import",
+        "--issuer-cert",
+        &file(&stranger),
+        "--name",
+        "stranger",
+        "--index",
+        &file(&index),
+    ]);
+    server.json(&["responder", "use", "stranger", "trusted", "--by", "issuing"]);
+    for (name, serial) in [("of-another-ca", "0x77"), ("of-another-ca-unknown", "0x78")] {
+        responses.ask(name, &stranger, &["-no_nonce", "-sha256"], &["-serial", serial], 0);
+    }
+    let trusted = directory.join("trusted-responder.pem");
+    fs::write(&trusted, server.run(&["responder", "export", "stranger"]).stdout).unwrap();
+    lint("lint_pkix_cert", &[], &[&trusted]);
 
     server.json(&["cert", "hold", &format!("root/{}", serial_of(issuing))]);
     responses.ask("of-a-ca-on-hold", root, &["-no_nonce"], &of_ca, 0);

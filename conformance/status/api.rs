@@ -101,6 +101,18 @@ fn a_role_opens_what_it_should_and_nothing_more() {
     assert_eq!(status(Role::Challenger, "GET /tickets", ""), 403);
     assert_eq!(status(Role::Challenger, "GET /status", ""), 403);
     assert_eq!(status(Role::Auditor, "POST /tickets", ticket), 403);
+    // Who answers for another CA is the owner's to decide; that it does not exist is what those hear who may ask.
+    let none = r#"{"mode": "none"}"#;
+    assert_eq!(status(Role::Auditor, "GET /external-issuers/old/responder", ""), 404);
+    for (request, body) in [
+        ("PUT /external-issuers/old/responder", none),
+        ("POST /external-issuers/old/responder/request", ""),
+        ("POST /external-issuers/old/responder/certificate", r#"{"certificate": ""}"#),
+    ] {
+        assert_eq!(status(Role::Operator, request, body), 403, "{request}");
+        assert_eq!(status(Role::Owner, request, body), 404, "{request}");
+    }
+    assert_eq!(status(Role::Owner, "PUT /external-issuers/old/responder", r#"{"mode": "some"}"#), 400);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod import;
 mod issuer;
 mod ocsp;
 mod operate;
+mod responder;
 mod restore;
 mod source;
 mod timer;

@@ -32,7 +32,7 @@ macro_rules! every_claim {
             settings {
                 issuers_are_replaced_and_listed_by_name
                 external_issuers_share_the_names_of_issuers
-                a_key_is_inserted_once
+                a_key_is_inserted_once_and_removed
                 system_certificates_come_newest_first
                 removing_a_system_certificate_removes_its_key
                 profile_versions_follow_each_other

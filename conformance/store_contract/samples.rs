@@ -14,7 +14,7 @@ use certgate::{
         directory::{Publication, PublishedThere},
         enrol::{Enrolment, EnrolmentState, TraceStep},
         exchange::{Ending, Exchange, Operation},
-        issuer::{ExternalIssuer, Generation, GenerationState, Issuer, IssuerKind},
+        issuer::{ExternalIssuer, Generation, GenerationState, Issuer, IssuerKind, OcspAuthority},
         key::{KeyPurpose, SealedKey},
         profile::{Approval, Legacy, MatchRule, Profile, ProfileSpec, Scope},
         queue::JobKind,
@@ -283,7 +283,13 @@ pub(crate) fn imported(id: &str) -> CertificateRecord {
 
 /// A CA whose key is not here.
 pub(crate) fn external(name: &str) -> ExternalIssuer {
-    ExternalIssuer { id: name.parse().unwrap(), certificate: vec![0x30, 0x00], created_at: at(0) }
+    ExternalIssuer {
+        id: name.parse().unwrap(),
+        certificate: vec![0x30, 0x00],
+        created_at: at(0),
+        ocsp: OcspAuthority::Trusted { by: "issuing".parse().unwrap() },
+        requested: Some(key(1).id),
+    }
 }
 
 pub(crate) fn certificate_id(id: &str) -> CertificateId {

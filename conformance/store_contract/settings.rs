@@ -5,7 +5,7 @@ use certgate::{
         access::ApiToken,
         certificate::Purpose,
         crl::{CrlRecord, CrlScope, Partition},
-        issuer::{ExternalIssuer, Issuer},
+        issuer::{ExternalIssuer, Issuer, OcspAuthority},
         profile::Profile,
     },
     ports::store::Store,
@@ -38,18 +38,27 @@ pub(crate) fn external_issuers_share_the_names_of_issuers(store: &dyn Store) {
     });
     assert_eq!(read(store, |view| view.external_issuers()), [first.clone(), second]);
     assert_eq!(read(store, |view| view.issuers()), [issuer("issuing")]);
-    let renewed = ExternalIssuer { certificate: vec![2], ..first.clone() };
+    let renewed = ExternalIssuer {
+        certificate: vec![2],
+        ocsp: OcspAuthority::Delegate,
+        requested: None,
+        ..first.clone()
+    };
     write(store, |tx| tx.put_external_issuer(&renewed));
     assert_eq!(read(store, |view| view.external_issuer(&first.id)), Some(renewed));
     conflicts(store, |tx| tx.put_external_issuer(&external("issuing")));
     conflicts(store, |tx| tx.put_issuer(&issuer("old-a")));
 }
 
-pub(crate) fn a_key_is_inserted_once(store: &dyn Store) {
+pub(crate) fn a_key_is_inserted_once_and_removed(store: &dyn Store) {
     write(store, |tx| tx.insert_key(&key(1)));
     conflicts(store, |tx| tx.insert_key(&key(1)));
     assert_eq!(read(store, |view| view.key(&key(1).id)), Some(key(1)));
     assert_eq!(read(store, |view| view.key(&key(2).id)), None);
+    for _ in 0..2 {
+        write(store, |tx| tx.remove_key(&key(1).id));
+        assert_eq!(read(store, |view| view.key(&key(1).id)), None);
+    }
 }
 
 pub(crate) fn system_certificates_come_newest_first(store: &dyn Store) {

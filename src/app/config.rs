@@ -299,6 +299,8 @@ pub struct Ocsp {
     pub revoked_validity_seconds: u64,
     /// How long a signer's certificate lives; it is renewed when a third is left.
     pub signer_days: u64,
+    /// How long the certificate of a trusted responder lives; the next one is made when a third is left, and signs when a sixth is.
+    pub trusted_responder_days: u64,
     /// How many answers are kept in memory.
     pub cache_entries: u64,
     /// Signatures for answers that one client alone can use; 0 = any number.
@@ -312,6 +314,7 @@ impl Default for Ocsp {
             hold_validity_seconds: 300,
             revoked_validity_seconds: 86_400,
             signer_days: 7,
+            trusted_responder_days: 1_095,
             cache_entries: 100_000,
             single_use_per_second: 0,
         }

@@ -372,6 +372,7 @@ impl Demo {
             url: &url,
             issuer: &enrolled.issuer,
             serial: enrolled.certificate.serial(),
+            trusted: &[],
             hash: DigestAlgorithm::Sha1,
             nonce: None,
             get: false,

@@ -30,6 +30,8 @@ pub enum Purpose {
     ServerTls,
     /// Issued elsewhere and imported: certgate answers for it, and does not know what it is for.
     Imported,
+    /// An OCSP responder that relying parties are configured to trust (RFC 6960 §2.2), for certificates of other CAs.
+    TrustedResponder,
 }
 
 /// One certificate that certgate answers for. Its status is computed from its causes. What certgate issued is never changed after it

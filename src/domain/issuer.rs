@@ -71,6 +71,25 @@ pub struct ExternalIssuer {
     pub certificate: Vec<u8>,
     /// When it was recorded.
     pub created_at: Timestamp,
+    /// Who signs OCSP answers about its certificates.
+    pub ocsp: OcspAuthority,
+    /// The key for which the CA was asked to sign a responder's certificate, as long as none is installed.
+    pub requested: Option<KeyId>,
+}
+
+/// By whose authority OCSP answers about the certificates of an external issuer are signed here (RFC 6960 §2.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OcspAuthority {
+    /// Nobody's: the answer is `unauthorized`.
+    #[default]
+    None,
+    /// The CA's own: it signed a responder's certificate for us (an Authorized Responder).
+    Delegate,
+    /// The relying parties': they are configured to trust a responder whose certificate this issuer of ours signed (a Trusted Responder).
+    Trusted {
+        /// The issuer of ours.
+        by: IssuerId,
+    },
 }
 
 impl Issuer {

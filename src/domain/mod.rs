@@ -22,6 +22,7 @@ pub mod key;
 pub mod ndes;
 pub mod profile;
 pub mod queue;
+pub mod responder;
 pub mod restore;
 pub mod retention;
 pub mod rollover;

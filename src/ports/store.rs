@@ -226,6 +226,8 @@ pub trait Keys {
 pub trait KeysMut {
     /// Adds a key; a key of the same id is a [`StoreError::Conflict`].
     fn insert_key(&mut self, key: &SealedKey) -> StoreResult<()>;
+    /// Removes a key that no system certificate uses; absent is fine.
+    fn remove_key(&mut self, id: &KeyId) -> StoreResult<()>;
     /// Adds a system certificate; one that is there already is a [`StoreError::Conflict`].
     fn insert_system_certificate(&mut self, certificate: &SystemCertificate) -> StoreResult<()>;
     /// Removes a system certificate and its key; absent is fine.
@@ -319,11 +321,9 @@ pub trait Exchanges {
 
 /// Writes the trace of SCEP requests.
 pub trait ExchangesMut {
-    /// Adds or replaces; without a transcript the one that is there stays. An exchange that was a stranger's stays one, and the other way
-    /// round.
+    /// Adds or replaces; without a transcript the one that is there stays. A stranger's exchange stays one, and no other becomes one.
     fn put_exchange(&mut self, exchange: &Exchange, transcript: Option<&Transcript>) -> StoreResult<()>;
-    /// Removes at most `limit`, with their transcripts: the oldest of what is above `most` (known ones, strangers'), else what came before
-    /// `before`. Gives how many.
+    /// Removes at most `limit`, with transcripts: the oldest above `most` (known, strangers'), else from before `before`. Gives how many.
     fn prune_exchanges(&mut self, before: Timestamp, most: (u64, u64), limit: usize) -> StoreResult<usize>;
     /// Removes at most `limit` transcripts of what came before `before`. Gives how many.
     fn prune_transcripts(&mut self, before: Timestamp, limit: usize) -> StoreResult<usize>;

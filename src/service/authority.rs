@@ -9,11 +9,11 @@ use super::{Gateway, Ports, ServiceError, scep::stand_in, status};
 use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
-        issuer::{ExternalIssuer, GenerationState, Issuer},
+        issuer::{ExternalIssuer, GenerationState, Issuer, OcspAuthority},
         profile::CheckedProfile,
     },
     ports::{Decrypter, Signer, View},
-    types::{CertificateId, DigestAlgorithm, IssuerId, KeyId, ProfileName, SignatureAlgorithm},
+    types::{CertificateId, DigestAlgorithm, IssuerId, KeyId, ProfileName, SignatureAlgorithm, Timestamp},
     wire::x509::Certificate,
 };
 
@@ -48,6 +48,8 @@ pub struct Authority {
     pub signer: Arc<dyn Signer>,
     /// Its delegated OCSP responder: the newest.
     pub ocsp: Option<Responder>,
+    /// The responders under it that relying parties are configured to trust, for certificates of external issuers; newest first.
+    pub trusted: Vec<Responder>,
     /// Its SCEP message keys, newest first: the first signs, all open.
     pub message_keys: Vec<MessageKey>,
     /// What is read in place of a request that cannot be; empty without a message key.
@@ -63,15 +65,95 @@ pub struct External {
     pub issuer: ExternalIssuer,
     /// Its certificate.
     pub certificate: Certificate,
+    /// Who answers for it, newest first: by its authority or that of relying parties, see [`ExternalIssuer::ocsp`].
+    pub responders: Vec<Responder>,
 }
 
-/// A delegated OCSP responder.
+impl External {
+    /// The responders whose certificates are valid at `now`, the one that should sign first: the newest whose time has come, those before it,
+    /// and then those whose time is still to come.
+    pub fn responders_at(&self, now: Timestamp) -> impl Iterator<Item = &Responder> {
+        let is_valid = move |it: &&Responder| it.certificate.validity().contains(now);
+        let present = self.responders.iter().filter(move |it| it.since <= now);
+        let coming = self.responders.iter().rev().filter(move |it| it.since > now);
+        present.chain(coming).filter(is_valid)
+    }
+}
+
+/// An issuer for whose certificates OCSP answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Answered<'a> {
+    /// One of our own.
+    Own(&'a Authority),
+    /// An external one, for which somebody here may sign.
+    External(&'a External),
+}
+
+impl<'a> Answered<'a> {
+    /// Its name.
+    pub const fn id(self) -> &'a IssuerId {
+        match self {
+            Self::Own(authority) => &authority.issuer.id,
+            Self::External(external) => &external.issuer.id,
+        }
+    }
+
+    /// The name of its line, by which the configuration knows it.
+    pub const fn line(self) -> &'a IssuerId {
+        match self {
+            Self::Own(authority) => &authority.issuer.generation.line,
+            Self::External(external) => &external.issuer.id,
+        }
+    }
+
+    /// Its certificate.
+    pub const fn certificate(self) -> &'a Certificate {
+        match self {
+            Self::Own(authority) => &authority.certificate,
+            Self::External(external) => &external.certificate,
+        }
+    }
+}
+
+/// An OCSP responder that is not the CA itself.
 #[derive(Clone)]
 pub struct Responder {
+    /// Whose certificate it is, in the records.
+    pub id: CertificateId,
     /// Its certificate.
     pub certificate: Certificate,
     /// Its key.
     pub signer: Arc<dyn Signer>,
+    /// When it begins to sign.
+    pub since: Timestamp,
+}
+
+impl std::fmt::Debug for Responder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Responder").field("id", &self.id).field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+impl Responder {
+    /// The responders for `purpose` under `issuer`, newest first.
+    fn load(
+        ports: &Ports,
+        view: &dyn View,
+        purpose: Purpose,
+        issuer: &IssuerId,
+    ) -> Result<Vec<Self>, ServiceError> {
+        let all = view.system_certificates(purpose, issuer)?;
+        all.into_iter().map(|system| Self::open(ports, view, system)).collect()
+    }
+
+    fn open(ports: &Ports, view: &dyn View, system: SystemCertificate) -> Result<Self, ServiceError> {
+        Ok(Self {
+            certificate: certificate_of(view, &system)?,
+            signer: ports.keyring.signer(&key_of(view, &system.key)?)?,
+            id: system.certificate,
+            since: system.since,
+        })
+    }
 }
 
 /// A SCEP message key.
@@ -128,7 +210,15 @@ impl Authorities {
             for issuer in view.external_issuers()? {
                 let certificate = Certificate::from_der(&issuer.certificate)?;
                 loaded.index(&issuer.id, &certificate);
-                loaded.externals.insert(issuer.id.clone(), Arc::new(External { issuer, certificate }));
+                let responders = match &issuer.ocsp {
+                    OcspAuthority::None => Vec::new(),
+                    OcspAuthority::Delegate => Responder::load(ports, view, Purpose::OcspSigner, &issuer.id)?,
+                    OcspAuthority::Trusted { by } => {
+                        loaded.issuers.get(by).map(|by| by.trusted.clone()).unwrap_or_default()
+                    }
+                };
+                let external = External { issuer, certificate, responders };
+                loaded.externals.insert(external.issuer.id.clone(), Arc::new(external));
             }
             for profile in view.profiles()? {
                 let checked = profile.checked().map_err(|mistakes| {
@@ -197,34 +287,35 @@ impl Authorities {
         self.externals.values()
     }
 
-    /// The issuer that a CertID names.
-    pub fn issuer_by_cert_id(
-        &self,
-        algorithm: DigestAlgorithm,
-        name_hash: &[u8],
-        key_hash: &[u8],
-    ) -> Option<&Arc<Authority>> {
-        self.issuers.get(self.id_by_cert_id(algorithm, name_hash, key_hash)?)
+    /// The issuer of this name, if OCSP answers for it.
+    pub fn answered(&self, id: &IssuerId) -> Option<Answered<'_>> {
+        let external = || self.externals.get(id).filter(|it| it.issuer.ocsp != OcspAuthority::None);
+        match self.issuers.get(id) {
+            Some(authority) => Some(Answered::Own(authority)),
+            None => external().map(|external| Answered::External(external)),
+        }
     }
 
-    /// The external issuer that a CertID names.
-    pub fn external_by_cert_id(
-        &self,
-        algorithm: DigestAlgorithm,
-        name_hash: &[u8],
-        key_hash: &[u8],
-    ) -> Option<&Arc<External>> {
-        self.externals.get(self.id_by_cert_id(algorithm, name_hash, key_hash)?)
+    /// All issuers for which OCSP answers: our own, then the external ones.
+    pub fn all_answered(&self) -> impl Iterator<Item = Answered<'_>> {
+        self.issuers.keys().chain(self.externals.keys()).filter_map(|id| self.answered(id))
     }
 
-    fn id_by_cert_id(
+    /// The issuer that a CertID names, if OCSP answers for it.
+    pub fn answered_by_cert_id(
         &self,
         algorithm: DigestAlgorithm,
         name_hash: &[u8],
         key_hash: &[u8],
-    ) -> Option<&IssuerId> {
+    ) -> Option<Answered<'_>> {
         let key = CertIdIssuer { algorithm, name_hash: name_hash.to_vec(), key_hash: key_hash.to_vec() };
-        self.by_cert_id.get(&key)
+        self.answered(self.by_cert_id.get(&key)?)
+    }
+
+    /// The external issuers that are answered for by a trusted responder under `issuer`.
+    pub(super) fn trusting(&self, issuer: &IssuerId) -> impl Iterator<Item = &IssuerId> {
+        let by_it = move |it: &&Arc<External>| matches!(&it.issuer.ocsp, OcspAuthority::Trusted { by } if by == issuer);
+        self.externals.values().filter(by_it).map(|it| &it.issuer.id)
     }
 
     /// The profile of this name, newest version.
@@ -245,13 +336,8 @@ impl Authority {
         issuer: &Issuer,
         all: &BTreeMap<IssuerId, &Issuer>,
     ) -> Result<Self, ServiceError> {
-        let responder = match view.system_certificates(Purpose::OcspSigner, &issuer.id)?.first() {
-            Some(newest) => Some(Responder {
-                certificate: certificate_of(view, newest)?,
-                signer: ports.keyring.signer(&key_of(view, &newest.key)?)?,
-            }),
-            None => None,
-        };
+        let newest = view.system_certificates(Purpose::OcspSigner, &issuer.id)?.into_iter().next();
+        let responder = newest.map(|system| Responder::open(ports, view, system)).transpose()?;
         let mut message_keys = Vec::new();
         for system in view.system_certificates(Purpose::ScepMessage, &issuer.id)? {
             let key = key_of(view, &system.key)?;
@@ -269,6 +355,7 @@ impl Authority {
             lineage: status::lineage(view, &issuer.id)?,
             signer: ports.keyring.signer(&key_of(view, &issuer.key)?)?,
             ocsp: responder,
+            trusted: Responder::load(ports, view, Purpose::TrustedResponder, &issuer.id)?,
             message_keys,
             stand_in: stand_in.unwrap_or_default(),
             announcement: OnceLock::new(),

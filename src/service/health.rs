@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Gateway, OcspSigner, ServiceError,
-    authority::{Authorities, Authority},
+    authority::{Authorities, Authority, External},
     crl::PublishedCrl,
     outside::Heard,
 };
@@ -14,7 +14,8 @@ use crate::{
     domain::{
         access::{Authed, Read},
         crl::{CrlScope, Lateness, SIZE_WARNING},
-        issuer::{Generation, GenerationState, Issuer, IssuerKind},
+        issuer::{Generation, GenerationState, Issuer, IssuerKind, OcspAuthority},
+        responder::renew_at,
         vouch::Voucher,
     },
     types::{IssuerId, Timestamp, Validity},
@@ -44,8 +45,9 @@ pub enum CheckResult {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `scep-message-key/NAME`, `status`, `jobs`, `key-encryption-key`, `checkpoint`, `restored`,
-    /// `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`, `directory/NAME/ISSUER`.
+    /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `ocsp-responder/NAME`, `scep-message-key/NAME`, `status`, `jobs`,
+    /// `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`,
+    /// `directory/NAME/ISSUER`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -133,6 +135,7 @@ impl Gateway {
                 checks.push(check_message_key(authority, now));
             }
         }
+        checks.extend(authorities.externals().filter_map(|external| self.check_responder(external, now)));
         let ready = checks.iter().all(|check| check.result != CheckResult::Fail);
         HealthReport { ready, checks }
     }
@@ -330,11 +333,51 @@ impl Gateway {
         check_system_certificate(name, authority.ocsp.as_ref().map(|it| it.certificate.validity()), now)
     }
 
+    /// Nothing for one that nobody answers for. A warning at most: everything else works, so that it makes nothing unready.
+    fn check_responder(&self, external: &External, now: Timestamp) -> Option<Check> {
+        let id = &external.issuer.id;
+        let hint = match &external.issuer.ocsp {
+            OcspAuthority::None => return None,
+            OcspAuthority::Delegate => format!(
+                "certgate responder request {id}; have its CA sign it; certgate responder install {id} FILE"
+            ),
+            OcspAuthority::Trusted { .. } => {
+                format!(
+                    "certgate responder show {id}; another issuer: certgate responder use {id} trusted --by ISSUER"
+                )
+            }
+        };
+        let name = format!("ocsp-responder/{id}");
+        let warn = |detail: String, hint: String| Check::not_passed(&name, CheckResult::Warn, detail, hint);
+        let Some(signing) = self.signing_responder(external) else {
+            let detail = "no responder has a certificate that is valid and not revoked: OCSP says tryLater of its certificates";
+            return Some(warn(detail.to_owned(), hint));
+        };
+        let validity = signing.certificate.validity();
+        let detail = format!("{}, valid until {}", external.issuer.ocsp.told(), validity.not_after);
+        let next = external.responders.iter().find(|it| it.since > now && it.id != signing.id);
+        Some(match next {
+            Some(next) if now.plus(CREDENTIAL_WARNING) > next.since => warn(
+                format!("{detail}; the next one signs from {} on", next.since),
+                format!("give it to gear that trusts the certificate itself: certgate responder export {id}"),
+            ),
+            Some(next) => Check::pass(
+                name,
+                format!("{detail}; the next one, which signs from {} on, can be exported", next.since),
+            ),
+            None if now >= renew_at(&validity) => warn(detail, hint),
+            None => Check::pass(name, detail),
+        })
+    }
+
     /// Sections of the configuration that nobody reads: a name that is misspelt leaves its issuer as it was.
     fn check_issuer_names(&self, authorities: &Authorities) -> Option<Check> {
         let (ocsp, system) = (&self.settings.ocsp.issuers, &self.settings.system.ocsp_signers);
         let is_unknown = |name: &&IssuerId| authorities.generations(name).is_empty();
-        let unknown: BTreeSet<_> = ocsp.keys().chain(system.keys()).filter(is_unknown).collect();
+        // Who signs for an external issuer is decided elsewhere; how it is answered, here.
+        let is_answered = |name: &&IssuerId| authorities.external(name).is_some();
+        let ocsp = ocsp.keys().filter(|name| !is_answered(name));
+        let unknown: BTreeSet<_> = ocsp.chain(system.keys()).filter(is_unknown).collect();
         let first = unknown.first()?;
         let detail = format!("the configuration has [issuer.{first}], and there is no such issuer");
         let hint = "certgate issuer list shows the names; the first of a line stands for all its generations";

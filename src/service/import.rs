@@ -1,10 +1,11 @@
 //! Imports: the certificates and revocations of another CA, taken over so that a migration keeps their status.
 //!
 //! The CA becomes an *external issuer*: its certificate is here, its key is not. What it issued is recorded under its name, and has
-//! its status from its causes like anything else: it is listed, revoked and put on hold here. OCSP says `unauthorized` of it, for nobody
-//! here may sign an answer about an external issuer; where the CA is one of our own, OCSP answers as ever. A CRL of an external issuer
+//! its status from its causes like anything else: it is listed, revoked and put on hold here. OCSP says `unauthorized` of it until
+//! somebody gives us the right to sign answers about it ([`super::responder`]): nobody here has it by himself. A CRL of an external issuer
 //! can be signed by nobody here; its own last one may be imported and is served. Where the CA is one of our own (same subject, same
-//! key) the import fills the records of that issuer, and the numbers of our CRLs go on above that of the CRL that was imported.
+//! key) the import fills the records of that issuer, OCSP answers as ever, and the numbers of our CRLs go on above that of the CRL that
+//! was imported.
 //!
 //! Sources come in batches, each one transaction; an import that broke off is repeated, and what is here already is passed over
 //! without a write. Whoever reads the sources (the command line) sends a CRL last: its number must not be passed before its
@@ -29,7 +30,7 @@ use crate::{
         certificate::CertificateRecord,
         crl::{CrlRecord, CrlScope},
         import::{RecordChange, Told, ToldStanding},
-        issuer::ExternalIssuer,
+        issuer::{ExternalIssuer, OcspAuthority},
         queue::JobKind,
         status::{CauseChange, Revocation},
     },
@@ -244,6 +245,8 @@ fn open_in(
         id: id.clone(),
         certificate: certificate.as_der().to_vec(),
         created_at: act.at,
+        ocsp: OcspAuthority::None,
+        requested: None,
     })?;
     tx.append_audit(&recorded(act, "issuer.recorded", &id, certificate))?;
     Ok(target(&id, true, true))
@@ -548,7 +551,7 @@ impl Gateway {
         Ok(target)
     }
 
-    /// Takes a part of a source over: see [`take`]. When it returns, the snapshot has it, and with it OCSP where the CA is our own.
+    /// Takes a part of a source over: see [`take`]. When it returns, the snapshot has it, and with it OCSP.
     pub fn import_certificates(
         &self,
         authed: &Authed<Administer>,

@@ -442,6 +442,7 @@ const fn purpose_name(purpose: Purpose) -> &'static str {
         Purpose::OcspSigner => "ocsp-signer",
         Purpose::ServerTls => "server-tls",
         Purpose::Imported => "imported",
+        Purpose::TrustedResponder => "trusted-responder",
     }
 }
 

@@ -57,7 +57,7 @@ pub struct IssuerView {
     pub ocsp_urls: Vec<String>,
     /// Where its certificate is published.
     pub ca_issuers_urls: Vec<String>,
-    /// certgate's own certificates under it that are in use: OCSP signer, SCEP message keys (newest first).
+    /// certgate's own certificates under it that are in use: OCSP signer, trusted responders, SCEP message keys (newest first).
     pub system_certificates: Vec<SystemCertificateView>,
     /// What signs its OCSP answers: `delegate`, `delegate (KEY)` with a key of that kind, or `ca`.
     #[serde(default)]
@@ -95,6 +95,12 @@ pub struct ExternalIssuerView {
     pub sha1: String,
     /// When it was recorded here.
     pub created_at: Timestamp,
+    /// Who signs OCSP answers about its certificates: `none`, `delegate`, `trusted by NAME`; see [`super::responder`].
+    #[serde(default)]
+    pub ocsp: String,
+    /// notAfter of the responder's certificate that signs them.
+    #[serde(default)]
+    pub responder_not_after: Option<Timestamp>,
     /// Number of its last CRL that was imported.
     pub crl_number: Option<u64>,
     /// nextUpdate of that CRL: nobody here can sign the next one.
@@ -154,6 +160,7 @@ pub struct SystemCertificateView {
 
 fn system_certificates(authority: &Authority) -> Vec<SystemCertificateView> {
     let signer = authority.ocsp.iter().map(|it| (Purpose::OcspSigner, &it.certificate));
+    let trusted = authority.trusted.iter().map(|it| (Purpose::TrustedResponder, &it.certificate));
     let messages = authority.message_keys.iter().map(|it| (Purpose::ScepMessage, &it.certificate));
     let view = |(purpose, certificate): (Purpose, &Certificate)| SystemCertificateView {
         purpose,
@@ -161,7 +168,7 @@ fn system_certificates(authority: &Authority) -> Vec<SystemCertificateView> {
         fingerprint: certificate.fingerprint(),
         not_after: certificate.validity().not_after,
     };
-    signer.chain(messages).map(view).collect()
+    signer.chain(trusted).chain(messages).map(view).collect()
 }
 
 impl Gateway {
@@ -238,6 +245,10 @@ impl Gateway {
             fingerprint: certificate.fingerprint(),
             sha1: hex::encode(crate::types::sha1(certificate.as_der())),
             created_at: issuer.created_at,
+            ocsp: issuer.ocsp.told(),
+            responder_not_after: self
+                .signing_responder(external)
+                .map(|responder| responder.certificate.validity().not_after),
             crl_number: crl.as_ref().map(|crl| crl.number),
             crl_next_update: crl.map(|crl| crl.next_update),
             certificates: None,

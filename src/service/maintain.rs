@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{
         access::{Authed, Read},
-        issuer::GenerationState,
+        issuer::{GenerationState, OcspAuthority},
         queue::{AfterFailure, Job, JobKind, JobWorker, after_failure, retry_after},
     },
     ports::{StoreError, View},
@@ -230,7 +230,20 @@ impl Gateway {
         let dead = view.jobs(usize::MAX)?.iter().filter(|job| job.dead).count();
         metrics::gauge!(metric::JOBS_DEAD).set(dead as f64);
         super::source::set_gauges(&view.sources()?);
-        for authority in self.authorities().issuers() {
+        let authorities = self.authorities();
+        for external in authorities.externals() {
+            // Gone, or none that may sign: as if it had ended long ago, for whoever watches the time that is left.
+            let not_after = self.signing_responder(external).map(|it| it.certificate.validity().not_after);
+            if not_after.is_some() || external.issuer.ocsp != OcspAuthority::None {
+                let labels = [
+                    (label::PURPOSE, "ocsp-responder".to_owned()),
+                    (label::ISSUER, external.issuer.id.to_string()),
+                ];
+                let gauge = metrics::gauge!(metric::SYSTEM_CERTIFICATE_NOT_AFTER, &labels);
+                gauge.set(not_after.map_or(0.0, |not_after| not_after.unix() as f64));
+            }
+        }
+        for authority in authorities.issuers() {
             let id = &authority.issuer.id;
             for state in GenerationState::ALL {
                 let labels = [(label::ISSUER, id.to_string()), (label::STATE, state.to_string())];

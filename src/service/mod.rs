@@ -16,7 +16,7 @@
 //! | [`directory`] | CRLs and CA certificates in directory servers |
 //! | [`certificate`], [`device`], [`user`], [`ticket`], [`queue`], [`token`], [`audit`] | what operators do and see |
 //! | [`source`] | where device records come from, and the syncs that bring them |
-//! | [`import`] | certificates and revocations of another CA, taken over |
+//! | [`import`], [`responder`] | certificates and revocations of another CA, taken over; who signs OCSP answers about them |
 //! | [`backup`], [`restore`], [`checkpoint`] | a copy of everything, what a copy must not undo, and how an old one is found out |
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
@@ -52,6 +52,7 @@ pub mod ocsp;
 pub mod outside;
 pub mod profile;
 pub mod queue;
+pub mod responder;
 pub mod restore;
 mod retention;
 pub mod rollover;
@@ -209,6 +210,8 @@ pub struct SystemSettings {
     pub message: Duration,
     /// OCSP signer.
     pub ocsp_signer: Duration,
+    /// Trusted responder, for certificates of external issuers.
+    pub trusted_responder: Duration,
     /// Server TLS.
     pub server_tls: Duration,
     /// What signs OCSP answers, by the name of the issuer's line, where it is not a delegate like the issuer.
@@ -263,6 +266,7 @@ impl Default for GatewaySettings {
             system: SystemSettings {
                 message: Duration::from_secs(365 * DAY),
                 ocsp_signer: Duration::from_secs(7 * DAY),
+                trusted_responder: Duration::from_secs(1095 * DAY),
                 server_tls: Duration::from_secs(90 * DAY),
                 ocsp_signers: BTreeMap::new(),
             },

@@ -170,7 +170,8 @@ impl StatusBoard {
         self.move_all();
     }
 
-    fn move_all(&self) {
+    /// Answers that are being computed find that something moved.
+    pub(crate) fn move_all(&self) {
         for epoch in &self.epochs {
             epoch.fetch_add(1, Ordering::SeqCst);
         }
@@ -526,6 +527,9 @@ impl Gateway {
                 outcome = outcome.and(self.issuer_moved(&authority.issuer.id));
             }
         }
+        for external in self.externals_answered_with(certificates) {
+            self.responders_moved(&external);
+        }
         if !certificates.is_empty() {
             self.wake();
         }
@@ -536,6 +540,9 @@ impl Gateway {
     fn issuer_moved(&self, issuer: &IssuerId) -> Result<(), ServiceError> {
         let outcome = self.status.settle_issuer(&self.ports, issuer);
         self.ocsp.forget_issuer(issuer);
+        for external in self.authorities().trusting(issuer) {
+            self.responders_moved(external);
+        }
         outcome
     }
 

@@ -4,10 +4,12 @@
 //! |---|---|---|---|
 //! | SCEP message | RSA-2048 always: no client can encrypt to another kind | each subordinate that is current or announced | newest signs and is handed out, all open envelopes |
 //! | OCSP signer | like its issuer: RSA-2048 under RSA, P-256 under EC; or as `ocsp-signer-key` says | every issuer that does not sign its answers itself | newest |
+//! | trusted responder ([`super::responder`]) | as the OCSP signer | an issuer that an operator chose, for certificates of external issuers | the newest whose time has come |
 //! | server TLS | P-256 | each subordinate that is current | newest |
 //!
 //! Each is renewed with a new key when a third of its life is left (an OCSP signer also when its key is to be of another kind), and removed with its key when it has expired and a
-//! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it. The message
+//! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it. A trusted
+//! responder's successor does not sign at once: somebody has to hand it out first ([`crate::domain::responder`]). The message
 //! keys of a CA that is retired ([`super::rollover`]) are renewed no more, and go when they expire.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -29,6 +31,7 @@ use crate::{
         certificate::{CertificateRecord, Purpose, SystemCertificate},
         issuer::{GenerationState, Issuer, IssuerKind},
         key::{KeyPurpose, SealedKey},
+        responder::successor_signs_at,
     },
     ports::{Signer, Tx, View},
     types::{CertificateId, KeyAlgorithm, SerialNumber, Timestamp, Validity},
@@ -46,13 +49,16 @@ const BACKDATE: Duration = Duration::from_secs(3600);
 pub type ServerTls = (Vec<Vec<u8>>, Arc<dyn Signer>);
 
 /// Every purpose that a certificate of our own may have.
-const ALL: [Purpose; 3] = [Purpose::OcspSigner, Purpose::ScepMessage, Purpose::ServerTls];
+const ALL: [Purpose; 4] =
+    [Purpose::OcspSigner, Purpose::ScepMessage, Purpose::ServerTls, Purpose::TrustedResponder];
 
 /// The certificates that an issuer must have: devices talk to the generation that is current and to the one that is announced, and
-/// TLS is the current one's.
+/// TLS is the current one's. A trusted responder is nothing that it must have: see [`Gateway::purposes`].
 pub(super) fn purposes(issuer: &Issuer, settings: &SystemSettings) -> Vec<Purpose> {
     let all: &[Purpose] = match (issuer.kind, issuer.generation.state) {
-        (IssuerKind::Subordinate, GenerationState::Current) => &ALL,
+        (IssuerKind::Subordinate, GenerationState::Current) => {
+            &[Purpose::OcspSigner, Purpose::ScepMessage, Purpose::ServerTls]
+        }
         (IssuerKind::Subordinate, GenerationState::Announced) => &[Purpose::OcspSigner, Purpose::ScepMessage],
         (IssuerKind::Root, _)
         | (IssuerKind::Subordinate, GenerationState::Retired | GenerationState::Withdrawn) => {
@@ -123,8 +129,14 @@ impl OwnCertificate {
     /// The same, in use from after `before` on: the newest of a purpose must be one, also when the clock was set back or two
     /// were made within a second.
     fn succeeding(self, before: Option<&SystemCertificate>) -> Self {
-        let after = before.map_or(self.since, |before| before.since.plus(Duration::from_secs(1)));
-        Self { since: self.since.max(after), ..self }
+        let since = self.since;
+        self.in_use_at(since, before)
+    }
+
+    /// [`OwnCertificate::succeeding`], and not before `at`.
+    fn in_use_at(self, at: Timestamp, before: Option<&SystemCertificate>) -> Self {
+        let after = before.map_or(at, |before| before.since.plus(Duration::from_secs(1)));
+        Self { since: at.max(after), ..self }
     }
 
     /// Records key, certificate and use.
@@ -184,6 +196,18 @@ impl Recipe {
                 extended_key_usage: ID_KP_OCSP_SIGNING,
                 subject_alt_names: Vec::new(),
                 lifetime: settings.ocsp_signer,
+                no_check: true,
+            },
+            // It lives long, because people carry it to the gear, and has no CDP and no AIA either: gear that is told to trust it asks
+            // nobody about it.
+            Purpose::TrustedResponder => Self {
+                key: ocsp_key(settings, above.issuer, above.signer.algorithm()),
+                key_purpose: KeyPurpose::OcspSigner,
+                label: "Trusted OCSP",
+                key_usage: sign,
+                extended_key_usage: ID_KP_OCSP_SIGNING,
+                subject_alt_names: Vec::new(),
+                lifetime: settings.trusted_responder,
                 no_check: true,
             },
             Purpose::ServerTls => Self {
@@ -258,7 +282,7 @@ impl Gateway {
         let mut changed = false;
         let mut failed = None;
         for authority in self.authorities().issuers() {
-            for purpose in purposes(&authority.issuer, &self.settings.system) {
+            for purpose in self.purposes(authority) {
                 match self.renew_system_certificate(authority, purpose) {
                     Ok(renewed) => changed |= renewed,
                     Err(error) => {
@@ -279,7 +303,7 @@ impl Gateway {
     pub(crate) fn next_system_renewal(&self) -> Result<Timestamp, ServiceError> {
         let mut due = Timestamp::MAX;
         for authority in self.authorities().issuers() {
-            for purpose in purposes(&authority.issuer, &self.settings.system) {
+            for purpose in self.purposes(authority) {
                 let newest = self.newest(authority, purpose)?;
                 due = due.min(self.due(authority, purpose, newest.as_ref().map(|(_, it)| it)));
             }
@@ -304,6 +328,15 @@ impl Gateway {
         Err(ServiceError::Internal("no issuer has a TLS certificate".to_owned()))
     }
 
+    /// What an issuer must have, and the trusted responder if external issuers are answered for by it.
+    fn purposes(&self, authority: &Authority) -> Vec<Purpose> {
+        let mut purposes = purposes(&authority.issuer, &self.settings.system);
+        if self.authorities().trusting(&authority.issuer.id).next().is_some() {
+            purposes.push(Purpose::TrustedResponder);
+        }
+        purposes
+    }
+
     fn renew_system_certificate(
         &self,
         authority: &Authority,
@@ -314,11 +347,8 @@ impl Gateway {
         if now < self.due(authority, purpose, before.as_ref().map(|(_, certificate)| certificate)) {
             return Ok(false);
         }
+        let made = self.make_successor(authority, purpose, before.as_ref())?;
         let before = before.map(|(system, _)| system);
-        let names = &self.settings.server_names;
-        let made =
-            OwnCertificate::make(&self.ports, authority.into(), purpose, &self.settings.system, names)?
-                .succeeding(before.as_ref());
         let act = Act { actor: Actor::System, request: self.new_request(), at: now };
         let renewed = self.ports.store.write(|tx| {
             // Whoever else renewed it meanwhile has done the work.
@@ -335,20 +365,49 @@ impl Gateway {
         Ok(renewed)
     }
 
+    /// The next certificate of a purpose, made and signed. The trusted responder's signs when people had the time to hand it out, unless
+    /// there is none that could sign until then.
+    pub(super) fn make_successor(
+        &self,
+        authority: &Authority,
+        purpose: Purpose,
+        before: Option<&(SystemCertificate, Certificate)>,
+    ) -> Result<OwnCertificate, ServiceError> {
+        let (settings, names) = (&self.settings.system, &self.settings.server_names);
+        let made = OwnCertificate::make(&self.ports, authority.into(), purpose, settings, names)?;
+        let system = before.map(|(system, _)| system);
+        let present = before.filter(|(_, certificate)| {
+            purpose == Purpose::TrustedResponder && self.can_respond(authority, certificate)
+        });
+        Ok(match present {
+            Some((_, certificate)) => made.in_use_at(successor_signs_at(&certificate.validity()), system),
+            None => made.succeeding(system),
+        })
+    }
+
+    /// Whether a responder with this certificate of `authority` may sign now.
+    pub(super) fn can_respond(&self, authority: &Authority, certificate: &Certificate) -> bool {
+        certificate.validity().contains(self.now())
+            && !self.is_barred(&authority.issuer.id, certificate.serial())
+    }
+
     /// Removes expired certificates with their keys, but never the newest of a purpose that its issuer still has.
     fn remove_expired_system_certificates(&self) -> Result<bool, ServiceError> {
         let now = self.now();
         let expired = self.ports.store.read(|view| {
             let mut expired = Vec::new();
-            for authority in self.authorities().issuers() {
-                for purpose in ALL {
-                    let all = view.system_certificates(purpose, &authority.issuer.id)?;
-                    let kept =
-                        usize::from(purposes(&authority.issuer, &self.settings.system).contains(&purpose));
-                    for old in all.into_iter().skip(kept) {
-                        if certificate_of(view, &old)?.validity().not_after < now {
-                            expired.push(old);
-                        }
+            let authorities = self.authorities();
+            let own = authorities.issuers().flat_map(|authority| {
+                let needed = self.purposes(authority);
+                ALL.map(|purpose| (purpose, &authority.issuer.id, usize::from(needed.contains(&purpose))))
+            });
+            // The last one that another CA signed for us stays: people see by it what ended.
+            let delegates =
+                authorities.externals().map(|external| (Purpose::OcspSigner, &external.issuer.id, 1));
+            for (purpose, issuer, kept) in own.chain(delegates) {
+                for old in view.system_certificates(purpose, issuer)?.into_iter().skip(kept) {
+                    if certificate_of(view, &old)?.validity().not_after < now {
+                        expired.push(old);
                     }
                 }
             }
@@ -371,7 +430,8 @@ impl Gateway {
         })
     }
 
-    fn newest(
+    /// The newest certificate of a purpose.
+    pub(super) fn newest(
         &self,
         authority: &Authority,
         purpose: Purpose,
@@ -399,6 +459,11 @@ impl Gateway {
         let key = certificate.public_key().kind().algorithm();
         let wanted = ocsp_key(&self.settings.system, &authority.issuer, authority.signer.algorithm());
         if purpose == Purpose::OcspSigner && key != Some(wanted) {
+            return Timestamp::EPOCH;
+        }
+        // Somebody revoked it: no gear should rely on it any more.
+        if purpose == Purpose::TrustedResponder && self.is_listed(&authority.issuer.id, certificate.serial())
+        {
             return Timestamp::EPOCH;
         }
         let Validity { not_before, not_after } = certificate.validity();

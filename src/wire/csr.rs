@@ -6,6 +6,7 @@ use const_oid::{
     ObjectIdentifier,
     db::{rfc2985, rfc5280},
 };
+use der::pem::{self, LineEnding};
 use zeroize::Zeroizing;
 
 use super::{
@@ -18,8 +19,8 @@ use super::{
         writer,
     },
     x509::{
-        DecodeError, Extension, Extensions, GeneralName, KeyUsage, Name, PublicKey, Signed, first_pem_block,
-        subject_alt_name,
+        DecodeError, Extension, Extensions, GeneralName, KeyUsage, Name, PublicKey, Signed,
+        extended_key_usage, first_pem_block, key_usage, ocsp_no_check, subject_alt_name,
     },
 };
 use crate::types::{Fingerprint, Secret, SignatureAlgorithm};
@@ -183,6 +184,12 @@ impl ProvenCsr {
         &self.csr.der
     }
 
+    /// The PEM text, with a line feed at the end. It holds the challenge password.
+    pub fn to_pem(&self) -> String {
+        // Fails only for labels or sizes that a request of 64 KiB does not have.
+        pem::encode_string(PEM_LABELS[0], LineEnding::LF, self.as_der()).unwrap_or_default()
+    }
+
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.as_der())
@@ -264,14 +271,45 @@ impl CsrSpec {
         }
         // DER: the elements of a SET OF are sorted (X.690 §11.6).
         attributes.sort();
-        let to_be_signed = writer::sequence(&[
-            &writer::unsigned(0),
-            self.subject.as_der(),
-            self.public_key.as_spki(),
-            &writer::element(context(0), &[&attributes.concat()]),
-        ]);
-        Ok(Unsigned::signed(to_be_signed, algorithm))
+        Ok(unsigned(&self.subject, &self.public_key, &attributes.concat(), algorithm))
     }
+}
+
+/// What a request for the certificate of a delegated OCSP responder says (RFC 6960 §4.2.2.2): it asks for digitalSignature,
+/// id-kp-OCSPSigning and id-pkix-ocsp-nocheck.
+#[derive(Clone, Debug)]
+pub struct ResponderCsrSpec {
+    /// The name to ask for.
+    pub subject: Name,
+    /// The key to be certified, which also signs.
+    pub public_key: PublicKey,
+}
+
+impl ResponderCsrSpec {
+    /// The request, to be signed by its own key under `algorithm`.
+    pub fn unsigned(&self, algorithm: SignatureAlgorithm) -> Unsigned {
+        let usage = key_usage(KeyUsage::DIGITAL_SIGNATURE);
+        let purpose = extended_key_usage(&[rfc5280::ID_KP_OCSP_SIGNING]);
+        let extensions = writer::sequence(&[&usage, &purpose, &ocsp_no_check()]);
+        let attributes = attribute(rfc2985::PKCS_9_AT_EXTENSION_REQUEST, &extensions);
+        unsigned(&self.subject, &self.public_key, &attributes, algorithm)
+    }
+}
+
+/// CertificationRequestInfo with these attributes, sorted.
+fn unsigned(
+    subject: &Name,
+    public_key: &PublicKey,
+    attributes: &[u8],
+    algorithm: SignatureAlgorithm,
+) -> Unsigned {
+    let to_be_signed = writer::sequence(&[
+        &writer::unsigned(0),
+        subject.as_der(),
+        public_key.as_spki(),
+        &writer::element(context(0), &[attributes]),
+    ]);
+    Unsigned::signed(to_be_signed, algorithm)
 }
 
 fn attribute(oid: ObjectIdentifier, value: &[u8]) -> Vec<u8> {

@@ -147,6 +147,7 @@ pub(super) fn system_certificates(purpose: Purpose, issuer: &IssuerId) -> Vec<u8
         Purpose::OcspSigner => 3,
         Purpose::ServerTls => 4,
         Purpose::Imported => 5,
+        Purpose::TrustedResponder => 6,
     };
     Key::default().byte(purpose).text(issuer.as_str()).done()
 }

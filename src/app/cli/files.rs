@@ -28,6 +28,16 @@ pub fn read_certificate(path: &Path) -> Outcome<Certificate> {
     parsed.map_err(Failure::while_doing(path.display()))
 }
 
+/// Reads every certificate of a file: several as PEM, or one as DER.
+pub fn read_certificates(path: &Path) -> Outcome<Vec<Certificate>> {
+    let bytes = std::fs::read(path).map_err(Failure::while_doing(path.display()))?;
+    let parsed = match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains("-----BEGIN") => Certificate::all_from_pem(text),
+        _ => Certificate::from_der(&bytes).map(|certificate| vec![certificate]),
+    };
+    parsed.map_err(Failure::while_doing(path.display()))
+}
+
 /// Reads the DER of a CRL of any scope: from PEM or DER.
 pub fn read_list(path: &Path) -> Outcome<Vec<u8>> {
     let bytes = std::fs::read(path).map_err(Failure::while_doing(path.display()))?;

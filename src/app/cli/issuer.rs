@@ -107,6 +107,8 @@ const FIELDS: &[Field] = &[
     ("CA certificate", "/ca_issuers_urls"),
     ("CRL number", "/crl_number"),
     ("OCSP signer", "/ocsp_signer"),
+    ("OCSP answers", "/ocsp"),
+    ("Responder until", "/responder_not_after"),
     ("CRL nextUpdate", "/crl_next_update"),
     ("Certificates", "/certificates"),
     ("Recorded", "/created_at"),

@@ -18,6 +18,7 @@ pub mod output;
 mod process;
 mod profile;
 mod queue;
+mod responder;
 mod scep;
 mod sentences;
 mod shell;
@@ -109,6 +110,8 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Take over the certificates and revocations of another CA
     Import(import::ImportArgs),
+    /// Who signs OCSP answers about certificates of other CAs
+    Responder(responder::ResponderArgs),
     /// SCEP client, for this and other servers
     Scep(scep::ScepArgs),
     /// OCSP client, for this and other responders
@@ -166,6 +169,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Backup(args) => backup::backup(args, format),
         Command::Restore(args) => backup::restore(args, format),
         Command::Import(args) => import::run(args, format),
+        Command::Responder(args) => responder::run(args, format),
         Command::Scep(args) => scep::run(args, format),
         Command::Ocsp(args) => ocsp::run(args, format),
         Command::Sim(args) => sim::run(&args, format),

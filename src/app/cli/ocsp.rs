@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    files::read_certificate,
+    files::{read_certificate, read_certificates},
     output::{self, Field, Format},
 };
 use crate::{
@@ -37,7 +37,8 @@ enum Verb {
     /// Ask for the status of one certificate; exit code 0 good, 4 revoked or unknown
     #[command(after_help = "Examples:
   certgate ocsp check --issuer ca.pem --cert device.pem
-  certgate ocsp check --issuer ca.pem --cert device.pem --nonce --hash sha256 --get")]
+  certgate ocsp check --issuer ca.pem --cert device.pem --nonce --hash sha256 --get
+  certgate ocsp check --issuer old-ca.pem --cert device.pem --url http://pki.lab.example/ocsp --responder responder.pem")]
     Check(Box<CheckArgs>),
     /// Have the answers for all unexpired certificates of an issuer signed before anybody asks
     #[command(after_help = "Examples:
@@ -64,6 +65,9 @@ struct CheckArgs {
     /// The responder [default: the certificate's own OCSP URL]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// Believe this responder, whoever issued its certificate (a trusted responder); several in a PEM file may be named
+    #[arg(long, value_name = "FILE")]
+    responder: Option<PathBuf>,
     /// Send a nonce and insist on its return: a fresh answer, not a cached one
     #[arg(long)]
     nonce: bool,
@@ -128,12 +132,14 @@ fn check(args: &CheckArgs, format: Format) -> Outcome {
     let serial = args.serial.as_ref().or(certificate.as_ref().map(crate::wire::x509::Certificate::serial));
     let serial =
         serial.ok_or_else(|| Failure::usage("which certificate? Say --cert FILE or --serial HEX"))?;
+    let trusted = args.responder.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
     let random = SystemRandomSource::default();
     let random: &dyn Random = &random;
     let question = Question {
         url: &url,
         issuer: &issuer,
         serial,
+        trusted: &trusted,
         hash: args.hash.algorithm(),
         // 32 bytes are what RFC 9654 §2.1 asks of clients.
         nonce: args.nonce.then(|| random.bytes::<32>().to_vec()),

@@ -30,6 +30,8 @@ pub struct Question<'a> {
     pub issuer: &'a Certificate,
     /// Which certificate.
     pub serial: &'a SerialNumber,
+    /// Responders that are believed whoever issued their certificates (RFC 6960 §2.2).
+    pub trusted: &'a [Certificate],
     /// The hash of the CertID: SHA-1 is what RFC 9919 §3.1.1 and most responders know.
     pub hash: DigestAlgorithm,
     /// 1 to 128 random bytes, to be echoed (RFC 9654); none allows cached answers.
@@ -67,7 +69,7 @@ pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Result
             "the answer does not repeat our nonce: it may be an old one (RFC 9654 section 2.1)",
         ));
     }
-    let signed_by = check_signature(&basic, question.issuer, now)?;
+    let signed_by = check_signature(&basic, question, now)?;
     let single = basic
         .responses
         .iter()
@@ -102,34 +104,40 @@ fn exchange(
         .map_err(ClientError::unreadable("the responder's answer", &response))
 }
 
-/// RFC 6960 §4.2.2.2: the issuer itself, or a delegate of it that is valid now. Gives its name.
+/// RFC 6960 §4.2.2.2: one that is trusted by configuration, the issuer itself, or a delegate of it, valid now. Gives its name.
 fn check_signature(
     basic: &BasicResponse,
-    issuer: &Certificate,
+    question: &Question<'_>,
     now: Timestamp,
 ) -> Result<String, ClientError> {
+    if let Some(trusted) = question.trusted.iter().find(|trusted| basic.is_signed_by(trusted)) {
+        return valid_now(trusted, now);
+    }
+    let issuer = question.issuer;
     let key = basic.verify(issuer).map_err(|_| {
         ClientError::wrong(
             Fault::Signer,
-            "the answer is signed neither by the issuer nor by a delegate of the issuer",
+            "the answer is signed neither by the issuer nor by a delegate of the issuer, nor by a responder that is trusted",
         )
     })?;
     if key == *issuer.public_key() {
         return Ok(issuer.subject().to_string());
     }
     let delegate = basic.certificates.iter().find(|certificate| *certificate.public_key() == key);
-    match delegate {
-        Some(delegate) if delegate.validity().contains(now) => Ok(delegate.subject().to_string()),
-        Some(delegate) => Err(ClientError::wrong(
-            Fault::Signer,
-            format_args!(
-                "the answer's signer was valid from {} to {} only",
-                delegate.validity().not_before,
-                delegate.validity().not_after
-            ),
-        )),
-        None => Err(ClientError::wrong(Fault::Signer, "the answer does not carry its signer's certificate")),
+    let unnamed = "the answer does not carry its signer's certificate";
+    valid_now(delegate.ok_or_else(|| ClientError::wrong(Fault::Signer, unnamed))?, now)
+}
+
+fn valid_now(signer: &Certificate, now: Timestamp) -> Result<String, ClientError> {
+    let validity = signer.validity();
+    if validity.contains(now) {
+        return Ok(signer.subject().to_string());
     }
+    let (from, to) = (validity.not_before, validity.not_after);
+    Err(ClientError::wrong(
+        Fault::Signer,
+        format_args!("the answer's signer was valid from {from} to {to} only"),
+    ))
 }
 
 /// RFC 6960 §3.2 (5) and (6), RFC 5280 §6.3.3.
@@ -190,8 +198,16 @@ mod tests {
         let OcspResponse::Successful(basic) = OcspResponse::from_der(&der).unwrap() else {
             panic!("an error")
         };
-        assert_eq!(check_signature(&basic, &ours, NOW).unwrap(), "CN=Test CA");
-        assert!(check_signature(&basic, &stranger, NOW).is_err());
+        let check = |issuer, trusted| {
+            let (url, serial, hash) = ("", ours.serial(), DigestAlgorithm::Sha1);
+            let question = Question { url, issuer, serial, trusted, hash, nonce: None, get: false };
+            check_signature(&basic, &question, NOW)
+        };
+        assert_eq!(check(&ours, &[]).unwrap(), "CN=Test CA");
+        assert!(check(&stranger, &[]).is_err());
+        assert!(check(&stranger, std::slice::from_ref(&stranger)).is_err());
+        // Unless somebody says so.
+        assert_eq!(check(&stranger, std::slice::from_ref(&ours)).unwrap(), "CN=Test CA");
     }
 
     #[test]

@@ -325,6 +325,12 @@ impl Checker<'_> {
         SystemSettings {
             message: self.duration("scep.message-key-days", config.scep.message_key_days, 1..=3_650, DAY),
             ocsp_signer: self.duration("ocsp.signer-days", config.ocsp.signer_days, 1..=90, DAY),
+            trusted_responder: self.duration(
+                "ocsp.trusted-responder-days",
+                config.ocsp.trusted_responder_days,
+                30..=7_300,
+                DAY,
+            ),
             server_tls: self.duration("tls.certificate-days", config.tls.certificate_days, 1..=397, DAY),
             ocsp_signers: self.ocsp_signers(config),
         }

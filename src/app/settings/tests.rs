@@ -39,7 +39,9 @@ fn defaults_are_those_that_the_services_have() {
     let (settings, warnings) = parse(PROFILE).unwrap();
     let service = GatewaySettings::default();
     let ocsp = |ocsp: OcspSettings| (ocsp.good, ocsp.hold, ocsp.revoked, ocsp.cache_entries);
-    let system = |system: SystemSettings| (system.message, system.ocsp_signer, system.server_tls);
+    let system = |system: SystemSettings| {
+        (system.message, system.ocsp_signer, system.trusted_responder, system.server_tls)
+    };
     assert_eq!(ocsp(settings.gateway.ocsp), ocsp(service.ocsp));
     assert_eq!(system(settings.gateway.system), system(service.system));
     assert_eq!(settings.gateway.repeat_window, service.repeat_window);

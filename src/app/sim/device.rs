@@ -282,6 +282,7 @@ impl<'a> Device<'a> {
             url,
             issuer: held.issuer,
             serial: held.certificate.serial(),
+            trusted: &[],
             hash: DigestAlgorithm::Sha1,
             nonce,
             get,

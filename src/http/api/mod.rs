@@ -26,6 +26,10 @@
 //! | `DELETE /issuers/{issuer}/presign` | O | | `PresignView` of the run, ended |
 //! | `GET /external-issuers` | R | | listing of [`ExternalIssuerView`](crate::service::issuer::ExternalIssuerView) |
 //! | `GET /external-issuers/{issuer}` | R | | `ExternalIssuerView` |
+//! | `GET /external-issuers/{issuer}/responder` | R | | [`ResponderView`](crate::service::responder::ResponderView): who signs OCSP answers about its certificates |
+//! | `PUT /external-issuers/{issuer}/responder` | A | [`NewResponderMode`](crate::service::responder::NewResponderMode) `{mode, by?}` | `ResponderView` |
+//! | `POST /external-issuers/{issuer}/responder/request` | A | [`NewResponderRequest`](crate::service::responder::NewResponderRequest) `{key?, new_key?}` or nothing | [`ResponderRequest`](crate::service::responder::ResponderRequest) with the PKCS#10 request |
+//! | `POST /external-issuers/{issuer}/responder/certificate` | A | [`NewResponder`](crate::service::responder::NewResponder) `{certificate}` | `ResponderView`; 409 `refused` with what is wrong with it |
 //! | `POST /imports` | A | [`NewImport`](crate::service::import::NewImport) `{issuer_certificate, name?}` | [`ImportTarget`](crate::service::import::ImportTarget) |
 //! | `POST /imports/{issuer}/certificates` | A | [`ImportBatch`](crate::service::import::ImportBatch) | [`ImportReport`](crate::service::import::ImportReport) |
 //! | `POST /imports/{issuer}/crl` | A | the CRL in DER, once its entries are imported | [`ImportedCrl`](crate::service::import::ImportedCrl) |
@@ -167,6 +171,12 @@ fn certificate_routes() -> Router<Api> {
         )
         .route("/external-issuers", get(issuers::externals))
         .route("/external-issuers/{issuer}", get(issuers::external))
+        .route(
+            "/external-issuers/{issuer}/responder",
+            get(issuers::responder).put(issuers::set_responder_mode),
+        )
+        .route("/external-issuers/{issuer}/responder/request", post(issuers::request_responder))
+        .route("/external-issuers/{issuer}/responder/certificate", post(issuers::install_responder))
         .route("/imports", post(imports::open))
         .route("/imports/{issuer}/certificates", post(imports::certificates))
         .route("/imports/{issuer}/crl", post(imports::crl).layer(DefaultBodyLimit::max(MAX_CRL)))

@@ -15,6 +15,7 @@ use crate::{
     domain::throttle::{Bucket, Pace},
     service::{
         Gateway,
+        authority::Answered,
         metric::{self, label},
     },
     types::{IssuerId, Timestamp},
@@ -44,8 +45,8 @@ impl Gateway {
         let (settings, now) = (&self.settings.ocsp, self.now());
         if settings.issuers.values().any(|policy| policy.single_use.is_some()) {
             let authorities = self.authorities();
-            let authority = request.cert_ids.iter().find_map(|cert_id| issuer_of(&authorities, cert_id));
-            let line = authority.map(|authority| &authority.issuer.generation.line);
+            let answered = request.cert_ids.iter().find_map(|cert_id| issuer_of(&authorities, cert_id));
+            let line = answered.map(Answered::line);
             let pace = line.and_then(|line| Some((line, settings.issuers.get(line)?.single_use?)));
             if let Some((line, pace)) = pace
                 && !self.ocsp_budget.take(Some(line), pace, now)

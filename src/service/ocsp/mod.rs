@@ -1,10 +1,12 @@
 //! The OCSP responder (RFC 6960, RFC 9654, RFC 9919).
 //!
-//! - Issuers are found by their CertID. Where no CertID of a request is of an issuer of ours, the answer is `unauthorized`
-//!   (RFC 9919 §3.2.3).
+//! - Issuers are found by their CertID. Where no CertID of a request is of an issuer that is answered for, the answer is `unauthorized`
+//!   (RFC 9919 §3.2.3). Those are our own, and external ones once somebody gave us the right ([`super::responder`]); everything after that is
+//!   the same for both. A responder of an external issuer whose own certificate is revoked or on hold signs nothing.
 //! - A request may name certificates of several issuers. A delegated responder speaks for one issuer only (RFC 6960 §4.2.2.2), so
-//!   the responder of the first issuer that is ours answers, and says `unknown` of the certificates of others.
-//! - A serial that the issuer never issued is `unknown`, never `good`. Such answers are not cached: the serial may be issued later.
+//!   the responder of the first issuer that is answered for answers, and says `unknown` of the certificates of others.
+//! - A serial that the issuer never issued is `unknown`, never `good`. Such answers are not cached: the serial may be issued later, or
+//!   imported: of an external issuer there may be certificates that nobody told us of.
 //! - Where store or key cannot be used, a cached answer is given out until its nextUpdate, then `tryLater`; never a guess.
 //! - Only answers about one certificate and without a nonce are cached. When clients come back for a newer one is spread
 //!   (RFC 9919 §7.1): see [`pace`].
@@ -22,8 +24,6 @@ mod presign;
 mod refresh;
 mod sign;
 
-use std::sync::Arc;
-
 pub use answer::{OcspAnswer, OcspCaching};
 pub use budget::SigningBudget;
 pub use cache::AnswerCache;
@@ -34,7 +34,7 @@ use sign::{Responding, Why};
 
 use super::{
     Gateway, OcspPolicy, OcspSigner, ServiceError,
-    authority::{Authorities, Authority},
+    authority::{Answered, Authorities},
     status::{Epoch, Standing},
 };
 use crate::{
@@ -51,7 +51,7 @@ const ATTEMPTS: usize = 3;
 enum Refusal {
     /// sigRequired.
     SigRequired,
-    /// unauthorized: no issuer of ours, or not for this requestor.
+    /// unauthorized: no issuer that is answered for, or not for this requestor.
     Unauthorized,
     /// tryLater: it may pass.
     TryLater(String),
@@ -149,24 +149,24 @@ impl Gateway {
     fn ocsp_outcome(&self, request: &OcspRequest) -> Result<OcspAnswer, Refusal> {
         let authorities = self.authorities();
         let mut named = request.cert_ids.iter().filter_map(|cert_id| issuer_of(&authorities, cert_id));
-        let authority = named.next().ok_or(Refusal::Unauthorized)?;
-        let signed_requests = self.ocsp_policy(authority).signed_requests;
+        let answered = named.next().ok_or(Refusal::Unauthorized)?;
+        let signed_requests = self.ocsp_policy(answered).signed_requests;
         if signed_requests {
             self.check_requestor(request)?;
         }
         match (request.cert_ids.as_slice(), &request.nonce) {
-            ([cert_id], None) if !signed_requests => self.cacheable_answer(authority, cert_id),
-            _ => self.single_use_answer(&authorities, authority, request),
+            ([cert_id], None) if !signed_requests => self.cacheable_answer(answered.id(), cert_id),
+            _ => self.single_use_answer(answered.id(), request),
         }
     }
 
     /// An answer about one certificate without a nonce: from the cache, or signed and remembered.
-    fn cacheable_answer(&self, authority: &Authority, cert_id: &CertId) -> Result<OcspAnswer, Refusal> {
+    fn cacheable_answer(&self, issuer: &IssuerId, cert_id: &CertId) -> Result<OcspAnswer, Refusal> {
         let _turn = self.ocsp.signing_turn(cert_id.serial());
         if let Some(answer) = self.ocsp.fresh(&cert_id.borrowed(), self.now()) {
             return Ok(answer);
         }
-        match self.signed_and_remembered(authority, cert_id, Why::Miss) {
+        match self.signed_and_remembered(issuer, cert_id, Why::Miss) {
             Err(Refusal::TryLater(reason)) => {
                 // The status has not moved, or there would be none: what the old answer says still holds until its nextUpdate.
                 let Some(still_valid) = self.ocsp.put_off(&cert_id.borrowed(), self.now()) else {
@@ -181,18 +181,21 @@ impl Gateway {
 
     fn signed_and_remembered(
         &self,
-        authority: &Authority,
+        issuer: &IssuerId,
         cert_id: &CertId,
         why: Why,
     ) -> Result<OcspAnswer, Refusal> {
         for _ in 0..ATTEMPTS {
-            let epoch = self.status.epoch(&authority.issuer.id, cert_id.serial());
+            // Who may sign is read after the epoch, as the status is: see `Gateway::responders_moved`.
+            let epoch = self.status.epoch(issuer, cert_id.serial());
+            let authorities = self.authorities();
+            let answered = authorities.answered(issuer).ok_or(Refusal::Unauthorized)?;
             let now = self.now();
-            let question = Question { responding: self.responding(authority, now)?, cert_id };
+            let question = Question { responding: self.responding(answered, now)?, cert_id };
             let response = self.single_response(&question, now)?;
             let signed = question.responding.sign(std::slice::from_ref(&response), None, now, why)?;
             let answer = OcspAnswer::of(signed, &response);
-            let wanted = Wanted { always: self.ocsp_policy(authority).presign, now: why == Why::Presign };
+            let wanted = Wanted { always: self.ocsp_policy(answered).presign, now: why == Why::Presign };
             if self.remember(&question, &response, &answer, (epoch, wanted)) {
                 return Ok(answer);
             }
@@ -223,21 +226,18 @@ impl Gateway {
     }
 
     /// An answer that is not cached: with a nonce, or about several certificates.
-    fn single_use_answer(
-        &self,
-        authorities: &Authorities,
-        authority: &Authority,
-        request: &OcspRequest,
-    ) -> Result<OcspAnswer, Refusal> {
-        let (cert_ids, issuer) = (&request.cert_ids, &authority.issuer.id);
+    fn single_use_answer(&self, issuer: &IssuerId, request: &OcspRequest) -> Result<OcspAnswer, Refusal> {
+        let cert_ids = &request.cert_ids;
         let epochs = || cert_ids.iter().map(|id| self.status.epoch(issuer, id.serial())).collect::<Vec<_>>();
         for _ in 0..ATTEMPTS {
             let before = epochs();
+            let authorities = self.authorities();
+            let answered = authorities.answered(issuer).ok_or(Refusal::Unauthorized)?;
             let now = self.now();
-            let responding = self.responding(authority, now)?;
+            let responding = self.responding(answered, now)?;
             let responses = cert_ids
                 .iter()
-                .map(|cert_id| self.response_for(authorities, responding, cert_id, now))
+                .map(|cert_id| self.response_for(&authorities, responding, cert_id, now))
                 .collect::<Result<Vec<_>, _>>()?;
             let body = responding.sign(&responses, request.nonce.as_deref(), now, Why::SingleUse)?;
             if epochs() == before {
@@ -254,7 +254,7 @@ impl Gateway {
         cert_id: &CertId,
         now: Timestamp,
     ) -> Result<SingleResponse, Refusal> {
-        let ours = issuer_of(authorities, cert_id).is_some_and(|other| other.issuer.id == *responding.issuer);
+        let ours = issuer_of(authorities, cert_id).is_some_and(|other| other.id() == responding.issuer);
         if ours {
             return self.single_response(&Question { responding, cert_id }, now);
         }
@@ -304,15 +304,31 @@ impl Gateway {
     }
 
     /// What answers for an issuer now.
-    fn responding<'a>(&self, authority: &'a Authority, now: Timestamp) -> Result<Responding<'a>, Refusal> {
-        let signer = self.settings.system.ocsp_signer_of(&authority.issuer.generation.line);
-        Responding::of(authority, signer == OcspSigner::Ca, now)
+    fn responding<'a>(&self, answered: Answered<'a>, now: Timestamp) -> Result<Responding<'a>, Refusal> {
+        match answered {
+            Answered::Own(authority) => {
+                let signer = self.settings.system.ocsp_signer_of(answered.line());
+                Responding::of(authority, signer == OcspSigner::Ca, now)
+            }
+            Answered::External(external) => {
+                Responding::for_external(external, self.signing_responder(external))
+            }
+        }
+    }
+
+    /// Whether it is known of a responder's certificate that it is revoked or on hold.
+    pub(super) fn is_barred(&self, issuer: &IssuerId, serial: &SerialNumber) -> bool {
+        matches!(self.status.standing(issuer, serial), Standing::Listed(_) | Standing::Inherited(_))
+    }
+
+    /// The same, by causes of its own.
+    pub(super) fn is_listed(&self, issuer: &IssuerId, serial: &SerialNumber) -> bool {
+        matches!(self.status.standing(issuer, serial), Standing::Listed(_))
     }
 
     /// What is different with an issuer.
-    pub(super) fn ocsp_policy(&self, authority: &Authority) -> OcspPolicy {
-        let policy = self.settings.ocsp.issuers.get(&authority.issuer.generation.line);
-        policy.copied().unwrap_or_default()
+    pub(super) fn ocsp_policy(&self, answered: Answered<'_>) -> OcspPolicy {
+        self.settings.ocsp.issuers.get(answered.line()).copied().unwrap_or_default()
     }
 
     /// RFC 6960 §4.1.2: where requests have to be signed, only by somebody whose certificate is one of ours and good.
@@ -332,6 +348,10 @@ impl Gateway {
     }
 }
 
-fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<&'a Arc<Authority>> {
-    authorities.issuer_by_cert_id(cert_id.algorithm()?, cert_id.issuer_name_hash(), cert_id.issuer_key_hash())
+fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<Answered<'a>> {
+    authorities.answered_by_cert_id(
+        cert_id.algorithm()?,
+        cert_id.issuer_name_hash(),
+        cert_id.issuer_key_hash(),
+    )
 }

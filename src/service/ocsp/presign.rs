@@ -20,9 +20,9 @@ use crate::{
         certificate::CertificateRecord,
     },
     ports::store::Page,
-    service::{Gateway, ServiceError, audit::Act, authority::Authority},
+    service::{Gateway, ServiceError, audit::Act},
     types::{CertificateId, DigestAlgorithm, IssuerId, SerialNumber, Timestamp},
-    wire::ocsp::CertId,
+    wire::{ocsp::CertId, x509::Certificate},
 };
 
 /// Certificates per step, between which old answers get their turn.
@@ -148,9 +148,9 @@ impl Gateway {
         wanted: &PresignRequest,
     ) -> Result<PresignView, ServiceError> {
         let authorities = self.authorities();
-        let authority =
-            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
-        if self.ocsp_policy(authority).signed_requests {
+        let answered =
+            authorities.answered(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+        if self.ocsp_policy(answered).signed_requests {
             let told = format!("{issuer} answers signed requests alone, and none of them from the cache");
             return Err(ServiceError::Refused(told));
         }
@@ -217,10 +217,10 @@ impl Gateway {
         let pause = (pace::fresh_for(self.settings.ocsp.good) / 2).max(SHORTEST_PAUSE);
         let authorities = self.authorities();
         let mut runs = self.ocsp_presigning.lock();
-        for authority in authorities.issuers().filter(|authority| self.ocsp_policy(authority).presign) {
-            let id = &authority.issuer.id;
+        for answered in authorities.all_answered().filter(|answered| self.ocsp_policy(*answered).presign) {
+            let id = answered.id();
             let rests = |run: &Run| run.view.ended_at.is_none_or(|ended| now.since(ended) < pause);
-            let alive = authority.certificate.validity().contains(now);
+            let alive = answered.certificate().validity().contains(now);
             if alive && !runs.get(id).is_some_and(rests) {
                 runs.insert(id.clone(), Run::new(id, Vec::new(), now));
             }
@@ -231,8 +231,8 @@ impl Gateway {
         let now = self.now();
         let authorities = self.authorities();
         let issuer = run.view.issuer.clone();
-        let authority =
-            authorities.issuer(&issuer).ok_or_else(|| ServiceError::not_found("issuer", &issuer))?;
+        let answered =
+            authorities.answered(&issuer).ok_or_else(|| ServiceError::not_found("issuer", &issuer))?;
         let records = self.certificates_after(&issuer, run.cursor.as_ref())?;
         let Some(last) = records.last().map(|record| record.id.clone()) else {
             self.end_of_phase(run, now);
@@ -244,7 +244,7 @@ impl Gateway {
         } else {
             for record in unexpired {
                 run.view.seen += 1;
-                self.presign_one(run, authority, &record.id.serial)?;
+                self.presign_one(run, answered.certificate(), &record.id.serial)?;
             }
         }
         run.cursor = Some(last);
@@ -272,17 +272,18 @@ impl Gateway {
     fn presign_one(
         &self,
         run: &mut Run,
-        authority: &Authority,
+        issuer: &Certificate,
         serial: &SerialNumber,
     ) -> Result<(), ServiceError> {
+        let name = run.view.issuer.clone();
         for hash in run.view.hashes.clone() {
-            let cert_id = CertId::new(hash, &authority.certificate, serial)?;
+            let cert_id = CertId::new(hash, issuer, serial)?;
             let _turn = self.ocsp.signing_turn(serial);
             if self.ocsp.has_fresh(&cert_id.borrowed(), self.now()) {
                 run.view.kept += 1;
                 continue;
             }
-            match self.signed_and_remembered(authority, &cert_id, Why::Presign) {
+            match self.signed_and_remembered(&name, &cert_id, Why::Presign) {
                 Ok(_) => {
                     run.view.signed += 1;
                     run.failures_in_a_row = 0;

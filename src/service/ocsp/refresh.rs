@@ -76,15 +76,13 @@ impl Gateway {
     }
 
     fn refresh(&self, entry: &Arc<Entry>) -> Result<(), Refusal> {
-        let authorities = self.authorities();
-        let authority = authorities.issuer(entry.issuer());
-        let (Some(authority), Ok(cert_id)) = (authority, CertId::from_der(entry.cert_id())) else {
+        let Ok(cert_id) = CertId::from_der(entry.cert_id()) else {
             return Ok(());
         };
         let _turn = self.ocsp.signing_turn(cert_id.serial());
         if !self.ocsp.is_current(entry, cert_id.serial()) {
             return Ok(());
         }
-        self.signed_and_remembered(authority, &cert_id, Why::Refresh).map(drop)
+        self.signed_and_remembered(entry.issuer(), &cert_id, Why::Refresh).map(drop)
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     ports::Signer,
     service::{
         OcspSettings, ServiceError,
-        authority::Authority,
+        authority::{Authority, External, Responder},
         metric::{self, label},
     },
     types::{DigestAlgorithm, IssuerId, RevocationReason, Timestamp},
@@ -49,7 +49,8 @@ pub(super) struct Responding<'a> {
     certificate: &'a Certificate,
     signer: &'a dyn Signer,
     digest: DigestAlgorithm,
-    policy: CrlPolicy,
+    /// Of an external issuer nothing is promised: what is known of it is what was imported.
+    policy: Option<CrlPolicy>,
     /// Of the issuer.
     not_before: Timestamp,
 }
@@ -66,14 +67,36 @@ impl<'a> Responding<'a> {
         let (certificate, signer) = pair
             .filter(|(certificate, _)| certificate.validity().contains(now))
             .ok_or_else(|| Refusal::TryLater(format!("issuer {issuer} has no valid OCSP signer")))?;
-        let Issuer { digest, crl_policy: policy, .. } = authority.issuer;
+        let Issuer { digest, crl_policy, .. } = authority.issuer;
         let not_before = authority.certificate.validity().not_before;
-        Ok(Self { issuer, certificate, signer, digest, policy, not_before })
+        Ok(Self { issuer, certificate, signer, digest, policy: Some(crl_policy), not_before })
+    }
+
+    /// The responder whose turn it is, by the right that somebody gave. One that is revoked has none, although nobody may ask: relying
+    /// parties do not that were told to trust it, or that find id-pkix-ocsp-nocheck in it.
+    pub(super) fn for_external(
+        external: &'a External,
+        responder: Option<&'a Responder>,
+    ) -> Result<Self, Refusal> {
+        let issuer = &external.issuer.id;
+        let responder = responder.ok_or_else(|| {
+            Refusal::TryLater(format!(
+                "no responder for {issuer} has a certificate that is valid and not revoked"
+            ))
+        })?;
+        Ok(Self {
+            issuer,
+            certificate: &responder.certificate,
+            signer: responder.signer.as_ref(),
+            digest: DigestAlgorithm::Sha256,
+            policy: None,
+            not_before: external.certificate.validity().not_before,
+        })
     }
 
     /// What is kept of expired certificates is as with the CRL (RFC 6960 §4.4.4).
     pub(super) fn archive_cutoff(&self, now: Timestamp) -> Option<Timestamp> {
-        self.policy.expired_since(now, self.not_before)
+        self.policy?.expired_since(now, self.not_before)
     }
 
     /// What is said of one certificate, until its window or the responder's certificate ends.

@@ -329,10 +329,14 @@ impl BasicResponse {
         let delegates = self.certificates.iter().filter(is_delegate);
         std::iter::once(issuer)
             .chain(delegates)
-            .filter(|candidate| self.is_responder(candidate))
-            .find(|candidate| self.signed.verify(&self.signed_der, candidate.public_key()).is_ok())
+            .find(|candidate| self.is_signed_by(candidate))
             .map(|signer| signer.public_key().clone())
             .ok_or(BadSignature)
+    }
+
+    /// Whether it says that `responder` signed it, and `responder`'s key did: for one that is trusted by configuration. Says nothing of times.
+    pub fn is_signed_by(&self, responder: &Certificate) -> bool {
+        self.is_responder(responder) && self.signed.verify(&self.signed_der, responder.public_key()).is_ok()
     }
 
     fn is_responder(&self, candidate: &Certificate) -> bool {

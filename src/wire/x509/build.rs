@@ -140,7 +140,7 @@ impl CertificateSpec {
         let identifier = writer::element(OCTET_STRING, &[&self.public_key.key_identifier()]);
         all.extend(extension(rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER, false, &identifier));
         if !self.key_usage.is_empty() {
-            all.extend(extension(rfc5280::ID_CE_KEY_USAGE, true, &self.key_usage.to_der()));
+            all.extend(key_usage(self.key_usage));
         }
         if let Some(ca) = self.ca {
             all.extend(extension(rfc5280::ID_CE_BASIC_CONSTRAINTS, true, &basic_constraints(ca)));
@@ -162,7 +162,7 @@ impl CertificateSpec {
             all.extend(extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &value));
         }
         if self.ocsp_no_check {
-            all.extend(extension(rfc6960::ID_PKIX_OCSP_NOCHECK, false, &[NULL, 0]));
+            all.extend(ocsp_no_check());
         }
         if let Some(sid) = &self.microsoft_sid {
             all.extend(extension(MICROSOFT_SID, false, &microsoft_sid(sid)));
@@ -182,8 +182,18 @@ pub(in crate::wire) fn authority_key_identifier(identifier: &[u8]) -> Vec<u8> {
     writer::sequence(&[&writer::element(context_primitive(0), &[identifier])])
 }
 
+/// The keyUsage extension (RFC 5280 §4.2.1.3).
+pub(in crate::wire) fn key_usage(usage: KeyUsage) -> Vec<u8> {
+    extension(rfc5280::ID_CE_KEY_USAGE, true, &usage.to_der())
+}
+
+/// The id-pkix-ocsp-nocheck extension (RFC 6960 §4.2.2.2.1).
+pub(in crate::wire) fn ocsp_no_check() -> Vec<u8> {
+    extension(rfc6960::ID_PKIX_OCSP_NOCHECK, false, &[NULL, 0])
+}
+
 /// The extKeyUsage extension, or nothing (RFC 5280 §4.2.1.12).
-fn extended_key_usage(purposes: &[ObjectIdentifier]) -> Vec<u8> {
+pub(in crate::wire) fn extended_key_usage(purposes: &[ObjectIdentifier]) -> Vec<u8> {
     if purposes.is_empty() {
         return Vec::new();
     }

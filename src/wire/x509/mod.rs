@@ -20,7 +20,8 @@ mod tests;
 pub use attribute::{COMMON_NAME, DEVICE_SERIAL_NUMBER, EMAIL_ADDRESS};
 pub use build::CertificateSpec;
 pub(in crate::wire) use build::{
-    authority_key_identifier, distribution_point, distribution_point_name, extension, sign, subject_alt_name,
+    authority_key_identifier, distribution_point, distribution_point_name, extended_key_usage, extension,
+    key_usage, ocsp_no_check, sign, subject_alt_name,
 };
 pub use certificate::Certificate;
 pub(in crate::wire) use certificate::{Signed, first_pem_block};

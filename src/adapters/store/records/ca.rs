@@ -90,6 +90,10 @@ impl KeysMut for Records<WriteRows<'_>> {
         self.0.put_record(Table::Keys, key, sealed)
     }
 
+    fn remove_key(&mut self, id: &KeyId) -> StoreResult<()> {
+        self.0.remove(Table::Keys, id.as_str().as_bytes())
+    }
+
     fn insert_system_certificate(&mut self, certificate: &SystemCertificate) -> StoreResult<()> {
         let key = system_certificate(certificate);
         if self.0.contains(Table::SystemCertificates, &key)? {

@@ -20,7 +20,7 @@ use crate::{
             http::HttpClient,
             ocsp::{self, Question},
         },
-        failure::{Failure, Outcome},
+        failure::{Failure, FailureKind, Outcome},
     },
     ports::Clock,
     types::{DigestAlgorithm, RevocationReason, Timestamp},
@@ -85,6 +85,8 @@ struct Voice {
 struct Subject {
     certificate: Certificate,
     issuer: Certificate,
+    /// Responders that answer for it and that its issuer did not delegate to.
+    trusted: Vec<Certificate>,
     /// The record as the API gives it.
     record: Option<Value>,
 }
@@ -118,7 +120,7 @@ fn subject(server: &ServerArgs, args: &CheckArgs) -> Outcome<Subject> {
             let failure = Failure::usage(format_args!("{} did not sign that certificate", path.display()));
             return Err(failure.hint(format_args!("its issuer is \"{}\"", certificate.issuer())));
         }
-        return Ok(Subject { certificate: certificate.clone(), issuer, record: None });
+        return Ok(Subject { certificate: certificate.clone(), issuer, trusted: Vec::new(), record: None });
     }
     let client = server.connect()?;
     let name = match (&certificate, &args.certificate) {
@@ -136,20 +138,36 @@ fn subject(server: &ServerArgs, args: &CheckArgs) -> Outcome<Subject> {
                 .hint("name it as ISSUER/SERIAL"));
         }
     };
-    let (certificate, issuer) = (pem_of(&record)?, issuer_of(&client, &record)?);
-    Ok(Subject { certificate, issuer, record: Some(record) })
+    let (issuer, trusted) = issuer_of(&client, &record)?;
+    Ok(Subject { certificate: pem_of(&record)?, issuer, trusted, record: Some(record) })
 }
 
 /// The first certificate in `pem` of an object of the API.
 fn pem_of(object: &Value) -> Outcome<Certificate> {
     let pem = object.get("pem").and_then(Value::as_str).unwrap_or_default();
     let all = Certificate::all_from_pem(pem).map_err(Failure::error)?;
-    all.into_iter().next().ok_or_else(|| Failure::error("the server gave no certificate"))
+    all.into_iter().next().ok_or_else(|| {
+        Failure::error("the certificate itself is not here: only a list told of it")
+            .hint("import it with certgate import --certs DIR, or give it with --cert FILE --issuer CA")
+    })
 }
 
-fn issuer_of(client: &AdminClient, record: &Value) -> Outcome<Certificate> {
-    let issuer = record.get("issuer").and_then(Value::as_str).unwrap_or_default();
-    pem_of(&client.get(&format!("/issuers/{}", segment(issuer)))?)
+/// Its issuer's certificate and, of an external one, the responders that are trusted by configuration.
+fn issuer_of(client: &AdminClient, record: &Value) -> Outcome<(Certificate, Vec<Certificate>)> {
+    let issuer = segment(record.get("issuer").and_then(Value::as_str).unwrap_or_default());
+    match client.get(&format!("/issuers/{issuer}")) {
+        Err(failure) if failure.kind == FailureKind::NotFound => {
+            let external = format!("/external-issuers/{issuer}");
+            let responder = client.get(&format!("{external}/responder"))?;
+            let trusted = match responder.get("mode").and_then(Value::as_str) {
+                Some("trusted") => responder.get("certificates").and_then(Value::as_array),
+                _ => None,
+            };
+            let trusted = trusted.into_iter().flatten().map(pem_of).collect::<Outcome<_>>()?;
+            Ok((pem_of(&client.get(&external)?)?, trusted))
+        }
+        answer => Ok((pem_of(&answer?)?, Vec::new())),
+    }
 }
 
 /// Asks all three; who cannot be asked says so.
@@ -194,6 +212,7 @@ fn ask_responder(http: &HttpClient, subject: &Subject, url: String, now: Timesta
         url: &url,
         issuer: &subject.issuer,
         serial: subject.certificate.serial(),
+        trusted: &subject.trusted,
         hash: DigestAlgorithm::Sha1,
         // As gear asks: what is in caches counts.
         nonce: None,

@@ -12,6 +12,7 @@ use crate::{
         Gateway, Listing,
         issuer::{ExternalIssuerView, IssuerView, ProfileView},
         ocsp::{PresignRequest, PresignView},
+        responder::{NewResponder, NewResponderMode, NewResponderRequest, ResponderRequest, ResponderView},
         rollover::{CutOver, NewSuccessor},
     },
     types::{IssuerId, ProfileName},
@@ -66,6 +67,51 @@ pub(in super::super) async fn external(
 ) -> Answer<ExternalIssuerView> {
     let issuer: IssuerId = named("issuer", &issuer)?;
     session.run::<Read, _>(move |gateway, authed| gateway.external_issuer(authed, &issuer)).await
+}
+
+pub(in super::super) async fn responder(
+    session: Session,
+    Path(issuer): Path<String>,
+) -> Answer<ResponderView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    session.run::<Read, _>(move |gateway, authed| gateway.responder(authed, &issuer)).await
+}
+
+pub(in super::super) async fn set_responder_mode(
+    session: Session,
+    Path(issuer): Path<String>,
+    bytes: Bytes,
+) -> Answer<ResponderView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    let new: NewResponderMode = body(&bytes)?;
+    session
+        .run::<Administer, _>(move |gateway, authed| gateway.set_responder_mode(authed, &issuer, &new))
+        .await
+}
+
+pub(in super::super) async fn request_responder(
+    session: Session,
+    Path(issuer): Path<String>,
+    bytes: Bytes,
+) -> Answer<ResponderRequest> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    let wanted: NewResponderRequest =
+        if bytes.is_empty() { NewResponderRequest::default() } else { body(&bytes)? };
+    session
+        .run::<Administer, _>(move |gateway, authed| gateway.request_responder(authed, &issuer, &wanted))
+        .await
+}
+
+pub(in super::super) async fn install_responder(
+    session: Session,
+    Path(issuer): Path<String>,
+    bytes: Bytes,
+) -> Answer<ResponderView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    let new: NewResponder = body(&bytes)?;
+    session
+        .run::<Administer, _>(move |gateway, authed| gateway.install_responder(authed, &issuer, &new))
+        .await
 }
 
 pub(in super::super) async fn presign(
