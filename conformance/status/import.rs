@@ -29,7 +29,7 @@ fn of_serial(certificate: &Certificate) -> ImportLine {
 }
 
 /// A line with the certificate itself.
-fn whole(certificate: &Certificate) -> ImportLine {
+pub(super) fn whole(certificate: &Certificate) -> ImportLine {
     ImportLine { certificate: Some(BASE64_STANDARD.encode(certificate.as_der())), ..ImportLine::default() }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn listed(certificate: &Certificate, revocation: Option<RevocationVie
 
 pub(super) fn take(world: &World, issuer: &IssuerId, lines: Vec<ImportLine>) -> ImportReport {
     let numbered = lines.into_iter().zip(1..).map(|(line, number)| ImportLine { line: number, ..line });
-    let batch = ImportBatch { source: "index.txt".to_owned(), certificates: numbered.collect() };
+    let batch = ImportBatch { source: "index.txt".to_owned(), certificates: numbered.collect(), bind: None };
     world.gateway.import_certificates(&world.authed(), issuer, &batch).unwrap()
 }
 
@@ -211,7 +211,7 @@ fn a_ca_of_our_own_gets_its_records_back() {
     let unknown = world.gateway.import_certificates(
         &authed,
         &"nobody".parse().unwrap(),
-        &ImportBatch { source: String::new(), certificates: Vec::new() },
+        &ImportBatch { source: String::new(), certificates: Vec::new(), bind: None },
     );
     assert!(matches!(unknown, Err(ServiceError::NotFound { .. })));
 }

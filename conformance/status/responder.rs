@@ -6,12 +6,15 @@ use std::time::Duration;
 use certgate::{
     domain::{
         access::{Actor, Caller, Operate, Read, Role},
+        binding::{Assurance, Evidence},
         certificate::Purpose,
+        device::DeviceEvent,
     },
     ports::store::Page,
     service::{
         GatewaySettings, ServiceError,
         health::CheckResult,
+        import::{BindRule, ImportBatch, ImportLine},
         responder::{
             NewResponder, NewResponderMode, NewResponderRequest, ResponderMode, ResponderRequest,
             ResponderState, ResponderView,
@@ -32,7 +35,7 @@ use const_oid::db::{rfc5280::ID_KP_OCSP_SIGNING, rfc6960::ID_PKIX_OCSP_NOCHECK};
 use super::{
     common::{DAY, World},
     enrolled,
-    import::{because, listed, open, take},
+    import::{because, listed, open, take, whole},
     issuing, plain_request, world,
 };
 
@@ -482,6 +485,57 @@ fn answers_for_an_external_issuer_are_signed_ahead_and_cached() {
         .unwrap();
     assert!(it.world.ocsp_cached(&request(good)).is_none());
     assert!(matches!(it.status(good), CertStatus::Revoked { reason: RevocationReason::CertificateHold, .. }));
+}
+
+#[test]
+fn what_happens_to_a_device_happens_to_its_imported_certificate() {
+    let it = Takeover::new();
+    let [good, held, _] = &it.certificates;
+    let bind = |lines: Vec<ImportLine>| {
+        let batch = ImportBatch {
+            source: "index.txt".to_owned(),
+            certificates: lines,
+            bind: Some(BindRule::SubjectCommonName),
+        };
+        it.world.gateway.import_certificates(&it.world.authed(), &it.issuer, &batch).unwrap()
+    };
+    it.world.register("SN1");
+    it.world.register("SN2");
+    it.world
+        .gateway
+        .device_event(&it.world.authed(), &"SN2".parse().unwrap(), DeviceEvent::Lost, "")
+        .unwrap();
+    let lines = || [good, held, &it.certificates[2]].map(|it| ImportLine { line: 7, ..whole(it) }).into();
+    let report = bind(lines());
+    assert_eq!((report.completed, report.bound, report.unbound.len()), (3, 1, 2));
+    assert!(
+        report.unbound[0].problem.contains("the device \"SN2\" may have no certificate: it is reported lost")
+    );
+    assert!(report.unbound[1].problem.contains("there is no device \"SN3\""), "{report:?}");
+    let [binding] = it.world.bindings(good).try_into().unwrap();
+    assert_eq!((binding.evidence, binding.assurance), (Evidence::Import, Assurance::Medium));
+    let again = bind(lines());
+    assert_eq!((again.unchanged, again.bound, again.unbound.len()), (3, 0, 2), "it is bound once");
+
+    it.delegated();
+    let happens = |event| {
+        let device = "SN1".parse().unwrap();
+        it.world.gateway.device_event(&it.world.authed(), &device, event, "").unwrap();
+        // Asked twice: the second answer comes from the cache.
+        assert_eq!(it.status(good.serial()), it.status(good.serial()));
+        match it.status(good.serial()) {
+            CertStatus::Revoked { reason, .. } => Some(reason),
+            CertStatus::Good => None,
+            CertStatus::Unknown => panic!("it is known"),
+        }
+    };
+    assert_eq!(it.status(good.serial()), CertStatus::Good);
+    assert_eq!(happens(DeviceEvent::Lost), Some(RevocationReason::CertificateHold));
+    assert_eq!(happens(DeviceEvent::Found), None);
+    assert_eq!(happens(DeviceEvent::Wipe), Some(RevocationReason::CertificateHold));
+    assert_eq!(happens(DeviceEvent::CancelWipe), None);
+    assert_eq!(happens(DeviceEvent::Wipe), Some(RevocationReason::CertificateHold));
+    assert_eq!(happens(DeviceEvent::Force), Some(RevocationReason::CessationOfOperation));
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub enum Evidence {
         /// SHA-256 of it.
         fingerprint: Fingerprint,
     },
+    /// The names in the certificate, which was imported, and an operator who believed them.
+    Import,
 }
 
 /// How sure the binding is.

@@ -63,6 +63,16 @@ pub enum RecordChange {
     Complete(Box<CertificateRecord>),
 }
 
+impl RecordChange {
+    /// The record afterwards, where `known` is the one before.
+    pub fn outcome<'a>(&'a self, known: Option<&'a CertificateRecord>) -> Option<&'a CertificateRecord> {
+        match self {
+            Self::Keep => known,
+            Self::Add(record) | Self::Complete(record) => Some(record),
+        }
+    }
+}
+
 impl Told {
     /// What becomes of the record, where `known` is the one that is there. One that certgate issued itself is never changed.
     pub fn record(

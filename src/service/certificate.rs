@@ -110,7 +110,7 @@ pub struct BindingView {
     pub generation: Option<u32>,
     /// The user.
     pub user: Option<UserId>,
-    /// `ticket ID`, `claim`, `renewal of ISSUER/SERIAL`, `approval`, `validated by intune`.
+    /// `ticket ID`, `claim`, `renewal of ISSUER/SERIAL`, `approval`, `import`, `validated by intune`.
     pub evidence: String,
     /// How sure it is.
     pub assurance: Assurance,
@@ -201,6 +201,7 @@ impl From<Binding> for BindingView {
             Evidence::Renewal { certificate } => format!("renewal of {certificate}"),
             Evidence::Alternate { issuer, serial, .. } => format!("certificate {serial} of {issuer}"),
             Evidence::Approval => "approval".to_owned(),
+            Evidence::Import => "import".to_owned(),
         };
         let (assurance, bound_at) = (binding.assurance, binding.bound_at);
         Self { device, generation, user, evidence, assurance, bound_at }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{
@@ -12,8 +12,9 @@ use super::{
 use crate::{
     app::{
         failure::{Failure, Outcome},
-        import::{self, Imported, Source},
+        import::{self, Imported, Refusal, Source},
     },
+    service::import::BindRule,
     types::IssuerId,
 };
 
@@ -25,7 +26,7 @@ const TOLD: usize = 20;
 #[command(
     after_help = "The certificates are listed, shown, revoked and put on hold like any other. The CA is an external issuer:
 its key is not here, so certgate signs no CRL for it; of the CRLs that are imported the newest is
-published at /crl/NAME.crl. Where the CA is one of certgate's own (same name, same key), its records
+published at /crl/NAME.crl. Who signs OCSP answers about it you decide with `certgate responder`. Where the CA is one of certgate's own (same name, same key), its records
 are filled. Import the index first if there is one: a CRL does not say when certificates expire.
 
 It may be interrupted and run again, and repeated with newer files: what is known is passed over.
@@ -33,7 +34,7 @@ Without a running server it works on the data directory itself.
 
 Examples:
   certgate import --issuer-cert ca.pem --index demoCA/index.txt
-  certgate import --issuer-cert ca.pem --certs demoCA/newcerts
+  certgate import --issuer-cert ca.pem --certs demoCA/newcerts --bind subject.cn
   certgate import --issuer-cert ca.pem --name old-ca --crl old-ca.crl"
 )]
 pub(super) struct ImportArgs {
@@ -45,8 +46,26 @@ pub(super) struct ImportArgs {
     /// What the CA is to be called here [default: after its common name]
     #[arg(long, value_name = "NAME")]
     name: Option<IssuerId>,
+    /// Bind each certificate that has not expired to the device that it names: what happens to the device happens to it
+    #[arg(long, value_enum, value_name = "BY")]
+    bind: Option<Bind>,
     #[command(flatten)]
     source: SourceArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Bind {
+    /// The common name of its subject is a device's id, or one of its identities (serial, UDID ..)
+    #[value(name = "subject.cn")]
+    SubjectCommonName,
+}
+
+impl Bind {
+    const fn rule(self) -> BindRule {
+        match self {
+            Self::SubjectCommonName => BindRule::SubjectCommonName,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -83,6 +102,8 @@ const FIELDS: &[Field] = &[
     ("On hold", "/held"),
     ("Released", "/released"),
     ("Known before", "/unchanged"),
+    ("Bound", "/bound"),
+    ("Not bound", "/unbound"),
     ("Refused", "/refused"),
     ("CRL", "/crl"),
 ];
@@ -95,6 +116,7 @@ pub(super) fn run(args: ImportArgs, format: Format) -> Outcome {
         issuer_certificate: args.issuer_cert,
         name: args.name,
         source: args.source.source()?,
+        bind: args.bind.map(Bind::rule),
     };
     let imported = import::run(&request)?;
     let value: Value = serde_json::to_value(&imported).map_err(Failure::error)?;
@@ -109,14 +131,19 @@ pub(super) fn run(args: ImportArgs, format: Format) -> Outcome {
 }
 
 fn tell(imported: &Imported) {
-    for refusal in imported.refusals.iter().take(TOLD) {
-        note(&format!("{}: {}", refusal.place, refusal.problem));
-    }
-    if imported.refused > TOLD as u64 {
-        note(&format!("and {} more; -o json names up to a thousand", imported.refused - TOLD as u64));
-    }
+    tell_some(&imported.refusals, imported.refused, "");
+    tell_some(&imported.unbound_places, imported.unbound, "not bound: ");
     let external = imported.target.as_ref().is_some_and(|target| target.external);
     if external && imported.crl.as_ref().is_some_and(|crl| !crl.published) {
         note("note: the CRL has no number or no nextUpdate; it is not published");
+    }
+}
+
+fn tell_some(refusals: &[Refusal], all: u64, what: &str) {
+    for refusal in refusals.iter().take(TOLD) {
+        note(&format!("{}: {what}{}", refusal.place, refusal.problem));
+    }
+    if all > TOLD as u64 {
+        note(&format!("and {} more; -o json names up to a thousand", all - TOLD as u64));
     }
 }

@@ -24,7 +24,9 @@ use crate::{
     adapters::store::RedbStore,
     service::{
         ServiceError,
-        import::{self, ImportBatch, ImportReport, ImportTarget, ImportedCrl, NewImport, RefusedLine},
+        import::{
+            self, BindRule, ImportBatch, ImportReport, ImportTarget, ImportedCrl, NewImport, RefusedLine,
+        },
     },
     types::IssuerId,
     wire::x509::Certificate,
@@ -51,6 +53,8 @@ pub struct Request<'a> {
     pub name: Option<IssuerId>,
     /// What is imported.
     pub source: Source,
+    /// By what the certificates are bound to devices.
+    pub bind: Option<BindRule>,
 }
 
 /// What came of it.
@@ -72,6 +76,12 @@ pub struct Imported {
     pub released: u64,
     /// Certificates of which everything was known.
     pub unchanged: u64,
+    /// Certificates that are bound to a device now and were not.
+    pub bound: u64,
+    /// Certificates that should be bound to a device and could not be.
+    pub unbound: u64,
+    /// The first thousand of these, each with its reason.
+    pub unbound_places: Vec<Refusal>,
     /// What was not taken over.
     pub refused: u64,
     /// The first thousand of these, each with its reason.
@@ -119,7 +129,8 @@ pub fn run(request: &Request<'_>) -> Outcome<Imported> {
     let target = receiver.open(&certificate, request.name.clone())?;
     let mut imported = Imported { target: Some(target.clone()), ..Imported::default() };
     let mut bar = Bar::new(request.source.unit());
-    let taken = reading.for_each_part(&mut |part| {
+    let taken = reading.for_each_part(&mut |mut part| {
+        part.batch.bind = request.bind;
         let report = if part.batch.certificates.is_empty() {
             ImportReport::default()
         } else {
@@ -150,13 +161,17 @@ impl Imported {
         self.held += report.held;
         self.released += report.released;
         self.unchanged += report.unchanged;
+        self.bound += report.bound;
+        self.unbound += report.unbound.len() as u64;
         let place = |line: &RefusedLine| {
             let named = part.batch.certificates.iter().position(|it| it.line == line.line);
             let named = named.and_then(|index| part.places.get(index));
             named.map_or_else(|| format!("{unit} {}", line.line), Clone::clone)
         };
-        let refused =
-            report.refused.iter().map(|line| Refusal { place: place(line), problem: line.problem.clone() });
+        let refusal = |line: &RefusedLine| Refusal { place: place(line), problem: line.problem.clone() };
+        let room = KEPT_REFUSALS.saturating_sub(self.unbound_places.len());
+        self.unbound_places.extend(report.unbound.iter().take(room).map(refusal));
+        let refused = report.refused.iter().map(refusal);
         for refusal in part.unreadable.iter().cloned().chain(refused) {
             self.refused += 1;
             if self.refusals.len() < KEPT_REFUSALS {

@@ -155,7 +155,11 @@ impl<'s, 'f> Parts<'s, 'f> {
     fn hand_over(&mut self) -> Outcome {
         self.text = 0;
         (self.sink)(Part {
-            batch: ImportBatch { source: self.source.clone(), certificates: take(&mut self.lines) },
+            batch: ImportBatch {
+                source: self.source.clone(),
+                certificates: take(&mut self.lines),
+                bind: None,
+            },
             places: take(&mut self.places),
             unreadable: take(&mut self.unreadable),
             done: self.done,

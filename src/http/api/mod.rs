@@ -31,7 +31,7 @@
 //! | `POST /external-issuers/{issuer}/responder/request` | A | [`NewResponderRequest`](crate::service::responder::NewResponderRequest) `{key?, new_key?}` or nothing | [`ResponderRequest`](crate::service::responder::ResponderRequest) with the PKCS#10 request |
 //! | `POST /external-issuers/{issuer}/responder/certificate` | A | [`NewResponder`](crate::service::responder::NewResponder) `{certificate}` | `ResponderView`; 409 `refused` with what is wrong with it |
 //! | `POST /imports` | A | [`NewImport`](crate::service::import::NewImport) `{issuer_certificate, name?}` | [`ImportTarget`](crate::service::import::ImportTarget) |
-//! | `POST /imports/{issuer}/certificates` | A | [`ImportBatch`](crate::service::import::ImportBatch) | [`ImportReport`](crate::service::import::ImportReport) |
+//! | `POST /imports/{issuer}/certificates` | A | [`ImportBatch`](crate::service::import::ImportBatch) `{source, certificates, bind?}` | [`ImportReport`](crate::service::import::ImportReport) |
 //! | `POST /imports/{issuer}/crl` | A | the CRL in DER, once its entries are imported | [`ImportedCrl`](crate::service::import::ImportedCrl) |
 //! | `GET /profiles` | R | | listing of [`ProfileView`](crate::service::issuer::ProfileView) |
 //! | `GET /profiles/{profile}` | R | | `ProfileView` |

@@ -148,7 +148,11 @@ fn device_of(view: &dyn View, evidence: &Evidence) -> Result<Option<DeviceId>, S
                 BoundObject::User { .. } => None,
             })
         }
-        Evidence::Claim | Evidence::Vouched { .. } | Evidence::Alternate { .. } | Evidence::Approval => None,
+        Evidence::Claim
+        | Evidence::Vouched { .. }
+        | Evidence::Alternate { .. }
+        | Evidence::Approval
+        | Evidence::Import => None,
     })
 }
 

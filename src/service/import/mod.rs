@@ -13,29 +13,28 @@
 //!
 //! Everything here works on a store alone, without a gateway on it; [`Gateway`] adds what must follow in a running one.
 
+mod bind;
+mod plan;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Gateway, ServiceError,
-    audit::Act,
-    certificate::RevocationView,
-    crl::PublishedCrl,
-    status::{change_causes_of_many, is_void},
-};
+pub use bind::BindRule;
+use plan::Plan;
+
+use super::{Gateway, ServiceError, audit::Act, certificate::RevocationView, crl::PublishedCrl};
 use crate::{
     domain::{
         access::{Administer, Authed},
-        certificate::CertificateRecord,
         crl::{CrlRecord, CrlScope},
-        import::{RecordChange, Told, ToldStanding},
+        import::{Told, ToldStanding},
         issuer::{ExternalIssuer, OcspAuthority},
         queue::JobKind,
-        status::{CauseChange, Revocation},
+        status::Revocation,
     },
-    ports::{Store, Tx, View, store::StoreError},
-    types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
+    ports::{Store, Tx, View},
+    types::{CertificateId, IssuerId, SerialNumber, Timestamp},
     wire::{crl::CrlHead, x509::Certificate},
 };
 
@@ -77,6 +76,9 @@ pub struct ImportBatch {
     pub source: String,
     /// At most [`MAX_BATCH`].
     pub certificates: Vec<ImportLine>,
+    /// By what the certificates are bound to devices; none: they are not.
+    #[serde(default)]
+    pub bind: Option<BindRule>,
 }
 
 /// What a source tells of one certificate.
@@ -121,11 +123,17 @@ pub struct ImportReport {
     pub released: u64,
     /// Certificates of which everything was known.
     pub unchanged: u64,
+    /// Certificates that are bound to a device now and were not.
+    #[serde(default)]
+    pub bound: u64,
+    /// Certificates that should be bound to a device and could not be.
+    #[serde(default)]
+    pub unbound: Vec<RefusedLine>,
     /// What was not taken over.
     pub refused: Vec<RefusedLine>,
 }
 
-/// What was not taken over.
+/// What was not taken over, or not bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedLine {
     /// Its place in the source.
@@ -311,13 +319,13 @@ pub fn take(
         }
     }
     // Most of an import that is repeated is here already, and costs no commit.
-    let plan = store.read(|view| Plan::of(view, act, issuer, &told))?;
+    let plan = store.read(|view| Plan::of(view, act, issuer, &told, batch.bind))?;
     let (mut report, moved) = if plan.is_empty() {
         (plan.report(&[]), Vec::new())
     } else {
         store.write(|tx| {
-            let plan = Plan::of(tx.as_view(), act, issuer, &told)?;
-            let changed = plan.carry_out(tx, act.at)?;
+            let plan = Plan::of(tx.as_view(), act, issuer, &told, batch.bind)?;
+            let changed = plan.carry_out(tx, act)?;
             let report = plan.report(&changed);
             tx.append_audit(&taken(act, issuer, batch, &report))?;
             Ok::<_, ServiceError>((report, changed.into_iter().map(|(id, _)| id).collect()))
@@ -356,6 +364,7 @@ fn taken(
             ("revoked", report.revoked.to_string()),
             ("held", report.held.to_string()),
             ("released", report.released.to_string()),
+            ("bound", report.bound.to_string()),
             ("refused", report.refused.len().to_string()),
         ],
     )
@@ -403,89 +412,6 @@ fn issued_by(ca: &Certificate, text: &str) -> Result<Certificate, String> {
         .is_signed_by(ca)
         .map_err(|_| "its signature does not verify under the key of the CA".to_owned())?;
     Ok(certificate)
-}
-
-/// What is to be done for the lines of a batch.
-#[derive(Default)]
-struct Plan {
-    records: Vec<CertificateRecord>,
-    changes: Vec<(CertificateId, CauseChange)>,
-    added: u64,
-    unchanged: u64,
-    refused: Vec<RefusedLine>,
-}
-
-impl Plan {
-    fn of(
-        view: &dyn View,
-        act: &Act,
-        issuer: &IssuerId,
-        lines: &[(u64, Told)],
-    ) -> Result<Self, ServiceError> {
-        let actor = act.actor.to_string();
-        let mut plan = Self::default();
-        let mut seen = std::collections::BTreeSet::new();
-        for (line, told) in lines {
-            let mut refuse = |problem: String| plan.refused.push(RefusedLine { line: *line, problem });
-            if !seen.insert(&told.serial) {
-                refuse(format!("the serial number {} comes twice", told.serial));
-                continue;
-            }
-            let id = CertificateId { issuer: issuer.clone(), serial: told.serial.clone() };
-            let change = match told.record(issuer, view.certificate(&id)?.as_ref(), act.at) {
-                Ok(change) => change,
-                Err(refused) => {
-                    refuse(refused.to_string());
-                    continue;
-                }
-            };
-            let causes = told.change(&view.causes(&id)?, &actor);
-            let causes = match causes {
-                Some(change) if !is_void(&view.causes(&id)?, &change) => Some(change),
-                _ => None,
-            };
-            plan.unchanged += u64::from(change == RecordChange::Keep && causes.is_none());
-            plan.added += u64::from(matches!(change, RecordChange::Add(_)));
-            match change {
-                RecordChange::Keep => {}
-                RecordChange::Add(record) | RecordChange::Complete(record) => plan.records.push(*record),
-            }
-            plan.changes.extend(causes.map(|change| (id, change)));
-        }
-        Ok(plan)
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.changes.is_empty()
-    }
-
-    /// Gives the certificates whose revocation changed, with what it is now.
-    fn carry_out(
-        &self,
-        tx: &mut dyn Tx,
-        at: Timestamp,
-    ) -> Result<Vec<(CertificateId, Option<Revocation>)>, StoreError> {
-        self.records.iter().try_for_each(|record| tx.put_imported(record))?;
-        change_causes_of_many(tx, &self.changes, at)
-    }
-
-    fn report(&self, changed: &[(CertificateId, Option<Revocation>)]) -> ImportReport {
-        let mut report = ImportReport {
-            added: self.added,
-            completed: self.records.len() as u64 - self.added,
-            unchanged: self.unchanged,
-            refused: self.refused.clone(),
-            ..ImportReport::default()
-        };
-        for (_, revocation) in changed {
-            match revocation.map(|revocation| revocation.reason) {
-                None => report.released += 1,
-                Some(RevocationReason::CertificateHold) => report.held += 1,
-                Some(_) => report.revoked += 1,
-            }
-        }
-        report
-    }
 }
 
 /// Takes over what a CRL is beside its entries, which come first. Gives the record that is to be published now, too.

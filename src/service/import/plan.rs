@@ -1,0 +1,135 @@
+//! What is to be done for a batch, decided before anything is written.
+
+use super::{
+    ImportReport, RefusedLine,
+    bind::{Bind, BindRule},
+};
+use crate::{
+    domain::{
+        binding::{Binding, BoundObject},
+        certificate::CertificateRecord,
+        device::{DeviceEvent, Lifecycle},
+        import::{RecordChange, Told},
+        status::{CauseChange, Revocation},
+    },
+    ports::{Tx, View},
+    service::{
+        ServiceError,
+        audit::Act,
+        device::apply_event,
+        status::{change_causes_of_many, is_void},
+    },
+    types::{CertificateId, IssuerId, RevocationReason},
+};
+
+/// What is to be done for the lines of a batch.
+#[derive(Default)]
+pub(super) struct Plan {
+    records: Vec<CertificateRecord>,
+    changes: Vec<(CertificateId, CauseChange)>,
+    bindings: Vec<Binding>,
+    unbound: Vec<RefusedLine>,
+    added: u64,
+    unchanged: u64,
+    refused: Vec<RefusedLine>,
+}
+
+impl Plan {
+    pub(super) fn of(
+        view: &dyn View,
+        act: &Act,
+        issuer: &IssuerId,
+        lines: &[(u64, Told)],
+        bind: Option<BindRule>,
+    ) -> Result<Self, ServiceError> {
+        let actor = act.actor.to_string();
+        let mut plan = Self::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for (line, told) in lines {
+            let mut refuse = |problem: String| plan.refused.push(RefusedLine { line: *line, problem });
+            if !seen.insert(&told.serial) {
+                refuse(format!("the serial number {} comes twice", told.serial));
+                continue;
+            }
+            let id = CertificateId { issuer: issuer.clone(), serial: told.serial.clone() };
+            let known = view.certificate(&id)?;
+            let change = match told.record(issuer, known.as_ref(), act.at) {
+                Ok(change) => change,
+                Err(refused) => {
+                    refuse(refused.to_string());
+                    continue;
+                }
+            };
+            let causes = told.change(&view.causes(&id)?, &actor);
+            let causes = match causes {
+                Some(change) if !is_void(&view.causes(&id)?, &change) => Some(change),
+                _ => None,
+            };
+            let binding = match (bind, change.outcome(known.as_ref())) {
+                (Some(rule), Some(record)) => rule.find(view, record, act.at)?,
+                (None, _) | (_, None) => Bind::Nothing,
+            };
+            let keeps = change == RecordChange::Keep && causes.is_none();
+            plan.unchanged += u64::from(keeps && !matches!(binding, Bind::To(_)));
+            match binding {
+                Bind::To(binding) => plan.bindings.push(binding),
+                Bind::Not(problem) => plan.unbound.push(RefusedLine { line: *line, problem }),
+                Bind::Nothing => {}
+            }
+            plan.added += u64::from(matches!(change, RecordChange::Add(_)));
+            match change {
+                RecordChange::Keep => {}
+                RecordChange::Add(record) | RecordChange::Complete(record) => plan.records.push(*record),
+            }
+            plan.changes.extend(causes.map(|change| (id, change)));
+        }
+        Ok(plan)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.changes.is_empty() && self.bindings.is_empty()
+    }
+
+    /// Gives the certificates whose revocation changed, with what it is now.
+    pub(super) fn carry_out(
+        &self,
+        tx: &mut dyn Tx,
+        act: &Act,
+    ) -> Result<Vec<(CertificateId, Option<Revocation>)>, ServiceError> {
+        self.records.iter().try_for_each(|record| tx.put_imported(record))?;
+        for binding in &self.bindings {
+            tx.insert_binding(binding)?;
+            put_in_service(tx, &binding.object, act)?;
+        }
+        Ok(change_causes_of_many(tx, &self.changes, act.at)?)
+    }
+
+    pub(super) fn report(&self, changed: &[(CertificateId, Option<Revocation>)]) -> ImportReport {
+        let mut report = ImportReport {
+            added: self.added,
+            completed: self.records.len() as u64 - self.added,
+            unchanged: self.unchanged,
+            bound: self.bindings.len() as u64,
+            unbound: self.unbound.clone(),
+            refused: self.refused.clone(),
+            ..ImportReport::default()
+        };
+        for (_, revocation) in changed {
+            match revocation.map(|revocation| revocation.reason) {
+                None => report.released += 1,
+                Some(RevocationReason::CertificateHold) => report.held += 1,
+                Some(_) => report.revoked += 1,
+            }
+        }
+        report
+    }
+}
+
+/// A device that has a certificate is in service, as if it had enrolled: it can be wiped.
+fn put_in_service(tx: &mut dyn Tx, object: &BoundObject, act: &Act) -> Result<(), ServiceError> {
+    let BoundObject::Device { id, .. } = object else { return Ok(()) };
+    if tx.device(id)?.is_some_and(|device| device.lifecycle != Lifecycle::Active) {
+        apply_event(tx, id, DeviceEvent::Enrolled, "its certificate was imported", act)?;
+    }
+    Ok(())
+}
