@@ -14,6 +14,7 @@ mod process;
 mod programs;
 
 mod curl;
+mod external;
 mod freeradius;
 mod gnutls;
 mod haproxy;
