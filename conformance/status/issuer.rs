@@ -3,11 +3,17 @@
 use certgate::{
     domain::{
         device::DeviceEvent,
+        issuer::GenerationState,
         status::{CauseKind, Status},
     },
-    service::{GatewaySettings, health::CheckResult, scep::ScepError},
-    types::{CertificateId, RevocationReason, SerialNumber},
-    wire::{crl::Crl, ocsp::CertStatus},
+    service::{
+        GatewaySettings,
+        health::CheckResult,
+        rollover::{CutOver, NewSuccessor},
+        scep::ScepError,
+    },
+    types::{CertificateId, RevocationReason, SerialNumber, Timestamp},
+    wire::{crl::Crl, ocsp::CertStatus, x509::Certificate},
 };
 
 use super::{
@@ -194,6 +200,66 @@ fn a_revoked_ca_goes_on_answering_and_issues_nothing() {
     let csr = client.csr("CN=x", Some(&world.ticket("device", &device)));
     let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
     assert_eq!(world.pki_operation("device", &message).unwrap_err(), ScepError::Unavailable);
+}
+
+/// What OCSP, CRL and API say of a certificate of the CA `issuing`, which is the same.
+fn said_by_all(world: &World, certificate: &Certificate) -> Option<(RevocationReason, Timestamp)> {
+    let by_ocsp = match ocsp_status(world, certificate.serial()) {
+        CertStatus::Good => None,
+        CertStatus::Revoked { at, reason } => Some((reason, at)),
+        CertStatus::Unknown => panic!("it was issued"),
+    };
+    let by_crl = crl_entry(world, certificate.serial()).map(|entry| (entry.reason, entry.revoked_at));
+    let view = world.gateway.certificate(&world.authed(), &id_of(certificate)).unwrap();
+    let by_api = view.revocation.map(|it| (it.reason, it.at));
+    assert_eq!([by_crl, by_api], [by_ocsp; 2], "CRL, API, and OCSP");
+    by_ocsp
+}
+
+#[test]
+fn a_retired_ca_answers_alike_everywhere_and_what_becomes_of_its_certificates_still_counts() {
+    let world = world();
+    let [good, held, gone] = ["SN1", "SN2", "SN3"].map(|device| enrolled(&world, device));
+    revoke(&world, &gone, RevocationReason::Superseded);
+    let before = (RevocationReason::Superseded, world.now());
+    world.gateway.roll_over(&world.authed(), &issuing(), &NewSuccessor::default()).unwrap();
+    world.gateway.cut_over(&world.authed(), &issuing(), CutOver::default()).unwrap();
+    let state = |world: &World| world.gateway.issuer(&world.authed(), &issuing()).unwrap().generation.state;
+    assert_eq!(state(&world), GenerationState::Retired);
+    let say = |world: &World| [&good, &held, &gone].map(|it| said_by_all(world, it));
+    assert_eq!(say(&world), [None, None, Some(before)]);
+    // Past the life of the OCSP signers and CRLs that it had when it retired, and through a restart.
+    for _ in 0..3 {
+        world.clock.advance(DAY * 8);
+        world.gateway.run_due().unwrap();
+    }
+    let world = world.restarted(GatewaySettings::default());
+    assert_eq!(say(&world), [None, None, Some(before)]);
+    assert_eq!(ocsp_status(&world, &SerialNumber::from_random([0x42; 16])), CertStatus::Unknown);
+
+    hold(&world, &id_of(&held));
+    let on_hold = Some((RevocationReason::CertificateHold, world.now()));
+    assert_eq!(say(&world), [None, on_hold, Some(before)]);
+    release(&world, &id_of(&held));
+    world.gateway.device_event(&world.authed(), &"SN2".parse().unwrap(), DeviceEvent::Wipe, "").unwrap();
+    assert_eq!(said_by_all(&world, &held), on_hold);
+    world.gateway.device_event(&world.authed(), &"SN2".parse().unwrap(), DeviceEvent::Force, "").unwrap();
+    let ended = Some((RevocationReason::CessationOfOperation, world.now()));
+    assert_eq!(say(&world), [None, ended, Some(before)]);
+
+    // Retired and revoked: with all that it issued, and nothing of its successor's.
+    world.clock.advance(DAY);
+    let device = world.register("SN4");
+    let client = Client::new();
+    let csr = client.csr("CN=x", Some(&world.ticket("device", &device)));
+    let next = client.enrol(&world, "device", &csr).certificate().clone();
+    revoke_ca(&world, &own(&world, "issuing"), RevocationReason::KeyCompromise);
+    let compromised = Some((RevocationReason::CaCompromise, world.now()));
+    assert_eq!(said_by_all(&world, &good), compromised);
+    assert_eq!(state(&world), GenerationState::Retired);
+    let successor = world.record(&next).id;
+    assert_eq!(successor.issuer.as_str(), "issuing-2");
+    assert_eq!(world.gateway.certificate(&world.authed(), &successor).unwrap().status, Status::Good);
 }
 
 #[test]
