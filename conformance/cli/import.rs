@@ -55,7 +55,10 @@ fn an_index_and_a_crl_are_taken_over_once() {
     let statuses = ["1000", "1002", "1003"].map(|serial| shown(&server, serial)["status"].clone());
     assert_eq!(statuses, ["good", "hold", "expired"]);
     expect_success(&server.run(&["cert", "release", "old/1002"]), "release");
-    expect_success(&server.run(&["cert", "revoke", "old/1000", "--reason", "superseded", "-y"]), "revoke");
+    let revoked = server.run(&["cert", "revoke", "old/1000", "--reason", "superseded", "-y"]);
+    expect_success(&revoked, "revoke");
+    assert!(stderr(&revoked).contains("nobody answers OCSP for old here"), "{}", stderr(&revoked));
+    assert_eq!(shown(&server, "1000")["ocsp"], "none");
 
     // The CRL of the fixtures tells of others, and is served as it is.
     let crl = server.json(&["import", "--issuer-cert", CA, "--crl", CRL]);

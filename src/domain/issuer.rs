@@ -92,6 +92,16 @@ pub enum OcspAuthority {
     },
 }
 
+impl fmt::Display for OcspAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Delegate => f.write_str("delegate"),
+            Self::Trusted { by } => write!(f, "trusted by {by}"),
+        }
+    }
+}
+
 impl Issuer {
     /// The URLs of its CRL of this scope, the one to be tried first in front. They are locations of the same CRL: one
     /// DistributionPoint has them all (PAN-OS tries the first one only).

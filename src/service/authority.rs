@@ -245,7 +245,8 @@ impl Authorities {
                 name_hash: algorithm.digest(certificate.subject().as_der()),
                 key_hash: algorithm.digest(certificate.public_key().key_bits()),
             };
-            self.by_cert_id.insert(key, issuer.clone());
+            // Our own come first: what we can sign for ourselves nobody else has to give us the right to.
+            self.by_cert_id.entry(key).or_insert_with(|| issuer.clone());
         }
     }
 

@@ -60,6 +60,10 @@ pub struct CertificateView {
     pub status: Status,
     /// What OCSP and CRL say, if it is revoked or held.
     pub revocation: Option<RevocationView>,
+    /// Of one that an external issuer issued: who signs OCSP answers about it, `none`, `delegate` or `trusted by NAME`. With `none` gear does
+    /// not hear of what happens to it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp: Option<String>,
     /// Every cause, in force together: the answer to "why is this revoked?".
     pub causes: Vec<CauseView>,
     /// What it is bound to.
@@ -218,8 +222,11 @@ impl CertificateView {
         let causes = causes_of(view, &record.id)?;
         let bindings = view.bindings(&record.id)?;
         let fingerprint = record.is_whole().then_some(record.fingerprint);
+        let issuer = &record.id.issuer;
+        let external = if record.profile.is_none() { view.external_issuer(issuer)? } else { None };
         let (profile, profile_version) = record.profile.unzip();
         Ok(Self {
+            ocsp: external.map(|issuer| issuer.ocsp.to_string()),
             id: record.id.to_string(),
             fingerprint,
             not_before: told(record.validity.not_before, Timestamp::EPOCH),

@@ -354,7 +354,7 @@ impl Gateway {
             return Some(warn(detail.to_owned(), hint));
         };
         let validity = signing.certificate.validity();
-        let detail = format!("{}, valid until {}", external.issuer.ocsp.told(), validity.not_after);
+        let detail = format!("{}, valid until {}", external.issuer.ocsp, validity.not_after);
         let next = external.responders.iter().find(|it| it.since > now && it.id != signing.id);
         Some(match next {
             Some(next) if now.plus(CREDENTIAL_WARNING) > next.since => warn(

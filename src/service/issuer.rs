@@ -245,7 +245,7 @@ impl Gateway {
             fingerprint: certificate.fingerprint(),
             sha1: hex::encode(crate::types::sha1(certificate.as_der())),
             created_at: issuer.created_at,
-            ocsp: issuer.ocsp.told(),
+            ocsp: issuer.ocsp.to_string(),
             responder_not_after: self
                 .signing_responder(external)
                 .map(|responder| responder.certificate.validity().not_after),

@@ -232,16 +232,17 @@ impl Gateway {
         super::source::set_gauges(&view.sources()?);
         let authorities = self.authorities();
         for external in authorities.externals() {
-            // Gone, or none that may sign: as if it had ended long ago, for whoever watches the time that is left.
-            let not_after = self.signing_responder(external).map(|it| it.certificate.validity().not_after);
-            if not_after.is_some() || external.issuer.ocsp != OcspAuthority::None {
-                let labels = [
-                    (label::PURPOSE, "ocsp-responder".to_owned()),
-                    (label::ISSUER, external.issuer.id.to_string()),
-                ];
-                let gauge = metrics::gauge!(metric::SYSTEM_CERTIFICATE_NOT_AFTER, &labels);
-                gauge.set(not_after.map_or(0.0, |not_after| not_after.unix() as f64));
-            }
+            let not_after = match self.signing_responder(external) {
+                Some(responder) => responder.certificate.validity().not_after.unix() as f64,
+                // For whoever watches the time that is left: where nobody is to answer it never ends, else it is over.
+                None if external.issuer.ocsp == OcspAuthority::None => f64::INFINITY,
+                None => 0.0,
+            };
+            let labels = [
+                (label::PURPOSE, "ocsp-responder".to_owned()),
+                (label::ISSUER, external.issuer.id.to_string()),
+            ];
+            metrics::gauge!(metric::SYSTEM_CERTIFICATE_NOT_AFTER, &labels).set(not_after);
         }
         for authority in authorities.issuers() {
             let id = &authority.issuer.id;

@@ -45,7 +45,8 @@ pub const CRL_NEXT_UPDATE: &str = "certgate_crl_next_update_timestamp_seconds";
 pub const CRL_ENTRIES: &str = "certgate_crl_entries";
 /// Counter. Certificates issued, by `profile`.
 pub const CERTIFICATES_ISSUED: &str = "certgate_certificates_issued_total";
-/// Gauge, seconds since 1970. notAfter of certgate's own certificates, by `purpose` and `issuer`.
+/// Gauge, seconds since 1970. notAfter of certgate's own certificates, by `purpose` and `issuer`; of the `ocsp-responder` of an external
+/// issuer 0 where none may sign, and `+Inf` where none is to.
 pub const SYSTEM_CERTIFICATE_NOT_AFTER: &str = "certgate_system_certificate_not_after_timestamp_seconds";
 /// Gauge. Where an issuer stands in its line, by `issuer` and `state`: 1 for the state that it is in, else 0.
 pub const ISSUER_STATE: &str = "certgate_issuer_state";

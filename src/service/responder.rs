@@ -13,7 +13,7 @@
 //! **Trusted.** The responder belongs to the issuer of ours, which makes and renews it by itself ([`super::system`]); every external issuer
 //! that is answered for by that issuer has the same one, so that the gear needs one certificate.
 //!
-//! When who signs has changed, no answer by the one before leaves ([`Gateway::responders_moved`]).
+//! When who signs has changed, no answer by the one before leaves: `Gateway::responders_moved`.
 
 use std::time::Duration;
 
@@ -163,21 +163,12 @@ pub enum ResponderState {
     Over,
 }
 
-impl OcspAuthority {
-    const fn mode(&self) -> ResponderMode {
-        match self {
-            Self::None => ResponderMode::None,
-            Self::Delegate => ResponderMode::Delegate,
-            Self::Trusted { .. } => ResponderMode::Trusted,
-        }
-    }
-
-    /// As operators and the audit record read it: `none`, `delegate`, `trusted by NAME`.
-    pub(super) fn told(&self) -> String {
-        match self {
-            Self::None => "none".to_owned(),
-            Self::Delegate => "delegate".to_owned(),
-            Self::Trusted { by } => format!("trusted by {by}"),
+impl From<&OcspAuthority> for ResponderMode {
+    fn from(authority: &OcspAuthority) -> Self {
+        match authority {
+            OcspAuthority::None => Self::None,
+            OcspAuthority::Delegate => Self::Delegate,
+            OcspAuthority::Trusted { .. } => Self::Trusted,
         }
     }
 }
@@ -281,10 +272,11 @@ impl Gateway {
     }
 
     /// Who may sign about the certificates of an external issuer has changed. When this returns, no answer by the one before is given out
-    /// any more: whoever is signing one finds the epochs moved.
+    /// any more: whoever is signing one finds the epochs moved. The worker looks at what is to be renewed and shown.
     pub(super) fn responders_moved(&self, issuer: &IssuerId) {
         self.status.move_all();
         self.ocsp.forget_issuer(issuer);
+        self.wake();
     }
 
     /// The external issuers that are answered for by a responder with one of these certificates.
@@ -390,7 +382,7 @@ impl Gateway {
         };
         Ok(ResponderView {
             issuer: issuer.id.clone(),
-            mode: issuer.ocsp.mode(),
+            mode: ResponderMode::from(&issuer.ocsp),
             by,
             not_after: signing.map(|it| it.certificate.validity().not_after),
             certificates: external.responders.iter().map(|it| self.certificate_view(it, signing)).collect(),
@@ -457,7 +449,7 @@ fn set_mode(tx: &mut dyn Tx, act: &Act, id: &IssuerId, ocsp: &OcspAuthority) -> 
         let told = format!("no certificate for a responder is installed: certgate responder request {id}");
         return Err(ServiceError::Refused(told));
     }
-    let detail = [("before", issuer.ocsp.told()), ("after", ocsp.told())];
+    let detail = [("before", issuer.ocsp.to_string()), ("after", ocsp.to_string())];
     tx.put_external_issuer(&ExternalIssuer { ocsp: ocsp.clone(), ..issuer })?;
     Ok(tx.append_audit(&act.fact("responder.mode-changed", id, &detail))?)
 }
@@ -488,7 +480,7 @@ fn install(
         ("subject", certificate.subject().to_string()),
         ("fingerprint", certificate.fingerprint().to_string()),
         ("not-after", certificate.validity().not_after.to_string()),
-        ("mode-before", issuer.ocsp.told()),
+        ("mode-before", issuer.ocsp.to_string()),
     ];
     tx.append_audit(&act.fact("responder.installed", &issuer.id, &detail))?;
     tx.insert_system_certificate(&SystemCertificate {

@@ -118,6 +118,7 @@ const FIELDS: &[Field] = &[
     ("Subject", "/subject"),
     ("Status", "/status"),
     ("OCSP and CRL", "/revocation"),
+    ("OCSP answers", "/ocsp"),
     ("Causes", "/causes"),
     ("Not before", "/not_before"),
     ("Not after", "/not_after"),
@@ -200,6 +201,12 @@ fn act(client: &AdminClient, format: Format, names: &[String], verb: &str, reque
             Format::Table => {
                 let status = certificate.get("status").and_then(Value::as_str).unwrap_or("done");
                 output::line(&format!("{id}: {status}"));
+                if certificate.get("ocsp").is_some_and(|ocsp| ocsp == "none") {
+                    output::note(&format!(
+                        "note: gear does not hear of it: nobody answers OCSP for {} here (see certgate responder)",
+                        id.issuer
+                    ));
+                }
             }
         }
         Ok(())

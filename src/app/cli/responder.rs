@@ -18,18 +18,19 @@ use crate::{
 /// Let OCSP answer for certificates of other CAs (see `certgate import`).
 #[derive(Args, Debug)]
 #[command(
-    after_help = "An imported CA is an external issuer, and OCSP says `unauthorized` of its certificates until you choose one of two ways:
+    after_help = "An imported CA is an external issuer. OCSP says `unauthorized` of its certificates until you choose:
 
-delegate  the CA signs a responder's certificate for certgate. Gear needs nothing new, where it asks certgate.
-          certgate responder request old-ca --out responder.csr      a new key, and what the CA is to sign
-          certgate responder install old-ca responder.pem            what came back; it answers from now on
-          To renew it, do both again: the one before signs until then.
-trusted   the gear is told to trust a responder whose certificate one of certgate's own issuers signed.
-          certgate responder use old-ca trusted --by issuing
-          certgate responder export old-ca --out responder.pem       for the gear, as with openssl ocsp -VAfile
-          Its successor is in `export` long before it signs; `certgate doctor` says when.
+delegate: the CA signs a responder's certificate. Gear that asks certgate needs nothing new.
+  certgate responder request old-ca --out responder.csr
+  certgate responder install old-ca responder.pem      what the CA made of it
+  To renew it, do both again: the one before signs until then.
 
-A serial number that was not imported is `unknown`, never good: keep importing while the CA still issues."
+trusted: gear is told to trust a responder whose certificate an issuer of certgate's own signed.
+  certgate responder use old-ca trusted --by issuing
+  certgate responder export old-ca --out responder.pem     for the gear: openssl ocsp -VAfile
+  Its successor is in `export` long before it signs; `certgate doctor` says when that is.
+
+A serial number that was not imported is `unknown`: keep importing while the CA still issues."
 )]
 pub(super) struct ResponderArgs {
     #[command(flatten)]
