@@ -194,7 +194,7 @@ impl Gateway {
         let kind = kind.unwrap_or_else(|| usual_key(&external.certificate));
         let key = match open {
             Some(key) if key.algorithm == kind && !wanted.new_key => key,
-            open => self.new_request_key(authed, id, kind, open.map(|key| key.id))?,
+            open => self.new_request_key(authed, id, kind, open.as_ref().map(|key| &key.id))?,
         };
         self.written_request(external, &key)
     }
@@ -297,16 +297,16 @@ impl Gateway {
         authed: &Authed<Administer>,
         id: &IssuerId,
         kind: KeyAlgorithm,
-        before: Option<KeyId>,
+        before: Option<&KeyId>,
     ) -> Result<SealedKey, ServiceError> {
         let act = Act::of(authed, self.now());
         let key = self.ports.keyring.generate(kind, KeyPurpose::OcspSigner, act.at)?;
         self.ports.store.write(|tx| {
             let issuer = stored(tx.as_view(), id)?;
-            if issuer.requested != before {
+            if issuer.requested.as_ref() != before {
                 return Err(changed_meanwhile());
             }
-            if let Some(before) = &before {
+            if let Some(before) = before {
                 tx.remove_key(before)?;
             }
             tx.insert_key(&key)?;

@@ -1,6 +1,6 @@
 //! `certgate responder`: who signs OCSP answers about the certificates of external issuers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -197,7 +197,7 @@ fn request(client: &AdminClient, args: &RequestArgs, format: Format) -> Outcome 
     Ok(())
 }
 
-fn install(client: &AdminClient, issuer: &str, certificate: &PathBuf, format: Format) -> Outcome {
+fn install(client: &AdminClient, issuer: &str, certificate: &Path, format: Format) -> Outcome {
     let certificate = read_certificate(certificate)?;
     let new = json!({ "certificate": certificate.to_pem() });
     let view = client.post(&format!("{}/certificate", path(issuer)), &new)?;

@@ -32,7 +32,7 @@ impl dyn Store + '_ {
         outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the write did not run".to_owned()).into()))
     }
 
-    /// [`write`](Self::write), with something to do for the time in which the commit is waited for: it makes of what `work` gave what is
+    /// `write`, with something to do for the time in which the commit is waited for: it makes of what `work` gave what is
     /// needed once that is durable. As `work` may run again, so may `meanwhile`, and what it makes must not leave before this returns.
     pub fn write_meanwhile<R, M, E: From<StoreError>>(
         &self,
