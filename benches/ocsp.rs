@@ -26,9 +26,8 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader},
     net::SocketAddr,
-    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -54,8 +53,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use load::{
-    Report, closed_loop, cores, cpu_time, enrolment_requests, get, is_success, post, rate_on_all_cores,
+    Report, closed_loop, cores, cpu_time, enrolment_requests, get, is_success, median, post,
+    rate_on_all_cores,
     results::{Results, Row},
+    revoke,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use process::{Server, http_get, http_post};
@@ -287,7 +288,7 @@ fn revoked(server: &Server, subjects: &Subjects, results: &Results) {
             let ask = || closed_loop(server.device_address(), 1, std::slice::from_ref(&question), has_status);
             ask();
             let start = Instant::now();
-            revoke(server, &subjects.serials[number]);
+            revoke(&server.data(), &subjects.serials[number]);
             let answer = http_get(server.device_address(), &ocsp_path(&subjects.question(number, None)));
             let took = start.elapsed();
             assert!(
@@ -313,20 +314,6 @@ fn revoked(server: &Server, subjects: &Subjects, results: &Results) {
         unit: "ms",
         limit: Some((limit.as_secs_f64() * 1e3, "one durable commit and one signature", 5.0)),
     });
-}
-
-fn revoke(server: &Server, serial: &SerialNumber) {
-    let body = r#"{"reason": "superseded"}"#;
-    let mut socket =
-        UnixStream::connect(server.data().join("certgate.sock")).expect("the server has a socket");
-    let head = format!(
-        "POST /api/v1/certificates/issuing/{serial}/revoke HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    socket.write_all((head + body).as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("the server answers");
-    assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 fn is_revoked(response: &[u8]) -> bool {
@@ -355,12 +342,6 @@ fn commit_and_signature(server: &Server) -> Duration {
         start.elapsed().as_secs_f64()
     }));
     Duration::from_secs_f64(seconds)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// hyper with one answer, in a process of its own.

@@ -21,6 +21,9 @@
 #[path = "../conformance/process/mod.rs"]
 mod process;
 
+#[path = "load/filled.rs"]
+#[allow(unreachable_pub, reason = "a part of the loads that other benches share")]
+mod filled;
 #[path = "load/results.rs"]
 #[allow(unreachable_pub, reason = "a part of the loads that other benches share")]
 mod results;
@@ -39,21 +42,16 @@ use certgate::{
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
     },
-    domain::{
-        certificate::{CertificateRecord, Purpose},
-        status::{Cause, CauseKey, CauseKind, Effect},
-    },
-    ports::{Clock as _, Directories, NoCheckpoint, NoCrls, NoOutbound, Store, Vouchers},
+    ports::{Directories, NoCheckpoint, NoCrls, NoOutbound, Store, Vouchers},
     service::{Gateway, GatewaySettings, Ports},
-    types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp, Validity},
+    types::Fingerprint,
 };
+use filled::{fill, id};
 use process::Server;
-use results::{Results, Row};
+use results::{Results, Row, number};
 
-/// Certificates of one transaction while the store is filled.
-const BATCH: u64 = 5_000;
-/// Length of a certificate's DER, in bytes: a P-256 leaf with the usual extensions.
-const DER: usize = 640;
+/// As long as a P-256 leaf with the usual extensions.
+const DER: [u8; 640] = [0x30; 640];
 /// Look-ups of each kind.
 const LOOKUPS: u64 = 200_000;
 /// Page cache while memory is measured, so that it does not count.
@@ -64,13 +62,13 @@ fn main() {
     if let Some(at) = arguments.iter().position(|argument| argument == "--memory-of") {
         return memory(Path::new(arguments.get(at + 1).expect("a directory")));
     }
-    let issued = option("--issued").unwrap_or(1_000_000);
-    let revoked = option("--revoked").unwrap_or(1_000_000).min(issued);
+    let issued = number("--issued").unwrap_or(1_000_000);
+    let revoked = number("--revoked").unwrap_or(1_000_000).min(issued);
     println!("{issued} certificates, {revoked} of them revoked");
     let empty = Server::initialise(&["--key", "p-256"], "");
     let mut large = Server::initialise(&["--key", "p-256"], "");
     let began = Instant::now();
-    fill(&store_of(&large), issued, revoked);
+    fill(&store_of(&large), issued, revoked, &DER);
     println!("filled in {:.0} s, {} MB", began.elapsed().as_secs_f64(), megabytes(&large));
     let results = Results::of("scale");
     start_after_kill(empty, &mut large, issued, &results);
@@ -81,71 +79,12 @@ fn main() {
     lookups(&large, issued, &results);
 }
 
-fn option(name: &str) -> Option<u64> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let at = arguments.iter().position(|argument| argument == name)?;
-    Some(arguments.get(at + 1).expect("a number").parse().expect("a number"))
-}
-
 fn store_of(server: &Server) -> std::path::PathBuf {
     server.data().join("certgate.redb")
 }
 
 fn megabytes(server: &Server) -> u64 {
     fs::metadata(store_of(server)).unwrap().len() / 1_000_000
-}
-
-/// The serial number of a certificate: spread, and always the same.
-fn serial(number: u64) -> SerialNumber {
-    let digest = *Fingerprint::of(&number.to_be_bytes()).as_bytes();
-    SerialNumber::from_random(*digest.first_chunk().unwrap())
-}
-
-fn id(number: u64) -> CertificateId {
-    CertificateId { issuer: "issuing".parse().unwrap(), serial: serial(number) }
-}
-
-fn record(number: u64, now: Timestamp) -> CertificateRecord {
-    let mut der = vec![0x30; DER];
-    der[..8].copy_from_slice(&number.to_be_bytes());
-    CertificateRecord {
-        id: id(number),
-        fingerprint: Fingerprint::of(&der),
-        der,
-        public_key: Fingerprint::of(&number.to_le_bytes()),
-        subject: format!("CN=device-{number},O=Example"),
-        validity: Validity { not_before: now, not_after: now.plus(Duration::from_secs(365 * 86_400)) },
-        purpose: Purpose::Leaf,
-        profile: Some(("device".parse().unwrap(), 1)),
-        enrolment: None,
-        supersedes: None,
-        issued_at: now,
-    }
-}
-
-fn fill(path: &Path, issued: u64, revoked: u64) {
-    let store: &dyn Store = &RedbStore::open(path).expect("the store opens");
-    let now = SystemClock.now();
-    let cause = Cause {
-        key: CauseKey { kind: CauseKind::Manual, reference: "revoke".to_owned() },
-        effect: Effect::Revoke { reason: RevocationReason::CessationOfOperation },
-        since: now,
-        invalidity_date: None,
-        actor: "local uid 0".to_owned(),
-        note: "a bench".to_owned(),
-    };
-    for from in (0..issued).step_by(usize::try_from(BATCH).unwrap()) {
-        let filled = store.write(|tx| {
-            for number in from..(from + BATCH).min(issued) {
-                tx.insert_certificate(&record(number, now))?;
-                if number < revoked {
-                    tx.put_cause(&id(number), &cause)?;
-                }
-            }
-            Ok::<_, certgate::ports::StoreError>(())
-        });
-        filled.expect("the store takes them");
-    }
 }
 
 /// From the start of the process to `/readyz`.
@@ -264,7 +203,7 @@ fn lookups(large: &Server, issued: u64, results: &Results) {
     let few = (issued / 100).max(1_000);
     let folder = tempfile::tempdir().expect("a place");
     let path = folder.path().join("few.redb");
-    fill(&path, few, 0);
+    fill(&path, few, 0, &DER);
     let few_store = RedbStore::open(&path).expect("the store opens");
     let many_store = RedbStore::open(&store_of(large)).expect("the store opens");
     for (what, whole) in [("look-up of whether one was issued", false), ("look-up of a certificate", true)] {

@@ -15,6 +15,8 @@ pub mod results;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -307,6 +309,20 @@ impl Connection {
     }
 }
 
+/// Revokes a certificate of the issuer `issuing` over the local socket of the server with this data directory.
+pub fn revoke(data: &Path, serial: &SerialNumber) {
+    let body = r#"{"reason": "superseded"}"#;
+    let mut socket = UnixStream::connect(data.join("certgate.sock")).expect("the server has a socket");
+    let head = format!(
+        "POST /api/v1/certificates/issuing/{serial}/revoke HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all((head + body).as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("the server answers");
+    assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 /// The PKCSReq messages as requests to the SCEP server at `path`.
 pub fn enrolment_requests(count: usize, address: SocketAddr, path: &str, challenge: &Secret) -> Vec<Vec<u8>> {
     let recipient = message_certificate(address, path);
@@ -337,6 +353,13 @@ pub fn is_success(cert_rep: &[u8]) -> bool {
     const PKI_STATUS_SUCCESS: &[u8] =
         &[0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x45, 0x01, 0x09, 0x03, 0x31, 0x03, 0x13, 0x01, b'0'];
     cert_rep.windows(PKI_STATUS_SUCCESS.len()).any(|window| window == PKI_STATUS_SUCCESS)
+}
+
+/// The one in the middle.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Operations per second that all cores achieve together within `period`; `work` makes one worker's loop body.

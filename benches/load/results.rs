@@ -4,13 +4,20 @@
 //! |---|---|
 //! | `bench`, `name` | which bench, and what was measured |
 //! | `who` | the program that was measured: `certgate`, or a peer on the same data in the same run |
-//! | `value`, `unit` | the result; units that end in `/s` are rates, more is better; `ms` and `s` are times, less is better |
+//! | `value`, `unit` | the result; units that end in `/s` are rates, more is better; `ms` and `s` are times, `MB` memory, less is better |
 //! | `limit`, `limit_is` | what it is measured against in the same run, in the same unit, and what that is |
-//! | `target` | the ratio of `value` to `limit` that is aimed at: a rate's at least, a time's at most |
+//! | `target` | the ratio of `value` to `limit` that is aimed at: a rate's at least, the others' at most |
 
 use std::{fs::OpenOptions, io::Write, path::PathBuf};
 
 use serde_json::{Map, Value, json};
+
+/// The number behind `name` in this program's arguments.
+pub fn number(name: &str) -> Option<u64> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let at = arguments.iter().position(|argument| argument == name)?;
+    Some(arguments.get(at + 1).expect("a number").parse().expect("a number"))
+}
 
 /// One result.
 pub struct Row<'a> {
