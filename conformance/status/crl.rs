@@ -1,15 +1,16 @@
 //! CRLs (RFC 5280 §5) and the worker that makes them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use certgate::{
-    types::{CertificateId, IssuerId, RevocationReason},
+    domain::crl::{CrlRecord, CrlScope},
+    types::{CertificateId, IssuerId, RevocationReason, SerialNumber},
     wire::{crl::Crl, ocsp::CertStatus},
 };
 
 use super::{
     because,
-    common::{DAY, World},
+    common::{DAY, World, cause},
     crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
 };
 
@@ -119,6 +120,71 @@ fn the_number_grows_over_a_restart() {
     assert_eq!(number(&world), before);
     world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
     assert_eq!(number(&world), before + 1);
+}
+
+/// What a process leaves that died between publishing a large CRL and having it in the store.
+#[test]
+fn nothing_older_than_what_was_published_is_served_after_a_crash() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let older = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    let published = CrlRecord {
+        issuer: issuing(),
+        scope: CrlScope::Full,
+        base_number: None,
+        number: older.number + 1,
+        this_update: world.now(),
+        next_update: older.next_update,
+        entries: 1,
+        der: older.der.clone(),
+    };
+    world.write(|tx| tx.reserve_crl(&published));
+    let world = world.restarted(certgate::service::GatewaySettings::default());
+    assert!(world.gateway.crl(&issuing()).is_none());
+    world.gateway.run_due().unwrap();
+    assert_eq!(number(&world), published.number + 1);
+    assert!(crl_entry(&world, certificate.serial()).is_some());
+}
+
+#[test]
+fn a_crl_of_many_entries_is_in_the_store_too_and_lists_them_all() {
+    let world = world();
+    let serial =
+        |number: u32| SerialNumber::from_random([number.to_be_bytes(); 4].concat().try_into().unwrap());
+    let many: BTreeSet<_> = (1..=24_000).map(serial).collect();
+    let cause = cause(world.now());
+    world.write(|tx| {
+        many.iter().try_for_each(|serial| {
+            tx.put_cause(&CertificateId { issuer: issuing(), serial: serial.clone() }, &cause)
+        })
+    });
+    let world = world.restarted(certgate::service::GatewaySettings::default());
+    let certificate = enrolled(&world, "SN1");
+    for revoked in [0, 1] {
+        let published = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+        assert!(published.der.len() > 1024 * 1024, "{}", published.der.len());
+        let crl = Crl::from_der(&published.der).unwrap();
+        crl.verify(&world.issuer("issuing")).unwrap();
+        assert!(crl.entries().is_sorted_by(|a, b| a.serial < b.serial));
+        let listed: BTreeSet<_> = crl.entries().iter().map(|entry| entry.serial.clone()).collect();
+        assert_eq!(listed.intersection(&many).count(), many.len());
+        assert_eq!(listed.len(), many.len() + revoked);
+        let kept = world.read(|view| view.latest_crl(&issuing(), CrlScope::Full)).unwrap();
+        assert_eq!((kept.number, kept.der), (published.number, published.der.clone()));
+        if revoked == 0 {
+            revoke(&world, &certificate, RevocationReason::KeyCompromise);
+        }
+    }
+    assert_eq!(
+        world
+            .restarted(certgate::service::GatewaySettings::default())
+            .gateway
+            .crl(&issuing())
+            .unwrap()
+            .number,
+        2
+    );
 }
 
 #[test]

@@ -38,6 +38,7 @@ macro_rules! every_claim {
                 profile_versions_follow_each_other
                 the_newest_version_of_each_profile_is_listed
                 the_crl_number_never_goes_back
+                a_large_crl_is_there_once_all_of_it_is
                 each_scope_has_its_newest_crl_and_one_sequence_of_numbers
                 a_crl_of_any_length_comes_back_and_leaves_nothing_of_a_longer_one
                 what_a_directory_has_is_replaced_and_kept_apart

@@ -121,6 +121,41 @@ pub(crate) fn the_crl_number_never_goes_back(store: &dyn Store) {
     assert_eq!(read(store, |view| view.latest_crl(&issuer, CrlScope::Full)), Some(crl(300)));
 }
 
+pub(crate) fn a_large_crl_is_there_once_all_of_it_is(store: &dyn Store) {
+    let large = |number: u64, length: usize| {
+        let mut der = vec![0; length];
+        der.chunks_mut(1000)
+            .zip((0..=u8::MAX).cycle())
+            .for_each(|(some, byte)| some.fill(byte.wrapping_add(number.to_be_bytes()[7])));
+        CrlRecord { der: der.into(), ..crl(number) }
+    };
+    let (issuer, full) = ("issuing".parse().unwrap(), CrlScope::Full);
+    let latest = || read(store, |view| view.latest_crl(&issuer, full));
+    let keep = |crl: &CrlRecord, from| write(store, |tx| tx.keep_crl(crl, from));
+    let (first, second, small) = (large(7, 5_000_000), large(8, 4_000_000), large(9, 10));
+    write(store, |tx| tx.put_crl(&crl(6)));
+    write(store, |tx| tx.reserve_crl(&first));
+    assert_eq!(read(store, |view| view.crl_mark(&issuer)).map(|mark| mark.number), Some(7));
+    conflicts(store, |tx| tx.reserve_crl(&first));
+    let mut kept = 0;
+    while kept < first.der.len() {
+        assert_eq!(latest().map(|crl| crl.is_published()), Some(false), "it is no CRL in part");
+        let further = keep(&first, kept);
+        assert!(further > kept);
+        kept = further;
+    }
+    assert_eq!(latest(), Some(first.clone()));
+    conflicts(store, |tx| tx.keep_crl(&first, 0).map(drop));
+
+    // One that stays half done is in nobody's way.
+    write(store, |tx| tx.reserve_crl(&second));
+    keep(&second, 0);
+    assert_eq!(latest().map(|crl| (crl.number, crl.is_published())), Some((8, false)));
+    write(store, |tx| tx.put_crl(&small));
+    assert_eq!(latest(), Some(small));
+    conflicts(store, |tx| tx.keep_crl(&second, 0).map(drop));
+}
+
 pub(crate) fn each_scope_has_its_newest_crl_and_one_sequence_of_numbers(store: &dyn Store) {
     let partition = |index| CrlScope::Partition(Partition { of: 300, index });
     let of = |scope, number| CrlRecord { scope, ..crl(number) };

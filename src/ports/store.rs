@@ -8,10 +8,12 @@
 //! wrote; [`Tx::as_view`] does.
 
 mod copies;
+mod crls;
 mod publications;
 mod run;
 
 pub use copies::{Copies, CopiesMut, Row};
+pub use crls::{Crls, CrlsMut};
 pub use publications::{Publications, PublicationsMut};
 
 use crate::{
@@ -22,8 +24,6 @@ use crate::{
         binding::{Binding, BoundObject},
         certificate::{CertificateRecord, Purpose, SystemCertificate},
         challenge::Ticket,
-        checkpoint::CrlMark,
-        crl::{CrlRecord, CrlScope},
         device::{Device, IdentityKind},
         enrol::Enrolment,
         exchange::{Exchange, Transcript},
@@ -498,22 +498,6 @@ pub trait TimersMut {
     fn set_timer(&mut self, timer: &Timer) -> StoreResult<()>;
     /// Clears the one with this time and subject; absent is fine.
     fn clear_timer(&mut self, timer: &Timer) -> StoreResult<()>;
-}
-
-/// Reads CRLs.
-pub trait Crls {
-    /// The newest of the issuer that is of this scope.
-    fn latest_crl(&self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<Option<CrlRecord>>;
-    /// Number and thisUpdate of the newest of the issuer, of whatever scope. Reads no CRL.
-    fn crl_mark(&self, issuer: &IssuerId) -> StoreResult<Option<CrlMark>>;
-}
-
-/// Writes CRLs.
-pub trait CrlsMut {
-    /// Replaces the newest of its scope; a number that is not higher than that one's is a [`StoreError::Conflict`].
-    fn put_crl(&mut self, crl: &CrlRecord) -> StoreResult<()>;
-    /// Takes the newest of this scope away: there will be no further ones. Absent is fine. The numbers of its issuer stay used.
-    fn remove_crl(&mut self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<()>;
 }
 
 /// Reads the audit record.

@@ -32,7 +32,7 @@ use std::{
 };
 
 pub(crate) use inherited::{causes_of, inherited, lineage};
-pub(crate) use listed::Listed;
+pub(crate) use listed::{Listed, ListedEntry};
 
 use super::{Gateway, Ports, ServiceError, audit::Act};
 use crate::{
@@ -392,9 +392,9 @@ fn listed(view: &dyn View, id: &CertificateId, causes: &[Cause]) -> StoreResult<
 }
 
 /// DER of a CRL entry.
-pub(crate) fn entry_of(serial: SerialNumber, revocation: &Revocation) -> Arc<[u8]> {
+pub(crate) fn entry_of(serial: SerialNumber, revocation: &Revocation) -> Vec<u8> {
     let Revocation { at: revoked_at, reason, invalidity_date } = *revocation;
-    CrlEntry { serial, revoked_at, reason, invalidity_date }.to_der().into()
+    CrlEntry { serial, revoked_at, reason, invalidity_date }.to_der()
 }
 
 /// Applies `changes` to one certificate, with an audit fact for each change of its revocation, and enqueues the CRL job of its issuer

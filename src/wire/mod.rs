@@ -44,7 +44,9 @@ type Assemble = Box<dyn FnOnce(Vec<u8>, &[u8]) -> Result<Vec<u8>, EncodeError> +
 /// Contract: sign [`Unsigned::to_be_signed`] under [`Unsigned::algorithm`] and give the signature (for ECDSA its DER form)
 /// to [`Unsigned::finish`], which returns the DER encoding of the signed structure.
 pub struct Unsigned {
-    to_be_signed: Vec<u8>,
+    /// The signed part, behind `room` bytes for what comes before it.
+    buffer: Vec<u8>,
+    room: usize,
     algorithm: SignatureAlgorithm,
     assemble: Assemble,
 }
@@ -56,14 +58,19 @@ impl Unsigned {
         algorithm: SignatureAlgorithm,
         assemble: impl FnOnce(&[u8]) -> Result<Vec<u8>, EncodeError> + Send + 'static,
     ) -> Self {
-        Self { to_be_signed, algorithm, assemble: Box::new(|_, signature| assemble(signature)) }
+        Self::assembled(to_be_signed, algorithm, |_, signature| assemble(signature))
     }
 
-    /// SIGNED{} of X.509: certificates, CRLs and requests. The signed part is moved, not copied.
+    /// SIGNED{} of X.509: certificates, CRLs and requests.
     pub(crate) fn signed(to_be_signed: Vec<u8>, algorithm: SignatureAlgorithm) -> Self {
-        Self::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
-            Ok(x509::sign(to_be_signed, algorithm, signature))
-        })
+        Self::signed_behind(0, to_be_signed, algorithm)
+    }
+
+    /// [`Unsigned::signed`], with the signed part in `buffer` behind `room` bytes. The header of the whole goes there: where it fits exactly
+    /// and the buffer has room for the signature, nothing is moved or copied.
+    pub(crate) fn signed_behind(room: usize, buffer: Vec<u8>, algorithm: SignatureAlgorithm) -> Self {
+        let assemble = move |buffer, signature: &[u8]| Ok(x509::sign(buffer, room, algorithm, signature));
+        Self { buffer, room, algorithm, assemble: Box::new(assemble) }
     }
 
     /// As [`Unsigned::new`]; `assemble` gets the signed part back, too.
@@ -72,20 +79,19 @@ impl Unsigned {
         algorithm: SignatureAlgorithm,
         assemble: impl FnOnce(Vec<u8>, &[u8]) -> Result<Vec<u8>, EncodeError> + Send + 'static,
     ) -> Self {
-        Self { to_be_signed, algorithm, assemble: Box::new(assemble) }
+        Self { buffer: to_be_signed, room: 0, algorithm, assemble: Box::new(assemble) }
     }
 
     /// The same with more around it: `outer` gets what was finished.
     pub(crate) fn within(self, outer: impl FnOnce(Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
-        let Self { to_be_signed, algorithm, assemble } = self;
-        Self::assembled(to_be_signed, algorithm, move |to_be_signed, signature| {
-            assemble(to_be_signed, signature).map(outer)
-        })
+        let Self { buffer, room, algorithm, assemble } = self;
+        let assemble = move |buffer, signature: &[u8]| assemble(buffer, signature).map(outer);
+        Self { buffer, room, algorithm, assemble: Box::new(assemble) }
     }
 
     /// The exact bytes that the signature covers.
     pub fn to_be_signed(&self) -> &[u8] {
-        &self.to_be_signed
+        self.buffer.get(self.room..).unwrap_or_default()
     }
 
     /// The algorithm that the structure declares.
@@ -95,7 +101,7 @@ impl Unsigned {
 
     /// Puts `signature` in place.
     pub fn finish(self, signature: &[u8]) -> Result<Vec<u8>, EncodeError> {
-        (self.assemble)(self.to_be_signed, signature)
+        (self.assemble)(self.buffer, signature)
     }
 }
 

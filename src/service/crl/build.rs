@@ -3,10 +3,15 @@
 //! Without delta CRLs, everything that an issuer publishes is made whenever something changed or is due. With them a change makes a
 //! delta alone; the full CRL comes by its schedule, or when an operator wants it. Partitions that would say the same again are left as
 //! they are until the schedule asks for them. What is made together has one number and is published at once.
+//!
+//! A CRL of a million entries is one pass: the snapshot's entries, as they lie there, are copied into one buffer that is signed where it
+//! lies, sent from there and put into the store from there. Its number is in the store before it is published; the bytes follow. A
+//! process that dies in between has used the number, and the next one builds a CRL before it gives any out: there is never an
+//! older one to be had than was published before.
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    cmp::Ordering,
     sync::{Arc, PoisonError},
 };
 
@@ -17,7 +22,6 @@ use crate::{
     domain::{
         access::{Authed, Operate},
         crl::{CrlPolicy, CrlRecord, CrlScope, Partition, next_number},
-        status::Revocation,
     },
     service::{
         Gateway, ServiceError,
@@ -25,19 +29,14 @@ use crate::{
         authority::Authority,
         crl::CrlView,
         metric::{self, label},
-        status::{Inherited, Listed, entry_of},
+        status::{Inherited, Listed, ListedEntry, entry_of},
     },
-    types::{IssuerId, SerialNumber, Timestamp},
-    wire::crl::{CrlSpec, EncodedEntries, EncodedEntry},
+    types::{IssuerId, Timestamp},
+    wire::crl::{CrlSpec, EncodedEntries, EntryList},
 };
 
-/// What goes into a CRL.
-enum Entries {
-    /// Certificates with causes of their own: those that [`CrlPolicy::keeps`] of what was listed.
-    Own(Listed),
-    /// Everything that was issued, in ascending order of the serials.
-    All(Vec<Arc<[u8]>>),
-}
+/// A CRL with more bytes is large.
+const LARGE: usize = 1024 * 1024;
 
 /// Everything that an issuer's CRLs are made of now.
 pub(super) struct Build<'a> {
@@ -48,9 +47,9 @@ pub(super) struct Build<'a> {
     published: Vec<Arc<PublishedCrl>>,
     /// thisUpdate of the oldest of the CRLs before that list everything.
     pub(super) latest: Option<Timestamp>,
-    /// The entries of the full CRL.
-    entries: Entries,
-    /// How many changes of the snapshot they have.
+    /// What the full CRL lists, as far as [`CrlPolicy::keeps`] it.
+    listed: Listed,
+    /// How many changes of the snapshot that has.
     changes: u64,
 }
 
@@ -58,9 +57,16 @@ pub(super) struct Build<'a> {
 pub(super) struct Draft<'a> {
     pub(super) record: CrlRecord,
     /// What it lists.
-    pub(super) entries: Vec<Cow<'a, [u8]>>,
+    pub(super) entries: EntryList<'a>,
     /// Of a delta the list that it starts from.
     pub(super) base: Option<EncodedEntries<'a>>,
+}
+
+impl Draft<'_> {
+    /// Whether the store gets it after it was published, so that nobody waits for that; before, only its number.
+    pub(super) fn is_large(&self) -> bool {
+        self.record.der.len() > LARGE
+    }
 }
 
 impl Gateway {
@@ -92,8 +98,10 @@ impl Gateway {
         let fact =
             operator.map(|act| act.fact("crl.published", issuer, &[("number", build.number.to_string())]));
         let gone = build.gone();
+        let (large, small): (Vec<_>, Vec<_>) = drafts.iter().partition(|draft| draft.is_large());
         self.ports.store.write(|tx| {
-            drafts.iter().try_for_each(|draft| tx.put_crl(&draft.record))?;
+            small.iter().try_for_each(|draft| tx.put_crl(&draft.record))?;
+            large.iter().try_for_each(|draft| tx.reserve_crl(&draft.record))?;
             gone.iter().try_for_each(|scope| tx.remove_crl(issuer, *scope))?;
             self.enqueue_publications(tx, authority, build.now)?;
             fact.iter().try_for_each(|fact| tx.append_audit(fact).map(drop))
@@ -102,6 +110,7 @@ impl Gateway {
         if let Some(newest) = drafts.first() {
             self.checkpoint_crl(&newest.record);
         }
+        let large: Vec<_> = large.into_iter().map(|draft| draft.record.clone()).collect();
         let published: Vec<_> = drafts.into_iter().map(|draft| PublishedCrl::of(draft.record)).collect();
         self.crls.publish(issuer, &published, &gone);
         self.directories.wake();
@@ -113,7 +122,17 @@ impl Gateway {
             let (scope, number, entries) = (crl.scope.label(), crl.number, crl.entries);
             tracing::info!(%issuer, scope, number, entries, "CRL published");
         }
+        large.iter().try_for_each(|record| self.keep_crl(record))?;
         self.crl(issuer).ok_or_else(|| ServiceError::not_found("CRL of issuer", issuer))
+    }
+
+    /// Puts a CRL, which is published, into the store, in transactions that hold nobody up.
+    fn keep_crl(&self, record: &CrlRecord) -> Result<(), ServiceError> {
+        let mut kept = 0;
+        while kept < record.der.len() {
+            kept = self.ports.store.write(|tx| tx.keep_crl(record, kept))?;
+        }
+        Ok(())
     }
 
     /// On demand.
@@ -135,37 +154,47 @@ impl Gateway {
         self.crl_view(issuer)
     }
 
-    /// The entries of every certificate that the issuer has issued, for they are revoked or held with it.
-    fn entries_of_all(
+    /// Every certificate that the issuer has issued, for all are revoked or held with it, beside those that are `listed` by their own
+    /// causes. One that a restore knows from a CRL only has no record to be visited.
+    fn listed_with_issuer(
         &self,
-        authority: &Authority,
+        issuer: &IssuerId,
         inherited: &Inherited,
         listed: &Listed,
-        (now, latest): (Timestamp, Option<Timestamp>),
-    ) -> Result<Vec<Arc<[u8]>>, ServiceError> {
-        let (issuer, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-        // One that a restore knows from a CRL only has no record to be visited.
-        let mut revoked: BTreeMap<SerialNumber, Revocation> = BTreeMap::new();
-        for entry in listed.iter().filter(|entry| policy.keeps(entry.not_after, now, latest)) {
-            let own = EncodedEntry::of(entry.der)?.revoked()?;
-            let revocation =
-                Revocation { at: own.revoked_at, reason: own.reason, invalidity_date: own.invalidity_date };
-            let revocation = inherited.beside(&own.serial, revocation);
-            revoked.insert(own.serial, revocation);
-        }
+    ) -> Result<Listed, ServiceError> {
+        let mut all = Listed::default();
+        let mut own = listed.iter().map(|entry| both(inherited, entry)).peekable();
         self.ports.store.read(|view| {
             view.visit_certificates(issuer, &mut |record| {
                 let serial = record.id.serial;
-                if let Some(revocation) = inherited.of(&serial)
-                    && policy.keeps(record.validity.not_after, now, latest)
-                {
-                    revoked.entry(serial).or_insert(revocation);
+                let up_to_it = |(entry, _): &Both<'_>| entry.compare(&serial) != Ordering::Greater;
+                let mut is_listed = false;
+                while let Some((entry, der)) = own.next_if(up_to_it) {
+                    is_listed = entry.compare(&serial) == Ordering::Equal;
+                    all.push(&der, entry.not_after);
+                }
+                if let Some(revocation) = inherited.of(&serial).filter(|_| !is_listed) {
+                    all.push(&entry_of(serial, &revocation), record.validity.not_after);
                 }
                 Ok(())
             })
         })?;
-        Ok(revoked.into_iter().map(|(serial, revocation)| entry_of(serial, &revocation)).collect())
+        own.for_each(|(entry, der)| all.push(&der, entry.not_after));
+        Ok(all)
     }
+}
+
+/// An entry, and the DER of the one that stands for it.
+type Both<'a> = (ListedEntry<'a>, Cow<'a, [u8]>);
+
+/// What an entry comes to beside what its certificate has from the issuer. One that cannot be read is listed as it is.
+fn both<'a>(inherited: &Inherited, entry: ListedEntry<'a>) -> Both<'a> {
+    let read = entry.serial().zip(entry.revocation());
+    let stronger = read.map(|(serial, own)| {
+        let revocation = inherited.beside(&serial, own);
+        Cow::Owned(entry_of(serial, &revocation))
+    });
+    (entry, stronger.unwrap_or(Cow::Borrowed(entry.der)))
 }
 
 impl<'a> Build<'a> {
@@ -186,13 +215,11 @@ impl<'a> Build<'a> {
             (snapshot.listed.clone(), snapshot.inherited.clone(), snapshot.changes)
         });
         let (listed, inherited, changes) = picked.ok_or_else(unsettled)?;
-        let entries = match inherited {
-            None => Entries::Own(listed),
-            Some(inherited) => {
-                Entries::All(gateway.entries_of_all(authority, &inherited, &listed, (now, latest))?)
-            }
+        let listed = match inherited {
+            None => listed,
+            Some(inherited) => gateway.listed_with_issuer(issuer, &inherited, &listed)?,
         };
-        Ok(Self { authority, now, number, published, latest, entries, changes })
+        Ok(Self { authority, now, number, published, latest, listed, changes })
     }
 
     const fn policy(&self) -> CrlPolicy {
@@ -211,36 +238,39 @@ impl<'a> Build<'a> {
     }
 
     /// The entries of the full CRL.
-    pub(super) fn encoded(&self) -> Result<Vec<EncodedEntry<'_>>, ServiceError> {
-        let keeps = |not_after| self.policy().keeps(not_after, self.now, self.latest);
-        Ok(match &self.entries {
-            Entries::Own(listed) => {
-                let kept = listed.iter().filter(|entry| keeps(entry.not_after));
-                kept.map(|entry| EncodedEntry::of(entry.der)).collect::<Result<_, _>>()?
-            }
-            Entries::All(entries) => {
-                entries.iter().map(|der| EncodedEntry::of(der)).collect::<Result<_, _>>()?
-            }
-        })
+    pub(super) fn entries(&self) -> EntryList<'_> {
+        self.listed.entries(|not_after| self.policy().keeps(not_after, self.now, self.latest))
     }
 
     fn drafts(&self, everything: bool) -> Result<Vec<Draft<'_>>, ServiceError> {
-        let encoded = self.encoded()?;
         let mut drafts = Vec::new();
         let full = self.wants_full(everything);
         if full {
-            let entries = encoded.iter().map(|entry| Cow::Borrowed(entry.der)).collect();
-            drafts.push(self.draft(CrlScope::Full, None, entries)?);
+            drafts.push(self.draft(CrlScope::Full, None, self.entries())?);
         }
         if self.policy().delta.is_some() {
-            drafts.extend(self.delta(&encoded, full)?);
+            drafts.extend(self.delta(full)?);
         }
         for of in &self.authority.issuer.partitionings {
-            for (partition, entries) in divided(&encoded, *of) {
+            for (partition, entries) in self.divided(*of) {
                 drafts.extend(self.partition(partition, entries, everything)?);
             }
         }
         Ok(drafts)
+    }
+
+    /// What is in each of `of` partitions.
+    fn divided(&self, of: u16) -> Vec<(Partition, EntryList<'_>)> {
+        let mut all: Vec<_> = Partition::all(of).map(|partition| (partition, EntryList::default())).collect();
+        let keeps = |not_after| self.policy().keeps(not_after, self.now, self.latest);
+        for entry in self.listed.iter().filter(|entry| keeps(entry.not_after)) {
+            let Some(magnitude) = entry.magnitude() else { continue };
+            let partition = Partition::of_magnitude(magnitude, of);
+            if let Some((_, entries)) = all.get_mut(usize::from(partition.index)) {
+                entries.push(Cow::Borrowed(entry.der), 1);
+            }
+        }
+        all
     }
 
     /// Where there are deltas, a full CRL comes by its schedule only.
@@ -251,22 +281,18 @@ impl<'a> Build<'a> {
     }
 
     /// None: it would say what the one before says, and that one is fresh enough.
-    fn delta<'s>(
-        &'s self,
-        encoded: &[EncodedEntry<'s>],
-        with_full: bool,
-    ) -> Result<Option<Draft<'s>>, ServiceError> {
+    fn delta(&self, with_full: bool) -> Result<Option<Draft<'_>>, ServiceError> {
         let before = self.before(CrlScope::Delta);
         // The first one of all starts from the full CRL that is made with it, and is empty.
         let (base_number, base) = match self.before(CrlScope::Full) {
             Some(full) => (full.number, EncodedEntries::of(&full.der)?),
-            None => return Ok(Some(self.draft(CrlScope::Delta, Some(self.number), Vec::new())?)),
+            None => return Ok(Some(self.draft(CrlScope::Delta, Some(self.number), EntryList::default())?)),
         };
         let said = match before.filter(|delta| delta.base_number == Some(base_number)) {
             Some(delta) => EncodedEntries::of(&delta.der)?,
             None => EncodedEntries::none(),
         };
-        let entries = delta::changes(base.clone(), encoded.iter().copied(), said, self.now)?;
+        let entries = delta::changes(base.clone(), self.entries().iter(), said, self.now)?;
         let fresh = !self.policy().is_delta_due(before.map(|crl| crl.window()), self.now);
         if let Some(before) =
             before.filter(|before| fresh && !with_full && before.base_number == Some(base_number))
@@ -282,7 +308,7 @@ impl<'a> Build<'a> {
     fn partition<'s>(
         &'s self,
         partition: Partition,
-        entries: Vec<Cow<'s, [u8]>>,
+        entries: EntryList<'s>,
         everything: bool,
     ) -> Result<Option<Draft<'s>>, ServiceError> {
         let scope = CrlScope::Partition(partition);
@@ -300,7 +326,7 @@ impl<'a> Build<'a> {
         &'s self,
         scope: CrlScope,
         base_number: Option<u64>,
-        entries: Vec<Cow<'s, [u8]>>,
+        entries: EntryList<'s>,
     ) -> Result<Draft<'s>, ServiceError> {
         let (issuer, validity) = (&self.authority.issuer, self.authority.certificate.validity());
         let wanted = match scope {
@@ -316,7 +342,7 @@ impl<'a> Build<'a> {
             number: self.number,
             this_update: self.now,
             next_update,
-            entries: entries.len() as u64,
+            entries: entries.len(),
             der,
         };
         Ok(Draft { record, entries, base: None })
@@ -327,7 +353,7 @@ impl<'a> Build<'a> {
         scope: CrlScope,
         base_number: Option<u64>,
         next_update: Timestamp,
-        entries: &[Cow<'_, [u8]>],
+        entries: &EntryList<'_>,
     ) -> Result<Bytes, ServiceError> {
         let Authority { issuer, certificate, signer, .. } = self.authority;
         let key_identifier = certificate.public_key().key_identifier();
@@ -347,7 +373,7 @@ impl<'a> Build<'a> {
                 next_update,
             )
         };
-        let unsigned = spec.unsigned(algorithm, entries.iter().map(AsRef::as_ref))?;
+        let unsigned = spec.unsigned(algorithm, entries.pieces())?;
         let signature = signer.sign(algorithm, unsigned.to_be_signed())?;
         Ok(unsigned.finish(&signature)?.into())
     }
@@ -361,21 +387,8 @@ fn latest(published: &[Arc<PublishedCrl>]) -> Option<Timestamp> {
 }
 
 /// Whether the CRL lists exactly these.
-fn says(crl: &PublishedCrl, entries: &[Cow<'_, [u8]>]) -> Result<bool, ServiceError> {
-    let listed = EncodedEntries::of(&crl.der)?.map(|entry| entry.der);
-    Ok(listed.eq(entries.iter().map(AsRef::as_ref)))
-}
-
-/// What is in each of `of` partitions.
-fn divided<'s>(entries: &[EncodedEntry<'s>], of: u16) -> Vec<(Partition, Vec<Cow<'s, [u8]>>)> {
-    let mut all: Vec<_> = Partition::all(of).map(|partition| (partition, Vec::new())).collect();
-    for entry in entries {
-        let partition = Partition::of_magnitude(entry.magnitude(), of);
-        if let Some((_, entries)) = all.get_mut(usize::from(partition.index)) {
-            entries.push(Cow::Borrowed(entry.der));
-        }
-    }
-    all
+fn says(crl: &PublishedCrl, entries: &EntryList<'_>) -> Result<bool, ServiceError> {
+    Ok(EncodedEntries::of(&crl.der)?.same(entries.iter()))
 }
 
 fn unsettled() -> ServiceError {

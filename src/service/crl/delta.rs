@@ -12,7 +12,7 @@ use std::{borrow::Cow, cmp::Ordering, iter::Peekable};
 use crate::{
     service::ServiceError,
     types::Timestamp,
-    wire::crl::{DeltaEntry, EncodedEntries, EncodedEntry},
+    wire::crl::{DeltaEntry, EncodedEntries, EncodedEntry, EntryList},
 };
 
 /// The entries of the delta, in the order of serials: from the list of the full CRL that it starts from (`base`) to `now`, with what the
@@ -22,25 +22,28 @@ pub(super) fn changes<'a>(
     now: impl Iterator<Item = EncodedEntry<'a>>,
     before: EncodedEntries<'a>,
     since: Timestamp,
-) -> Result<Vec<Cow<'a, [u8]>>, ServiceError> {
+) -> Result<EntryList<'static>, ServiceError> {
     let (mut base, mut now, mut before) = (base.peekable(), now.peekable(), before.peekable());
-    let mut changes = Vec::new();
+    let (mut changes, mut entries) = (Vec::new(), 0);
     loop {
         let next = [base.peek(), now.peek(), before.peek()];
         let Some(next) = next.into_iter().flatten().min_by(|a, b| a.order().cmp(&b.order())).copied() else {
-            return Ok(changes);
+            let mut list = EntryList::default();
+            list.push(Cow::Owned(changes), entries);
+            return Ok(list);
         };
         let old = take(&mut base, &next);
         let new = take(&mut now, &next);
         let said = take(&mut before, &next);
         match (old, new) {
-            (Some(old), Some(new)) if old.der == new.der && said.is_none() => {}
-            (_, Some(new)) => changes.push(Cow::Borrowed(new.der)),
-            (_, None) => changes.push(match said.filter(EncodedEntry::is_removal) {
-                Some(said) => Cow::Borrowed(said.der),
-                None => Cow::Owned(DeltaEntry::Removed { serial: next.serial()?, since }.to_der()),
-            }),
+            (Some(old), Some(new)) if old.der == new.der && said.is_none() => continue,
+            (_, Some(new)) => changes.extend_from_slice(new.der),
+            (_, None) => match said.filter(EncodedEntry::is_removal) {
+                Some(said) => changes.extend_from_slice(said.der),
+                None => changes.extend(DeltaEntry::Removed { serial: next.serial()?, since }.to_der()),
+            },
         }
+        entries += 1;
     }
 }
 
@@ -133,7 +136,9 @@ mod tests {
         let lists = [base, before].map(|der| EncodedEntries::of(der).unwrap());
         let [base, before] = lists;
         let changes = changes(base, encoded(now), before, Timestamp::from_unix(T0 + since)).unwrap();
-        changes.into_iter().map(Cow::into_owned).collect()
+        let entries: Vec<_> = changes.iter().map(|entry| entry.der.to_vec()).collect();
+        assert_eq!(changes.len(), entries.len() as u64);
+        entries
     }
 
     #[test]

@@ -60,11 +60,16 @@ pub struct PublishedCrl {
     pub next_update: Timestamp,
     /// How many certificates it lists.
     pub entries: u64,
-    /// Hex SHA-256 of the DER.
+    /// Stands for the bytes, in hex, without another pass over them: the signature is different wherever anything is.
     pub etag: String,
+    /// SHA-256 of the DER in hex, made when somebody asks for it.
+    sha256: OnceLock<String>,
     /// As PEM, made when somebody asks for it.
     pem: OnceLock<Bytes>,
 }
+
+/// Bytes at the end of a CRL that have the whole signature in them.
+const SIGNATURE_END: usize = 1024;
 
 /// The newest CRLs of each issuer, swapped atomically.
 #[derive(Debug)]
@@ -83,7 +88,7 @@ type Newest = BTreeMap<(IssuerId, CrlScope), Arc<PublishedCrl>>;
 impl PublishedCrl {
     pub(super) fn of(record: CrlRecord) -> Arc<Self> {
         Arc::new(Self {
-            etag: Fingerprint::of(&record.der).to_string(),
+            etag: entity_tag(&record.der),
             scope: record.scope,
             base_number: record.base_number,
             der: record.der,
@@ -91,8 +96,14 @@ impl PublishedCrl {
             this_update: record.this_update,
             next_update: record.next_update,
             entries: record.entries,
+            sha256: OnceLock::new(),
             pem: OnceLock::new(),
         })
+    }
+
+    /// Hex SHA-256 of the DER.
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| Fingerprint::of(&self.der).to_string())
     }
 
     /// The CRL as PEM text.
@@ -109,6 +120,11 @@ impl PublishedCrl {
     pub const fn window(&self) -> CrlWindow {
         CrlWindow { this_update: self.this_update, next_update: self.next_update }
     }
+}
+
+fn entity_tag(der: &[u8]) -> String {
+    let end = der.last_chunk::<SIGNATURE_END>().map_or(der, |end| &end[..]);
+    Fingerprint::of(end).to_string()
 }
 
 impl PublishedCrls {

@@ -78,8 +78,32 @@ pub struct CrlPartView {
     pub urls: Vec<String>,
 }
 
-/// Forecasts by issuer, each with the changes of the snapshot and the CRL number that it was made at.
-pub(super) type Forecasts = BTreeMap<IssuerId, (u64, u64, Forecast)>;
+/// Forecasts by issuer.
+pub(super) type Forecasts = BTreeMap<IssuerId, KnownForecast>;
+
+/// A forecast, with what it was made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownForecast {
+    /// Changes of the snapshot.
+    changes: u64,
+    /// cRLNumber.
+    number: u64,
+    at: Timestamp,
+    forecast: Forecast,
+}
+
+/// A list with more entries takes long to go through: what it will be like in a year is not made again with each change.
+const LONG: u64 = 10_000;
+/// How long the forecast of a long list holds, in seconds.
+const FORECAST_AGE: u64 = 3_600;
+
+impl KnownForecast {
+    fn holds(&self, changes: u64, crl: &PublishedCrl, now: Timestamp) -> bool {
+        let same = self.changes == changes && self.number == crl.number;
+        let recent = self.at <= now && now.since(self.at).as_secs() < FORECAST_AGE;
+        same || (crl.entries > LONG && recent)
+    }
+}
 
 impl Gateway {
     /// The newest CRL of every issuer.
@@ -123,7 +147,7 @@ impl Gateway {
             size: crl.der.len(),
             predicted_entries: forecast.entries,
             predicted_size: forecast.bytes,
-            sha256: crl.etag.clone(),
+            sha256: crl.sha256().to_owned(),
             urls: authority.issuer.urls_of(CrlScope::Full),
             behind_in: behind.map(|directory| directory.directory.clone()).collect(),
             directories,
@@ -136,30 +160,25 @@ impl Gateway {
     /// what it is now, for that lists everything.
     pub(in crate::service) fn crl_forecast(&self, authority: &Authority, crl: &PublishedCrl) -> Forecast {
         let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-        let known = |changes| {
-            let forecasts = self.crls.forecasts.lock().unwrap_or_else(PoisonError::into_inner);
-            let (at, number, forecast) = forecasts.get(id).copied()?;
-            (at == changes && number == crl.number).then_some(forecast)
-        };
-        let now = Forecast { entries: crl.entries, bytes: crl.der.len() as u64 };
+        let present = Forecast { entries: crl.entries, bytes: crl.der.len() as u64 };
         let seen = self.status.with_snapshot(id, |snapshot| {
-            let inherited = snapshot.inherited.is_some();
-            (snapshot.changes, known(snapshot.changes).or(inherited.then_some(now)), snapshot.listed.clone())
+            (snapshot.changes, snapshot.inherited.is_none().then(|| snapshot.listed.clone()))
         });
-        let made = seen.map(|(changes, known, listed)| {
-            let forecast = known.unwrap_or_else(|| {
-                let mut forecaster = Forecaster::new(policy, authority.issuer.created_at, self.now());
-                for entry in listed.iter() {
-                    let at = entry.revocation().map_or(entry.not_after, |revocation| revocation.at);
-                    forecaster.see(at, entry.not_after, entry.der.len());
-                }
-                forecaster.finish()
-            });
-            (changes, forecast)
-        });
-        let Some((changes, forecast)) = made else { return now };
-        let mut forecasts = self.crls.forecasts.lock().unwrap_or_else(PoisonError::into_inner);
-        forecasts.insert(id.clone(), (changes, crl.number, forecast));
+        let Some((changes, Some(listed))) = seen else { return present };
+        let now = self.now();
+        let forecasts = || self.crls.forecasts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = forecasts().get(id).filter(|known| known.holds(changes, crl, now)).copied();
+        if let Some(known) = known {
+            return known.forecast;
+        }
+        let mut forecaster = Forecaster::new(policy, authority.issuer.created_at, now);
+        for entry in listed.iter() {
+            let at = entry.revocation().map_or(entry.not_after, |revocation| revocation.at);
+            forecaster.see(at, entry.not_after, entry.der.len());
+        }
+        let forecast = forecaster.finish();
+        let known = KnownForecast { changes, number: crl.number, at: now, forecast };
+        forecasts().insert(id.clone(), known);
         forecast
     }
 }
@@ -173,7 +192,7 @@ fn part_of(authority: &Authority, crl: &PublishedCrl) -> CrlPartView {
         next_update: crl.next_update,
         entries: crl.entries,
         size: crl.der.len(),
-        sha256: crl.etag.clone(),
+        sha256: crl.sha256().to_owned(),
         urls: authority.issuer.urls_of(crl.scope),
     }
 }

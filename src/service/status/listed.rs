@@ -6,12 +6,12 @@
 //! Chunks are shared: a copy of the whole list is a copy of a pointer for each thousand entries, so that whoever builds a CRL does so
 //! from a copy, with no lock held. A change copies the chunk that it concerns if a copy of the list is about.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, ops::Range, sync::Arc};
 
 use crate::{
     domain::status::Revocation,
     types::{SerialNumber, Timestamp},
-    wire::crl::EncodedEntry,
+    wire::crl::{EncodedEntry, EntryList},
 };
 
 /// Entries of one chunk at most.
@@ -59,7 +59,18 @@ impl<'a> ListedEntry<'a> {
         })
     }
 
-    fn compare(&self, serial: &SerialNumber) -> Ordering {
+    /// Its serial's bytes as [`SerialNumber::as_bytes`] has them.
+    pub(crate) fn magnitude(&self) -> Option<&'a [u8]> {
+        self.encoded().map(|entry| entry.magnitude())
+    }
+
+    /// Its serial.
+    pub(crate) fn serial(&self) -> Option<SerialNumber> {
+        self.encoded()?.serial().ok()
+    }
+
+    /// How its serial compares to this one.
+    pub(crate) fn compare(&self, serial: &SerialNumber) -> Ordering {
         let magnitude = serial.as_bytes();
         self.encoded().map_or(Ordering::Less, |entry| entry.order().cmp(&(magnitude.len(), magnitude)))
     }
@@ -71,9 +82,35 @@ impl Chunk {
     }
 
     fn entry(&self, index: usize) -> Option<ListedEntry<'_>> {
+        Some(ListedEntry { der: self.der.get(self.place(index)?)?, not_after: *self.not_after.get(index)? })
+    }
+
+    /// Where an entry lies.
+    fn place(&self, index: usize) -> Option<Range<usize>> {
         let start = *self.starts.get(index)? as usize;
-        let end = self.starts.get(index + 1).map_or(self.der.len(), |end| *end as usize);
-        Some(ListedEntry { der: self.der.get(start..end)?, not_after: *self.not_after.get(index)? })
+        Some(start..self.starts.get(index + 1).map_or(self.der.len(), |end| *end as usize))
+    }
+
+    /// Appends the wanted entries to `list`, those that lie side by side as one piece.
+    fn append_to<'a>(&'a self, list: &mut EntryList<'a>, wanted: impl Fn(Timestamp) -> bool) {
+        let mut append = |place: Range<usize>, entries| {
+            if let Some(piece) = self.der.get(place).filter(|piece| !piece.is_empty()) {
+                list.push(Cow::Borrowed(piece), entries);
+            }
+        };
+        if self.not_after.iter().min().is_some_and(|first| wanted(*first)) {
+            return append(0..self.der.len(), self.len() as u64);
+        }
+        let (mut piece, mut entries) = (0..0, 0);
+        for (index, not_after) in self.not_after.iter().enumerate() {
+            let Some(place) = self.place(index).filter(|_| wanted(*not_after)) else { continue };
+            if piece.end != place.start {
+                append(std::mem::replace(&mut piece, place.start..place.start), std::mem::take(&mut entries));
+            }
+            piece.end = place.end;
+            entries += 1;
+        }
+        append(piece, entries);
     }
 
     /// Where the serial is, or where it belongs.
@@ -149,6 +186,15 @@ impl Listed {
         self.chunks.iter().flat_map(|chunk| (0..chunk.len()).filter_map(|index| chunk.entry(index)))
     }
 
+    /// Those whose notAfter is `wanted`, in ascending order of the serials. Where a time is wanted, all later ones are.
+    pub(crate) fn entries(&self, wanted: impl Fn(Timestamp) -> bool) -> EntryList<'_> {
+        let mut list = EntryList::default();
+        for chunk in &self.chunks {
+            chunk.append_to(&mut list, &wanted);
+        }
+        list
+    }
+
     /// What is listed of a serial.
     pub(crate) fn get(&self, serial: &SerialNumber) -> Option<ListedEntry<'_>> {
         let chunk = self.chunks.get(self.chunk_of(serial)?)?;
@@ -156,7 +202,7 @@ impl Listed {
     }
 
     /// Appends one whose serial is above all others: what the start does.
-    pub(super) fn push(&mut self, der: &[u8], not_after: Timestamp) {
+    pub(crate) fn push(&mut self, der: &[u8], not_after: Timestamp) {
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => Arc::make_mut(last).push(der, not_after),
             full => {
@@ -263,6 +309,22 @@ mod tests {
             let model: Vec<_> = self.model.iter().map(|(serial, it)| (serial.clone(), *it)).collect();
             assert_eq!(listed, model);
             assert!(self.listed.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
+            for since in
+                [0, 1, 7, 500, 6_000].map(|seconds| NOW.plus(std::time::Duration::from_secs(seconds)))
+            {
+                self.check_entries(since);
+            }
+        }
+
+        /// Those that expire then or later, whose pieces are whole entries.
+        fn check_entries(&self, since: Timestamp) {
+            let wanted = self.listed.iter().filter(|entry| entry.not_after >= since);
+            let wanted: Vec<_> = wanted.map(|entry| entry.der).collect();
+            let list = self.listed.entries(|not_after| not_after >= since);
+            assert_eq!(list.iter().map(|entry| entry.der).collect::<Vec<_>>(), wanted);
+            assert_eq!(list.len(), wanted.len() as u64);
+            assert!(list.pieces().count() <= wanted.len(), "none is empty");
+            assert_eq!(list.pieces().collect::<Vec<_>>().concat(), wanted.concat());
         }
     }
 

@@ -15,8 +15,10 @@ use crate::{
     },
 };
 
-/// Room for AlgorithmIdentifier, signature and header, so that a large list is not moved to a larger buffer for them.
+/// Room for AlgorithmIdentifier and signature, so that a large list is not moved to a larger buffer for them.
 const ROOM_FOR_SIGNATURE: usize = 1024;
+/// How long these are about, for the length of the header before everything.
+const USUAL_SIGNATURE: usize = 300;
 
 /// What a CRL to be signed says beside its entries.
 #[derive(Clone, Debug)]
@@ -65,9 +67,11 @@ impl<'a> CrlSpec<'a> {
     }
 
     /// The version 2 CRL, to be signed by the issuer under `algorithm`. `entries` are the DER of [`super::CrlEntry::to_der`] or
-    /// [`super::DeltaEntry::to_der`], in ascending order of the serial; none: the list is absent (RFC 5280 §5.1.2.6).
+    /// [`super::DeltaEntry::to_der`], one or many in each piece, in ascending order of the serial; none: the list is absent (RFC 5280
+    /// §5.1.2.6).
     ///
-    /// The entries are gone through twice and copied once, into a buffer that also has room for the signature.
+    /// The pieces are gone through twice and copied once, into a buffer that also has room for the header and the signature: nothing
+    /// of a large CRL is copied or moved again.
     pub fn unsigned<'e>(
         &self,
         algorithm: SignatureAlgorithm,
@@ -85,16 +89,19 @@ impl<'a> CrlSpec<'a> {
         let entries_len: usize = entries.clone().map(<[u8]>::len).sum();
         let list_len = if entries_len == 0 { 0 } else { writer::header_len(entries_len) + entries_len };
         let content_len = before.len() + list_len + after.len();
+        let signed_len = writer::header_len(content_len) + content_len;
 
-        let mut to_be_signed = Vec::with_capacity(content_len + ROOM_FOR_SIGNATURE);
-        writer::push_header(&mut to_be_signed, SEQUENCE, content_len);
-        to_be_signed.extend_from_slice(&before);
+        let room = writer::header_len(signed_len + USUAL_SIGNATURE);
+        let mut buffer = Vec::with_capacity(room + signed_len + ROOM_FOR_SIGNATURE);
+        buffer.resize(room, 0);
+        writer::push_header(&mut buffer, SEQUENCE, content_len);
+        buffer.extend_from_slice(&before);
         if entries_len > 0 {
-            writer::push_header(&mut to_be_signed, SEQUENCE, entries_len);
-            entries.for_each(|entry| to_be_signed.extend_from_slice(entry));
+            writer::push_header(&mut buffer, SEQUENCE, entries_len);
+            entries.for_each(|piece| buffer.extend_from_slice(piece));
         }
-        to_be_signed.extend_from_slice(&after);
-        Ok(Unsigned::signed(to_be_signed, algorithm))
+        buffer.extend_from_slice(&after);
+        Ok(Unsigned::signed_behind(room, buffer, algorithm))
     }
 
     fn extensions(&self) -> Result<Vec<u8>, EncodeError> {

@@ -9,7 +9,7 @@ mod tests;
 pub use build::CrlSpec;
 use const_oid::{ObjectIdentifier, db::rfc5280};
 pub use delta::{DeltaCrl, DeltaEntry, Unrelated};
-pub(crate) use entries::{EncodedEntries, EncodedEntry};
+pub(crate) use entries::{EncodedEntries, EncodedEntry, EntryList};
 
 use super::{
     der::{

@@ -105,6 +105,62 @@ fn what_is_built_reads_back_and_verifies() {
     }
 }
 
+/// However many entries lie in a piece, the bytes are those of each part encoded by itself, also where a length gets another octet.
+#[test]
+fn one_buffer_has_the_bytes_of_its_parts() {
+    for algorithm in [KeyAlgorithm::Rsa2048, KeyAlgorithm::P256] {
+        let ca = Authority::new(algorithm, "CN=CA");
+        let entry = |number: usize| entry(&format!("{number:x}"), RevocationReason::Superseded).to_der();
+        for count in (0..8).chain(1_600..1_800) {
+            let entries: Vec<_> = (1..=count).map(|number| entry(number + 0x8000)).collect();
+            let unsigned =
+                spec(&ca, 7).unsigned(ca.key.algorithm(), entries.iter().map(Vec::as_slice)).unwrap();
+            let pieces: Vec<_> = entries.chunks(7).map(<[_]>::concat).collect();
+            let in_pieces =
+                spec(&ca, 7).unsigned(ca.key.algorithm(), pieces.iter().map(Vec::as_slice)).unwrap();
+            let to_be_signed = unsigned.to_be_signed().to_vec();
+            assert_eq!(in_pieces.to_be_signed(), to_be_signed);
+            let signature = [0x5a; 256];
+            let parts = [
+                to_be_signed.as_slice(),
+                &algorithm::signature_identifier(ca.key.algorithm()),
+                &writer::bit_string(&signature),
+            ];
+            assert_eq!(in_pieces.finish(&signature).unwrap(), writer::sequence(&parts));
+            let mut fields = Element::only(&to_be_signed).unwrap().open();
+            let list = fields.nth(5).unwrap().unwrap();
+            let expected = writer::sequence(&[&entries.concat()]);
+            assert_eq!(list.encoding == expected, count > 0);
+        }
+    }
+}
+
+#[test]
+fn lists_are_compared_in_whatever_pieces_they_lie() {
+    let entries: Vec<_> =
+        (1..400).map(|number| entry(&format!("{number:x}"), RevocationReason::Superseded).to_der()).collect();
+    let list = |entries: &[Vec<u8>], piece: usize| {
+        let mut list = EntryList::default();
+        entries.chunks(piece).for_each(|some| list.push(some.concat().into(), some.len() as u64));
+        list
+    };
+    let mut other = entries.clone();
+    other[200] = entry("c9", RevocationReason::KeyCompromise).to_der();
+    for [one, two] in [[1, 1], [1, 399], [7, 13], [399, 399]] {
+        assert!(list(&entries, one).iter().same(list(&entries, two).iter()));
+        assert!(!list(&entries, one).iter().same(list(&entries[1..], two).iter()));
+        assert!(!list(&entries, one).iter().same(list(&entries[..398], two).iter()));
+        assert!(!list(&entries, one).iter().same(list(&other, two).iter()));
+        let (ours, theirs) = (list(&entries, one), list(&other, two));
+        let (mut ours, mut theirs) = (ours.iter(), theirs.iter());
+        ours.skip_common(&mut theirs);
+        let left = ours.clone().count();
+        assert_eq!(left, theirs.clone().count());
+        assert!(left >= 199, "what differs is not passed over");
+        assert!(one == 1 || left < 399, "and most of what does not is");
+    }
+}
+
 #[test]
 fn a_scan_sees_what_reading_keeps() {
     let ca = Certificate::from_der(CA).unwrap();

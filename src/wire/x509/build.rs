@@ -245,20 +245,22 @@ fn microsoft_sid(sid: &str) -> Vec<u8> {
     writer::sequence(&[&other_name])
 }
 
-/// SIGNED{}: puts algorithm and signature behind `to_be_signed` and all into a SEQUENCE, in the same buffer.
+/// SIGNED{}: `buffer` has the signed part behind `room` bytes. Puts algorithm and signature behind it and the header of the SEQUENCE
+/// before it, in the same buffer; the signed part is moved only if the header does not fit the room exactly.
 pub(in crate::wire) fn sign(
-    mut to_be_signed: Vec<u8>,
+    mut buffer: Vec<u8>,
+    room: usize,
     algorithm: SignatureAlgorithm,
     signature: &[u8],
 ) -> Vec<u8> {
     let signature = writer::bit_string(signature);
     let identifier = algorithm::signature_identifier(algorithm);
-    let content_len = to_be_signed.len() + identifier.len() + signature.len();
+    let content_len = buffer.len() - room + identifier.len() + signature.len();
     let mut header = Vec::new();
     writer::push_header(&mut header, SEQUENCE, content_len);
-    to_be_signed.reserve_exact(header.len() + identifier.len() + signature.len());
-    to_be_signed.splice(..0, header);
-    to_be_signed.extend_from_slice(&identifier);
-    to_be_signed.extend_from_slice(&signature);
-    to_be_signed
+    buffer.reserve_exact(header.len() + identifier.len() + signature.len());
+    buffer.splice(..room, header);
+    buffer.extend_from_slice(&identifier);
+    buffer.extend_from_slice(&signature);
+    buffer
 }

@@ -1,5 +1,7 @@
 //! CRLs: a row with what each says of itself, and the CRL in pieces, so that a large one is never one value.
 
+use std::ops::Bound;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +21,10 @@ use crate::{
     types::{IssuerId, Timestamp},
 };
 
-/// Bytes in one piece.
-const PIECE: usize = 256 * 1024;
+/// Bytes in one piece: with its key and what redb adds a little less than a power of two, which pages have.
+const PIECE: usize = 255 * 1024;
+/// Pieces of a large CRL that one transaction takes: two megabytes are on the disk within milliseconds.
+const PIECES_AT_ONCE: usize = 8;
 
 /// What a CRL says of itself.
 #[derive(Serialize, Deserialize)]
@@ -76,6 +80,10 @@ fn piece(issuer: &IssuerId, scope: CrlScope, place: usize) -> Vec<u8> {
 }
 
 fn read_pieces(rows: &impl Rows, key: &[u8], size: u64) -> StoreResult<Bytes> {
+    // A reserved one has none, whatever is there of those before.
+    if size == 0 {
+        return Ok(Bytes::new());
+    }
     let mut der = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     rows.scan(Table::CrlPieces, &key::starting_with(key), |_, piece| {
         der.extend_from_slice(piece);
@@ -104,35 +112,70 @@ impl<R: Rows> Crls for Records<R> {
 
 impl CrlsMut for Records<WriteRows<'_>> {
     fn put_crl(&mut self, new: &CrlRecord) -> StoreResult<()> {
-        let key = crl(&new.issuer, new.scope).done();
-        let before: Option<Head> = self.0.record(Table::Crls, &key)?;
-        if before.as_ref().is_some_and(|before| before.number >= new.number) {
-            return Err(conflict("CRL of", &new.issuer, "has this number or a higher one already"));
+        self.check_number(new)?;
+        self.put_pieces(new, 0, usize::MAX)?;
+        self.finish(new)
+    }
+
+    fn reserve_crl(&mut self, new: &CrlRecord) -> StoreResult<()> {
+        self.check_number(new)?;
+        let head = Head { size: 0, entries: 0, ..Head::of(new) };
+        self.0.put_record(Table::Crls, &crl(&new.issuer, new.scope).done(), &head)
+    }
+
+    fn keep_crl(&mut self, new: &CrlRecord, from: usize) -> StoreResult<usize> {
+        let reserved: Option<Head> = self.0.record(Table::Crls, &crl(&new.issuer, new.scope).done())?;
+        if reserved.is_none_or(|head| head.number != new.number || head.size != 0) {
+            return Err(conflict("CRL of", &new.issuer, "is not the one that was reserved"));
         }
-        let pieces = new.der.len().div_ceil(PIECE);
-        let old = before.map_or(0, |before| pieces_of(before.size));
-        for (place, bytes) in new.der.chunks(PIECE).enumerate() {
-            self.0.put(Table::CrlPieces, &piece(&new.issuer, new.scope, place), bytes)?;
+        let kept = self.put_pieces(new, from / PIECE, PIECES_AT_ONCE)?;
+        if kept == new.der.len() {
+            self.finish(new)?;
         }
-        for place in pieces..old {
-            self.0.remove(Table::CrlPieces, &piece(&new.issuer, new.scope, place))?;
-        }
-        self.0.put_record(Table::Crls, &key, &Head::of(new))
+        Ok(kept)
     }
 
     fn remove_crl(&mut self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<()> {
         let key = crl(issuer, scope).done();
         let Some(head) = self.0.record::<Head>(Table::Crls, &key)? else { return Ok(()) };
-        for place in 0..pieces_of(head.size) {
-            self.0.remove(Table::CrlPieces, &piece(issuer, scope, place))?;
-        }
+        self.remove_pieces(issuer, scope, 0)?;
         // The row stays: its number was used.
         self.0.put_record(Table::Crls, &key, &Head { size: 0, entries: 0, ..head })
     }
 }
 
-fn pieces_of(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX).div_ceil(PIECE)
+impl Records<WriteRows<'_>> {
+    fn check_number(&self, new: &CrlRecord) -> StoreResult<()> {
+        let before: Option<Head> = self.0.record(Table::Crls, &crl(&new.issuer, new.scope).done())?;
+        if before.is_some_and(|before| before.number >= new.number) {
+            return Err(conflict("CRL of", &new.issuer, "has this number or a higher one already"));
+        }
+        Ok(())
+    }
+
+    /// Puts at most `limit` pieces from the place `first` on; gives how many bytes are there then.
+    fn put_pieces(&mut self, new: &CrlRecord, first: usize, limit: usize) -> StoreResult<usize> {
+        let mut kept = new.der.len().min(first.saturating_mul(PIECE));
+        for (place, bytes) in new.der.chunks(PIECE).enumerate().skip(first).take(limit) {
+            self.0.put(Table::CrlPieces, &piece(&new.issuer, new.scope, place), bytes)?;
+            kept += bytes.len();
+        }
+        Ok(kept)
+    }
+
+    /// All pieces are there: it is the newest.
+    fn finish(&mut self, new: &CrlRecord) -> StoreResult<()> {
+        self.remove_pieces(&new.issuer, new.scope, new.der.len().div_ceil(PIECE))?;
+        self.0.put_record(Table::Crls, &crl(&new.issuer, new.scope).done(), &Head::of(new))
+    }
+
+    /// Removes the pieces from the place `first` on, of whatever CRL before.
+    fn remove_pieces(&mut self, issuer: &IssuerId, scope: CrlScope, first: usize) -> StoreResult<()> {
+        let (_, end) = key::starting_with(&crl(issuer, scope).done());
+        let range = (Bound::Included(piece(issuer, scope, first)), end);
+        let old = self.0.list(Table::CrlPieces, &range, usize::MAX, |key, _| Ok(key.to_vec()))?;
+        old.iter().try_for_each(|key| self.0.remove(Table::CrlPieces, key))
+    }
 }
 
 /// A CRL as schema 4 had it: one row by issuer.
