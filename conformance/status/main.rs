@@ -25,6 +25,7 @@ mod import;
 mod issuer;
 mod ocsp;
 mod operate;
+mod propagation;
 mod responder;
 mod restore;
 mod source;

@@ -30,7 +30,7 @@ fn mdm() -> SourceId {
     "mdm".parse().unwrap()
 }
 
-fn add(world: &World, missing: MissingPolicy) {
+pub(super) fn add(world: &World, missing: MissingPolicy) {
     let new = NewSource { id: mdm(), kind: SourceKind::Inventory, missing, grace_days: Some(7) };
     world.gateway.add_source(&world.authed(), &new).unwrap();
 }
@@ -43,7 +43,7 @@ fn try_sync(world: &World, request: &SyncRequest) -> Result<SyncReport, ServiceE
     world.gateway.sync_source(&world.authed::<Operate>(), &mdm(), request)
 }
 
-fn sync(world: &World, listing: &str) -> SyncReport {
+pub(super) fn sync(world: &World, listing: &str) -> SyncReport {
     try_sync(world, &request(listing)).unwrap()
 }
 
@@ -53,12 +53,12 @@ fn listing(ids: impl IntoIterator<Item = String>) -> String {
         .fold("Serial number,Device name\n".to_owned(), |text, id| text + &format!("{id},The {id}\n"))
 }
 
-fn numbered(numbers: std::ops::Range<usize>) -> String {
+pub(super) fn numbered(numbers: std::ops::Range<usize>) -> String {
     listing(numbers.map(|number| format!("SN{number}")))
 }
 
 /// Enrols a device that the source registered.
-fn enrol(world: &World, id: &str) -> Certificate {
+pub(super) fn enrol(world: &World, id: &str) -> Certificate {
     let secret = world.ticket("device", &id.parse().unwrap());
     let client = Client::new();
     client.enrol(world, "device", &client.csr("CN=x", Some(&secret))).certificate().clone()

@@ -1,5 +1,10 @@
 //! The machine's clock and random source.
 
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::{
@@ -16,6 +21,12 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_unix(since.as_secs())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader of the ambient clock")]
+    fn elapsed(&self) -> Duration {
+        static SINCE: LazyLock<Instant> = LazyLock::new(Instant::now);
+        SINCE.elapsed()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
-    status::{causes_of, change_causes},
+    status::{Accepted, causes_of, change_causes},
 };
 use crate::{
     domain::{
@@ -405,7 +405,7 @@ impl Gateway {
         id: &CertificateId,
         note: &str,
     ) -> Result<CertificateView, ServiceError> {
-        let act = Act::of(authed, self.now());
+        let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
         self.ports.store.write(|tx| {
             let causes = known_causes(tx.as_view(), id)?;
             if !causes.iter().any(|cause| cause.key == manual_hold()) {
@@ -416,14 +416,18 @@ impl Gateway {
             change_causes(tx, id, &[CauseChange::Release(manual_hold())], &act)?;
             Ok(())
         })?;
-        self.status_moved(std::slice::from_ref(id))?;
+        self.status_moved(std::slice::from_ref(id), accepted)?;
         self.read_certificate(id)
     }
 
     /// After the commit of what happened to a device or user: see [`Gateway::status_moved`].
-    pub(super) fn certificates_moved(&self, changed: &[ChangedCertificate]) -> Result<(), ServiceError> {
+    pub(super) fn certificates_moved(
+        &self,
+        changed: &[ChangedCertificate],
+        accepted: Accepted,
+    ) -> Result<(), ServiceError> {
         let moved: Vec<CertificateId> = changed.iter().map(ChangedCertificate::certificate_id).collect();
-        self.status_moved(&moved)
+        self.status_moved(&moved, accepted)
     }
 
     fn put_manual_cause(
@@ -432,6 +436,7 @@ impl Gateway {
         cause: &Cause,
         act: &Act,
     ) -> Result<CertificateView, ServiceError> {
+        let accepted = self.accepted();
         self.ports.store.write(|tx| {
             let causes = known_causes(tx.as_view(), id)?;
             if causes.iter().any(|old| old.key == cause.key && old.effect == cause.effect) {
@@ -443,7 +448,7 @@ impl Gateway {
             change_causes(tx, id, &[CauseChange::Put(cause.clone())], act)?;
             Ok(())
         })?;
-        self.status_moved(std::slice::from_ref(id))?;
+        self.status_moved(std::slice::from_ref(id), accepted)?;
         self.read_certificate(id)
     }
 

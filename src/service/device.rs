@@ -179,7 +179,7 @@ impl Gateway {
         if event.is_automatic() {
             return Err(ServiceError::invalid("event", "happens by itself and cannot be asked for"));
         }
-        let act = Act::of(authed, self.now());
+        let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
         let changed = self.ports.store.write(|tx| {
             let changed = apply_event(tx, id, event, note, &act)?;
             if event == DeviceEvent::Reprovision {
@@ -190,7 +190,7 @@ impl Gateway {
             }
             Ok::<_, ServiceError>(changed)
         })?;
-        self.certificates_moved(&changed)?;
+        self.certificates_moved(&changed, accepted)?;
         Ok(DeviceOutcome { device: self.read_device(id)?, certificates: changed })
     }
 

@@ -68,8 +68,9 @@ pub const BUILD_INFO: &str = "certgate_build_info";
 pub const BRIDGE_WAITERS: &str = "certgate_bridge_waiters";
 /// Counter. Requests turned away because too many waited, by `pool`.
 pub const BRIDGE_SHED: &str = "certgate_bridge_shed_total";
-/// Histogram, seconds. From the event that revokes, holds or releases to where it shows: `to` is `ocsp` (the call was answered, and OCSP says so
-/// by then) or `crl` (published; of the changes that a CRL brings the oldest is measured).
+/// Histogram, seconds. From the event that revokes, holds or releases (a call, a sync, a timer, a request of Intune's queue, a ticket used twice)
+/// to where it shows: `to` is `ocsp` (it says so; once for each event that moved something) or `crl` (published; of the changes that a CRL brings the
+/// oldest is measured).
 pub const REVOCATION_PROPAGATION: &str = "certgate_revocation_propagation_seconds";
 /// Counter. Uses of an old algorithm that a profile allows, by `profile` and `algorithm`.
 pub const LEGACY_ALGORITHM: &str = "certgate_legacy_algorithm_total";

@@ -386,6 +386,11 @@ impl Gateway {
         self.ports.clock.now()
     }
 
+    /// An event that may move the status of certificates is taken now.
+    pub(crate) fn accepted(&self) -> status::Accepted {
+        status::Accepted(self.ports.clock.elapsed())
+    }
+
     /// A fresh request id; later ones sort after it.
     pub fn new_request(&self) -> RequestId {
         let count = self.arrivals.fetch_add(1, Ordering::Relaxed);

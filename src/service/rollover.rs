@@ -360,7 +360,7 @@ impl Gateway {
         authed: &Authed<Administer>,
         issuer: &IssuerId,
     ) -> Result<IssuerView, ServiceError> {
-        let act = Act::of(authed, self.now());
+        let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
         let (withdrawn, revoked) = self.ports.store.write(|tx| {
             let line = line_of(tx.as_view(), issuer)?;
             let mut leaves = 0;
@@ -382,7 +382,7 @@ impl Gateway {
             ))
         })?;
         self.reload_authorities()?;
-        self.certificates_moved(&revoked)?;
+        self.certificates_moved(&revoked, accepted)?;
         self.shown_issuer(&withdrawn)
     }
 

@@ -1,7 +1,7 @@
 //! Status: causes are written here and nowhere else, and what follows a change follows from here.
 //!
 //! A use case calls [`change_causes`] inside its transaction (it writes the causes, the audit facts and the CRL job) and, after the
-//! commit, [`Gateway::status_moved`] with what it returned; only then does it answer its caller. From then on no OCSP answer with the
+//! commit, [`super::Gateway::status_moved`] with what it returned; only then does it answer its caller. From then on no OCSP answer with the
 //! old status leaves.
 //!
 //! # Why no old answer survives
@@ -12,6 +12,8 @@
 //! is in the cache before it is cleared. Movers of one issuer take turns and read the causes from the store while it is theirs,
 //! so the last committed state wins in whatever order they come.
 //!
+//! How long it takes from the event to here is measured at this one place, whatever the event: see [`Accepted`].
+//!
 //! Where the causes cannot be read after a commit, the serial is *unsettled*: OCSP says tryLater and no CRL is built until the
 //! worker has read them.
 //!
@@ -21,6 +23,7 @@
 
 mod inherited;
 mod listed;
+mod moved;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,8 +36,9 @@ use std::{
 
 pub(crate) use inherited::{causes_of, inherited, lineage};
 pub(crate) use listed::{Listed, ListedEntry};
+pub(crate) use moved::Accepted;
 
-use super::{Gateway, Ports, ServiceError, audit::Act};
+use super::{Ports, ServiceError, audit::Act};
 use crate::{
     domain::queue::JobKind,
     domain::status::{Cause, CauseChange, Effect, Revocation, check_change, revocation, strongest},
@@ -72,6 +76,8 @@ pub(crate) struct Snapshot {
     unsettled: BTreeSet<SerialNumber>,
     /// The inherited cause could not be read.
     issuer_unsettled: bool,
+    /// The first of the events whose outcome could not be read.
+    unsettled_since: Option<Accepted>,
     /// Grows with every change.
     pub(crate) changes: u64,
     /// Time of the first change that no CRL shows yet.
@@ -252,18 +258,23 @@ impl StatusBoard {
         unsettled.map(|(issuer, _)| issuer.clone()).collect()
     }
 
-    /// Reads from the store what the certificates of `issuer` inherit, and brings the snapshot and the epochs up to date.
-    fn settle_issuer(&self, ports: &Ports, issuer: &IssuerId) -> Result<(), ServiceError> {
+    /// Reads from the store what the certificates of `issuer` inherit, and brings the snapshot and the epochs up to date. Gives as
+    /// [`StatusBoard::settle`].
+    fn settle_issuer(
+        &self,
+        ports: &Ports,
+        issuer: &IssuerId,
+        accepted: Accepted,
+    ) -> Result<Option<Accepted>, ServiceError> {
         let board = self.board(issuer);
         let turn = board.turn();
         let found = ports.store.read(|view| Ok::<_, ServiceError>(Inherited::read(view, issuer)?));
         let outcome = match found {
-            Ok(inherited) => {
-                board.write().inherit(inherited, ports.clock.now());
-                Ok(())
-            }
+            Ok(inherited) => Ok(board.write().inherit(inherited, ports.clock.now(), accepted)),
             Err(error) => {
-                board.write().issuer_unsettled = true;
+                let mut snapshot = board.write();
+                snapshot.issuer_unsettled = true;
+                snapshot.unsettled_since.get_or_insert(accepted);
                 Err(error)
             }
         };
@@ -273,23 +284,24 @@ impl StatusBoard {
         outcome
     }
 
-    /// Reads the causes of `serials` from the store and brings the snapshot and the epochs up to date.
+    /// Reads the causes of `serials` from the store, after an event that was accepted then, and brings the snapshot and the epochs up
+    /// to date. Gives since when what moved has waited; none where nothing did.
     fn settle(
         &self,
         ports: &Ports,
         issuer: &IssuerId,
         serials: &BTreeSet<SerialNumber>,
-    ) -> Result<(), ServiceError> {
+        accepted: Accepted,
+    ) -> Result<Option<Accepted>, ServiceError> {
         let board = self.board(issuer);
         let turn = board.turn();
         let found = ports.store.read(|view| read_listed(view, issuer, serials));
         let outcome = match found {
-            Ok(found) => {
-                board.write().update(found, ports.clock.now());
-                Ok(())
-            }
+            Ok(found) => Ok(board.write().update(found, ports.clock.now(), accepted)),
             Err(error) => {
-                board.write().unsettled.extend(serials.iter().cloned());
+                let mut snapshot = board.write();
+                snapshot.unsettled.extend(serials.iter().cloned());
+                snapshot.unsettled_since.get_or_insert(accepted);
                 Err(error)
             }
         };
@@ -337,27 +349,57 @@ impl IssuerBoard {
 }
 
 impl Snapshot {
-    fn inherit(&mut self, inherited: Option<Inherited>, now: Timestamp) {
+    /// Gives since when what moved has waited.
+    fn inherit(
+        &mut self,
+        inherited: Option<Inherited>,
+        now: Timestamp,
+        accepted: Accepted,
+    ) -> Option<Accepted> {
         self.issuer_unsettled = false;
-        if self.inherited != inherited {
+        let moved = self.inherited != inherited;
+        if moved {
             self.inherited = inherited;
             self.changes += 1;
             self.unpublished_since.get_or_insert(now);
         }
+        self.settled(moved, accepted)
     }
 
-    fn update(&mut self, found: Vec<(SerialNumber, Option<Ending>)>, now: Timestamp) {
+    /// Gives since when what moved has waited.
+    fn update(
+        &mut self,
+        found: Vec<(SerialNumber, Option<Ending>)>,
+        now: Timestamp,
+        accepted: Accepted,
+    ) -> Option<Accepted> {
+        let mut moved = false;
         for (serial, listed) in found {
             self.unsettled.remove(&serial);
+            let before = self.listed.get(&serial);
             match listed {
                 Some((revocation, not_after)) => {
-                    self.listed.insert(&serial, &entry_of(serial.clone(), &revocation), not_after);
+                    let entry = entry_of(serial.clone(), &revocation);
+                    moved |= before.is_none_or(|before| before.der != entry);
+                    self.listed.insert(&serial, &entry, not_after);
                 }
-                None => self.listed.remove(&serial),
+                None => {
+                    moved |= before.is_some();
+                    self.listed.remove(&serial);
+                }
             }
             self.changes += 1;
             self.unpublished_since.get_or_insert(now);
         }
+        self.settled(moved, accepted)
+    }
+
+    fn settled(&mut self, moved: bool, accepted: Accepted) -> Option<Accepted> {
+        let since = self.unsettled_since.unwrap_or(accepted).min(accepted);
+        if self.unsettled.is_empty() && !self.issuer_unsettled {
+            self.unsettled_since = None;
+        }
+        moved.then_some(since)
     }
 }
 
@@ -502,56 +544,4 @@ fn fact_of(
         Some(_) => "certificate.revoked",
     };
     act.fact(action, certificate, &[("before", word(before)), ("after", word(after))])
-}
-
-impl Gateway {
-    /// After the commit: brings the snapshot up to date for these certificates and drops their cached OCSP answers; wakes the CRL
-    /// worker.
-    ///
-    /// An error means that the change is committed but not readable: the certificates are answered with tryLater until it is.
-    pub(crate) fn status_moved(&self, certificates: &[CertificateId]) -> Result<(), ServiceError> {
-        let mut by_issuer: BTreeMap<&IssuerId, BTreeSet<SerialNumber>> = BTreeMap::new();
-        for id in certificates {
-            by_issuer.entry(&id.issuer).or_default().insert(id.serial.clone());
-        }
-        let mut outcome = Ok(());
-        for (issuer, serials) in by_issuer {
-            outcome = outcome.and(self.status.settle(&self.ports, issuer, &serials));
-            for serial in &serials {
-                self.ocsp.forget(issuer, serial);
-            }
-        }
-        let authorities = self.authorities();
-        for authority in authorities.issuers() {
-            if authority.lineage.iter().any(|own| certificates.contains(own)) {
-                outcome = outcome.and(self.issuer_moved(&authority.issuer.id));
-            }
-        }
-        for external in self.externals_answered_with(certificates) {
-            self.responders_moved(&external);
-        }
-        if !certificates.is_empty() {
-            self.wake();
-        }
-        outcome
-    }
-
-    /// The same for all certificates of an issuer, whose standing changed.
-    fn issuer_moved(&self, issuer: &IssuerId) -> Result<(), ServiceError> {
-        let outcome = self.status.settle_issuer(&self.ports, issuer);
-        self.ocsp.forget_issuer(issuer);
-        for external in self.authorities().trusting(issuer) {
-            self.responders_moved(external);
-        }
-        outcome
-    }
-
-    /// Reads again what could not be read after its commit.
-    pub(crate) fn settle_status(&self) -> Result<(), ServiceError> {
-        let mut outcome = Ok(());
-        for issuer in self.status.unsettled_issuers() {
-            outcome = outcome.and(self.issuer_moved(&issuer));
-        }
-        outcome.and(self.status_moved(&self.status.unsettled()))
-    }
 }

@@ -350,6 +350,7 @@ impl Gateway {
         let made = self.make_successor(authority, purpose, before.as_ref())?;
         let before = before.map(|(system, _)| system);
         let act = Act { actor: Actor::System, request: self.new_request(), at: now };
+        let accepted = self.accepted();
         let renewed = self.ports.store.write(|tx| {
             // Whoever else renewed it meanwhile has done the work.
             let newest = tx.system_certificates(purpose, &authority.issuer.id)?.into_iter().next();
@@ -360,7 +361,7 @@ impl Gateway {
         })?;
         // Under a CA that is revoked or on hold it is so from its first day, and belongs on the CRL.
         if renewed && self.status.is_inherited(&authority.issuer.id) {
-            self.status_moved(std::slice::from_ref(&made.record.id))?;
+            self.status_moved(std::slice::from_ref(&made.record.id), accepted)?;
         }
         Ok(renewed)
     }

@@ -82,6 +82,7 @@ impl Gateway {
     /// All of them in one transaction.
     fn fire(&self, due: &[Timer]) -> Result<(), ServiceError> {
         let act = Act { actor: Actor::System, request: self.new_request(), at: self.now() };
+        let accepted = self.accepted();
         let fired = self.ports.store.write(|tx| {
             let mut fired = Fired::default();
             let mut awaiting = None;
@@ -115,7 +116,7 @@ impl Gateway {
             self.reload_authorities()?;
         }
         // It is committed; what cannot be read now is settled by the next round.
-        if let Err(error) = self.certificates_moved(&fired.changed) {
+        if let Err(error) = self.certificates_moved(&fired.changed, accepted) {
             tracing::error!(%error, "reading changed causes failed; it will be tried again");
         }
         Ok(())

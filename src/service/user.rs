@@ -112,9 +112,9 @@ impl Gateway {
         event: UserEvent,
         note: &str,
     ) -> Result<UserOutcome, ServiceError> {
-        let act = Act::of(authed, self.now());
+        let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
         let changed = self.ports.store.write(|tx| apply_event(tx, id, event, note, &act))?;
-        self.certificates_moved(&changed)?;
+        self.certificates_moved(&changed, accepted)?;
         Ok(UserOutcome { user: self.read_user(id)?, certificates: changed })
     }
 

@@ -1,6 +1,6 @@
 //! Who asks, and how a use case is run for them.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use axum::{
     Json,
@@ -17,10 +17,7 @@ use crate::{
     domain::access::{Actor, Authed, Caller, Permission, Role},
     http::{bridge::Bridge, serve::Peer},
     ports::store::Page,
-    service::{
-        Gateway, ServiceError,
-        metric::{self, label},
-    },
+    service::{Gateway, ServiceError},
     types::{RequestId, Secret},
 };
 
@@ -115,22 +112,6 @@ impl Session {
     pub(super) async fn body_of<P: Permission>(&self, request: Request) -> Result<Bytes, Failure> {
         self.clone().call::<P, _>(|_, _| Ok(())).await?;
         Ok(Bytes::from_request(request, &()).await?)
-    }
-
-    /// [`Session::run`], measured where the answer says that a certificate's status `moved`. When it returns, OCSP no longer gives the old
-    /// answer.
-    #[expect(clippy::disallowed_methods, reason = "the duration of a request is measured at its edge")]
-    pub(super) async fn run_measured<P: Permission, T: Serialize + Send + 'static>(
-        self,
-        moved: impl FnOnce(&T) -> bool,
-        work: impl FnOnce(&Gateway, &Authed<P>) -> Result<T, ServiceError> + Send + 'static,
-    ) -> Result<Json<T>, Failure> {
-        let start = Instant::now();
-        let answer = self.run(work).await?;
-        if moved(&answer.0) {
-            metrics::histogram!(metric::REVOCATION_PROPAGATION, label::TO => "ocsp").record(start.elapsed());
-        }
-        Ok(answer)
     }
 }
 

@@ -31,6 +31,7 @@ const MAX_CERTIFICATES: usize = 2000;
 impl Gateway {
     /// Rings the alarm, and holds what came of the ticket where the profile says so.
     pub(super) fn note_reuse(&self, candidate: &Candidate<'_>, id: &TicketId) -> Result<(), ServiceError> {
+        let accepted = self.accepted();
         let alarm = self.ports.store.read(|view| self.alarm_of(view, candidate, id))?;
         let Some(alarm) = alarm else { return Ok(()) };
         let profile = alarm.profile.to_string();
@@ -62,7 +63,7 @@ impl Gateway {
             }
             Ok(moved)
         })?;
-        self.status_moved(&moved)
+        self.status_moved(&moved, accepted)
     }
 
     /// None where it is the device itself that asks again.

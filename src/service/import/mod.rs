@@ -484,9 +484,9 @@ impl Gateway {
         issuer: &IssuerId,
         batch: &ImportBatch,
     ) -> Result<ImportReport, ServiceError> {
-        let act = Act::of(authed, self.now());
+        let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
         let (report, moved) = take(self.ports.store.as_ref(), &act, issuer, batch)?;
-        self.status_moved(&moved)?;
+        self.status_moved(&moved, accepted)?;
         Ok(report)
     }
 

@@ -163,6 +163,7 @@ impl Gateway {
         let act = Act { actor: Actor::System, request: self.new_request(), at: self.now() };
         let note = format!("never handed out, because {by} could not be told of it: {error}");
         let cause = revoking(undelivered(by), note, &act);
+        let accepted = self.accepted();
         let changed = self.ports.store.write(|tx| {
             // Told in time by the request that asked for it?
             if !tx.complete_job(job.sequence, job.fence)? {
@@ -172,7 +173,7 @@ impl Gateway {
         })?;
         if let Some(changed) = changed {
             tracing::error!(request = %act.request, %certificate, %by, "revoked: it could not be handed out");
-            self.certificates_moved(&[changed])?;
+            self.certificates_moved(&[changed], accepted)?;
         }
         Ok(())
     }

@@ -147,6 +147,7 @@ impl Gateway {
     fn revoke_named(&self, by: Voucher, id: &CertificateId) -> Result<(), ServiceError> {
         let act = Act { actor: Actor::Voucher { by }, request: self.new_request(), at: self.now() };
         let cause = revoking(because_of(by, "revoke"), format!("{by} asked for it"), &act);
+        let accepted = self.accepted();
         let changed = self.ports.store.write(|tx| {
             // What is revoked for good is what they want, whoever did it.
             let now = revocation(&causes_of(tx.as_view(), id)?);
@@ -157,7 +158,7 @@ impl Gateway {
         })?;
         if let Some(changed) = changed {
             tracing::info!(request = %act.request, certificate = %id, %by, "revoked as asked");
-            self.certificates_moved(&[changed])?;
+            self.certificates_moved(&[changed], accepted)?;
         }
         Ok(())
     }

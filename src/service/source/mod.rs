@@ -193,11 +193,12 @@ impl Gateway {
         let mut removed =
             RemovedSource { source: id.clone(), devices: 0, released: 0, certificates: Vec::new() };
         loop {
+            let accepted = self.accepted();
             let (members, released, changed) = self.ports.store.write(|tx| dismiss(tx, id, &act))?;
             if members == 0 {
                 break;
             }
-            self.certificates_moved(&changed)?;
+            self.certificates_moved(&changed, accepted)?;
             removed.devices += members;
             removed.released += released;
             removed.certificates.extend(changed);

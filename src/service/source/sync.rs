@@ -221,6 +221,7 @@ impl Gateway {
         act: &Act,
         applied: &mut Applied,
     ) -> Result<(), ServiceError> {
+        let accepted = self.accepted();
         let (counts, changed) = self.ports.store.write(|tx| {
             let (mut counts, mut changed) = (SyncCounts::default(), Vec::new());
             for unit in units {
@@ -231,7 +232,7 @@ impl Gateway {
             }
             Ok::<_, ServiceError>((counts, changed))
         })?;
-        self.certificates_moved(&changed)?;
+        self.certificates_moved(&changed, accepted)?;
         applied.counts.add(&counts);
         // A device that is retired at once is on hold in between: each of its certificates changes twice.
         let certificates: BTreeSet<&str> =

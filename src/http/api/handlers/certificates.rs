@@ -50,12 +50,7 @@ pub(in super::super) async fn revoke(
     bytes: Bytes,
 ) -> Answer<CertificateView> {
     let (id, request) = (certificate_id(&id)?, body::<RevokeRequest>(&bytes)?);
-    session
-        .run_measured::<Operate, _>(
-            |_| true,
-            move |gateway, authed| gateway.revoke_certificate(authed, &id, &request),
-        )
-        .await
+    session.run::<Operate, _>(move |gateway, authed| gateway.revoke_certificate(authed, &id, &request)).await
 }
 
 pub(in super::super) async fn hold(
@@ -64,12 +59,7 @@ pub(in super::super) async fn hold(
     bytes: Bytes,
 ) -> Answer<CertificateView> {
     let (id, NoteRequest { note }) = (certificate_id(&id)?, body(&bytes)?);
-    session
-        .run_measured::<Operate, _>(
-            |_| true,
-            move |gateway, authed| gateway.hold_certificate(authed, &id, &note),
-        )
-        .await
+    session.run::<Operate, _>(move |gateway, authed| gateway.hold_certificate(authed, &id, &note)).await
 }
 
 pub(in super::super) async fn release(
@@ -78,12 +68,7 @@ pub(in super::super) async fn release(
     bytes: Bytes,
 ) -> Answer<CertificateView> {
     let (id, NoteRequest { note }) = (certificate_id(&id)?, body(&bytes)?);
-    session
-        .run_measured::<Operate, _>(
-            |_| true,
-            move |gateway, authed| gateway.release_certificate(authed, &id, &note),
-        )
-        .await
+    session.run::<Operate, _>(move |gateway, authed| gateway.release_certificate(authed, &id, &note)).await
 }
 
 fn certificate_id((issuer, serial): &(String, String)) -> Result<CertificateId, Failure> {
