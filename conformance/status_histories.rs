@@ -1,6 +1,7 @@
 //! Invariants 1 and 6 in bulk: a hundred thousand random lives of certificates, many of them side by side in one gateway, through the
 //! use cases that operators, MDM servers and time go through. After every act OCSP and API, and after every round of the worker the
-//! CRL too, say of the certificate what an independent model foresees, in status, reason and time.
+//! CRL too, say of the certificate what an independent model foresees, in status, reason and time. Every other gateway has delta CRLs: there
+//! the full CRL with the delta applied to it has to say so, and each delta that is made with a full CRL has to lead from the one before to it.
 //!
 //! A life is a device with a certificate, which is held, released, revoked, raised to keyCompromise, lost, wiped, retired and set up
 //! again, and expires; the CA above all of them is put on hold and released, rolled over, and in the end revoked; CRLs are published
@@ -22,12 +23,15 @@
 mod common;
 #[allow(dead_code, reason = "each test target uses its own part of it")]
 mod drive;
+#[path = "status_property/observe.rs"]
+#[allow(dead_code, reason = "each test target uses its own part of it")]
+mod observe;
 #[path = "status_property/oracle.rs"]
 #[allow(dead_code, reason = "each test target uses its own part of it")]
 mod oracle;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     num::NonZero,
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -38,7 +42,7 @@ use certgate::{
     domain::{
         binding::{Assurance, Binding, BoundObject, Evidence},
         certificate::{CertificateRecord, Purpose},
-        crl::CrlPolicy,
+        crl::{CrlPolicy, CrlScope},
         device::{Device, DeviceEvent, Lifecycle, Registration},
         status::Status,
     },
@@ -53,13 +57,13 @@ use certgate::{
         Timestamp, Validity,
     },
     wire::{
-        crl::{Crl, CrlEntry},
         ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
         x509::Certificate,
     },
 };
 use common::{DAY, World, WorldOptions};
 use drive::Dice;
+use observe::ReadCrl;
 use oracle::{ISSUING, Oracle, Owner, Policy, Shown};
 
 /// Lives side by side.
@@ -114,9 +118,17 @@ struct Histories {
     issued: BTreeSet<SerialNumber>,
     /// The CA's certificate, as the models know it.
     ca_ids: [CertificateId; 2],
+    deltas: Deltas,
     crl_number: u64,
     rounds: usize,
     made: u64,
+}
+
+/// Whether there are delta CRLs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deltas {
+    On,
+    Off,
 }
 
 /// How long expired certificates are listed.
@@ -127,19 +139,23 @@ fn issuing() -> IssuerId {
 }
 
 /// Expired certificates leave the CRL soon, so that many do.
-fn settings() -> GatewaySettings {
-    let general = CrlPolicy { keep_expired: Some(KEEP.as_secs()), ..CrlPolicy::default() };
+fn settings(deltas: Deltas) -> GatewaySettings {
+    let delta = (deltas == Deltas::On).then_some(6 * 3_600);
+    let general = CrlPolicy { keep_expired: Some(KEEP.as_secs()), delta, ..CrlPolicy::default() };
     GatewaySettings { crl: CrlSettings { general, ..CrlSettings::default() }, ..GatewaySettings::default() }
 }
 
 impl Histories {
     fn new(seed: u64) -> Self {
-        let world = World::with(WorldOptions { settings: settings(), ..WorldOptions::default() }, &PROFILES);
+        let deltas = if seed.is_multiple_of(2) { Deltas::Off } else { Deltas::On };
+        let options = WorldOptions { settings: settings(deltas), ..WorldOptions::default() };
+        let world = World::with(options, &PROFILES);
         world.gateway.run_due().unwrap();
         let ca = world.issuer("issuing");
         let ca_ids = ["issuing", "root"].map(|name| world.record(&world.issuer(name)).id);
         let (lives, issued) = (Vec::new(), BTreeSet::new());
-        Self { world, dice: Dice(seed), ca, lives, issued, ca_ids, crl_number: 0, rounds: 0, made: 0 }
+        let dice = Dice(seed);
+        Self { world, dice, ca, lives, issued, ca_ids, deltas, crl_number: 0, rounds: 0, made: 0 }
     }
 
     /// A number below `sides`.
@@ -238,7 +254,7 @@ impl Histories {
     }
 
     fn restart(&mut self) {
-        let settings = settings();
+        let settings = settings(self.deltas);
         let gateway = self.world.opened_on(self.world.ports.clone(), settings).unwrap();
         self.world.gateway = std::sync::Arc::new(gateway);
     }
@@ -329,9 +345,9 @@ impl Histories {
 
     /// The worker comes round, later than a change may wait; then everything is compared.
     fn round(&mut self) {
-        self.world.gateway.run_due().unwrap();
+        self.work();
         self.world.clock.advance(Duration::from_secs(CrlPolicy::default().debounce + 1));
-        self.world.gateway.run_due().unwrap();
+        self.work();
         // All by the CRL, and each half of them in another way, in turns.
         self.rounds += 1;
         for index in 0..self.lives.len() {
@@ -342,6 +358,18 @@ impl Histories {
             }
         }
         self.check_crl();
+    }
+
+    /// The worker does what is due. A delta that was made with a full CRL leads those on who have the one before.
+    fn work(&self) {
+        let full = || self.world.gateway.crl(&issuing());
+        let before = full();
+        self.world.gateway.run_due().unwrap();
+        if let (Deltas::On, Some(before), Some(after)) = (self.deltas, before, full())
+            && after.number > before.number
+        {
+            observe::delta_leads_on(&self.world, &issuing(), &before.der);
+        }
     }
 
     /// OCSP, with the signature of the answer where `verify`.
@@ -385,23 +413,16 @@ impl Histories {
     }
 
     fn check_crl(&mut self) {
-        let published = self.world.gateway.crl(&issuing()).expect("there is a CRL");
-        let crl = Crl::from_der(&published.der).unwrap();
-        crl.verify(&self.ca).expect("signed by the CA");
-        let number = crl.number().expect("a CRL has a number");
+        let has_delta = self.world.gateway.crl_of(&issuing(), CrlScope::Delta).is_some();
+        assert_eq!(has_delta, self.deltas == Deltas::On);
+        let ReadCrl { number, this_update, entries, .. } =
+            observe::crl(&self.world.gateway, &issuing(), &self.ca);
         assert!(number >= self.crl_number, "CRL {number} after {}", self.crl_number);
         self.crl_number = number;
-        let entries: BTreeMap<&SerialNumber, &CrlEntry> =
-            crl.entries().iter().map(|entry| (&entry.serial, entry)).collect();
-        assert_eq!(entries.len(), crl.entries().len(), "no serial is listed twice");
         for life in &self.lives {
-            let listed = entries.get(&life.id.serial).map(|entry| Shown {
-                reason: entry.reason,
-                at: entry.revoked_at,
-                invalidity_date: entry.invalidity_date,
-            });
+            let listed = entries.get(&life.id.serial).copied();
             let not_after = life.model.certificates[OWN].not_after();
-            let pruned = listed.is_none() && crl.this_update() > not_after.plus(KEEP);
+            let pruned = listed.is_none() && this_update > not_after.plus(KEEP);
             let foreseen = life.model.shown(OWN);
             assert!(
                 pruned || listed == foreseen,
@@ -410,8 +431,8 @@ impl Histories {
             );
         }
         for serial in entries.keys() {
-            let known = self.issued.contains(*serial) || {
-                let id = CertificateId { issuer: issuing(), serial: (*serial).clone() };
+            let known = self.issued.contains(serial) || {
+                let id = CertificateId { issuer: issuing(), serial: serial.clone() };
                 self.world.read(|view| view.is_issued(&id))
             };
             assert!(known, "CRL {number} lists {serial}, which was never issued");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use certgate::types::{CertificateId, RevocationReason, SerialNumber};
+use certgate::{
+    domain::crl::CrlScope,
+    types::{CertificateId, RevocationReason, SerialNumber},
+};
 
 use crate::{
     History, POLICY,
@@ -52,6 +55,10 @@ impl History {
         let keep = Duration::from_secs(POLICY.keep_expired.expect("some time"));
         for (issuer, certificate) in &self.issuers {
             let crl = observe::crl(&self.world.gateway, issuer, certificate);
+            assert!(
+                self.world.gateway.crl_of(issuer, CrlScope::Delta).is_some(),
+                "every issuer has a delta CRL"
+            );
             if issuer.as_str() == "issuing" {
                 observe::partitions_hold(&self.world.gateway, issuer, certificate, &crl);
             }

@@ -1,6 +1,6 @@
 //! What the gateway says: real OCSP responses, the published CRL and the API, each read and verified.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use certgate::{
     domain::{
@@ -106,11 +106,11 @@ pub(crate) fn api(world: &World, id: &CertificateId) -> (Status, Option<Shown>) 
     (view.status, view.revocation.map(shown))
 }
 
-/// The published CRL with its delta, verified.
+/// The published CRL with its delta, if there is one, verified.
 pub(crate) struct ReadCrl {
     /// Of the full one.
     pub(crate) number: u64,
-    /// Of the delta.
+    /// Of the newer one.
     pub(crate) this_update: Timestamp,
     /// The full one.
     pub(crate) der: Vec<u8>,
@@ -126,15 +126,16 @@ pub(crate) fn crl(gateway: &Gateway, issuer: &IssuerId, certificate: &Certificat
     let published = gateway.crl(issuer).expect("every issuer has a CRL");
     let crl = Crl::from_der(&published.der).unwrap();
     crl.verify(certificate).expect("signed by the issuer");
-    let delta = gateway.crl_of(issuer, CrlScope::Delta).expect("every issuer has a delta CRL");
+    let own = |entry: &CrlEntry| (entry.serial.clone(), shown(entry));
+    let entries: BTreeMap<_, _> = crl.entries().iter().map(own).collect();
+    assert_eq!(entries.len(), crl.entries().len(), "no serial is listed twice");
+    let number = crl.number().expect("a CRL has a number");
+    let read = ReadCrl { number, this_update: crl.this_update(), der: published.der.to_vec(), entries };
+    let Some(delta) = gateway.crl_of(issuer, CrlScope::Delta) else { return read };
     let delta = DeltaCrl::from_der(&delta.der).unwrap();
     delta.verify(certificate).expect("signed by the issuer");
-    let serials: BTreeSet<_> = crl.entries().iter().map(|entry| &entry.serial).collect();
-    assert_eq!(serials.len(), crl.entries().len(), "no serial is listed twice");
     let together = delta.applied_to(&crl).expect("the delta is to this CRL, or made with it");
-    let entries = together.iter().map(|(serial, entry)| (serial.clone(), shown(entry))).collect();
-    let number = crl.number().expect("a CRL has a number");
-    ReadCrl { number, this_update: delta.head().this_update(), der: published.der.to_vec(), entries }
+    ReadCrl { this_update: delta.head().this_update(), entries: together.values().map(own).collect(), ..read }
 }
 
 /// The delta that was made with a full CRL leads those who have the one `before` to it.
