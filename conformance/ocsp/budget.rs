@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use certgate::{
     domain::throttle::Pace,
-    service::{GatewaySettings, OcspPolicy},
+    service::{GatewaySettings, OcspPolicy, OverBudget},
     types::DigestAlgorithm,
     wire::ocsp::{CertId, OcspRequest},
 };
@@ -15,8 +15,12 @@ use super::{
 };
 
 fn spent(world: &World, request: &[u8], times: usize) -> usize {
-    let request = OcspRequest::from_der(request).unwrap();
-    (0..times).filter(|_| world.gateway.ocsp_may_spend(&request)).count()
+    spent_by(world, "192.0.2.1", request, times)
+}
+
+fn spent_by(world: &World, client: &str, request: &[u8], times: usize) -> usize {
+    let (request, client) = (OcspRequest::from_der(request).unwrap(), client.parse().unwrap());
+    (0..times).filter(|_| world.gateway.ocsp_may_spend(&request, client)).count()
 }
 
 #[test]
@@ -42,4 +46,45 @@ fn an_issuers_budget_leaves_the_others_alone() {
     let id = CertId::new(DigestAlgorithm::Sha1, &world.issuer("root"), world.issuer("issuing").serial());
     let roots = OcspRequest::new(vec![id.unwrap()], Some(&[7; 16])).to_der().unwrap();
     assert_eq!((spent(&world, &issuings, 20), spent(&world, &roots, 20)), (2, 20));
+}
+
+#[test]
+fn one_address_cannot_use_it_up_for_the_others() {
+    let mut settings = GatewaySettings::default();
+    settings.ocsp.single_use = Pace::per_second(50);
+    let world = world(WorldOptions { settings, ..WorldOptions::default() });
+    let serial = enrolled(&world, "SN1").1.serial().clone();
+    let request = question(&world, DigestAlgorithm::Sha1, &serial, Some(&[7; 16]));
+    let (greedy, modest) = ("192.0.2.1", "2001:db8::1");
+    assert_eq!(spent_by(&world, greedy, &request, 500), 50);
+    assert_eq!(spent_by(&world, modest, &request, 5), 0, "nobody knew of it");
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(spent_by(&world, greedy, &request, 500), 45);
+        assert_eq!(spent_by(&world, modest, &request, 5), 5);
+    }
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(spent_by(&world, greedy, &request, 45), 45);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(spent_by(&world, greedy, &request, 60), 50, "alone it has everything");
+}
+
+#[test]
+fn a_nonce_is_left_out_where_that_is_wanted_and_the_request_is_about_one_certificate() {
+    let one = |settings| {
+        let world = world(WorldOptions { settings, ..WorldOptions::default() });
+        let serial = enrolled(&world, "SN1").1.serial().clone();
+        let request = question(&world, DigestAlgorithm::Sha1, &serial, Some(&[7; 16]));
+        let request = OcspRequest::from_der(&request).unwrap();
+        let two = OcspRequest {
+            cert_ids: [request.cert_ids.clone(), request.cert_ids.clone()].concat(),
+            ..request.clone()
+        };
+        (world.gateway.ocsp_without_nonce(&request), world.gateway.ocsp_without_nonce(&two))
+    };
+    assert_eq!(one(GatewaySettings::default()), (None, None));
+    let mut settings = GatewaySettings::default();
+    settings.ocsp.over_budget = OverBudget::IgnoreNonce;
+    let (shared, two) = one(settings);
+    assert_eq!((shared.map(|it| it.nonce), two), (Some(None), None));
 }

@@ -26,6 +26,7 @@ pub use outside::{ApprovalWebhook, Intune, Outbound, RenewalIssuers};
 use super::document::Document;
 use crate::{
     domain::profile::ProfileSpec,
+    service::OverBudget,
     types::{IssuerId, ProfileName},
 };
 
@@ -305,6 +306,8 @@ pub struct Ocsp {
     pub cache_entries: u64,
     /// Signatures for answers that one client alone can use; 0 = any number.
     pub single_use_per_second: u64,
+    /// What becomes of a nonce where none is left.
+    pub nonce_over_budget: OverBudget,
 }
 
 impl Default for Ocsp {
@@ -317,6 +320,7 @@ impl Default for Ocsp {
             trusted_responder_days: 1_095,
             cache_entries: 100_000,
             single_use_per_second: 0,
+            nonce_over_budget: OverBudget::default(),
         }
     }
 }

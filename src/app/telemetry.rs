@@ -94,7 +94,11 @@ fn describe() {
     describe_counter!(metric::OCSP_SIGNATURES, "OCSP answers signed, by reason");
     describe_counter!(
         metric::OCSP_OVER_BUDGET,
-        "OCSP requests turned away because the signatures for single-use answers were spent, by limit"
+        "OCSP requests for which no signature was left of those for single-use answers, by limit"
+    );
+    describe_counter!(
+        metric::OCSP_NONCES_IGNORED,
+        "OCSP requests whose nonce was ignored because no signature was left for it"
     );
     describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");
     describe_gauge!(metric::CRL_NEXT_UPDATE, Unit::Seconds, "nextUpdate of the published CRL, since 1970");

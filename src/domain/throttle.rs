@@ -3,12 +3,16 @@
 //! A fleet behind one address is no attack: hundreds of devices with one wrong challenge are one mistake, sent again and again. Who
 //! guesses has to send *different* challenges, so only those count.
 
+mod shares;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     time::Duration,
 };
+
+pub use shares::Shares;
 
 use crate::types::Timestamp;
 
@@ -82,6 +86,11 @@ impl Pace {
     #[must_use]
     pub const fn times(self, times: NonZeroU32) -> Self {
         Self { number: self.number.saturating_mul(times), ..self }
+    }
+
+    /// How many in its time.
+    pub const fn number(self) -> u32 {
+        self.number.get()
     }
 
     /// What one request costs, in microseconds of refilling.

@@ -6,7 +6,11 @@
 
 mod counters;
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -29,7 +33,7 @@ use super::{
     device::{DeviceEdge, below, body_of, method_not_allowed, typed},
 };
 use crate::{
-    service::ocsp::OcspAnswer,
+    service::{metric, ocsp::OcspAnswer},
     types::IssuerId,
     wire::ocsp::{CertId, GetBuffer, OcspRequest, PlainRequest},
 };
@@ -55,7 +59,8 @@ pub(super) async fn answer(
     peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     let method = request.method().clone();
-    let asker = Asker { edge, peer, client: client(edge, &request, peer) };
+    let client = edge.trusted_proxies.client(peer.ip(), request.headers());
+    let asker = Asker { edge, peer, client };
     match method {
         Method::GET | Method::HEAD => {
             let found = asker.look_up_path(below_responder(request.uri().path()).unwrap_or_default());
@@ -74,12 +79,6 @@ pub(super) async fn answer(
     }
 }
 
-/// Who asks, for the log: looked for only where it is wanted.
-fn client(edge: &DeviceEdge, request: &Request<Incoming>, peer: SocketAddr) -> Option<std::net::IpAddr> {
-    let wanted = tracing::enabled!(tracing::Level::DEBUG);
-    wanted.then(|| edge.trusted_proxies.client(peer.ip(), request.headers()))
-}
-
 /// What can be said of a request at once.
 enum Found {
     Answer(OcspAnswer),
@@ -91,7 +90,7 @@ enum Found {
 struct Asker<'a> {
     edge: &'a DeviceEdge,
     peer: SocketAddr,
-    client: Option<std::net::IpAddr>,
+    client: IpAddr,
 }
 
 impl Asker<'_> {
@@ -142,9 +141,7 @@ impl Asker<'_> {
 
     fn count(&self, form: Form) {
         self.edge.ocsp_counters.asked(form);
-        if let Some(client) = self.client {
-            tracing::debug!(%client, hash = form.hash(), method = form.method(), nonce = form.nonce, "ocsp");
-        }
+        tracing::debug!(client = %self.client, hash = form.hash(), method = form.method(), nonce = form.nonce, "ocsp");
     }
 
     async fn settle(&self, found: Found) -> OcspAnswer {
@@ -155,19 +152,43 @@ impl Asker<'_> {
     }
 
     async fn sign(&self, request: OcspRequest) -> OcspAnswer {
-        let gateway = Arc::clone(&self.edge.gateway);
-        // What only this client can use stands in a line of its own: nonces never keep the others waiting.
-        let lane =
-            if request.nonce.is_some() || request.cert_ids.len() > 1 { Lane::Side } else { Lane::Main };
-        if lane == Lane::Side && !gateway.ocsp_may_spend(&request) {
-            return OcspAnswer::try_later();
+        if request.nonce.is_none() && request.cert_ids.len() == 1 {
+            return self.call(Lane::Main, request).await.unwrap_or_else(OcspAnswer::try_later);
         }
+        // What only this client can use stands in a line of its own: nonces never keep the others waiting.
+        let shared = self.edge.gateway.ocsp_without_nonce(&request);
+        let signed = if self.edge.gateway.ocsp_may_spend(&request, self.client) {
+            self.call(Lane::Side, request).await
+        } else {
+            None
+        };
+        match (signed, shared) {
+            (Some(answer), _) => answer,
+            (None, Some(request)) => self.share(request).await,
+            (None, None) => OcspAnswer::try_later(),
+        }
+    }
+
+    /// What everybody gets who sends no nonce.
+    async fn share(&self, request: OcspRequest) -> OcspAnswer {
+        metrics::counter!(metric::OCSP_NONCES_IGNORED).increment(1);
+        let cert_id = request.cert_ids.first().map(CertId::borrowed);
+        let cached = cert_id.and_then(|cert_id| self.cached(&PlainRequest { cert_id, nonce: None }));
+        match cached {
+            Some(answer) => answer,
+            None => self.call(Lane::Main, request).await.unwrap_or_else(OcspAnswer::try_later),
+        }
+    }
+
+    /// None: too many wait.
+    async fn call(&self, lane: Lane, request: OcspRequest) -> Option<OcspAnswer> {
+        let gateway = Arc::clone(&self.edge.gateway);
         let span =
             tracing::info_span!("request", id = %gateway.new_request(), peer = %self.peer, path = PREFIX);
         match self.edge.status.call_in(lane, move || gateway.ocsp_answer(&request)).instrument(span).await {
-            Ok(answer) => answer,
-            Err(BridgeError::Shed) => OcspAnswer::try_later(),
-            Err(BridgeError::Panicked) => OcspAnswer::internal(),
+            Ok(answer) => Some(answer),
+            Err(BridgeError::Shed) => None,
+            Err(BridgeError::Panicked) => Some(OcspAnswer::internal()),
         }
     }
 }

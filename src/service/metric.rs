@@ -18,8 +18,11 @@ pub const OCSP_CACHE: &str = "certgate_ocsp_cache_total";
 pub const OCSP_FORMS: &str = "certgate_ocsp_request_forms_total";
 /// Counter. OCSP answers signed, by `reason`: `miss`, `single-use` (with a nonce, or about several certificates), `refresh`, `presign`.
 pub const OCSP_SIGNATURES: &str = "certgate_ocsp_signatures_total";
-/// Counter. OCSP requests answered with tryLater because the signatures for single-use answers were spent, by `limit`: `issuer` or `all`.
+/// Counter. OCSP requests for which no signature was left of those for single-use answers, by `limit`: `address` (its share was used up),
+/// `issuer` or `all`.
 pub const OCSP_OVER_BUDGET: &str = "certgate_ocsp_over_budget_total";
+/// Counter. OCSP requests whose nonce was ignored because no signature was left for it or too many waited for one.
+pub const OCSP_NONCES_IGNORED: &str = "certgate_ocsp_nonces_ignored_total";
 /// Gauge. The number of the published CRL, by `issuer`.
 pub const CRL_NUMBER: &str = "certgate_crl_number";
 /// Gauge. The size of the published CRL in bytes, by `issuer`.

@@ -170,8 +170,21 @@ pub struct OcspSettings {
     pub cache_entries: usize,
     /// How many signatures may be spent on answers that one client alone can use; none: any number.
     pub single_use: Option<Pace>,
+    /// What becomes of a nonce where no signature can be spent on it.
+    pub over_budget: OverBudget,
     /// What is different with some issuers, by the name of their line.
     pub issuers: BTreeMap<IssuerId, OcspPolicy>,
+}
+
+/// What becomes of a request with a nonce where no signature can be spent on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverBudget {
+    /// tryLater.
+    #[default]
+    TryLater,
+    /// The answer that everybody gets, without a nonce.
+    IgnoreNonce,
 }
 
 /// How OCSP is answered for the generations of a CA.
@@ -261,6 +274,7 @@ impl Default for GatewaySettings {
                 revoked: Duration::from_secs(DAY),
                 cache_entries: 100_000,
                 single_use: None,
+                over_budget: OverBudget::default(),
                 issuers: BTreeMap::new(),
             },
             system: SystemSettings {

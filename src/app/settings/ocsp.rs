@@ -29,6 +29,7 @@ impl Checker<'_> {
             revoked: validity("ocsp.revoked-validity-seconds", ocsp.revoked_validity_seconds),
             cache_entries: self.size("ocsp.cache-entries", ocsp.cache_entries, 1_000..=100_000_000),
             single_use: self.per_second("ocsp.single-use-per-second", ocsp.single_use_per_second),
+            over_budget: ocsp.nonce_over_budget,
             issuers: config
                 .issuer
                 .iter()
