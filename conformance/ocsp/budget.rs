@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use certgate::{
     domain::throttle::Pace,
     service::{GatewaySettings, OcspPolicy, OverBudget},
-    types::DigestAlgorithm,
+    types::{DigestAlgorithm, SignatureAlgorithm},
     wire::ocsp::{CertId, OcspRequest},
 };
 
@@ -70,9 +70,9 @@ fn one_address_cannot_use_it_up_for_the_others() {
 }
 
 #[test]
-fn a_nonce_is_left_out_where_that_is_wanted_and_the_request_is_about_one_certificate() {
+fn what_may_be_left_out_is_where_no_signature_is_left() {
     let one = |settings| {
-        let world = world(WorldOptions { settings, ..WorldOptions::default() });
+        let world = super::world(WorldOptions { settings, ..WorldOptions::default() });
         let serial = enrolled(&world, "SN1").1.serial().clone();
         let request = question(&world, DigestAlgorithm::Sha1, &serial, Some(&[7; 16]));
         let request = OcspRequest::from_der(&request).unwrap();
@@ -80,9 +80,20 @@ fn a_nonce_is_left_out_where_that_is_wanted_and_the_request_is_about_one_certifi
             cert_ids: [request.cert_ids.clone(), request.cert_ids.clone()].concat(),
             ..request.clone()
         };
-        (world.gateway.ocsp_without_nonce(&request), world.gateway.ocsp_without_nonce(&two))
+        (world.gateway.ocsp_made_shared(&request), world.gateway.ocsp_made_shared(&two))
     };
     assert_eq!(one(GatewaySettings::default()), (None, None));
+    let world = world(WorldOptions::default());
+    let serial = enrolled(&world, "SN1").1.serial().clone();
+    let plain = question(&world, DigestAlgorithm::Sha1, &serial, None);
+    let plain = OcspRequest::from_der(&plain).unwrap();
+    let preferred_signatures = vec![SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha512)];
+    let preferring = OcspRequest { preferred_signatures, ..plain.clone() };
+    assert_eq!(
+        world.gateway.ocsp_made_shared(&preferring),
+        Some(plain),
+        "a preference is never worth tryLater"
+    );
     let mut settings = GatewaySettings::default();
     settings.ocsp.over_budget = OverBudget::IgnoreNonce;
     let (shared, two) = one(settings);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use certgate::{
     domain::certificate::Purpose,
     service::{GatewaySettings, OcspPolicy, OcspSigner, health::CheckResult},
-    types::{DigestAlgorithm, IssuerId, KeyAlgorithm},
+    types::{DigestAlgorithm, IssuerId, KeyAlgorithm, SerialNumber, SignatureAlgorithm},
     wire::{
-        ocsp::{CertStatus, ErrorStatus},
+        ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest},
         x509::Certificate,
     },
 };
@@ -143,4 +143,46 @@ fn a_signature_is_ignored_where_nobody_asks_for_one() {
     let request = question(&world, SHA256, own.serial(), None);
     let signed = signed(&request, &client, &client.identity);
     assert_eq!(world.gateway.ocsp(&signed).body, world.gateway.ocsp(&request).body, "RFC 9919 §3.1.2");
+}
+
+/// What signs the answer to who prefers these, and whether all share it.
+fn preferring(
+    world: &World,
+    serial: &SerialNumber,
+    preferred: &[SignatureAlgorithm],
+) -> (Option<SignatureAlgorithm>, bool) {
+    let cert_id = CertId::new(SHA256, &world.issuer("issuing"), serial).unwrap();
+    let request =
+        OcspRequest { preferred_signatures: preferred.to_vec(), ..OcspRequest::new(vec![cert_id], None) };
+    let der = request.to_der().unwrap();
+    let response = answered(world, &der).unwrap();
+    assert_eq!(response.responses[0].status, CertStatus::Good);
+    let shared = world.gateway.ocsp(&der).caching.is_some();
+    assert_eq!(shared, world.gateway.ocsp_is_shared(&request));
+    (response.signature_algorithm(), shared)
+}
+
+#[test]
+fn s4_4_7_a_preferred_algorithm_that_the_key_can_do_signs_the_answer() {
+    use DigestAlgorithm::{Sha1, Sha256, Sha384, Sha512};
+    use SignatureAlgorithm::{Ecdsa, RsaPkcs1, RsaPss};
+    let rsa = world(WorldOptions { ca_key: KeyAlgorithm::Rsa2048, ..WorldOptions::default() });
+    let serial = enrolled(&rsa, "SN1").1.serial().clone();
+    let usual = (Some(RsaPkcs1(Sha256)), true);
+    for (preferred, expected) in [
+        (&[][..], usual),
+        (&[RsaPkcs1(Sha512)], (Some(RsaPkcs1(Sha512)), false)),
+        (&[Ecdsa(Sha256), RsaPkcs1(Sha384), RsaPkcs1(Sha256)], (Some(RsaPkcs1(Sha384)), false)),
+        (&[RsaPkcs1(Sha256), RsaPkcs1(Sha512)], usual),
+        // What it cannot do, and what nobody should.
+        (&[Ecdsa(Sha256), RsaPss(Sha512), RsaPkcs1(Sha1)], usual),
+        (&[RsaPkcs1(Sha1), RsaPkcs1(Sha512)], (Some(RsaPkcs1(Sha512)), false)),
+    ] {
+        assert_eq!(preferring(&rsa, &serial, preferred), expected, "{preferred:?}");
+    }
+    let curve = world(WorldOptions { ca_key: KeyAlgorithm::P256, ..WorldOptions::default() });
+    let serial = enrolled(&curve, "SN1").1.serial().clone();
+    for preferred in [[RsaPkcs1(Sha256), Ecdsa(Sha384)], [Ecdsa(Sha512), Ecdsa(Sha256)]] {
+        assert_eq!(preferring(&curve, &serial, &preferred), (Some(Ecdsa(Sha256)), true));
+    }
 }

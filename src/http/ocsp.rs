@@ -126,8 +126,10 @@ impl Asker<'_> {
     fn look_up_odd(&self, request: OcspRequest, post: bool) -> Found {
         let hash = request.cert_ids.first().and_then(CertId::algorithm);
         self.count(Form { hash, post, nonce: request.nonce.is_some() });
-        let cached = match (request.cert_ids.as_slice(), &request.nonce) {
-            ([cert_id], None) => self.cached(&PlainRequest { cert_id: cert_id.borrowed(), nonce: None }),
+        let cached = match request.cert_ids.as_slice() {
+            [cert_id] if self.edge.gateway.ocsp_is_shared(&request) => {
+                self.cached(&PlainRequest { cert_id: cert_id.borrowed(), nonce: None })
+            }
             _ => None,
         };
         cached.map_or(Found::Nothing(request), Found::Answer)
@@ -152,11 +154,12 @@ impl Asker<'_> {
     }
 
     async fn sign(&self, request: OcspRequest) -> OcspAnswer {
-        if request.nonce.is_none() && request.cert_ids.len() == 1 {
+        if self.edge.gateway.ocsp_is_shared(&request) {
             return self.call(Lane::Main, request).await.unwrap_or_else(OcspAnswer::try_later);
         }
         // What only this client can use stands in a line of its own: nonces never keep the others waiting.
-        let shared = self.edge.gateway.ocsp_without_nonce(&request);
+        let ignores_nonce = request.nonce.is_some();
+        let shared = self.edge.gateway.ocsp_made_shared(&request);
         let signed = if self.edge.gateway.ocsp_may_spend(&request, self.client) {
             self.call(Lane::Side, request).await
         } else {
@@ -164,14 +167,18 @@ impl Asker<'_> {
         };
         match (signed, shared) {
             (Some(answer), _) => answer,
-            (None, Some(request)) => self.share(request).await,
+            (None, Some(request)) => {
+                if ignores_nonce {
+                    metrics::counter!(metric::OCSP_NONCES_IGNORED).increment(1);
+                }
+                self.share(request).await
+            }
             (None, None) => OcspAnswer::try_later(),
         }
     }
 
     /// What everybody gets who sends no nonce.
     async fn share(&self, request: OcspRequest) -> OcspAnswer {
-        metrics::counter!(metric::OCSP_NONCES_IGNORED).increment(1);
         let cert_id = request.cert_ids.first().map(CertId::borrowed);
         let cached = cert_id.and_then(|cert_id| self.cached(&PlainRequest { cert_id, nonce: None }));
         match cached {

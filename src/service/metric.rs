@@ -16,7 +16,8 @@ pub const OCSP_CACHE: &str = "certgate_ocsp_cache_total";
 /// Counter. OCSP requests by what they look like: `hash` of the CertID (`sha1`, `sha256`, `sha384`, `sha512`, `other`), `method` (`get`,
 /// `post`), `nonce` (`yes`, `no`). Requests that cannot be read are not in it.
 pub const OCSP_FORMS: &str = "certgate_ocsp_request_forms_total";
-/// Counter. OCSP answers signed, by `reason`: `miss`, `single-use` (with a nonce, or about several certificates), `refresh`, `presign`.
+/// Counter. OCSP answers signed, by `reason`: `miss`, `single-use` (with a nonce, about several certificates, or by a preferred algorithm),
+/// `refresh`, `presign`.
 pub const OCSP_SIGNATURES: &str = "certgate_ocsp_signatures_total";
 /// Counter. OCSP requests for which no signature was left of those for single-use answers, by `limit`: `address` (its share was used up),
 /// `issuer` or `all`.

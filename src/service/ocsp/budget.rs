@@ -1,8 +1,9 @@
 //! How many answers may be signed for one client alone.
 //!
-//! Whoever sends a nonce, or asks for several certificates at once, costs a signature with each request, which no cache saves. So there
-//! are two bounds, and `tryLater` beyond each: how many such requests may wait for a thread (the edge's), and, where it is set, how many signatures a second they may cost, of one issuer and of
-//! all together: for a key in a token that signs slowly, or one of many issuers that must not take what the others need. Answers that
+//! Whoever sends a nonce, asks for several certificates at once, or prefers another signature algorithm than the usual one, costs a
+//! signature with each request, which no cache saves. So there are two bounds, and `tryLater` beyond each unless something can be left
+//! out ([`Gateway::ocsp_made_shared`]): how many such requests may wait for a thread (the edge's), and, where it is set, how many
+//! signatures a second they may cost, of one issuer and of all together: for a key in a token that signs slowly, or one of many issuers that must not take what the others need. Answers that
 //! many can share are never counted.
 //!
 //! What may be spent is shared among the clients that ask, so that one of them cannot use it up: see [`Shares`].
@@ -79,10 +80,12 @@ impl Gateway {
         settings.single_use.is_none_or(|pace| self.ocsp_budget.take(None, client, pace, now))
     }
 
-    /// The request about one certificate whose nonce is left out when no signature can be spent on it, if that is wanted: a responder may do
-    /// so (RFC 9654 §2.1, RFC 9919 §3.2.1), and the answer that all share is signed and fresh.
-    pub fn ocsp_without_nonce(&self, request: &OcspRequest) -> Option<OcspRequest> {
-        let wanted = self.settings.ocsp.over_budget == OverBudget::IgnoreNonce && request.cert_ids.len() == 1;
-        wanted.then(|| OcspRequest { nonce: None, ..request.clone() })
+    /// What a request about one certificate becomes when no signature can be spent on it: a preferred signature algorithm is a preference
+    /// (RFC 6960 §4.4.7.2), and the nonce is left out where that is wanted. A responder may do so (RFC 9654 §2.1, RFC 9919 §3.2.1), and the
+    /// answer that all share is signed and fresh. None: there is nothing that could be left out.
+    pub fn ocsp_made_shared(&self, request: &OcspRequest) -> Option<OcspRequest> {
+        let ignores = self.settings.ocsp.over_budget == OverBudget::IgnoreNonce;
+        let can = request.cert_ids.len() == 1 && (ignores || request.nonce.is_none());
+        can.then(|| OcspRequest { nonce: None, preferred_signatures: Vec::new(), ..request.clone() })
     }
 }

@@ -8,8 +8,10 @@
 //! - A serial that the issuer never issued is `unknown`, never `good`. Such answers are not cached: the serial may be issued later, or
 //!   imported: of an external issuer there may be certificates that nobody told us of.
 //! - Where store or key cannot be used, a cached answer is given out until its nextUpdate, then `tryLater`; never a guess.
-//! - Only answers about one certificate and without a nonce are cached. When clients come back for a newer one is spread
-//!   (RFC 9919 §7.1): see [`pace`].
+//! - Only answers about one certificate, without a nonce and signed as all are, are cached. When clients come back for a newer one is
+//!   spread (RFC 9919 §7.1): see [`pace`].
+//! - Who prefers a signature algorithm (RFC 6960 §4.4.7) that the key of the responder can do gets it. Where that is not the one that all
+//!   answers are signed with, the answer is for that client alone, as one with a nonce is: the cache has one answer to a question.
 //! - What is asked for is signed anew before it is old ([`refresh`]), or ahead of any question ([`presign`]).
 //! - Where an issuer wants signed requests, an unsigned one is answered with `sigRequired`, and nothing of it comes from the cache.
 //! - A CA that is revoked or on hold still has its delegated responder answer: all that it issued is `revoked` then (RFC 6960 §2.7
@@ -154,10 +156,25 @@ impl Gateway {
         if signed_requests {
             self.check_requestor(request)?;
         }
-        match (request.cert_ids.as_slice(), &request.nonce) {
-            ([cert_id], None) if !signed_requests => self.cacheable_answer(answered.id(), cert_id),
+        match request.cert_ids.as_slice() {
+            [cert_id] if !signed_requests && self.ocsp_is_shared(request) => {
+                self.cacheable_answer(answered.id(), cert_id)
+            }
             _ => self.single_use_answer(answered.id(), request),
         }
+    }
+
+    /// Whether the answer is one that others can use, too: about one certificate, without a nonce, and signed as all are.
+    pub fn ocsp_is_shared(&self, request: &OcspRequest) -> bool {
+        let ([cert_id], None) = (request.cert_ids.as_slice(), &request.nonce) else { return false };
+        let preferred = &request.preferred_signatures;
+        if preferred.is_empty() {
+            return true;
+        }
+        let authorities = self.authorities();
+        let Some(answered) = issuer_of(&authorities, cert_id) else { return true };
+        // Where nothing can sign, what is in the cache is better than nothing.
+        self.responding(answered, self.now()).map_or(true, |responding| responding.suits(preferred))
     }
 
     /// An answer about one certificate without a nonce: from the cache, or signed and remembered.
@@ -225,7 +242,7 @@ impl Gateway {
         self.ocsp.insert(serial, entry, response.this_update, moved)
     }
 
-    /// An answer that is not cached: with a nonce, or about several certificates.
+    /// An answer that is not cached: see [`Gateway::ocsp_is_shared`].
     fn single_use_answer(&self, issuer: &IssuerId, request: &OcspRequest) -> Result<OcspAnswer, Refusal> {
         let cert_ids = &request.cert_ids;
         let epochs = || cert_ids.iter().map(|id| self.status.epoch(issuer, id.serial())).collect::<Vec<_>>();
@@ -239,7 +256,7 @@ impl Gateway {
                 .iter()
                 .map(|cert_id| self.response_for(&authorities, responding, cert_id, now))
                 .collect::<Result<Vec<_>, _>>()?;
-            let body = responding.sign(&responses, request.nonce.as_deref(), now, Why::SingleUse)?;
+            let body = responding.sign(&responses, Some(request), now, Why::SingleUse)?;
             if epochs() == before {
                 return Ok(OcspAnswer::single_use(body, responses.first()));
             }

@@ -11,9 +11,9 @@ use crate::{
         authority::{Authority, External, Responder},
         metric::{self, label},
     },
-    types::{DigestAlgorithm, IssuerId, RevocationReason, Timestamp},
+    types::{DigestAlgorithm, IssuerId, RevocationReason, SignatureAlgorithm, Timestamp},
     wire::{
-        ocsp::{CertId, CertStatus, ResponseSpec, SingleResponse},
+        ocsp::{CertId, CertStatus, OcspRequest, ResponseSpec, SingleResponse},
         x509::Certificate,
     },
 };
@@ -23,7 +23,7 @@ use crate::{
 pub(super) enum Why {
     /// Somebody asked, and there was none.
     Miss,
-    /// For one client alone: with a nonce, or about several certificates.
+    /// For one client alone: with a nonce, about several certificates, or with the signature algorithm that it prefers.
     SingleUse,
     /// The one that is given out gets old.
     Refresh,
@@ -119,19 +119,40 @@ impl<'a> Responding<'a> {
         }
     }
 
-    /// The whole OCSPResponse.
+    /// What signs the answers that all can use. The responder's key may be of another kind than its issuer's: a P-384 issuer has a
+    /// P-256 responder.
+    fn usual_algorithm(&self) -> SignatureAlgorithm {
+        let key = self.signer.algorithm();
+        key.signature(key.digest(self.digest))
+    }
+
+    /// The first of the algorithms that the client prefers and the key can do (RFC 6960 §4.4.7.2); the usual one where there is none.
+    fn algorithm(&self, preferred: &[SignatureAlgorithm]) -> SignatureAlgorithm {
+        let key = self.signer.algorithm();
+        let can = |wanted: &SignatureAlgorithm| {
+            let digest = wanted.digest();
+            !digest.is_broken() && *wanted == key.signature(key.digest(digest))
+        };
+        preferred.iter().copied().find(can).unwrap_or_else(|| self.usual_algorithm())
+    }
+
+    /// Whether the answer that all can use is signed as the client prefers, or as near to that as can be.
+    pub(super) fn suits(&self, preferred: &[SignatureAlgorithm]) -> bool {
+        self.algorithm(preferred) == self.usual_algorithm()
+    }
+
+    /// The whole OCSPResponse, to `request` alone if there is one.
     pub(super) fn sign(
         &self,
         responses: &[SingleResponse],
-        nonce: Option<&[u8]>,
+        request: Option<&OcspRequest>,
         now: Timestamp,
         why: Why,
     ) -> Result<Vec<u8>, Refusal> {
+        let nonce = request.and_then(|request| request.nonce.as_deref());
         // producedAt == thisUpdate: then RFC 9919 §6 and §7.2 agree on Last-Modified.
         let spec = ResponseSpec { responder: self.certificate, produced_at: now, responses, nonce };
-        // The responder's key may be of another kind than its issuer's: a P-384 issuer has a P-256 responder.
-        let key = self.signer.algorithm();
-        let algorithm = key.signature(key.digest(self.digest));
+        let algorithm = self.algorithm(request.map_or(&[], |request| &request.preferred_signatures));
         let unsigned = spec.unsigned(algorithm).map_err(ServiceError::from)?;
         let signature = self.signer.sign(algorithm, unsigned.to_be_signed()).map_err(ServiceError::from)?;
         metrics::counter!(metric::OCSP_SIGNATURES, label::REASON => why.as_str()).increment(1);

@@ -75,6 +75,11 @@ fn nonce<'a>(extensions: &Element<'a>) -> Result<Option<&'a [u8]>, BerError> {
 
 impl From<PlainRequest<'_>> for OcspRequest {
     fn from(plain: PlainRequest<'_>) -> Self {
-        Self { cert_ids: vec![plain.cert_id.into()], nonce: plain.nonce.map(<[u8]>::to_vec), signature: None }
+        Self {
+            cert_ids: vec![plain.cert_id.into()],
+            nonce: plain.nonce.map(<[u8]>::to_vec),
+            preferred_signatures: Vec::new(),
+            signature: None,
+        }
     }
 }

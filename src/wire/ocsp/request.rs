@@ -3,14 +3,17 @@
 use const_oid::db::rfc6960;
 
 use super::{CertId, get};
-use crate::wire::{
-    EncodeError,
-    der::{
-        BerError,
-        reader::{Element, INTEGER, OCTET_STRING, Reader, SEQUENCE, context},
-        writer,
+use crate::{
+    types::SignatureAlgorithm,
+    wire::{
+        EncodeError, algorithm,
+        der::{
+            BerError,
+            reader::{Element, INTEGER, OCTET_STRING, Reader, SEQUENCE, context},
+            writer,
+        },
+        x509::{BadSignature, Certificate, DecodeError, Extension, Signed, extension},
     },
-    x509::{BadSignature, Certificate, DecodeError, Extension, Signed, extension},
 };
 
 /// Most CertIDs in one request.
@@ -24,6 +27,9 @@ const MAX_CERTIFICATES: usize = 4;
 
 /// Longest nonce, in bytes (RFC 9654 §2.1).
 pub(super) const MAX_NONCE_LEN: usize = 128;
+
+/// Preferred signature algorithms that are looked at.
+const MAX_PREFERRED: usize = 16;
 
 /// What is wrong with a request; each is answered with malformedRequest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +62,9 @@ pub struct OcspRequest {
     pub cert_ids: Vec<CertId>,
     /// Raw extnValue content octets, echoed byte for byte.
     pub nonce: Option<Vec<u8>>,
+    /// preferredSignatureAlgorithms (RFC 6960 §4.4.7.1): of the first [`MAX_PREFERRED`] those that certgate knows, in the order of the
+    /// request. What it says of keys is not read: an issuer's responder has one.
+    pub preferred_signatures: Vec<SignatureAlgorithm>,
     /// optionalSignature.
     pub signature: Option<RequestSignature>,
 }
@@ -64,7 +73,7 @@ impl OcspRequest {
     /// For a client: asks for `cert_ids` with a nonce of 1 to 128 bytes, if any.
     pub fn new(cert_ids: Vec<CertId>, nonce: Option<&[u8]>) -> Self {
         let nonce = nonce.map(|nonce| writer::element(OCTET_STRING, &[nonce]));
-        Self { cert_ids, nonce, signature: None }
+        Self { cert_ids, nonce, preferred_signatures: Vec::new(), signature: None }
     }
 
     /// Reads one DER request of at most 8 KiB.
@@ -89,8 +98,9 @@ impl OcspRequest {
         let cert_ids = read_requests(fields.expect(SEQUENCE, "requestList")?.open())?;
         let extensions = fields.optional(context(2))?;
         fields.end()?;
-        let nonce = extensions.map(|wrapped| read_nonce(&wrapped)).transpose()?.flatten();
-        Ok(Self { cert_ids, nonce, signature })
+        let read = extensions.map(|wrapped| read_extensions(&wrapped)).transpose()?;
+        let (nonce, preferred_signatures) = read.unwrap_or_default();
+        Ok(Self { cert_ids, nonce, preferred_signatures, signature })
     }
 
     /// The DER of an unsigned request.
@@ -101,11 +111,22 @@ impl OcspRequest {
         }
         let requests: Vec<u8> =
             self.cert_ids.iter().flat_map(|id| writer::sequence(&[id.as_der()])).collect();
-        let extensions =
-            self.nonce.as_deref().map(|nonce| writer::element(context(2), &[&nonce_extensions(nonce)]));
-        let to_be_signed =
-            writer::sequence(&[&writer::sequence(&[&requests]), &extensions.unwrap_or_default()]);
+        let to_be_signed = writer::sequence(&[&writer::sequence(&[&requests]), &self.extensions()]);
         Ok(writer::sequence(&[&to_be_signed]))
+    }
+
+    /// requestExtensions with their tag, or nothing.
+    fn extensions(&self) -> Vec<u8> {
+        let nonce = self.nonce.as_deref().map(|raw| extension(rfc6960::ID_PKIX_OCSP_NONCE, false, raw));
+        let mut all = nonce.unwrap_or_default();
+        if !self.preferred_signatures.is_empty() {
+            let preferred = self.preferred_signatures.iter();
+            let preferred =
+                preferred.flat_map(|it| writer::sequence(&[&algorithm::signature_identifier(*it)]));
+            let value = writer::sequence(&[&preferred.collect::<Vec<u8>>()]);
+            all.extend(extension(rfc6960::ID_PKIX_OCSP_PREF_SIG_ALGS, false, &value));
+        }
+        if all.is_empty() { all } else { writer::element(context(2), &[&writer::sequence(&[&all])]) }
     }
 
     /// Decodes what comes after the responder's URL in a GET (RFC 6960 A.1.1).
@@ -172,20 +193,34 @@ fn read_requests(mut list: Reader<'_>) -> Result<Vec<CertId>, OcspRequestError> 
     if cert_ids.is_empty() { Err(BerError::Value("no CertID").into()) } else { Ok(cert_ids) }
 }
 
-/// The nonce among the requestExtensions, within the lengths of RFC 9654 §2.1.
-fn read_nonce(extensions: &Element<'_>) -> Result<Option<Vec<u8>>, OcspRequestError> {
-    let mut nonce = None;
+/// The nonce among the requestExtensions, within the lengths of RFC 9654 §2.1, and the preferred signature algorithms.
+fn read_extensions(
+    extensions: &Element<'_>,
+) -> Result<(Option<Vec<u8>>, Vec<SignatureAlgorithm>), OcspRequestError> {
+    let (mut nonce, mut preferred) = (None, Vec::new());
     for extension in Extension::read_all(&extensions.explicit()?)? {
         if extension.is(rfc6960::ID_PKIX_OCSP_NONCE) {
             nonce = Some(extension.value);
+        } else if extension.is(rfc6960::ID_PKIX_OCSP_PREF_SIG_ALGS) {
+            preferred = read_preferred(extension.value)?;
         } else if extension.critical {
             return Err(OcspRequestError::CriticalExtension);
         }
     }
     match nonce.map(nonce_len) {
         Some(length) if !(1..=MAX_NONCE_LEN).contains(&length) => Err(OcspRequestError::NonceLength(length)),
-        _ => Ok(nonce.map(<[u8]>::to_vec)),
+        _ => Ok((nonce.map(<[u8]>::to_vec), preferred)),
     }
+}
+
+/// `PreferredSignatureAlgorithms ::= SEQUENCE OF PreferredSignatureAlgorithm`.
+fn read_preferred(value: &[u8]) -> Result<Vec<SignatureAlgorithm>, BerError> {
+    let mut preferred = Vec::new();
+    for element in Element::only_tagged(value, SEQUENCE)?.open().take(MAX_PREFERRED) {
+        let identifier = element?.tagged(SEQUENCE)?.open().expect(SEQUENCE, "sigIdentifier")?;
+        preferred.extend(algorithm::signature_algorithm(&identifier));
+    }
+    Ok(preferred)
 }
 
 /// Old clients (before RFC 8954) put the bare value into extnValue, without an OCTET STRING around it.

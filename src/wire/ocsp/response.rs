@@ -261,6 +261,13 @@ pub struct BasicResponse {
     signed: Signed,
 }
 
+impl BasicResponse {
+    /// signatureAlgorithm, if certgate speaks it.
+    pub const fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        self.signed.algorithm
+    }
+}
+
 impl OcspResponse {
     /// Reads one DER response of at most 256 KiB.
     pub fn from_der(der: &[u8]) -> Result<Self, DecodeError> {

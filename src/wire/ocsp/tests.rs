@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, Timestamp},
+    types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SignatureAlgorithm, Timestamp},
     wire::{
+        algorithm,
         der::{
             reader::{OCTET_STRING, context},
             writer,
@@ -104,6 +105,37 @@ fn nonces_keep_to_rfc_9654() {
         assert_eq!(with(&nested), Err(OcspRequestError::NonceLength(length)));
         assert_eq!(with(&vec![7; length]), Err(OcspRequestError::NonceLength(length)));
     }
+}
+
+#[test]
+fn preferred_signature_algorithms_are_read_in_their_order() {
+    let one = OcspRequest::from_der(REQUEST).unwrap();
+    let preferred = [
+        SignatureAlgorithm::Ecdsa(DigestAlgorithm::Sha384),
+        SignatureAlgorithm::RsaPkcs1(DigestAlgorithm::Sha512),
+    ];
+    for nonce in [None, Some(&[7; 16][..])] {
+        let asked = OcspRequest {
+            preferred_signatures: preferred.to_vec(),
+            ..OcspRequest::new(one.cert_ids.clone(), nonce)
+        };
+        let der = asked.to_der().unwrap();
+        assert_eq!(OcspRequest::from_der(&der), Ok(asked));
+        assert_eq!(PlainRequest::read(&der), None, "it says more than a plain one");
+    }
+    let of = |critical, value: &[u8]| {
+        let asked = extension(rfc6960::ID_PKIX_OCSP_PREF_SIG_ALGS, critical, value);
+        let single = writer::sequence(&[one.cert_ids[0].as_der()]);
+        OcspRequest::from_der(&request(&[single], &asked)).map(|request| request.preferred_signatures)
+    };
+    // An unknown one, and one with the kind of key that the client would like.
+    let unknown = writer::sequence(&[&writer::sequence(&[&writer::oid(rfc6960::ID_PKIX_OCSP_NONCE)])]);
+    let identifier = algorithm::signature_identifier(preferred[1]);
+    let known = writer::sequence(&[&identifier, &writer::sequence(&[&writer::oid(rfc6960::ID_PKIX_OCSP)])]);
+    assert_eq!(of(true, &writer::sequence(&[&unknown, &known])), Ok(vec![preferred[1]]));
+    assert_eq!(of(false, &writer::sequence(&[&known.repeat(40)])).unwrap().len(), 16);
+    assert!(matches!(of(false, &writer::sequence(&[&identifier])), Err(OcspRequestError::Malformed(_))));
+    assert!(matches!(of(false, &[5, 0]), Err(OcspRequestError::Malformed(_))));
 }
 
 #[test]
