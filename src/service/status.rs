@@ -377,16 +377,13 @@ impl Snapshot {
         for (serial, listed) in found {
             self.unsettled.remove(&serial);
             let before = self.listed.get(&serial);
-            match listed {
-                Some((revocation, not_after)) => {
-                    let entry = entry_of(serial.clone(), &revocation);
-                    moved |= before.is_none_or(|before| before.der != entry);
-                    self.listed.insert(&serial, &entry, not_after);
-                }
-                None => {
-                    moved |= before.is_some();
-                    self.listed.remove(&serial);
-                }
+            if let Some((revocation, not_after)) = listed {
+                let entry = entry_of(serial.clone(), &revocation);
+                moved |= before.is_none_or(|before| before.der != entry);
+                self.listed.insert(&serial, &entry, not_after);
+            } else {
+                moved |= before.is_some();
+                self.listed.remove(&serial);
             }
             self.changes += 1;
             self.unpublished_since.get_or_insert(now);

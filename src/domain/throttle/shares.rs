@@ -64,8 +64,8 @@ mod tests {
 
     use super::*;
 
-    fn client(number: u8) -> Option<ClientNetwork> {
-        Some(IpAddr::from([192, 0, 2, number]).into())
+    fn client(number: u8) -> ClientNetwork {
+        IpAddr::from([192, 0, 2, number]).into()
     }
 
     fn at(second: u64) -> Timestamp {
@@ -77,7 +77,7 @@ mod tests {
         let mut granted = vec![0; asked.len()];
         for turn in 0..asked.iter().copied().max().unwrap_or_default() {
             for (number, wanted) in (0..).zip(asked) {
-                if turn < *wanted && shares.ask(client(number), 100, at(second)) {
+                if turn < *wanted && shares.ask(Some(client(number)), 100, at(second)) {
                     granted[usize::from(number)] += 1;
                 }
             }

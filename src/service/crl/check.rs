@@ -33,7 +33,7 @@ impl Gateway {
             (verify(), self.compare_draft(build, draft, &head))
         };
         compared?;
-        verified.map_err(|_| draft.wrong("has a signature that does not verify".to_owned()))
+        verified.map_err(|_| draft.wrong("has a signature that does not verify"))
     }
 
     fn compare_draft(
@@ -43,19 +43,19 @@ impl Gateway {
         head: &CrlHead,
     ) -> Result<(), ServiceError> {
         let CrlRecord { issuer, scope, der, .. } = &draft.record;
-        let wrong = |what| Err(draft.wrong(what));
+        let wrong = |what: &str| Err(draft.wrong(what));
         if !reads_back(head, draft)? {
-            return wrong("does not read back as it was written".to_owned());
+            return wrong("does not read back as it was written");
         }
         if let Some(base) = &draft.base
             && !delta::lead_to(base.clone(), EncodedEntries::of(der)?, build.entries().iter())
         {
-            return wrong("does not lead from its base to the present".to_owned());
+            return wrong("does not lead from its base to the present");
         }
         let Some(previous) = build.before(*scope) else { return Ok(()) };
         let CrlRecord { number, this_update, .. } = draft.record;
         if number <= previous.number {
-            return wrong(format!("would have number {number} after {}", previous.number));
+            return wrong(&format!("would have number {number} after {}", previous.number));
         }
         if this_update < previous.this_update {
             // Clients with the right time refuse the CRL before as not yet valid: the new one must go out.
@@ -67,7 +67,7 @@ impl Gateway {
         let gone = no_longer_listed(EncodedEntries::of(&previous.der)?, EncodedEntries::of(der)?)?;
         match self.vanished(build, &gone)? {
             None => Ok(()),
-            Some(serial) => wrong(format!("would no longer list {serial}, which is revoked for good")),
+            Some(serial) => wrong(&format!("would no longer list {serial}, which is revoked for good")),
         }
     }
 
@@ -93,7 +93,7 @@ impl Gateway {
 }
 
 impl Draft<'_> {
-    fn wrong(&self, what: String) -> ServiceError {
+    fn wrong(&self, what: &str) -> ServiceError {
         let CrlRecord { issuer, scope, .. } = &self.record;
         ServiceError::Internal(format!("the new CRL ({}) of {issuer} {what}", scope.label()))
     }
@@ -150,7 +150,9 @@ mod tests {
 
     fn list(all: &[Vec<u8>]) -> EntryList<'_> {
         let mut list = EntryList::default();
-        all.iter().for_each(|der| list.push(Cow::Borrowed(der), 1));
+        for der in all {
+            list.push(Cow::Borrowed(der), 1);
+        }
         list
     }
 
