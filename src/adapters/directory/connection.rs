@@ -16,8 +16,10 @@ use crate::{
     wire::ldap::{Answer, Message, Operation, ResultCode, message_len},
 };
 
-/// Longest answer: the entry of a CA with several CRLs of a million certificates.
-const MAX_ANSWER: usize = 256 * 1024 * 1024;
+/// What comes when an entry is read, in all: that of a CA with several CRLs of a million certificates.
+const MAX_ENTRY: usize = 256 * 1024 * 1024;
+/// What comes otherwise, in all: how an operation ended, in a few words. Nobody knows yet who says it.
+const MAX_RESULT: usize = 64 * 1024;
 /// Answers to one operation: an entry and its end, with room for references.
 const MAX_ANSWERS: usize = 16;
 /// Longest part of a directory's words that is repeated in errors.
@@ -147,7 +149,11 @@ impl Connection {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> Result<(), DirectoryError> {
-        let failed = |reason: String| DirectoryError::Tls { server: self.server.clone(), reason };
+        // What rustls says of a certificate has names from it.
+        let failed = |reason: String| DirectoryError::Tls {
+            server: self.server.clone(),
+            reason: in_one_line(&reason),
+        };
         let Some(Stream::Plain(mut timed)) = self.stream.take() else {
             return Err(failed("it is spoken already".to_owned()));
         };
@@ -186,8 +192,8 @@ impl Connection {
     }
 
     fn refused(&self, what: &str, code: ResultCode, text: &str) -> DirectoryError {
-        let text = text.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
-        DirectoryError::Refused { server: self.server.clone(), what: what.to_owned(), code, text }
+        let (what, text) = (what.to_owned(), in_one_line(text));
+        DirectoryError::Refused { server: self.server.clone(), what, code, text }
     }
 
     fn broken(&self, reason: &(impl Display + ?Sized)) -> DirectoryError {
@@ -218,9 +224,11 @@ impl Connection {
         let Some(stream) = self.stream.as_mut() else { return Err(self.broken("it is closed")) };
         stream.timed().deadline = deadline;
         stream.send(&request).map_err(|error| self.io(&error))?;
+        let mut room = if matches!(operation, Operation::Read { .. }) { MAX_ENTRY } else { MAX_RESULT };
         let mut answers = Vec::new();
         while answers.len() < MAX_ANSWERS {
-            let bytes = self.message()?;
+            let bytes = self.message(room)?;
+            room = room.saturating_sub(bytes.len());
             let message = Message::read(&bytes).map_err(|error| self.broken(&error))?;
             match message.answer {
                 Answer::Done { code, text } if message.id == id => return Ok((code, text, Answers(answers))),
@@ -234,8 +242,8 @@ impl Connection {
         Err(self.broken("more answers than one entry can have"))
     }
 
-    /// The next message. Exactly its bytes are read, so that nothing of what comes in the clear is left when TLS begins.
-    fn message(&mut self) -> Result<Vec<u8>, DirectoryError> {
+    /// The next message, of at most `room` bytes. Exactly its bytes are read, so that nothing of what comes in the clear is left when TLS begins.
+    fn message(&mut self, room: usize) -> Result<Vec<u8>, DirectoryError> {
         let mut bytes = Vec::new();
         let length = loop {
             if let Some(length) = message_len(&bytes).map_err(|error| self.broken(&error))? {
@@ -245,7 +253,7 @@ impl Connection {
             bytes.push(0);
             self.fill(bytes.get_mut(at..).unwrap_or_default())?;
         };
-        if length > MAX_ANSWER {
+        if length > room {
             return Err(self.broken(&format_args!("an answer of {length} bytes")));
         }
         while bytes.len() < length {
@@ -269,6 +277,15 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// What somebody else said, for a log and a terminal: without line ends, and without what turns the direction of the text.
+fn in_one_line(words: &str) -> String {
+    let shown = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    words.chars().filter(shown).take(MAX_WORDS).collect()
 }
 
 impl Drop for Connection {

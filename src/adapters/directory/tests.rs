@@ -37,6 +37,11 @@ fn answering(answers: &'static [&'static str]) -> LdapDirectory {
 
 const BOUND: &str = "300c 020101 6107 0a0100 0400 0400";
 
+/// Two messages that answer one request.
+fn concat_hex(one: &str, other: &str) -> &'static str {
+    [one, other].concat().leak()
+}
+
 fn read(directory: &LdapDirectory) -> Result<Option<EntryValues>, DirectoryError> {
     let attributes = [DirectoryAttribute::CertificateRevocationList];
     directory.open()?.read(&"cn=a,o=b".parse().unwrap(), &attributes)
@@ -75,6 +80,34 @@ fn what_is_no_answer_ends_the_connection_in_plain_words() {
     }
     let error = read(&answering(&[BOUND])).err().unwrap().to_string();
     assert!(error.contains("the server closed it"), "{error}");
+}
+
+#[test]
+fn room_is_made_for_what_was_asked_for_and_no_more() {
+    // Nobody knows yet who answers: the end of an operation is a few words.
+    let error = read(&answering(&["3084 00100000"])).err().unwrap().to_string();
+    assert!(error.contains("an answer of 1048582 bytes"), "{error}");
+    // An entry is large, and all that comes in the place of one is no larger.
+    let first = "3014 020102 640f 0400 300b 3009 0403613b62 3102 0400";
+    let answers: &'static [&'static str] =
+        Box::leak(Box::new([BOUND, concat_hex(first, "3084 0ffffff0"), "00"]));
+    let error = read(&answering(answers)).err().unwrap().to_string();
+    assert!(error.contains("an answer of 268435446 bytes"), "{error}");
+}
+
+#[test]
+fn the_words_of_a_directory_are_one_short_line() {
+    let words = format!("line\n\u{2028}\u{202e}{}", "x".repeat(50_000));
+    let text =
+        [&[0x04, 0x82], &u16::try_from(words.len()).unwrap().to_be_bytes()[..], words.as_bytes()].concat();
+    let result = [&[0x0a, 1, 49, 0x04, 0][..], &text].concat();
+    let of = |tag: u8, content: &[u8]| {
+        [&[tag, 0x82], &u16::try_from(content.len()).unwrap().to_be_bytes()[..], content].concat()
+    };
+    let answer = hex::encode(of(0x30, &[&[2, 1, 1][..], &of(0x61, &result)].concat()));
+    let answers: &'static [&'static str] = Box::leak(Box::new([&*answer.leak()]));
+    let error = read(&answering(answers)).err().unwrap().to_string();
+    assert!(error.contains("in its words: linexxx") && error.chars().count() < 400, "{error}");
 }
 
 #[test]

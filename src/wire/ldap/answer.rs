@@ -11,6 +11,9 @@ use crate::wire::{
     x509::DecodeError,
 };
 
+/// Values that an entry may have in all: a CA has some certificates and CRLs. Each is small here, however many an answer has room for.
+const MAX_VALUES: usize = 10_000;
+
 /// resultCode (RFC 4511 §4.1.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultCode(pub u32);
@@ -148,18 +151,24 @@ fn result(content: &[u8]) -> Result<Answer<'_>, BerError> {
     Ok(Answer::Done { code: ResultCode(code), text: String::from_utf8_lossy(text).into_owned() })
 }
 
+const TOO_MANY: BerError = BerError::Value("an entry with more values than any CA's");
+
 fn entry(content: &[u8]) -> Result<Vec<Attribute<'_>>, BerError> {
     let mut fields = Elements(content);
     let _name = fields.expect(OCTET_STRING, "objectName")?;
     let mut list = Elements(fields.expect(SEQUENCE, "attributes")?);
     let mut attributes = Vec::new();
+    let mut room = MAX_VALUES;
     while !list.0.is_empty() {
         let mut attribute = Elements(list.expect(SEQUENCE, "PartialAttribute")?);
         let description = std::str::from_utf8(attribute.expect(OCTET_STRING, "type")?)
             .map_err(|_| BerError::Value("an attribute description that is no text"))?;
         let mut set = Elements(attribute.expect(SET, "vals")?);
         let mut values = Vec::new();
+        // An attribute without values takes room, too.
+        room = room.checked_sub(1).ok_or(TOO_MANY)?;
         while !set.0.is_empty() {
+            room = room.checked_sub(1).ok_or(TOO_MANY)?;
             values.push(set.expect(OCTET_STRING, "value")?);
         }
         attributes.push(Attribute { description, values });

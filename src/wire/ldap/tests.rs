@@ -82,6 +82,20 @@ fn an_entry_gives_its_values() {
 }
 
 #[test]
+fn an_entry_has_no_end_of_empty_values() {
+    let entry = |values: usize| {
+        let of = |tag: u8, content: &[u8]| {
+            [&[tag, 0x84], &u32::try_from(content.len()).unwrap().to_be_bytes()[..], content].concat()
+        };
+        let set = of(0x31, &[4, 0].repeat(values));
+        let list = of(0x30, &of(0x30, &[&[4, 1, b'a'][..], &set].concat()));
+        of(0x30, &[&[2, 1, 2][..], &of(0x64, &[&[4, 0][..], &list].concat())].concat())
+    };
+    assert!(Message::read(&entry(1_000)).is_ok());
+    assert!(Message::read(&entry(100_000)).is_err());
+}
+
+#[test]
 fn a_length_is_told_as_soon_as_it_is_there() {
     assert_eq!(message_len(&[]).unwrap(), None);
     assert_eq!(message_len(&bytes("3082 01")).unwrap(), None);
