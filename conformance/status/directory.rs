@@ -375,6 +375,42 @@ fn deltas_and_partitions_have_their_places_and_a_delta_that_is_no_more_goes() {
 }
 
 #[test]
+fn beside_a_newer_full_crl_no_older_delta_is_written_or_taken_away() {
+    let policy = CrlPolicy { delta: Some(6 * 3_600), ..CrlPolicy::default() };
+    let (world, fake) = world_with(with_directory(policy, true));
+    bring(&world);
+    let old_delta = fake.values(ENTRY, DELTA);
+    // Another gateway on the same records, which does not learn of what this one publishes.
+    let older = world.opened_on(world.ports.clone(), with_directory(policy, true)).unwrap();
+    let newest = publish(&world);
+    bring(&world);
+    let (full, delta) = (fake.values(ENTRY, FULL), fake.values(ENTRY, DELTA));
+    assert!(newest == 2 && delta != old_delta);
+
+    fake.set(ENTRY, DELTA, Vec::new());
+    older.run_directory(&name()).unwrap();
+    assert_eq!(fake.values(ENTRY, FULL), full);
+    assert!(fake.values(ENTRY, DELTA).is_empty(), "what it releases from a hold may be on hold again");
+    let problem = older.show_crl(&world.authed::<Read>(), &issuing()).unwrap().directories.remove(0).problem;
+    assert!(problem.unwrap().contains("has a newer CRL, number 2, and ours is 1"));
+}
+
+#[test]
+fn a_newer_delta_is_not_taken_away_by_whoever_made_none_yet() {
+    let (world, fake) = world_with(with_directory(CrlPolicy::default(), true));
+    let older = world.opened_on(world.ports.clone(), with_directory(CrlPolicy::default(), true)).unwrap();
+    let policy = CrlPolicy { delta: Some(6 * 3_600), ..CrlPolicy::default() };
+    let world = world.restarted(with_directory(policy, true));
+    publish(&world);
+    bring(&world);
+    let there = || (fake.values(ENTRY, FULL), fake.values(ENTRY, DELTA));
+    let newest = there();
+    assert_eq!((newest.0.len(), newest.1.len()), (1, 1));
+    older.run_directory(&name()).unwrap();
+    assert_eq!(there(), newest);
+}
+
+#[test]
 fn a_probe_reads_back_and_compares() {
     let (world, fake) = world();
     let probed = || world.gateway.probe(&world.authed::<Operate>()).unwrap();

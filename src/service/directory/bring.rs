@@ -6,7 +6,9 @@ use super::Target;
 use crate::{
     domain::{
         crl::CrlScope,
-        directory::{DirectoryAttribute, EntryName, Held, PublishedThere, Step, entry_of_scope, step},
+        directory::{
+            DirectoryAttribute, EntryName, Held, NotWritten, PublishedThere, Step, entry_of_scope, step,
+        },
     },
     ports::{DirectoryError, DirectorySession, EntryValues, NewValues},
     service::{Gateway, crl::PublishedCrl},
@@ -113,18 +115,23 @@ struct Changes<'a> {
 fn changes<'a>(target: &Target<'_>, wanted: &Wanted<'a>, held: &'a EntryValues) -> Changes<'a> {
     let (kind, certificate) = (target.authority.issuer.kind, &target.authority.certificate);
     let mut changes = Changes::default();
+    let of_scope = |scope| wanted.crls.iter().find(|crl| crl.scope == scope).copied();
     for scope in wanted.scopes() {
-        let crl = wanted.crls.iter().find(|crl| crl.scope == scope);
+        // The full CRL comes first. Where it stays as it is, so does the delta: an older one beside a newer full CRL could release what is
+        // on hold again.
+        if scope == CrlScope::Delta && changes.problem.is_some() {
+            break;
+        }
         for attribute in DirectoryAttribute::of_crl(scope, kind) {
             let values = held.of(*attribute);
-            match crl {
-                Some(crl) => {
+            match (of_scope(scope), of_scope(CrlScope::Full)) {
+                (Some(crl), _) => {
                     changes.crl(*attribute, crl, held_crl(&values, &crl.der, certificate), &wanted.entry);
                 }
-                None if matches!(held_crl(&values, &[], certificate), Held::Own(_)) => {
-                    changes.writes.push((*attribute, Vec::new()));
+                (None, Some(full)) if scope == CrlScope::Delta => {
+                    changes.no_delta(*attribute, full, held_crl(&values, &[], certificate), &wanted.entry);
                 }
-                None => {}
+                (None, _) => {}
             }
         }
     }
@@ -146,11 +153,28 @@ impl<'a> Changes<'a> {
                     self.there.push(now);
                 }
             }
-            Err(why) => {
-                let why = format!("{} of {entry}: {why}", attribute.description());
-                self.problem.get_or_insert(why);
-            }
+            Err(why) => self.left(attribute, entry, why),
         }
+    }
+
+    /// A delta of an issuer that makes none any more goes, if it is not newer than its `full` CRL.
+    fn no_delta(
+        &mut self,
+        attribute: DirectoryAttribute,
+        full: &PublishedCrl,
+        held: Held,
+        entry: &EntryName,
+    ) {
+        match (held, step(held, full.number)) {
+            (Held::Own(_), Ok(_)) => self.writes.push((attribute, Vec::new())),
+            (Held::Own(_), Err(why)) => self.left(attribute, entry, why),
+            (Held::Nothing | Held::Same | Held::Foreign, _) => {}
+        }
+    }
+
+    fn left(&mut self, attribute: DirectoryAttribute, entry: &EntryName, why: NotWritten) {
+        let why = format!("{} of {entry}: {why}", attribute.description());
+        self.problem.get_or_insert(why);
     }
 
     /// Other certificates stay: a CA has had several.
