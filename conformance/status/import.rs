@@ -7,6 +7,7 @@ use certgate::{
         GatewaySettings, ServiceError,
         certificate::{CertificateView, RevocationView},
         import::{ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
+        rollover::NewSuccessor,
     },
     types::{CertificateId, DigestAlgorithm, IssuerId, RevocationReason, SerialNumber},
     wire::{crl::Crl, ocsp::CertId, x509::Certificate},
@@ -106,6 +107,24 @@ fn what_another_ca_issued_keeps_its_status() {
     let length = audit_length(&world);
     let report = take(&world, &issuer, lines());
     assert_eq!((report.unchanged, audit_length(&world)), (3, length), "a repeated import writes nothing");
+}
+
+#[test]
+fn the_successor_of_a_ca_of_ours_takes_no_name_that_an_external_one_has() {
+    let (old, world) = (world(), world());
+    let gone = enrolled(&old, "SN1");
+    let new = NewImport {
+        issuer_certificate: old.issuer("issuing").to_pem(),
+        name: Some("issuing-2".parse().unwrap()),
+    };
+    let external = world.gateway.open_import(&world.authed(), &new).unwrap().issuer;
+    take(&world, &external, vec![listed(&gone, Some(because(&old, RevocationReason::Superseded)))]);
+    let successor = world.gateway.roll_over(&world.authed(), &issuing(), &NewSuccessor::default()).unwrap();
+    assert_eq!((successor.id.as_str(), successor.generation.number), ("issuing-3", 3));
+    assert_eq!(shown(&world, &external, &gone).status, Status::Revoked);
+    let authorities = world.gateway.authorities();
+    assert_eq!(authorities.external(&external).unwrap().certificate, old.issuer("issuing"));
+    assert!(authorities.issuer(&external).is_none());
 }
 
 #[test]

@@ -100,11 +100,12 @@ impl Line {
     }
 
     /// The name and place of a successor to be announced now, which becomes current at `cutover_at` at the latest.
-    /// `not_after`: the end of the current one.
+    /// `not_after`: the end of the current one. `taken`: names that issuers outside the line have.
     ///
     /// Errors: a root; one is announced already; too late.
     pub fn successor(
         &self,
+        taken: &[IssuerId],
         cutover_at: Option<Timestamp>,
         not_after: Timestamp,
         now: Timestamp,
@@ -117,11 +118,22 @@ impl Line {
         if kind != Some(IssuerKind::Subordinate) {
             return Err(RolloverRefused::Root(line));
         }
-        let number =
-            self.members.iter().map(|issuer| issuer.generation.number).max().unwrap_or(0).saturating_add(1);
-        let id = format!("{line}-{number}").parse().map_err(|_| RolloverRefused::Name(line.clone()))?;
+        let (id, number) = self.next_name(taken)?;
         let cutover_at = Some(self.in_time(cutover_at, not_after)?);
         Ok((id, Generation { line, number, state: GenerationState::Announced, since: now, cutover_at }))
+    }
+
+    /// The next number with the name that it gives; a number whose name somebody else has is passed over.
+    fn next_name(&self, taken: &[IssuerId]) -> Result<(IssuerId, u32), RolloverRefused> {
+        let no_name = || RolloverRefused::Name(self.name.clone());
+        let last = self.members.iter().map(|issuer| issuer.generation.number).max().unwrap_or(0);
+        for number in last.saturating_add(1)..=u32::MAX {
+            let id = format!("{}-{number}", self.name).parse().map_err(|_| no_name())?;
+            if !taken.contains(&id) {
+                return Ok((id, number));
+            }
+        }
+        Err(no_name())
     }
 
     /// The announced one with another time of its cut-over. `not_after`: the end of the current one.
@@ -217,7 +229,7 @@ mod tests {
     }
 
     fn announced(before: &[Issuer]) -> Issuer {
-        let (id, generation) = line(before).successor(None, END, NOW).unwrap();
+        let (id, generation) = line(before).successor(&[], None, END, NOW).unwrap();
         Issuer { id, generation, ..issuer("x", IssuerKind::Subordinate) }
     }
 
@@ -232,14 +244,17 @@ mod tests {
         assert_eq!((next.id.as_str(), next.generation.number), ("issuing-2", 2));
         assert_eq!(next.generation.line, first.id);
         assert_eq!(next.generation.cutover_at, Some(END));
-        let again = line(&[first, next.clone()]).successor(None, END, NOW);
-        assert_eq!(again, Err(RolloverRefused::Announced(next.id)));
+        let again = line(&[first.clone(), next.clone()]).successor(&[], None, END, NOW);
+        assert_eq!(again, Err(RolloverRefused::Announced(next.id.clone())));
+        let taken = [next.id, id("issuing-3"), id("other")];
+        let (id, generation) = line(&[first]).successor(&taken, None, END, NOW).unwrap();
+        assert_eq!((id.as_str(), generation.number), ("issuing-4", 4), "somebody else has these names");
     }
 
     #[test]
     fn a_root_has_no_successor() {
         let root = Line::of(vec![issuer("root", IssuerKind::Root)], &id("root")).unwrap();
-        assert_eq!(root.successor(None, END, NOW), Err(RolloverRefused::Root(id("root"))));
+        assert_eq!(root.successor(&[], None, END, NOW), Err(RolloverRefused::Root(id("root"))));
         assert_eq!(Line::of(vec![issuer("root", IssuerKind::Root)], &id("issuing")), None);
     }
 
@@ -276,7 +291,7 @@ mod tests {
     fn a_cut_over_after_the_end_of_the_current_one_is_refused() {
         let first = issuer("issuing", IssuerKind::Subordinate);
         let too_late = Err(RolloverRefused::TooLate { issuer: id("issuing"), not_after: END });
-        assert_eq!(line(std::slice::from_ref(&first)).successor(Some(AFTER), END, NOW), too_late);
+        assert_eq!(line(std::slice::from_ref(&first)).successor(&[], Some(AFTER), END, NOW), too_late);
         let both = line(&[first.clone(), announced(&[first])]);
         assert!(both.rescheduled(AFTER, END).is_err());
         assert_eq!(both.rescheduled(NOW, END).unwrap().generation.cutover_at, Some(NOW));

@@ -4,7 +4,7 @@
 //! the transaction looks again whether the line is still the one that was planned for.
 //!
 //! **A generation is an issuer.** The successor of `issuing` is the issuer `issuing-2`, with its own key, message key, OCSP signer,
-//! CRL and URLs. OCSP, CRL, status and certificate ids know it by its name like any other; only profiles name the line, and
+//! CRL and URLs; where another issuer has that name already, the next number that is free. OCSP, CRL, status and certificate ids know it by its name like any other; only profiles name the line, and
 //! mean the generation that is current.
 //!
 //! **Same name.** The successor has the subject of the CA before it, as RFC 4210 §4.4 and Cisco's shadow certificates have it, so that
@@ -94,11 +94,10 @@ impl Plan {
         let line = line_of(view, issuer)?;
         let current = current_of(&line)?;
         let not_after = not_after(current)?;
-        let (id, generation) = line.successor(wanted.cutover_at, not_after, now)?;
+        let own = view.issuers()?.into_iter().map(|issuer| issuer.id);
+        let taken: Vec<_> = own.chain(view.external_issuers()?.into_iter().map(|it| it.id)).collect();
+        let (id, generation) = line.successor(&taken, wanted.cutover_at, not_after, now)?;
         let parent = current.parent.clone().ok_or_else(|| RolloverRefused::Root(current.id.clone()))?;
-        if view.issuer(&id)?.is_some() {
-            return Err(ServiceError::Conflict(format!("there is an issuer {id} already")));
-        }
         Ok(Self { id, generation, current: current.clone(), parent })
     }
 }
