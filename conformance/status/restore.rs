@@ -15,6 +15,7 @@ use certgate::{
         audit::Act,
         backup::{self, Frame, FrameReader},
         health::CheckResult,
+        responder::{NewResponderMode, ResponderMode},
         restore::{self, GivenCrl, Settled},
     },
     types::{CertificateId, IssuerId, RevocationReason, Timestamp},
@@ -28,7 +29,9 @@ use certgate::{
 use super::{
     because,
     common::{DAY, World},
-    crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
+    crl_entry, enrolled, id_of,
+    import::{listed, open, take},
+    issuing, ocsp_status, revoke, world,
 };
 
 /// A backup as it goes over the wire.
@@ -112,6 +115,30 @@ fn what_only_a_delta_says_survives_a_restore() {
     // A hold in the backup stays: releasing it again is safe, the other way round is not.
     assert_eq!(reason(&world, &released), Some(RevocationReason::CertificateHold));
     assert!(world.gateway.crl(&issuing()).unwrap().number > delta.number);
+}
+
+#[test]
+fn what_was_revoked_here_of_an_external_issuer_is_not_lost_without_a_word() {
+    let (old, world) = (world(), world());
+    let theirs = enrolled(&old, "SN1");
+    let external = open(&world, &old).issuer;
+    take(&world, &external, vec![listed(&theirs, None)]);
+    let unanswered = back_up(&world);
+    let mode = NewResponderMode { mode: ResponderMode::Trusted, by: Some(issuing()) };
+    world.gateway.set_responder_mode(&world.authed(), &external, &mode).unwrap();
+    let copied = back_up(&world);
+    let id = CertificateId { issuer: external, serial: theirs.serial().clone() };
+    let because = because(RevocationReason::KeyCompromise);
+    world.gateway.revoke_certificate(&world.authed(), &id, &because).unwrap();
+    let crls = published(&world);
+
+    let refused = filled(&copied, &crls, false, world.now()).err().unwrap().to_string();
+    assert!(refused.contains("is missing of test-issuing-ca (an external issuer: no CRL says"), "{refused}");
+    let (store, _) = filled(&copied, &crls, true, world.now()).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let restoration = store.read(|view| Ok::<_, ServiceError>(view.restoration()?)).unwrap().unwrap();
+    assert!(restoration.revocations_lost, "and it is remembered");
+    filled(&unanswered, &crls, false, world.now()).map(drop).expect("nobody is told anything of it");
 }
 
 #[test]

@@ -274,8 +274,8 @@ impl Gateway {
         self.restore_guard.behind.store(None);
         self.status.trust();
         let authorities = self.authorities();
-        for authority in authorities.issuers() {
-            self.ocsp.forget_issuer(&authority.issuer.id);
+        for answered in authorities.all_answered() {
+            self.ocsp.forget_issuer(answered.id());
         }
         self.restore_guard.write(&self.ports, act.at, None);
         for authority in authorities.issuers() {

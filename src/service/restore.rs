@@ -7,6 +7,9 @@
 //! An entry that follows from what is known anyway (the device's state, or the CA's: its CRL names all certificates below it) becomes no
 //! cause: else who releases the CA or finds the device would find each certificate on hold for no reason of its own. A CRL shows one
 //! reason only, so a hold that began later than such a one, and after the backup, is in no CRL and is lost.
+//!
+//! Of an external issuer nobody here signs CRLs. Where OCSP answers for it, what was revoked here after the backup would be `good` again:
+//! that loss has to be accepted, too.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +27,7 @@ use crate::{
     domain::{
         checkpoint::CrlMark,
         crl::{CrlRecord, CrlScope, Partition},
-        issuer::Issuer,
+        issuer::{Issuer, OcspAuthority},
         restore::{Restoration, cause_of, check_crl, reserved_number},
         status::{Cause, CauseChange, Revocation, revocation},
     },
@@ -153,7 +156,7 @@ pub struct Origin<'a> {
 /// Makes a store that was filled from a backup fit to be served: see the module's words.
 ///
 /// Errors: [`ServiceError::Invalid`] for a CRL that no issuer signed or that is older than the backup;
-/// [`ServiceError::Refused`] where an issuer's CRL is missing and `accept_lost` is not said.
+/// [`ServiceError::Refused`] where an issuer's CRL is missing, or an external one is answered for, of which there is none, and `accept_lost` is not said.
 pub fn settle(
     store: &dyn Store,
     head: &Head,
@@ -174,12 +177,12 @@ pub fn settle_from(
     accept_lost: bool,
 ) -> Result<Settled, ServiceError> {
     let plans = store.read(|view| plan(view, crls, origin.published, act.at))?;
-    let missing: Vec<_> = plans.iter().filter(|plan| plan.crl.is_none()).collect();
+    let mut missing: Vec<_> = plans.iter().filter(|plan| plan.crl.is_none()).map(Plan::named).collect();
+    missing.extend(store.read(|view| without_crl(view, act.at))?);
     if !accept_lost && !missing.is_empty() {
-        let names: Vec<_> = missing.iter().map(|plan| plan.named()).collect();
         return Err(ServiceError::Refused(format!(
             "the newest CRL is missing of {}: what was revoked after the backup would be good again",
-            names.join(" and of ")
+            missing.join(" and of ")
         )));
     }
     let tickets = ticket::open_tickets(store, act.at)?;
@@ -257,6 +260,17 @@ fn plan<'a>(
     let mut plans = plans.collect::<Result<Vec<_>, _>>()?;
     plans.sort_by_key(|plan| plan.lineage.len());
     Ok(plans)
+}
+
+/// The living external issuers that OCSP answers for, each with what is to be said of it.
+fn without_crl(view: &dyn View, now: Timestamp) -> Result<Vec<String>, ServiceError> {
+    let answered = view.external_issuers()?.into_iter().filter(|it| it.ocsp != OcspAuthority::None);
+    let living = answered.map(|issuer| {
+        let over = is_over(&Certificate::from_der(&issuer.certificate)?.validity(), now);
+        let told = format!("{} (an external issuer: no CRL says what was revoked here)", issuer.id);
+        Ok((!over).then_some(told))
+    });
+    living.filter_map(Result::transpose).collect()
 }
 
 fn is_over(validity: &Validity, now: Timestamp) -> bool {
