@@ -152,6 +152,25 @@ fn imported_certificates_are_acted_on_like_others() {
 }
 
 #[test]
+fn the_ca_does_not_release_what_an_operator_holds_too() {
+    let (old, world) = (world(), world());
+    let held = enrolled(&old, "SN1");
+    let issuer = open(&world, &old).issuer;
+    take(&world, &issuer, vec![listed(&held, Some(because(&old, RevocationReason::CertificateHold)))]);
+    let since = shown(&world, &issuer, &held).revocation.unwrap().at;
+    world.clock.advance(DAY);
+    let id = CertificateId { issuer: issuer.clone(), serial: held.serial().clone() };
+    world.gateway.hold_certificate(&world.authed(), &id, "reported stolen").unwrap();
+    let report = take(&world, &issuer, vec![listed(&held, None)]);
+    let now = shown(&world, &issuer, &held);
+    assert_eq!((report.released, now.status), (0, Status::Hold));
+    assert_eq!(now.revocation.unwrap().at, since, "it was on hold all the time");
+    assert_eq!(now.causes[0].note, "reported stolen");
+    world.gateway.release_certificate(&world.authed(), &id, "").unwrap();
+    assert_eq!(shown(&world, &issuer, &held).status, Status::Good);
+}
+
+#[test]
 fn the_last_crl_of_the_old_ca_is_served_and_none_is_signed_for_it() {
     let (old, world) = (world(), world());
     let gone = enrolled(&old, "SN1");

@@ -130,13 +130,24 @@ impl Told {
         match &self.standing {
             ToldStanding::Untold => None,
             ToldStanding::Good => {
-                let imported =
-                    existing.iter().find(|cause| cause.effect == Effect::Hold && cause.note == NOTE);
+                let imported = existing.iter().find(|cause| is_brought(cause));
                 imported.map(|hold| CauseChange::Release(hold.key.clone()))
             }
             ToldStanding::Revoked(revocation) => Some(CauseChange::Put(cause_of(revocation, actor))),
         }
     }
+}
+
+/// Whether it is a hold that an import brought, and that ends when the CA says so.
+fn is_brought(cause: &Cause) -> bool {
+    cause.effect == Effect::Hold && cause.note == NOTE
+}
+
+/// The hold `cause` of an operator in the place of one that an import brought, and that it has the key of: it lasts as long as that, and
+/// the CA releases it no more.
+pub fn taken_over(existing: &[Cause], cause: &Cause) -> Option<Cause> {
+    let brought = existing.iter().find(|old| is_brought(old) && old.key == cause.key)?;
+    (cause.effect == Effect::Hold).then(|| Cause { since: brought.since, ..cause.clone() })
 }
 
 /// It has the key of an operator's act, so that an operator can release a hold: the CA is no longer there to do it.

@@ -14,6 +14,7 @@ use crate::{
         access::{Authed, Operate, Read},
         binding::{Assurance, Binding, BoundObject, Evidence},
         certificate::{CertificateRecord, Purpose},
+        import::taken_over,
         status::{
             Cause, CauseChange, CauseKey, CauseKind, Effect, Revocation, Status, check_change, effective,
             revocation,
@@ -439,12 +440,21 @@ impl Gateway {
         let accepted = self.accepted();
         self.ports.store.write(|tx| {
             let causes = known_causes(tx.as_view(), id)?;
-            if causes.iter().any(|old| old.key == cause.key && old.effect == cause.effect) {
+            let taken_over = taken_over(&causes, cause);
+            if taken_over.is_none()
+                && causes.iter().any(|old| old.key == cause.key && old.effect == cause.effect)
+            {
                 return Err(ServiceError::Refused(
                     "that is what was done before: nothing would change".to_owned(),
                 ));
             }
             check_change(&causes, cause).map_err(|refused| ServiceError::Refused(refused.to_string()))?;
+            if let Some(hold) = taken_over {
+                tx.put_cause(id, &hold)?;
+                let remark = [("note", hold.note)];
+                tx.append_audit(&act.fact("certificate.hold-taken-over", id, &remark))?;
+                return Ok(());
+            }
             change_causes(tx, id, &[CauseChange::Put(cause.clone())], act)?;
             Ok(())
         })?;
