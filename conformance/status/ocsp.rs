@@ -29,13 +29,13 @@ const UNAUTHORIZED: [u8; 5] = [0x30, 3, 0x0a, 1, 6];
 const MALFORMED: [u8; 5] = [0x30, 3, 0x0a, 1, 1];
 
 /// A store that can be out of order.
-struct FaultyStore {
+pub(super) struct FaultyStore {
     inner: Arc<dyn Store>,
     reads_fail: AtomicBool,
 }
 
 impl FaultyStore {
-    fn break_reads(&self, broken: bool) {
+    pub(super) fn break_reads(&self, broken: bool) {
         self.reads_fail.store(broken, Ordering::SeqCst);
     }
 }
@@ -53,7 +53,7 @@ impl Store for FaultyStore {
     }
 }
 
-fn on_faulty_store(world: World) -> (World, Arc<FaultyStore>) {
+pub(super) fn on_faulty_store(world: World) -> (World, Arc<FaultyStore>) {
     let store =
         Arc::new(FaultyStore { inner: world.ports.store.clone(), reads_fail: AtomicBool::new(false) });
     let ports = Ports { store: store.clone(), ..world.ports.clone() };

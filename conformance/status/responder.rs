@@ -36,7 +36,9 @@ use super::{
     common::{DAY, World},
     enrolled,
     import::{because, listed, open, take, whole},
-    issuing, plain_request, world,
+    issuing,
+    ocsp::on_faulty_store,
+    plain_request, world,
 };
 
 /// A gateway that has taken over what the CA of `old` issued: three certificates, good, on hold, and revoked.
@@ -304,6 +306,29 @@ fn a_certificate_that_its_ca_has_revoked_is_not_installed_and_signs_no_more() {
     it.world.clock.advance(DAY);
     it.delegated();
     assert_eq!(it.status(good), CertStatus::Good);
+}
+
+#[test]
+fn a_delegate_that_may_be_revoked_signs_nothing_until_that_is_known() {
+    let it = Takeover::new();
+    let certificate = it.delegated();
+    let (world, store) = on_faulty_store(it.world);
+    let it = Takeover { world, ..it };
+    let [good, _, gone] = &it.certificates;
+    assert_eq!(it.status(good.serial()), CertStatus::Good);
+    store.break_reads(true);
+    let revoked = it.world.gateway.revoke_certificate(
+        &it.world.authed::<Operate>(),
+        &it.id(&certificate),
+        &super::because(RevocationReason::KeyCompromise),
+    );
+    assert!(matches!(revoked, Err(ServiceError::Store(_))), "{revoked:?}");
+    store.break_reads(false);
+    for serial in [good.serial(), gone.serial()] {
+        assert_eq!(it.error(serial), Some(ErrorStatus::TryLater));
+    }
+    it.world.gateway.run_due().unwrap();
+    assert_eq!(it.shown().certificates[0].state, ResponderState::Over);
 }
 
 #[test]

@@ -286,9 +286,11 @@ impl Gateway {
         authorities.externals().filter(|it| with(it)).map(|it| it.issuer.id.clone()).collect()
     }
 
-    /// Whose turn it is to sign for an external issuer.
+    /// Whose turn it is to sign for an external issuer: nobody's who is revoked or on hold, or may be since a moment ago.
     pub(super) fn signing_responder<'a>(&self, external: &'a External) -> Option<&'a Responder> {
-        let barred = |id: &CertificateId| self.is_barred(&id.issuer, &id.serial);
+        let barred = |CertificateId { issuer, serial }: &CertificateId| {
+            self.is_barred(issuer, serial) || self.status.is_unsettled(issuer, serial)
+        };
         external.responders_at(self.now()).find(|responder| !barred(&responder.id))
     }
 

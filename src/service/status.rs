@@ -209,6 +209,14 @@ impl StatusBoard {
         Epoch(self.epoch_of(issuer, serial).load(Ordering::SeqCst))
     }
 
+    /// Whether the causes of this serial, or those of its issuer, changed and could not be read yet. That everything is distrusted does not
+    /// count.
+    pub(crate) fn is_unsettled(&self, issuer: &IssuerId, serial: &SerialNumber) -> bool {
+        let board = self.board(issuer);
+        let snapshot = board.read();
+        snapshot.issuer_unsettled || snapshot.unsettled.contains(serial)
+    }
+
     /// Lets `work` read the snapshot of `issuer`. None while something of it is unsettled.
     ///
     /// Changes and OCSP wait behind it: it only picks out and clones, what takes longer is done afterwards.
