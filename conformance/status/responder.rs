@@ -1,7 +1,13 @@
 //! OCSP answers about another CA's certificates: the CA is a second gateway, which signs a responder's certificate for the first, or whose
 //! certificates a responder answers for that the gear is told to trust.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use certgate::{
     domain::{
@@ -9,10 +15,14 @@ use certgate::{
         binding::{Assurance, Evidence},
         certificate::Purpose,
         device::DeviceEvent,
+        issuer::OcspAuthority,
     },
-    ports::store::Page,
+    ports::{
+        Store, Tx, View,
+        store::{Page, StoreResult, Verdict},
+    },
     service::{
-        GatewaySettings, ServiceError,
+        GatewaySettings, Ports, ServiceError,
         health::CheckResult,
         import::{BindRule, ImportBatch, ImportLine},
         responder::{
@@ -329,6 +339,65 @@ fn a_delegate_that_may_be_revoked_signs_nothing_until_that_is_known() {
     }
     it.world.gateway.run_due().unwrap();
     assert_eq!(it.shown().certificates[0].state, ResponderState::Over);
+}
+
+/// A store of which one read, once that is armed, gives what it found only when it is let go.
+struct SlowStore {
+    inner: Arc<dyn Store>,
+    armed: AtomicBool,
+    has_read: Barrier,
+    goes_on: Barrier,
+}
+
+impl Store for SlowStore {
+    fn with_view(&self, work: &mut dyn FnMut(&dyn View)) -> StoreResult<()> {
+        let done = self.inner.with_view(work);
+        if self.armed.swap(false, Ordering::SeqCst) {
+            self.has_read.wait();
+            self.goes_on.wait();
+        }
+        done
+    }
+
+    fn with_tx(&self, work: &mut dyn FnMut(&mut dyn Tx) -> Verdict) -> StoreResult<()> {
+        self.inner.with_tx(work)
+    }
+}
+
+#[test]
+fn a_right_that_was_taken_back_does_not_come_back_with_what_another_thread_had_read() {
+    let it = Takeover::new();
+    it.delegated();
+    let store = Arc::new(SlowStore {
+        inner: it.world.ports.store.clone(),
+        armed: AtomicBool::new(false),
+        has_read: Barrier::new(2),
+        goes_on: Barrier::new(2),
+    });
+    let ports = Ports { store: store.clone(), ..it.world.ports.clone() };
+    let it = Takeover { world: it.world.restarted_on(ports, GatewaySettings::default()), ..it };
+    let good = it.certificates[0].serial();
+    assert_eq!(it.status(good), CertStatus::Good);
+    let third = world();
+    std::thread::scope(|scope| {
+        store.armed.store(true, Ordering::SeqCst);
+        // The issuers are read again, with the right as it was.
+        scope.spawn(|| open(&it.world, &third));
+        store.has_read.wait();
+        let taken_back = scope.spawn(|| it.decide(ResponderMode::None, None).unwrap());
+        while it.world.read(|view| view.external_issuer(&it.issuer)).unwrap().ocsp != OcspAuthority::None {
+            std::thread::yield_now();
+        }
+        // Whoever waits for nobody is through by then.
+        for _ in 0..200 {
+            if taken_back.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        store.goes_on.wait();
+    });
+    assert_eq!(it.error(good), Some(ErrorStatus::Unauthorized));
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub mod user;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -315,6 +315,8 @@ pub struct Gateway {
     ports: Ports,
     settings: GatewaySettings,
     authorities: ArcSwap<authority::Authorities>,
+    /// Held while they are read and exchanged.
+    reloading: Mutex<()>,
     status: status::StatusBoard,
     restore_guard: checkpoint::RestoreGuard,
     ocsp: ocsp::AnswerCache,
@@ -361,6 +363,7 @@ impl Gateway {
             ports,
             settings,
             authorities: ArcSwap::from_pointee(authorities),
+            reloading: Mutex::default(),
             status,
             restore_guard,
             ocsp,
@@ -390,8 +393,10 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Reads issuers, keys and profiles again, after one of them changed.
+    /// Reads issuers, keys and profiles again, after one of them changed. One after another: whoever read before a change must not have the
+    /// last word after it.
     pub(crate) fn reload_authorities(&self) -> Result<(), ServiceError> {
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.authorities.store(Arc::new(authority::Authorities::load(&self.ports)?));
         Ok(())
     }
