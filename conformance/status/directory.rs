@@ -14,7 +14,7 @@ use certgate::{
     },
     ports::{Directories, Directory, DirectoryError, DirectorySession, EntryValues, NewValues},
     service::{
-        GatewaySettings,
+        GatewaySettings, Ports,
         health::{Check, CheckResult},
     },
     types::{DirectoryName, RevocationReason},
@@ -24,7 +24,9 @@ use certgate::{
 use super::{
     common::{World, WorldOptions},
     crl_policy::settings,
-    enrolled, issuing, revoke,
+    enrolled, issuing,
+    restore::{back_up, filled},
+    revoke,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -332,12 +334,28 @@ fn a_restart_goes_on_and_finds_an_old_copy_of_the_directory() {
 }
 
 #[test]
+fn a_restored_gateway_takes_no_crl_away_before_it_has_a_newer_one() {
+    let (world, fake) = world();
+    bring(&world);
+    let (store, _) = filled(&back_up(&world), &[], true, world.now()).unwrap();
+    let ports = Ports { store: Arc::new(store), ..world.ports.clone() };
+    let world = world.restarted_on(ports, with_directory(CrlPolicy::default(), true));
+    assert!(world.gateway.crl(&issuing()).is_none());
+    let there = fake.values(ENTRY, FULL);
+    bring(&world);
+    assert_eq!(fake.values(ENTRY, FULL), there);
+    world.gateway.run_due().unwrap();
+    bring(&world);
+    assert_eq!(fake.number(), world.gateway.crl(&issuing()).unwrap().number);
+}
+
+#[test]
 fn jobs_of_a_directory_that_is_no_more_go() {
     let (world, fake) = world();
     fake.tree(|tree| tree.down = true);
     bring(&world);
     assert_eq!(jobs(&world).len(), 1);
-    let ports = certgate::service::Ports { directories: Directories::default(), ..world.ports.clone() };
+    let ports = Ports { directories: Directories::default(), ..world.ports.clone() };
     let world = world.restarted_on(ports, GatewaySettings::default());
     world.gateway.run_due().unwrap();
     assert!(jobs(&world).is_empty());

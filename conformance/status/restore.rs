@@ -35,7 +35,7 @@ use super::{
 };
 
 /// A backup as it goes over the wire.
-fn back_up(world: &World) -> Vec<u8> {
+pub(super) fn back_up(world: &World) -> Vec<u8> {
     let mut copied = Vec::new();
     backup::copy(world.ports.store.as_ref(), world.now(), &[], &mut copied).unwrap();
     copied
@@ -52,7 +52,7 @@ fn published(world: &World) -> Vec<GivenCrl> {
 }
 
 /// The store that comes out of a backup.
-fn filled(
+pub(super) fn filled(
     copied: &[u8],
     crls: &[GivenCrl],
     accept_lost: bool,
