@@ -14,7 +14,7 @@ use certgate::{
         access::{Actor, Caller, Operate, Read, Role},
         binding::{Assurance, Evidence},
         certificate::Purpose,
-        device::DeviceEvent,
+        device::{DeviceEvent, Lifecycle},
         issuer::OcspAuthority,
     },
     ports::{
@@ -610,6 +610,11 @@ fn what_happens_to_a_device_happens_to_its_imported_certificate() {
     assert_eq!((binding.evidence, binding.assurance), (Evidence::Import, Assurance::Medium));
     let again = bind(lines());
     assert_eq!((again.unchanged, again.bound, again.unbound.len()), (3, 0, 2), "it is bound once");
+    it.world.register("SN3");
+    assert_eq!(bind(lines()).bound, 1);
+    let lifecycle = |id: &str| it.world.read(|view| view.device(&id.parse().unwrap())).unwrap().lifecycle;
+    assert_eq!(lifecycle("SN1"), Lifecycle::Active);
+    assert_ne!(lifecycle("SN3"), Lifecycle::Active, "what it has is revoked");
 
     it.delegated();
     let happens = |event| {

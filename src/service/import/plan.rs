@@ -10,7 +10,7 @@ use crate::{
         certificate::CertificateRecord,
         device::{DeviceEvent, Lifecycle},
         import::{RecordChange, Told},
-        status::{CauseChange, Revocation},
+        status::{CauseChange, Revocation, revocation},
     },
     ports::{Tx, View},
     service::{
@@ -97,11 +97,12 @@ impl Plan {
         act: &Act,
     ) -> Result<Vec<(CertificateId, Option<Revocation>)>, ServiceError> {
         self.records.iter().try_for_each(|record| tx.put_imported(record))?;
+        let changed = change_causes_of_many(tx, &self.changes, act.at)?;
         for binding in &self.bindings {
             tx.insert_binding(binding)?;
-            put_in_service(tx, &binding.object, act)?;
+            put_in_service(tx, binding, act)?;
         }
-        Ok(change_causes_of_many(tx, &self.changes, act.at)?)
+        Ok(changed)
     }
 
     pub(super) fn report(&self, changed: &[(CertificateId, Option<Revocation>)]) -> ImportReport {
@@ -125,9 +126,13 @@ impl Plan {
     }
 }
 
-/// A device that has a certificate is in service, as if it had enrolled: it can be wiped.
-fn put_in_service(tx: &mut dyn Tx, object: &BoundObject, act: &Act) -> Result<(), ServiceError> {
-    let BoundObject::Device { id, .. } = object else { return Ok(()) };
+/// A device that has a certificate is in service, as if it had enrolled: it can be wiped. One that is revoked for good is none.
+fn put_in_service(tx: &mut dyn Tx, binding: &Binding, act: &Act) -> Result<(), ServiceError> {
+    let BoundObject::Device { id, .. } = &binding.object else { return Ok(()) };
+    let is_hold = |revocation: Revocation| revocation.reason == RevocationReason::CertificateHold;
+    if !revocation(&tx.causes(&binding.certificate)?).is_none_or(is_hold) {
+        return Ok(());
+    }
     if tx.device(id)?.is_some_and(|device| device.lifecycle != Lifecycle::Active) {
         apply_event(tx, id, DeviceEvent::Enrolled, "its certificate was imported", act)?;
     }
