@@ -341,6 +341,24 @@ fn a_delegate_that_may_be_revoked_signs_nothing_until_that_is_known() {
     assert_eq!(it.shown().certificates[0].state, ResponderState::Over);
 }
 
+#[test]
+fn a_right_that_was_taken_back_ends_although_the_issuers_could_not_be_read_again() {
+    let it = Takeover::new();
+    it.delegated();
+    let (world, store) = on_faulty_store(it.world);
+    let it = Takeover { world, ..it };
+    let good = it.certificates[0].serial();
+    assert_eq!(it.status(good), CertStatus::Good);
+    store.break_reads(true);
+    let outcome = it.decide(ResponderMode::None, None);
+    assert!(matches!(outcome, Err(ServiceError::Store(_))), "{outcome:?}");
+    assert_eq!(it.error(good), Some(ErrorStatus::TryLater), "no cached answer leaves");
+    store.break_reads(false);
+    it.world.gateway.run_due().unwrap();
+    assert_eq!(it.error(good), Some(ErrorStatus::Unauthorized));
+    assert_eq!(it.shown().mode, ResponderMode::None);
+}
+
 /// A store of which one read, once that is armed, gives what it found only when it is let go.
 struct SlowStore {
     inner: Arc<dyn Store>,

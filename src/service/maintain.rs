@@ -99,6 +99,7 @@ impl Gateway {
             self.ports.store.read(|view| self.set_gauges(view))?;
             return Ok(Duration::from_secs(60));
         }
+        log_failure("reading changed issuers", self.reload_unread_authorities());
         log_failure("reading changed causes", self.settle_status());
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
         log_failure("firing timers", self.fire_timers());

@@ -315,8 +315,8 @@ pub struct Gateway {
     ports: Ports,
     settings: GatewaySettings,
     authorities: ArcSwap<authority::Authorities>,
-    /// Held while they are read and exchanged.
-    reloading: Mutex<()>,
+    /// Held while they are read and exchanged. True: they changed and could not be read.
+    reloading: Mutex<bool>,
     status: status::StatusBoard,
     restore_guard: checkpoint::RestoreGuard,
     ocsp: ocsp::AnswerCache,
@@ -395,9 +395,23 @@ impl Gateway {
 
     /// Reads issuers, keys and profiles again, after one of them changed. One after another: whoever read before a change must not have the
     /// last word after it.
+    ///
+    /// An error means that the change is committed and not in force yet; the worker tries again.
     pub(crate) fn reload_authorities(&self) -> Result<(), ServiceError> {
-        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unread = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        *unread = true;
         self.authorities.store(Arc::new(authority::Authorities::load(&self.ports)?));
+        *unread = false;
+        Ok(())
+    }
+
+    /// [`Gateway::reload_authorities`] where the last one failed.
+    pub(crate) fn reload_unread_authorities(&self) -> Result<(), ServiceError> {
+        if !*self.reloading.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(());
+        }
+        self.reload_authorities()?;
+        self.authorities().externals().for_each(|external| self.responders_moved(&external.issuer.id));
         Ok(())
     }
 

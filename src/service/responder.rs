@@ -224,8 +224,7 @@ impl Gateway {
         check_delegate(&certificate, &external.certificate, &public_key, act.at)
             .map_err(|why| refused(&why))?;
         self.ports.store.write(|tx| install(tx, &act, id, &key.id, &certificate))?;
-        self.reload_authorities()?;
-        self.responders_moved(id);
+        self.responders_changed(id)?;
         self.shown_responder(id)
     }
 
@@ -266,9 +265,15 @@ impl Gateway {
                 self.ports.store.write(|tx| set_mode(tx, &act, id, &ocsp))?;
             }
         }
-        self.reload_authorities()?;
-        self.responders_moved(id);
+        self.responders_changed(id)?;
         self.shown_responder(id)
+    }
+
+    /// After a commit: whatever was signed before is forgotten, also where the issuers cannot be read again now.
+    fn responders_changed(&self, issuer: &IssuerId) -> Result<(), ServiceError> {
+        let reloaded = self.reload_authorities();
+        self.responders_moved(issuer);
+        reloaded
     }
 
     /// Who may sign about the certificates of an external issuer has changed. When this returns, no answer by the one before is given out
