@@ -83,7 +83,7 @@ pub(super) struct RestoreArgs {
     /// The newest CRL of an issuer, DER or PEM; once for each issuer
     #[arg(long = "crl", value_name = "FILE")]
     crls: Vec<PathBuf>,
-    /// Go on without the CRL of an issuer: what it revoked after the backup is good again
+    /// Go on without the CRL of an issuer, or with OCSP for an external one: what was revoked after the backup is good again
     #[arg(long)]
     accept_lost_revocations: bool,
     /// Only read the backup to its end, and write nothing

@@ -153,7 +153,7 @@ pub(super) struct DoctorArgs {
     /// The newest CRL of an issuer, DER or PEM; once for each issuer
     #[arg(long = "crl", value_name = "FILE", requires = "accept_restore")]
     crls: Vec<PathBuf>,
-    /// Go on without the CRL of an issuer: what it revoked since the copy is good again
+    /// Go on without the CRL of an issuer, or with OCSP for an external one: what was revoked since the copy is good again
     #[arg(long, requires = "accept_restore")]
     accept_lost_revocations: bool,
     #[command(flatten)]
