@@ -10,17 +10,17 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Place,
-    process::Server,
+    Credentials, Place,
+    process::{Server, expect_success},
     programs::{run, said, serial_of, succeed, text},
     server,
 };
 
 /// A CA as `openssl ca` keeps it: `ca.pem`, `ca.key`, `index.txt`, `newcerts`.
-struct OldCa {
-    place: Place,
+pub(super) struct OldCa {
+    pub(super) place: Place,
     /// What it is called here.
-    name: &'static str,
+    pub(super) name: &'static str,
 }
 
 /// What a request asks for, the certificate gets.
@@ -68,7 +68,7 @@ impl OldCa {
     }
 
     /// Signs a request as the CA does.
-    fn sign(&self, request: &str, out: &str, more: &[&str]) -> PathBuf {
+    pub(super) fn sign(&self, request: &str, out: &str, more: &[&str]) -> PathBuf {
         self.openssl(&["ca", "-batch", "-notext", "-config", "ca.cnf", "-in", request, "-out"], out, more)
     }
 
@@ -83,6 +83,12 @@ impl OldCa {
             &curve,
         );
         self.sign(&request, &format!("{device}.pem"), &[])
+    }
+
+    /// The certificate of `name` that [`OldCa::issue`] made, with its key.
+    pub(super) fn credentials(&self, name: &str) -> Credentials {
+        let [certificate, key] = ["pem", "key"].map(|kind| self.place.file(&format!("{name}.{kind}")));
+        Credentials { device: name.to_owned(), certificate, key }
     }
 
     fn revoke(&self, certificate: &Path, reason: &str) {
@@ -133,8 +139,16 @@ impl OldCa {
         }
     }
 
-    fn responder(&self, arguments: &[&str]) -> Value {
+    pub(super) fn responder(&self, arguments: &[&str]) -> Value {
         server().json(&[&["responder", arguments[0], self.name], &arguments[1..]].concat())
+    }
+
+    /// What gear is told to trust, in `responder.pem`.
+    pub(super) fn export_responder(&self) -> PathBuf {
+        let file = self.place.file("responder.pem");
+        let output = server().run(&["responder", "export", self.name, "--out", file.to_str().unwrap()]);
+        expect_success(&output, "certgate responder export");
+        file
     }
 }
 
@@ -173,7 +187,7 @@ fn through_the_life_of_a_device(ca: &OldCa, trust: &[&str]) {
 }
 
 /// A CA with a device's certificate, a good one and a revoked one, imported; nobody may answer for it yet.
-fn taken_over(name: &'static str, key: &[&str]) -> OldCa {
+pub(super) fn taken_over(name: &'static str, key: &[&str]) -> OldCa {
     let ca = OldCa::new(name, key);
     let device = format!("{name}-device");
     ca.issue(&device);
@@ -317,14 +331,7 @@ fn refuses_what_gear_would_refuse(ca: &OldCa) {
 fn openssl_believes_a_responder_that_it_is_told_to_trust() {
     let ca = taken_over("old-ec", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     ca.responder(&["use", "trusted", "--by", "issuing"]);
-    let exported = ca.place.file("responder.pem");
-    succeed(
-        server()
-            .command()
-            .env("CERTGATE_DATA", server().data())
-            .args(["responder", "export", "old-ec", "--out"])
-            .arg(&exported),
-    );
+    let exported = ca.export_responder();
     let printed = server().run(&["responder", "export", "old-ec"]);
     assert_eq!(text(&printed), fs::read_to_string(&exported).unwrap());
 
@@ -334,14 +341,8 @@ fn openssl_believes_a_responder_that_it_is_told_to_trust() {
         &["-verify_other", "responder.pem", "-trust_other", "-CAfile", "ca.pem"],
         "good.pem: good",
     );
-    // Gear that has only a file of CAs: the root above the responder is marked for it.
-    let mut openssl = Command::new("openssl");
-    openssl
-        .args(["x509", "-addtrust", "OCSPSigning", "-addtrust", "clientAuth", "-in"])
-        .arg(ca.place.file("root.pem"));
-    let marked = text(&succeed(&mut openssl));
-    let issuing = fs::read_to_string(ca.place.file("issuing.pem")).unwrap();
-    ca.place.write("marked.pem", issuing + &marked);
+    // Gear that has only a file of CAs: the CAs above the responder are marked for it.
+    ca.place.write("marked.pem", ca.place.marked_chain(&["OCSPSigning"]));
     ca.hears(["-cert", "good.pem"], &["-CAfile", "marked.pem"], "good.pem: good");
     // Whoever was told nothing believes nothing.
     for trust in [["-CAfile", "ca.pem"], ["-CAfile", "chain.pem"]] {

@@ -33,7 +33,7 @@ use std::{
 };
 
 use process::{Server, http_get};
-use programs::succeed;
+use programs::{succeed, text};
 
 /// What devices have, and what the gear itself shows them. `HOST` is the name that gear's own certificates have.
 const PROFILES: &str = r#"
@@ -129,6 +129,18 @@ impl Place {
         let answer = http_get(server().device_address(), path).unwrap();
         assert_eq!(answer.status, 200, "{path}");
         self.write(name, answer.body)
+    }
+
+    /// A certificate as one that OpenSSL trusts for `purposes` alone.
+    fn marked(&self, name: &str, purposes: &[&str]) -> String {
+        let mut openssl = Command::new("openssl");
+        openssl.arg("x509").args(purposes.iter().flat_map(|purpose| ["-addtrust", purpose]));
+        text(&succeed(openssl.arg("-in").arg(self.file(name))))
+    }
+
+    /// Issuing CA and root in this way: programs end the chain at the one or at the other.
+    fn marked_chain(&self, purposes: &[&str]) -> String {
+        ["issuing.pem", "root.pem"].map(|ca| self.marked(ca, purposes)).concat()
     }
 
     /// The script of the recipes fetches the CRLs, after the server has published what it knows.
