@@ -33,7 +33,12 @@ fn a_database_put_back_by_hand_is_found_out_and_accepted_on_purpose() {
     let doctor = server.run(&["doctor"]);
     assert_eq!(code(&doctor), 1);
     assert!(stdout(&doctor).contains("certgate doctor --accept-restore"), "{}", stdout(&doctor));
-    assert_eq!(http_get(server.device_address(), "/crl/issuing.crl").unwrap().status, 404);
+    assert!(stdout(&doctor).contains("not served (503)"), "{}", stdout(&doctor));
+    // One that it has, and one that it may have had.
+    for path in ["/crl/issuing.crl", "/crl/issuing.crl.pem", "/crl/unheard-of.crl"] {
+        let answer = http_get(server.device_address(), path).unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("300")), "{path}");
+    }
     let bare = server.run(&["doctor", "--accept-restore", "--yes"]);
     assert_eq!(code(&bare), 4);
     assert!(stderr(&bare).contains("--accept-lost-revocations"), "{}", stderr(&bare));
@@ -43,6 +48,7 @@ fn a_database_put_back_by_hand_is_found_out_and_accepted_on_purpose() {
     assert!(stdout(&accepted).contains("Audit events lost"), "{}", stdout(&accepted));
     assert!(server.json(&["crl", "show", "issuing"])["number"].as_u64().unwrap() > number);
     assert_eq!(http_get(server.device_address(), "/crl/issuing.crl").unwrap().status, 200);
+    assert_eq!(http_get(server.device_address(), "/crl/unheard-of.crl").unwrap().status, 404);
     expect_success(&server.run(&["doctor"]), "doctor");
     server.kill();
     server.start();

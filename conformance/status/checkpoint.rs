@@ -185,8 +185,15 @@ fn a_copy_that_went_on_elsewhere_is_found_out() {
     }
     *gateway.kept.content.lock().unwrap() = taken;
     let copy = gateway.copy();
-    let behind = gateway.with(copy).world.gateway.behind().unwrap();
+    let present = gateway.with(copy).world;
+    let behind = present.gateway.behind().unwrap();
     assert!(matches!(behind.shortfalls[..], [Shortfall::AuditForked { .. }]), "{behind:?}");
+    let number = |view: &dyn certgate::ports::View| view.crl_mark(&issuing());
+    assert!(
+        present.read(number).unwrap().number > behind.published[&issuing()].number,
+        "higher, and another"
+    );
+    assert!(present.gateway.crl(&issuing()).is_none());
 }
 
 #[test]
@@ -198,8 +205,12 @@ fn what_happens_is_checkpointed_within_a_minute() {
     assert!(gateway.world.gateway.behind().is_none());
     gateway.world.clock.advance(std::time::Duration::from_secs(61));
     gateway.world.gateway.run_due().unwrap();
-    let behind = gateway.with(copy).world.gateway.behind().unwrap();
+    let published = gateway.world.gateway.crl(&issuing()).unwrap().number;
+    let present = gateway.with(copy).world;
+    let behind = present.gateway.behind().unwrap();
     assert!(matches!(behind.shortfalls[..], [Shortfall::AuditShort { .. }]), "{behind:?}");
+    // Something is missing, but no CRL: this one is the last that was published.
+    assert_eq!(present.gateway.crl(&issuing()).unwrap().number, published);
 }
 
 #[test]
@@ -213,10 +224,16 @@ fn a_checkpoint_that_was_edited_is_not_believed() {
     let gateway = gateway.with(copy);
     let behind = gateway.world.gateway.behind().unwrap();
     assert!(matches!(behind.shortfalls[..], [Shortfall::Unbelievable { .. }]), "{behind:?}");
+    // Who knows what was published last.
+    let served = ["root", "issuing"].map(|id| gateway.world.gateway.crl(&id.parse().unwrap()).is_some());
+    assert_eq!(served, [false, false]);
+    let crl = gateway.world.gateway.health().checks.into_iter().find(|check| check.name == "crl/issuing");
+    assert!(crl.unwrap().detail.contains("not served"));
     let accepted =
         gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() });
     assert_eq!(accepted.unwrap().behind.reached_at, None::<Timestamp>);
     assert!(gateway.world.gateway.behind().is_none());
+    assert!(gateway.world.gateway.crl(&issuing()).is_some());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! CRLs and CA certificates over HTTP (RFC 5280 §4.2.1.13, §4.2.2.1; RFC 2585).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use der::pem::{self, LineEnding};
@@ -13,7 +13,7 @@ use hyper::{
 
 use super::{
     conditional,
-    device::{method_not_allowed, not_found, typed},
+    device::{method_not_allowed, not_found, typed, withheld},
     ocsp::insert,
     partial::{Validators, partial, precondition_failed, precondition_fails},
 };
@@ -26,6 +26,9 @@ use crate::{
 /// An HTTP cache may keep a CRL this long, in seconds: a revocation must not wait for nextUpdate, which is days away.
 const MAX_AGE: u64 = 300;
 
+/// Gear asks again after this time while no CRL can be given: an operator has to do something.
+const WITHHELD: Duration = Duration::from_secs(300);
+
 /// `{issuer}.crl` in DER, `{issuer}.pem` or `{issuer}.crl.pem` in PEM; `{issuer}-delta` the delta to it, `{issuer}/{of}/{index}` a
 /// partition. Whole or a part; conditional or not: checks in the order of RFC 9110 §13.2.2.
 pub(super) fn revocation_list(
@@ -36,7 +39,10 @@ pub(super) fn revocation_list(
     if request.method() == Method::POST {
         return method_not_allowed("GET, HEAD");
     }
-    let Some((crl, is_pem)) = list_named(gateway, file) else { return not_found() };
+    let Some((crl, is_pem)) = list_named(gateway, file) else {
+        // An older database does not know what there is: nobody is to remember that there is no such CRL.
+        return if gateway.behind().is_some() { withheld(WITHHELD) } else { not_found() };
+    };
     let (kind, body, etag) = if is_pem {
         let Ok(text) = crl.to_pem() else { return not_found() };
         ("application/x-pem-file", text, format!("\"{}-pem\"", crl.etag))

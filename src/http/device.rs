@@ -159,6 +159,14 @@ pub(super) fn away(retry_after: Duration) -> Response<Full<Bytes>> {
     answer
 }
 
+/// 503 where there may be something newer than what could be given.
+pub(super) fn withheld(retry_after: Duration) -> Response<Full<Bytes>> {
+    let mut answer =
+        plain(StatusCode::SERVICE_UNAVAILABLE, "what is here may not be the newest, try again later");
+    answer.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
+    answer
+}
+
 /// 503 with the time after which it makes sense to come back.
 pub(super) fn overloaded() -> Response<Full<Bytes>> {
     let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "busy, try again");

@@ -1,8 +1,9 @@
 //! The guard against an older database: what was published is kept in a file of its own, and a database that does not reach it signs
 //! nothing that could be wrong.
 //!
-//! While the database is *behind*, OCSP says tryLater of everything that is not revoked or on hold, no CRL is built, those that were
-//! published under higher numbers are not served, nothing is issued, and the worker rests. `accept_restore` ends that: it takes the
+//! While the database is *behind*, OCSP says tryLater of everything that is not revoked or on hold, no CRL is built, none is served but
+//! where the newest of its issuer is the very one that was published last, nothing is issued, and the worker rests. A file that cannot be believed
+//! says nothing of what was published: then no CRL is served. `accept_restore` ends that: it takes the
 //! newest CRLs as a restore does, reserves CRL numbers above all that were used, withdraws open challenges, and leaves a record.
 //!
 //! The file is two lines: the [`Checkpoint`] as JSON, and its HMAC under a key that is derived from the key-encryption key, so that

@@ -240,7 +240,8 @@ impl Gateway {
         if let Some(behind) = self.behind() {
             let found: Vec<_> = behind.shortfalls.iter().map(ToString::to_string).collect();
             let detail = format!(
-                "the database is older than what was published ({}): OCSP says tryLater, no CRL is made, nothing is issued",
+                "the database is older than what was published ({}): OCSP says tryLater, no CRL is made, none is served but \
+                 where it is the last that was published, nothing is issued",
                 found.join("; ")
             );
             let hint =
@@ -390,6 +391,10 @@ impl Gateway {
         let hint = format!("look in the log for why none is made; certgate crl publish {id}");
         let all = self.crls_of(id);
         let Some(full) = all.first().filter(|crl| crl.scope == CrlScope::Full) else {
+            if self.behind().is_some() {
+                let detail = "not served (503): it may be older than the last that was published";
+                return Check::not_passed(name, CheckResult::Fail, detail, "see checkpoint above");
+            }
             return Check::not_passed(name, CheckResult::Fail, "none was published yet", hint);
         };
         let late =

@@ -388,7 +388,7 @@ impl Gateway {
         };
         if let Some(behind) = gateway.behind() {
             gateway.status.distrust();
-            gateway.crls.withdraw_below(&behind.published);
+            gateway.crls.withhold_all_but(&behind.published);
         }
         Ok(gateway)
     }

@@ -161,13 +161,22 @@ impl PublishedCrls {
         Ok(())
     }
 
-    /// Takes back those that are older than what was `published`.
-    pub(super) fn withdraw_below(&self, published: &BTreeMap<IssuerId, CrlMark>) {
+    /// Keeps those of the issuers whose newest is the very one that was `published`.
+    ///
+    /// A CRL from a database that is older, or may be, is signed and not over, and its nextUpdate bounds the harm. It is not served all the
+    /// same: it calls good what a later one revoked, gear that has that one would go back to it, and whoever can put the database back would
+    /// have a revoked certificate accepted for a week. Gear without a new CRL keeps the one that it has. A higher number
+    /// proves nothing: what went on from an older state has numbers of its own. Of an external issuer nothing tells which was the newest.
+    pub(super) fn withhold_all_but(&self, published: &BTreeMap<IssuerId, CrlMark>) {
+        let mut marks = BTreeMap::new();
+        for ((issuer, _), crl) in self.newest.load().iter() {
+            let mark = CrlMark { number: crl.number, this_update: crl.this_update };
+            let newest = marks.entry(issuer.clone()).or_insert(mark);
+            *newest = mark.max(*newest);
+        }
         self.newest.rcu(|newest| {
             let mut newest = BTreeMap::clone(newest);
-            newest.retain(|(issuer, _), crl| {
-                published.get(issuer).is_none_or(|mark| mark.number <= crl.number)
-            });
+            newest.retain(|(issuer, _), _| published.get(issuer) == marks.get(issuer));
             newest
         });
     }
