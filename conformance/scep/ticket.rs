@@ -10,7 +10,9 @@ use certgate::{
     },
     ports::store::Page,
     service::{
-        ServiceError,
+        GatewaySettings, ServiceError,
+        enrol::RefusalLimits,
+        guard::GuardSettings,
         ticket::{MAX_LIFETIME, NewTicket, TicketState},
     },
     wire::scep::{FailInfo, PkiStatus},
@@ -18,7 +20,7 @@ use certgate::{
 
 use crate::{
     DEVICE,
-    common::{Client, DAY, World},
+    common::{Client, DAY, World, WorldOptions},
 };
 
 fn wanted(profile: &str, device: &str) -> NewTicket {
@@ -125,7 +127,7 @@ fn a_flood_of_refusals_does_not_fill_the_disk() {
     let before = sequence();
     let thief = Client::new();
     let csr = thief.csr("CN=x", Some(&ticket));
-    let limit = certgate::service::enrol::REFUSALS_PER_MINUTE;
+    let limit = u64::from(RefusalLimits::default().per_minute);
     for _ in 0..limit + 20 {
         thief.enrol(&world, "device", &csr).failure();
     }
@@ -134,6 +136,36 @@ fn a_flood_of_refusals_does_not_fill_the_disk() {
     world.clock.advance(Duration::from_secs(60));
     thief.enrol(&world, "device", &csr).failure();
     assert_eq!(sequence(), before + limit + 3);
+}
+
+#[test]
+fn a_flood_of_refusals_fills_no_disk_in_a_year_either() {
+    let refusals = RefusalLimits { per_client_and_day: 3, ..RefusalLimits::default() };
+    let guard = GuardSettings { refusals, ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    let options = WorldOptions { settings, ..WorldOptions::default() };
+    // Each refusal has another reason, so that none is like the one before.
+    let profile = "subject = \"CN=$DEVICE_ID$\"\nmatch = \"strict\"\n";
+    let world = World::with(options, &[("device", profile)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let events = || world.read(|view| view.audit_events(0, 1000));
+    let refused = |world: &World, number: u32| {
+        for name in 0..number {
+            let thief = Client::new();
+            thief.enrol(world, "device", &thief.csr(&format!("CN=SN{name}0"), Some(&ticket))).failure();
+        }
+    };
+    let before = events().len();
+    refused(&world, 6);
+    let actions: Vec<_> = events()[before..].iter().map(|event| event.fact.action.clone()).collect();
+    let refusal = "enrolment.refused";
+    assert_eq!(actions, [refusal, refusal, refusal, "refusals.not-recorded"]);
+    let last = events().pop().unwrap().fact;
+    assert_eq!((&*last.object, &*last.detail["limit"]), ("device", "the address and profile in a day"));
+    // The next day there is room again.
+    world.clock.advance(DAY);
+    refused(&world, 5);
+    assert_eq!(events().len(), before + 8);
 }
 
 #[test]

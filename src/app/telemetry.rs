@@ -181,6 +181,10 @@ fn describe() {
         metric::TICKETS_REUSED,
         "Used-up tickets presented again with another key: somebody else has the secret"
     );
+    describe_counter!(
+        metric::REFUSALS_NOT_RECORDED,
+        "Refusals that are not in the audit record because there were too many, by profile"
+    );
     describe_counter!(metric::LOCK_OUTS, "Addresses locked out of a profile for guessing challenges");
     describe_gauge!(
         metric::BACKUP_LAST_SUCCESS,

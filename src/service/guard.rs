@@ -18,6 +18,7 @@ use std::{
 
 use super::{
     Gateway,
+    enrol::RefusalLimits,
     metric::{self, label},
 };
 use crate::{
@@ -45,6 +46,8 @@ pub struct GuardSettings {
     pub lock_out: Option<LockOut>,
     /// Profiles that hold what came of a one-time challenge when somebody else presents it again.
     pub hold_on_reuse: BTreeSet<ProfileName>,
+    /// Refusals that are recorded.
+    pub refusals: RefusalLimits,
 }
 
 /// What a request asks for.
@@ -242,7 +245,7 @@ mod tests {
             per_client: Pace::per_minute(per_client),
             per_profile: Pace::per_minute(per_profile).map(|pace| (profile(), pace)).into_iter().collect(),
             lock_out: Some(LockOut { guesses, time: Duration::from_secs(60) }),
-            hold_on_reuse: BTreeSet::new(),
+            ..GuardSettings::default()
         })
     }
 

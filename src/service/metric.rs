@@ -84,6 +84,8 @@ pub const CONNECTIONS_REFUSED: &str = "certgate_connections_refused_total";
 pub const THROTTLED: &str = "certgate_throttled_total";
 /// Counter. Clients that were locked out of a profile because they guessed challenges, by `profile`.
 pub const LOCK_OUTS: &str = "certgate_lock_outs_total";
+/// Counter. Refusals that were not recorded because there were too many of them, by `profile`.
+pub const REFUSALS_NOT_RECORDED: &str = "certgate_refusals_not_recorded_total";
 /// Counter. Used-up tickets that were presented again with another key, by `profile`.
 pub const TICKETS_REUSED: &str = "certgate_tickets_reused_total";
 /// Gauge, seconds since 1970. When the last backup was complete, since this process started.

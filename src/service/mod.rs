@@ -358,6 +358,7 @@ impl Gateway {
         let crls = crl::PublishedCrls::load(&ports)?;
         let ocsp = ocsp::AnswerCache::new(settings.ocsp.cache_entries);
         let guard = guard::Guard::new(settings.guard.clone());
+        let refusals = enrol::RefusalMeter::new(settings.guard.refusals);
         let directories = directory::Publishing::new(ports.directories.0.keys());
         let gateway = Self {
             ports,
@@ -374,7 +375,7 @@ impl Gateway {
             directories,
             work: maintain::WorkSignal::default(),
             outside: outside::Outside::default(),
-            refusals: enrol::RefusalMeter::default(),
+            refusals,
             denials: enrol::Denials::default(),
             arrivals: AtomicU32::new(0),
             guard,

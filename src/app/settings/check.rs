@@ -27,8 +27,8 @@ use crate::{
     },
     http::forwarded::{Network, TrustedProxies},
     service::{
-        GatewaySettings, SystemSettings, TraceSettings, guard::GuardSettings, profile::ConfiguredProfile,
-        scep::MAX_MESSAGE,
+        GatewaySettings, SystemSettings, TraceSettings, enrol::RefusalLimits, guard::GuardSettings,
+        profile::ConfiguredProfile, scep::MAX_MESSAGE,
     },
     types::{ProfileName, Secret},
     wire::x509::Certificate,
@@ -403,6 +403,7 @@ impl Checker<'_> {
             per_profile,
             lock_out: (guesses > 0).then_some(LockOut { guesses, time }),
             hold_on_reuse: holds.filter_map(|(profile, _)| profile.parse().ok()).collect(),
+            refusals: RefusalLimits::default(),
         }
     }
 

@@ -183,8 +183,7 @@ impl Gateway {
 
     /// On record: the same request is not put to the webhook again.
     fn reject(&self, candidate: &Candidate<'_>, enrolment: Enrolment, reason: String) -> Result<(), Stop> {
-        if !self.refusals.admits(candidate.now) {
-            tracing::warn!(request = %candidate.request.origin.request, "too many refusals: this one is not recorded");
+        if !self.may_record(candidate)? {
             return Ok(());
         }
         let fact = candidate.act().fact("enrolment.rejected", &enrolment.id, &[("reason", reason.clone())]);

@@ -12,7 +12,7 @@
 //! decided anew, because a refusal may be cured; an operator's rejection is not.
 //!
 //! **Refusals are recorded** only where the request showed that somebody once trusted it: a ticket that we minted, a static
-//! challenge, a certificate that we issued; and at most [`REFUSALS_PER_MINUTE`] of them. Everything else is a line in the log:
+//! challenge, a certificate that we issued; and as many as [`RefusalLimits`] says. Everything else is a line in the log:
 //! whoever knows nothing but the URL cannot fill the disk. For the same reason at most [`MAX_PENDING`] requests wait for
 //! operators; the rest is told to come back.
 //!
@@ -24,6 +24,7 @@
 //! | `alternate` | renewal with a certificate of another CA |
 //! | `denials` | what it said no to, for a while |
 //! | `concerned` | the records that it concerns |
+//! | `meter` | how many refusals are recorded |
 //! | `refused`, `reused` | what becomes of a refusal; a used-up ticket that comes again |
 //! | `vouch` | others who are asked before the decision and told before the certificate leaves |
 
@@ -31,6 +32,7 @@ mod alternate;
 mod approval;
 mod concerned;
 mod denials;
+mod meter;
 mod refused;
 mod reused;
 mod standing;
@@ -39,7 +41,8 @@ mod vouch;
 pub use approval::ApprovalWebhook;
 pub(super) use concerned::{Concerned, concerned, device_named, facts};
 pub use denials::Denials;
-pub use refused::{REFUSALS_PER_MINUTE, RefusalMeter};
+pub use meter::RefusalLimits;
+pub(super) use meter::RefusalMeter;
 pub(super) use reused::came_of;
 
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! What becomes of a refusal: recorded where the request once was trusted, and not too often.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
 
 use super::{Candidate, Course};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
         binding::{BoundObject, Evidence},
         challenge::ChallengeRefused,
         enrol::{Enrolment, EnrolmentState, Refusal, RefusalReason},
+        throttle::ClientNetwork,
     },
     ports::{MacPurpose, View},
     service::{
@@ -16,39 +17,35 @@ use crate::{
         metric::{self, label},
         scep::Stop,
     },
-    types::{DeviceId, ProfileName, Timestamp},
+    types::{DeviceId, ProfileName},
 };
 
-/// At most this many refusals are recorded in one minute; the rest is logged only.
-pub const REFUSALS_PER_MINUTE: u64 = 120;
-
-/// Counts recorded refusals by the minute.
-#[derive(Debug, Default)]
-pub struct RefusalMeter {
-    /// The minute in the upper 32 bits, the count in the lower.
-    state: AtomicU64,
-}
-
-impl RefusalMeter {
-    /// Whether one more may be recorded in this minute.
-    pub(super) fn admits(&self, now: Timestamp) -> bool {
-        let minute = (now.unix() / 60) << 32;
-        let counted = |state: u64| if state & !0xffff_ffff == minute { state + 1 } else { minute + 1 };
-        let full = |state: u64| state & !0xffff_ffff == minute && state & 0xffff_ffff >= REFUSALS_PER_MINUTE;
-        let update = |state: u64| (!full(state)).then(|| counted(state));
-        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok()
-    }
-}
-
 impl Gateway {
+    /// Whether there is room for one more refusal on record. That there is none is on record, once a day.
+    pub(super) fn may_record(&self, candidate: &Candidate<'_>) -> Result<bool, ServiceError> {
+        let (profile, origin) = (candidate.request.endpoint.profile.name(), &candidate.request.origin);
+        let client = origin.peer.parse::<IpAddr>().ok().map(ClientNetwork::from);
+        let Err(limit) = self.refusals.admit(profile, client, candidate.now) else { return Ok(true) };
+        metrics::counter!(metric::REFUSALS_NOT_RECORDED, label::PROFILE => profile.to_string()).increment(1);
+        tracing::warn!(
+            request = %origin.request, peer = %origin.peer, %profile, %limit,
+            "too many refusals: this one is not recorded"
+        );
+        if limit.is_first() {
+            let detail = [("address", origin.peer.clone()), ("limit", limit.to_string())];
+            let fact = candidate.act().fact("refusals.not-recorded", profile, &detail);
+            self.ports.store.write(|tx| tx.append_audit(&fact))?;
+        }
+        Ok(false)
+    }
+
     pub(super) fn record_refusal(
         &self,
         candidate: &Candidate<'_>,
         enrolment: Enrolment,
         refusal: &Refusal,
     ) -> Result<(), Stop> {
-        if !self.refusals.admits(candidate.now) {
-            tracing::warn!(request = %candidate.request.origin.request, "too many refusals: this one is not recorded");
+        if !self.may_record(candidate)? {
             return Ok(());
         }
         let reason = refusal.reason.to_string();
@@ -122,11 +119,15 @@ impl Gateway {
         let peer = &candidate.request.origin.peer;
         metrics::counter!(metric::LOCK_OUTS, label::PROFILE => profile.to_string()).increment(1);
         tracing::warn!(%peer, %profile, "too many different wrong challenges: the address is locked out");
-        if self.refusals.admits(candidate.now) {
-            let fact = candidate.act().fact("address.locked-out", peer, &[("profile", profile.to_string())]);
-            if let Err(error) = self.ports.store.write(|tx| tx.append_audit(&fact)) {
-                tracing::error!(%error, "a lock-out is not on record");
+        let fact = candidate.act().fact("address.locked-out", peer, &[("profile", profile.to_string())]);
+        let recorded = self.may_record(candidate).and_then(|may| {
+            if may {
+                self.ports.store.write(|tx| tx.append_audit(&fact))?;
             }
+            Ok(())
+        });
+        if let Err(error) = recorded {
+            tracing::error!(%error, "a lock-out is not on record");
         }
     }
 }
