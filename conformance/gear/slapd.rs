@@ -127,6 +127,7 @@ bind-dn = "cn=certgate,ou=services,dc=lab,dc=example"
 password = "ldap.password"
 dn = "cn=$ISSUER$,{BELOW}"
 create-entries = true
+certificate-url = "ldap://{ldap}"
 "#
     );
     let others = [
@@ -227,6 +228,7 @@ fn openldap_has_what_http_has_through_revocations_outages_and_restarts() {
     let delta = || world.slapd.values("cn=issuing", "deltaRevocationList;binary").pop().unwrap();
     let before = world.number(&delta(), "issuing");
     enrol_and_wipe(&world);
+    looks_up_what_the_certificate_names(&world);
     eventually("a new delta", || world.number(&delta(), "issuing") > before);
     world.agree("cn=issuing");
     let full = world.full_number();
@@ -296,6 +298,28 @@ fn what_openldap_refuses_is_said_in_plain_words() {
     }
     let log = world.server.log();
     assert!(!log.contains(PASSWORD) && !log.contains("not it"), "no password is in the log");
+}
+
+/// By LDAP, behind HTTP: curl finds what HTTP has by the URLs alone, as OpenSSL reads them out of the certificate.
+fn looks_up_what_the_certificate_names(world: &World) {
+    let certificate = world.server.scratch().join("device.pem");
+    for (extension, path) in
+        [("crlDistributionPoints", "/crl/issuing.crl"), ("freshestCRL", "/crl/issuing-delta.crl")]
+    {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-noout", "-ext", extension, "-in"]).arg(&certificate);
+        let said = text(&succeed(&mut openssl));
+        assert_eq!(said.matches("Full Name").count(), 1, "one DistributionPoint: {said}");
+        let urls: Vec<_> = said.lines().filter_map(|line| line.trim().strip_prefix("URI:")).collect();
+        let [http, ldap] = urls[..] else { panic!("{said}") };
+        assert!(http.starts_with("http://") && http.ends_with(path), "{said}");
+        assert!(ldap.starts_with(&format!("ldap://{}/cn=issuing,{BELOW}?", world.slapd.ldap)), "{said}");
+        eventually(ldap, || {
+            let found = text(&run(Command::new("curl").args(["-sS", "--max-time", "20", ldap])));
+            let value = found.lines().find_map(|line| line.split_once(";binary:: "));
+            value.is_some_and(|(_, base64)| STANDARD.decode(base64.trim()).unwrap() == world.get(path))
+        });
+    }
 }
 
 /// A device with a certificate, which is revoked.

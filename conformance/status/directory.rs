@@ -129,8 +129,13 @@ fn with_directory(policy: CrlPolicy, create_entries: bool) -> GatewaySettings {
         issuers: vec![issuing()],
         ..Placement::default()
     };
-    let policy_there =
-        DirectoryPolicy { placement, ca_certificates: true, create_entries, alarm_after: HOUR };
+    let policy_there = DirectoryPolicy {
+        placement,
+        ca_certificates: true,
+        create_entries,
+        alarm_after: HOUR,
+        certificate_url: None,
+    };
     GatewaySettings { directories: BTreeMap::from([(name(), policy_there)]), ..settings(policy) }
 }
 

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,6 +17,17 @@ use crate::{
     types::{DirectoryName, IssuerId, Timestamp},
     wire::x509::Name,
 };
+
+/// What a name keeps in a URL: the letters of `unreserved`, and those of `reserved` that RFC 4514 names need and that separate nothing
+/// here (RFC 4516 §2.1, RFC 3986 §2.2).
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b',')
+    .remove(b'=')
+    .remove(b'+');
 
 /// What stands for an issuer's name in [`Placement::template`].
 const ISSUER: &str = "$ISSUER$";
@@ -120,6 +132,22 @@ pub struct DirectoryPolicy {
     pub create_entries: bool,
     /// The directory may be behind for so long before it is an alarm.
     pub alarm_after: Duration,
+    /// `ldap://HOST[:PORT]`, where certificates are to name the CRLs in this directory.
+    pub certificate_url: Option<String>,
+}
+
+impl DirectoryPolicy {
+    /// The URL by which certificates name the CRL of this scope; none: they do not.
+    ///
+    /// With the entry, one attribute and the host (RFC 5280 §4.2.1.13). Scope and filter are the defaults of RFC 4516 §2: this entry, whatever its
+    /// object classes are, for an operator may have made it.
+    pub fn crl_url(&self, issuer: &IssuerId, line: &IssuerId, scope: CrlScope) -> Option<String> {
+        let base = self.certificate_url.as_ref()?;
+        let entry = entry_of_scope(&self.placement.entry_of(issuer, line)?, scope);
+        let [attribute, ..] = DirectoryAttribute::of_crl(scope, IssuerKind::Subordinate) else { return None };
+        let name = utf8_percent_encode(entry.as_str(), IN_URL);
+        Some(format!("{base}/{name}?{}", attribute.description()))
+    }
 }
 
 /// Attributes of RFC 4523, with the option that says how their values travel (§2).
@@ -361,6 +389,35 @@ mod tests {
         for bad in ["", "cn", "cn=a,,o=b", "cn=a;b"] {
             assert!(bad.parse::<EntryName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn certificates_name_entries_by_urls_that_read_back() {
+        let id = |text: &str| text.parse::<IssuerId>().unwrap();
+        let named = BTreeMap::from([(id("vpn"), entry("cn=Büro\\, 100%?#\\22,o=Lab"))]);
+        let template = Some("cn=$ISSUER$,ou=Key Store,o=Lab".to_owned());
+        let policy = DirectoryPolicy {
+            placement: Placement { template, entries: named, issuers: Vec::new() },
+            ca_certificates: true,
+            create_entries: false,
+            alarm_after: Duration::from_secs(60),
+            certificate_url: Some("ldap://ldap.lab.example".to_owned()),
+        };
+        let url = |issuer: &str, scope| policy.crl_url(&id(issuer), &id(issuer), scope).unwrap();
+        let base = "ldap://ldap.lab.example";
+        assert_eq!(
+            url("issuing", CrlScope::Full),
+            format!("{base}/cn=issuing,ou=Key%20Store,o=Lab?certificateRevocationList;binary")
+        );
+        assert_eq!(
+            url("issuing", CrlScope::Partition(Partition { of: 16, index: 3 })),
+            format!("{base}/cn=3%20of%2016,cn=issuing,ou=Key%20Store,o=Lab?certificateRevocationList;binary")
+        );
+        assert!(url("issuing", CrlScope::Delta).ends_with("o=Lab?deltaRevocationList;binary"));
+        let special = "cn=B%C3%BCro%5C,%20100%25%3F%23%5C22,o=Lab";
+        assert_eq!(url("vpn", CrlScope::Full), format!("{base}/{special}?certificateRevocationList;binary"));
+        let silent = DirectoryPolicy { certificate_url: None, ..policy };
+        assert_eq!(silent.crl_url(&id("vpn"), &id("vpn"), CrlScope::Full), None);
     }
 
     #[test]

@@ -118,13 +118,23 @@ impl Issuer {
 
     /// What a certificate that it issues now says of its CRLs, if it has this serial number and is a device's or a user's. The
     /// delta is to the full CRL; a partition has none, for it is small.
-    pub fn locations_for(&self, serial: &SerialNumber) -> CrlLocations {
+    ///
+    /// `further` are other places of the CRL of a scope: names of the same DistributionPoint, behind those of HTTP.
+    pub fn locations_for(
+        &self,
+        serial: &SerialNumber,
+        further: impl Fn(CrlScope) -> Vec<String>,
+    ) -> CrlLocations {
+        let all = |scope| [self.urls_of(scope), further(scope)].concat();
         match self.crl_policy.partitions {
             Some(of) => CrlLocations {
-                crl_urls: self.urls_of(CrlScope::Partition(Partition::holding(serial, of))),
+                crl_urls: all(CrlScope::Partition(Partition::holding(serial, of))),
                 freshest_crl_urls: Vec::new(),
             },
-            None => self.full_locations(),
+            None => CrlLocations {
+                crl_urls: all(CrlScope::Full),
+                freshest_crl_urls: self.crl_policy.delta.map(|_| all(CrlScope::Delta)).unwrap_or_default(),
+            },
         }
     }
 
@@ -238,7 +248,7 @@ mod tests {
     #[test]
     fn certificates_name_the_delta_or_their_partition() {
         let serial = "4f13".parse().unwrap();
-        let locations = |policy| issuer(None, policy).locations_for(&serial);
+        let locations = |policy| issuer(None, policy).locations_for(&serial, |_| Vec::new());
         let plain = CrlPolicy::default();
         assert!(locations(plain).freshest_crl_urls.is_empty());
         let delta = CrlPolicy { delta: Some(3_600), ..plain };

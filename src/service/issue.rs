@@ -140,7 +140,7 @@ impl Gateway {
     ) -> Result<(CertificateRecord, M), NotIssued> {
         let authority = issuance.authority;
         let serial = SerialNumber::from_random(self.ports.random.bytes());
-        let facts = issuer_facts(authority, &serial);
+        let facts = self.issuer_facts(authority, &serial);
         let specification = issuance.order.specification(serial, &facts);
         let certificate = sign(&specification, authority.signer.as_ref(), authority.issuer.digest)?;
         let record = leaf_record(issuance, &certificate);
@@ -363,13 +363,16 @@ fn leaf_record(issuance: &Issuance<'_>, certificate: &Certificate) -> Certificat
     }
 }
 
-fn issuer_facts(authority: &Authority, serial: &SerialNumber) -> IssuerFacts {
-    IssuerFacts {
-        name: authority.certificate.subject().clone(),
-        key_identifier: key_identifier(&authority.certificate),
-        crls: authority.issuer.locations_for(serial),
-        ocsp_urls: authority.issuer.ocsp_urls.clone(),
-        ca_issuers_urls: authority.issuer.ca_issuers_urls.clone(),
+impl Gateway {
+    fn issuer_facts(&self, authority: &Authority, serial: &SerialNumber) -> IssuerFacts {
+        let issuer = &authority.issuer;
+        IssuerFacts {
+            name: authority.certificate.subject().clone(),
+            key_identifier: key_identifier(&authority.certificate),
+            crls: issuer.locations_for(serial, |scope| self.directory_urls(issuer, scope)),
+            ocsp_urls: issuer.ocsp_urls.clone(),
+            ca_issuers_urls: issuer.ca_issuers_urls.clone(),
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Directory {
     pub connect_timeout_seconds: u64,
     /// Time for each request.
     pub timeout_seconds: u64,
+    /// `ldap://HOST[:PORT]` by which certificates name the CRLs here, besides HTTP.
+    pub certificate_url: Option<String>,
     /// The directory may be behind for so long before it is an alarm.
     pub alarm_minutes: u64,
 }
@@ -55,6 +57,7 @@ impl Default for Directory {
             create_entries: false,
             connect_timeout_seconds: 5,
             timeout_seconds: 30,
+            certificate_url: None,
             alarm_minutes: 60,
         }
     }

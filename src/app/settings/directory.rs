@@ -47,6 +47,10 @@ impl Checker<'_> {
             ca_certificates: written.ca_certificates,
             create_entries: written.create_entries,
             alarm_after: self.duration(&key("alarm-minutes"), written.alarm_minutes, 1..=10_080, 60),
+            certificate_url: written
+                .certificate_url
+                .as_ref()
+                .and_then(|url| self.certificate_url(&key("certificate-url"), url)),
         };
         if written.create_entries {
             self.refuse_unnamed(section, &policy.placement);
@@ -116,6 +120,17 @@ impl Checker<'_> {
             self.mistake(key, "is not a URL of the form ldaps://HOST[:PORT] or ldap://HOST[:PORT], without a name or password");
         }
         place
+    }
+
+    /// Without a slash at the end: the entry's name follows.
+    fn certificate_url(&mut self, key: &str, written: &str) -> Option<String> {
+        let (tls, _, _) = self.ldap_url(key, written)?;
+        if tls {
+            let problem =
+                "must be ldap://: a client asks for the status of a certificate before it trusts TLS";
+            return self.wrong(key, problem);
+        }
+        Some(written.trim_end_matches('/').to_owned())
     }
 
     fn bind_password(&mut self, key: &str, name: &str) -> Option<Secret> {
@@ -253,6 +268,14 @@ mod tests {
             ),
             (format!("url = \"http://a\"\n{BIND}"), "directory.main.url (line 4): is not a URL"),
             (format!("url = \"ldaps://u:p@a\"\n{BIND}"), "directory.main.url (line 4): is not a URL"),
+            (
+                format!("{ldaps}\ncertificate-url = \"ldaps://a\""),
+                "directory.main.certificate-url (line 8): must be ldap://",
+            ),
+            (
+                format!("{ldaps}\ncertificate-url = \"ldap://a/dc=lab\""),
+                "directory.main.certificate-url (line 8): is not a URL",
+            ),
             (format!("url = \"ldaps://a/dc=lab\"\n{BIND}"), "directory.main.url (line 4): is not a URL"),
             (format!("{ldaps}\nstart-tls = true"), "directory.main.start-tls (line 8): is for ldap://"),
             (
@@ -300,6 +323,7 @@ mod tests {
             password,
             dn,
             entries,
+            certificate_url: Some("ldap://ldap.lab.example".to_owned()),
             ..config::Directory::default()
         };
         assert_eq!(found, given);
@@ -307,6 +331,7 @@ mod tests {
         let all = config::Directory {
             ca_file: Some("x".into()),
             dn: Some(String::new()),
+            certificate_url: Some(String::new()),
             ..config::Directory::default()
         };
         let all = toml::Table::try_from(all).unwrap();

@@ -34,7 +34,9 @@ use super::{
 };
 use crate::{
     domain::{
+        crl::CrlScope,
         directory::{DirectoryPolicy, EntryName, Publication},
+        issuer::Issuer,
         queue::{JobKind, JobWorker, retry_after},
     },
     ports::{Directory, NoAnswer, StoreError, Tx},
@@ -144,6 +146,13 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    /// The URLs by which certificates of an issuer name its CRL of this scope in directories.
+    pub(super) fn directory_urls(&self, issuer: &Issuer, scope: CrlScope) -> Vec<String> {
+        let line = &issuer.generation.line;
+        let urls = self.settings.directories.values().map(|it| it.crl_url(&issuer.id, line, scope));
+        urls.flatten().collect()
     }
 
     fn target<'a>(&'a self, name: &'a DirectoryName, authority: &Arc<Authority>) -> Option<Target<'a>> {
