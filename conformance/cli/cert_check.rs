@@ -98,3 +98,55 @@ fn store_responder_and_crl_are_compared() {
     assert_eq!((exit, said(&report)), (0, vec![("OCSP", "revoked"), ("CRL", "revoked")]), "{report}");
     assert_eq!(check(&server, &["--cert", &issuer, "--issuer", &issuer]).0, 2);
 }
+
+#[test]
+fn what_the_ca_of_an_imported_certificate_says_stands_beside() {
+    let (old, new) = (Server::started(FAST, ""), Server::started(FAST, ""));
+    expect_success(&enrol(&old, "device", "SN1", &[]), "enrol");
+    let file = |server: &Server, name: &str| server.scratch().join(name).to_str().unwrap().to_owned();
+    let (ca, crl) = (file(&new, "old-ca.pem"), file(&new, "old-ca.crl"));
+    let fetched = |path: &str| http_get(old.device_address(), path).unwrap().body;
+    std::fs::write(&ca, fetched("/ca/issuing.pem")).unwrap();
+    std::fs::write(&crl, fetched("/crl/issuing.crl")).unwrap();
+    let certs = file(&new, "newcerts");
+    std::fs::create_dir(&certs).unwrap();
+    let pem = file(&old, "SN1.pem");
+    std::fs::copy(&pem, format!("{certs}/SN1.pem")).unwrap();
+    for source in [["--certs", &certs], ["--crl", &crl]] {
+        new.json(&[&["import", "--issuer-cert", &ca, "--name", "old-ca"][..], &source].concat());
+    }
+
+    let (exit, report, words) = check(&new, &["--cert", &pem]);
+    let upstream = [("upstream OCSP", "good"), ("upstream CRL", "good")];
+    let expected = [&[("store", "good"), ("OCSP", "no answer"), ("CRL", "good")][..], &upstream].concat();
+    assert_eq!((exit, said(&report)), (5, expected), "{report}");
+    assert!(report["said"][1]["reason"].as_str().unwrap().contains("certgate responder"), "{report} {words}");
+
+    expect_success(&new.run(&["responder", "use", "old-ca", "trusted", "--by", "issuing"]), "use");
+    let (exit, report, _) = check(&new, &["--cert", &pem]);
+    let expected = [&[("store", "good"), ("OCSP", "good"), ("CRL", "good")][..], &upstream].concat();
+    assert_eq!((exit, said(&report)), (0, expected), "{report}");
+    let places: Vec<_> =
+        report["said"].as_array().unwrap()[1..].iter().map(|it| it["where"].as_str().unwrap()).collect();
+    let expected = [
+        format!("{}/ocsp", new.url()),
+        format!("{}/crl/old-ca.crl", new.url()),
+        format!("{}/ocsp", old.url()),
+        format!("{}/crl/issuing.crl", old.url()),
+    ];
+    assert_eq!(places, expected);
+
+    let id = one_of(&new, "old-ca");
+    expect_success(&new.run(&["cert", "hold", &id]), "hold");
+    let (exit, report, words) = check(&new, &["--cert", &pem]);
+    let expected = [&[("store", "hold"), ("OCSP", "hold"), ("CRL", "good")][..], &upstream].concat();
+    assert_eq!((exit, said(&report)), (1, expected), "{report}");
+    assert!(words.contains("that CA does not hear") && !words.contains("crl publish"), "{words}");
+}
+
+/// The certificate of this issuer.
+fn one_of(server: &Server, issuer: &str) -> String {
+    let all = server.json(&["cert", "list"]);
+    let mut ids = all["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap());
+    ids.find(|id| id.starts_with(issuer)).unwrap().to_owned()
+}

@@ -1,5 +1,5 @@
 //! `certgate cert check`: what the store, the OCSP responder and the CRL say of one certificate, side by side; the latter two asked over the network
-//! as gear asks them.
+//! as gear asks them. Of a certificate that another CA issued, also what that CA itself says (upstream): gear that asks there hears no other.
 
 use std::path::PathBuf;
 
@@ -38,10 +38,10 @@ pub(super) struct CheckArgs {
     /// Certificate of the CA that issued it, where that is not this gateway: OCSP and CRL alone are compared
     #[arg(long, value_name = "FILE", requires = "cert")]
     issuer: Option<PathBuf>,
-    /// Ask this responder [default: the one that the certificate names]
+    /// Ask this responder [default: the one that the certificate names; of an imported certificate: this gateway]
     #[arg(long, value_name = "URL")]
     ocsp_url: Option<String>,
-    /// Fetch the CRL here [default: where the certificate says]
+    /// Fetch the CRL here [default: where the certificate says; of an imported certificate: this gateway]
     #[arg(long, value_name = "URL")]
     crl_url: Option<String>,
 }
@@ -71,6 +71,10 @@ impl Word {
     }
 }
 
+/// What the CA that issued an imported certificate says itself, where the certificate names a place.
+const UPSTREAM_OCSP: &str = "upstream OCSP";
+const UPSTREAM_CRL: &str = "upstream CRL";
+
 /// One of those who were asked.
 #[derive(Debug)]
 struct Voice {
@@ -85,10 +89,20 @@ struct Voice {
 struct Subject {
     certificate: Certificate,
     issuer: Certificate,
-    /// Responders that answer for it and that its issuer did not delegate to.
-    trusted: Vec<Certificate>,
+    /// Where this gateway tells of it, if another CA issued it.
+    imported: Option<Imported>,
     /// The record as the API gives it.
     record: Option<Value>,
+}
+
+/// Where this gateway tells of the certificates of another CA.
+struct Imported {
+    /// None: it does not answer for that CA.
+    ocsp_url: Option<String>,
+    /// Of the CA's own CRL, which was imported.
+    crl_url: Option<String>,
+    /// Responders that answer for it and that the CA did not delegate to.
+    trusted: Vec<Certificate>,
 }
 
 const COLUMNS: &[Field] = &[
@@ -120,7 +134,7 @@ fn subject(server: &ServerArgs, args: &CheckArgs) -> Outcome<Subject> {
             let failure = Failure::usage(format_args!("{} did not sign that certificate", path.display()));
             return Err(failure.hint(format_args!("its issuer is \"{}\"", certificate.issuer())));
         }
-        return Ok(Subject { certificate: certificate.clone(), issuer, trusted: Vec::new(), record: None });
+        return Ok(Subject { certificate: certificate.clone(), issuer, imported: None, record: None });
     }
     let client = server.connect()?;
     let name = match (&certificate, &args.certificate) {
@@ -138,8 +152,8 @@ fn subject(server: &ServerArgs, args: &CheckArgs) -> Outcome<Subject> {
                 .hint("name it as ISSUER/SERIAL"));
         }
     };
-    let (issuer, trusted) = issuer_of(&client, &record)?;
-    Ok(Subject { certificate: pem_of(&record)?, issuer, trusted, record: Some(record) })
+    let (issuer, imported) = issuer_of(&client, &record)?;
+    Ok(Subject { certificate: pem_of(&record)?, issuer, imported, record: Some(record) })
 }
 
 /// The first certificate in `pem` of an object of the API.
@@ -152,39 +166,67 @@ fn pem_of(object: &Value) -> Outcome<Certificate> {
     })
 }
 
-/// Its issuer's certificate and, of an external one, the responders that are trusted by configuration.
-fn issuer_of(client: &AdminClient, record: &Value) -> Outcome<(Certificate, Vec<Certificate>)> {
-    let issuer = segment(record.get("issuer").and_then(Value::as_str).unwrap_or_default());
-    match client.get(&format!("/issuers/{issuer}")) {
+/// Its issuer's certificate and, of an external one, where this gateway tells of what that issued.
+fn issuer_of(client: &AdminClient, record: &Value) -> Outcome<(Certificate, Option<Imported>)> {
+    let name = record.get("issuer").and_then(Value::as_str).unwrap_or_default();
+    match client.get(&format!("/issuers/{}", segment(name))) {
         Err(failure) if failure.kind == FailureKind::NotFound => {
-            let external = format!("/external-issuers/{issuer}");
+            let external = format!("/external-issuers/{}", segment(name));
+            let certificate = pem_of(&client.get(&external)?)?;
             let responder = client.get(&format!("{external}/responder"))?;
-            let trusted = match responder.get("mode").and_then(Value::as_str) {
-                Some("trusted") => responder.get("certificates").and_then(Value::as_array),
-                _ => None,
-            };
-            let trusted = trusted.into_iter().flatten().map(pem_of).collect::<Outcome<_>>()?;
-            Ok((pem_of(&client.get(&external)?)?, trusted))
+            Ok((certificate, Some(imported(client, name, &responder)?)))
         }
-        answer => Ok((pem_of(&answer?)?, Vec::new())),
+        answer => Ok((pem_of(&answer?)?, None)),
     }
 }
 
-/// Asks all three; who cannot be asked says so.
+fn imported(client: &AdminClient, issuer: &str, responder: &Value) -> Outcome<Imported> {
+    let mode = responder.get("mode").and_then(Value::as_str).unwrap_or_default();
+    let trusted = match mode {
+        "trusted" => responder.get("certificates").and_then(Value::as_array),
+        _ => None,
+    };
+    let trusted = trusted.into_iter().flatten().map(pem_of).collect::<Outcome<_>>()?;
+    let ocsp_url = own_responder(&client.get("/issuers")?);
+    let base = ocsp_url.as_deref().and_then(|url| url.strip_suffix("/ocsp"));
+    let crl_url = base.map(|base| format!("{base}/crl/{issuer}.crl"));
+    Ok(Imported { ocsp_url: ocsp_url.filter(|_| mode != "none"), crl_url, trusted })
+}
+
+/// Where this gateway answers: the first responder that certificates of its own issuers name.
+fn own_responder(issuers: &Value) -> Option<String> {
+    let issuers = issuers.get("items")?.as_array()?;
+    let urls = issuers.iter().filter_map(|issuer| issuer.get("ocsp_urls")?.as_array()?.first()?.as_str());
+    urls.map(str::to_owned).next()
+}
+
+/// Asks all; who cannot be asked says so.
 fn voices(subject: &Subject, args: &CheckArgs) -> Outcome<Vec<Voice>> {
     let (http, now) = (HttpClient::new().map_err(Failure::error)?, SystemClock.now());
+    let named = |urls: Vec<String>| urls.into_iter().next();
+    let (responder, list) = (named(subject.certificate.ocsp_urls()), named(subject.certificate.crl_urls()));
     let mut voices: Vec<Voice> = subject.record.iter().map(|record| store(record, now)).collect();
-    let first = |urls: Vec<String>| urls.into_iter().next();
-    let responder = args.ocsp_url.clone().or_else(|| first(subject.certificate.ocsp_urls()));
-    voices.push(match responder {
-        Some(url) => ask_responder(&http, subject, url, now),
-        None => silent("OCSP", "the certificate names no responder: see --ocsp-url"),
+    let Some(imported) = &subject.imported else {
+        voices.push(match args.ocsp_url.clone().or(responder) {
+            Some(url) => ask_responder(&http, subject, "OCSP", &[], url, now),
+            None => silent("OCSP", "the certificate names no responder: see --ocsp-url"),
+        });
+        voices.push(match args.crl_url.clone().or(list) {
+            Some(url) => ask_crl(&http, subject, "CRL", url, now),
+            None => silent("CRL", "the certificate names no CRL: see --crl-url"),
+        });
+        return Ok(voices);
+    };
+    voices.push(match args.ocsp_url.clone().or_else(|| imported.ocsp_url.clone()) {
+        Some(url) => ask_responder(&http, subject, "OCSP", &imported.trusted, url, now),
+        None => silent("OCSP", "certgate does not answer for that CA: see certgate responder"),
     });
-    let list = args.crl_url.clone().or_else(|| first(subject.certificate.crl_urls()));
-    voices.push(match list {
-        Some(url) => ask_crl(&http, subject, url, now),
-        None => silent("CRL", "the certificate names no CRL: see --crl-url"),
+    voices.push(match args.crl_url.clone().or_else(|| imported.crl_url.clone()) {
+        Some(url) => ask_crl(&http, subject, "CRL", url, now),
+        None => silent("CRL", "no place is known for it: see --crl-url"),
     });
+    voices.extend(responder.map(|url| ask_responder(&http, subject, UPSTREAM_OCSP, &[], url, now)));
+    voices.extend(list.map(|url| ask_crl(&http, subject, UPSTREAM_CRL, url, now)));
     Ok(voices)
 }
 
@@ -207,12 +249,19 @@ fn store(record: &Value, now: Timestamp) -> Voice {
     Voice { who: "store", place: id.to_owned(), said, as_of: Some(now) }
 }
 
-fn ask_responder(http: &HttpClient, subject: &Subject, url: String, now: Timestamp) -> Voice {
+fn ask_responder(
+    http: &HttpClient,
+    subject: &Subject,
+    who: &'static str,
+    trusted: &[Certificate],
+    url: String,
+    now: Timestamp,
+) -> Voice {
     let question = Question {
         url: &url,
         issuer: &subject.issuer,
         serial: subject.certificate.serial(),
-        trusted: &subject.trusted,
+        trusted,
         hash: DigestAlgorithm::Sha1,
         // As gear asks: what is in caches counts.
         nonce: None,
@@ -229,10 +278,10 @@ fn ask_responder(http: &HttpClient, subject: &Subject, url: String, now: Timesta
         }
         Err(error) => (Err(error.to_string()), None),
     };
-    Voice { who: "OCSP", place: url, said, as_of }
+    Voice { who, place: url, said, as_of }
 }
 
-fn ask_crl(http: &HttpClient, subject: &Subject, url: String, now: Timestamp) -> Voice {
+fn ask_crl(http: &HttpClient, subject: &Subject, who: &'static str, url: String, now: Timestamp) -> Voice {
     let certificate = &subject.certificate;
     let (said, as_of) = match crl::fetch(http, &url, &subject.issuer, now) {
         Ok(list) => {
@@ -246,7 +295,7 @@ fn ask_crl(http: &HttpClient, subject: &Subject, url: String, now: Timestamp) ->
         }
         Err(error) => (Err(error.to_string()), None),
     };
-    Voice { who: "CRL", place: url, said, as_of }
+    Voice { who, place: url, said, as_of }
 }
 
 /// What the words of all come to.
@@ -333,6 +382,9 @@ fn conclude(subject: &Subject, voices: &[Voice], agreement: Agreement) -> Outcom
             let failure =
                 Failure::error(format_args!("they differ: {}", words.collect::<Vec<_>>().join(", ")));
             Err(match later_than_the_crl(voices) {
+                _ if differs_from_its_ca(subject, voices) => failure.hint(
+                    "what is done here that CA does not hear: revoke it there too, or have the gear ask certgate (certgate responder)",
+                ),
                 Some(since) => failure.hint(format_args!(
                     "the CRL is older than the change of {since}: the next one comes within a minute, or now by `certgate crl publish {}`",
                     issuer_name(subject)
@@ -345,6 +397,13 @@ fn conclude(subject: &Subject, voices: &[Voice], agreement: Agreement) -> Outcom
 
 fn issuer_name(subject: &Subject) -> &str {
     subject.record.as_ref().and_then(|record| record.get("issuer")?.as_str()).unwrap_or("ISSUER")
+}
+
+/// Whether it is the CA alone, of an imported certificate, that says something else: the CRL is its own, too.
+fn differs_from_its_ca(subject: &Subject, voices: &[Voice]) -> bool {
+    let ours = voices.iter().filter(|voice| ["store", "OCSP"].contains(&voice.who));
+    let words: Vec<&Word> = ours.filter_map(|voice| voice.said.as_ref().ok()).collect();
+    subject.imported.is_some() && words.windows(2).all(|pair| pair[0] == pair[1])
 }
 
 /// The time of a revocation that came after the CRL was made.
