@@ -80,6 +80,19 @@ pub(crate) fn a_leased_job_does_not_swallow_the_next(store: &dyn Store) {
     assert_eq!(read(store, |view| view.jobs(10)).len(), 2);
 }
 
+pub(crate) fn a_start_ends_the_leases_of_who_is_gone(store: &dyn Store) {
+    enqueue(store, "a", 0);
+    enqueue(store, "b", 7);
+    let lost = lease(store, 0).unwrap();
+    assert_eq!(lease(store, 1), None);
+    write(store, |tx| tx.end_leases());
+    assert!(!complete(store, &lost));
+    let present = lease(store, 1).unwrap();
+    assert_eq!((present.sequence, present.attempts), (lost.sequence, 2));
+    assert_eq!(lease(store, 1), None, "what is not due stays so");
+    assert!(complete(store, &present));
+}
+
 pub(crate) fn a_lost_lease_completes_nothing(store: &dyn Store) {
     enqueue(store, "a", 0);
     let lost = lease(store, 0).unwrap();

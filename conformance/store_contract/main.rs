@@ -109,6 +109,7 @@ macro_rules! every_claim {
                 a_head_that_is_not_due_holds_its_lane
                 equal_waiting_jobs_are_one_job_that_runs_earlier
                 a_leased_job_does_not_swallow_the_next
+                a_start_ends_the_leases_of_who_is_gone
                 a_lost_lease_completes_nothing
                 a_lease_that_was_given_back_completes_nothing
                 a_failed_job_is_tried_again_with_its_error

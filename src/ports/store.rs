@@ -469,6 +469,8 @@ pub trait JobsMut {
     /// Leases the head of some lane that is due, not leased and for this worker (dead jobs are skipped): first sequence first.
     fn lease_job(&mut self, worker: &JobWorker, now: Timestamp, until: Timestamp)
     -> StoreResult<Option<Job>>;
+    /// Ends all leases: for the start of a process, which has the store alone, so that whoever held them is gone.
+    fn end_leases(&mut self) -> StoreResult<()>;
     /// Removes a job whose matter is settled, leased or not. False: it is gone already.
     fn remove_job(&mut self, sequence: u64) -> StoreResult<bool>;
     /// Removes a job that was done. False: the fence has moved, somebody else has it.

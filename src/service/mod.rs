@@ -352,6 +352,8 @@ impl Gateway {
     ) -> Result<Self, ServiceError> {
         profile::record(&ports, profiles)?;
         crl::record(&ports, &settings.crl)?;
+        // What a process had begun that was killed must not wait until its lease is over.
+        ports.store.write(|tx| tx.end_leases())?;
         let authorities = authority::Authorities::load(&ports)?;
         let status = status::StatusBoard::load(&ports)?;
         let restore_guard = checkpoint::RestoreGuard::open(&ports)?;

@@ -72,6 +72,14 @@ impl JobsMut for Records<WriteRows<'_>> {
         Ok(Some(leased))
     }
 
+    fn end_leases(&mut self) -> StoreResult<()> {
+        let leased = self.jobs(usize::MAX)?.into_iter().filter(|job| job.leased_until.is_some());
+        for job in leased {
+            self.put_job(&Job { leased_until: None, ..job })?;
+        }
+        Ok(())
+    }
+
     fn complete_job(&mut self, sequence: u64, fence: u64) -> StoreResult<bool> {
         let Some(job) = self.leased_job(sequence, fence)? else { return Ok(false) };
         self.0.remove(Table::JobsByLane, &lane_key(&job.kind.lane(), sequence))?;
