@@ -206,7 +206,7 @@ fn lookups(large: &Server, issued: u64, results: &Results) {
     fill(&path, few, 0, &DER);
     let few_store = RedbStore::open(&path).expect("the store opens");
     let many_store = RedbStore::open(&store_of(large)).expect("the store opens");
-    for (what, whole) in [("look-up of whether one was issued", false), ("look-up of a certificate", true)] {
+    for (what, whole) in [("whether one was issued", false), ("look-up of a certificate", true)] {
         let few_times = looked_up(&few_store, few, whole);
         let many_times = looked_up(&many_store, issued, whole);
         for (name, few_time, many_time) in
