@@ -207,18 +207,25 @@ fn requests_that_need_nobody_else_are_answered_while_intune_is_down() {
 fn a_slow_intune_holds_no_more_threads_than_it_may() {
     let (world, fake) = world_with(PROFILE, |settings| settings.places = 1);
     enrol(&world, &Client::new()).unwrap();
-    fake.fail(Action::Validate, [Fault::Slow(Duration::from_secs(1))]);
+    let next = refused_a_place(&world, &fake, Action::Validate, 2);
+    enrol(&world, &next).unwrap();
+}
+
+/// One client waits, as the `asked`th of all, for what is slow; the next one, which is given back, is told at once that there is no
+/// place, and asks nobody.
+fn refused_a_place(world: &World, fake: &Fake, what: Action, asked: usize) -> Client {
+    fake.fail(what, [Fault::Slow(Duration::from_secs(1))]);
     let (slow, next) = (Client::new(), Client::new());
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| waits(&world, &slow));
-        while fake.count(Action::Validate) < 2 {
+        let waiting = scope.spawn(|| waits(world, &slow));
+        while fake.count(what) < asked {
             std::thread::yield_now();
         }
-        assert_eq!(waits(&world, &next), Duration::from_secs(2), "told at once that there is no place");
-        assert_eq!(fake.count(Action::Validate), 2);
+        assert_eq!(waits(world, &next), Duration::from_secs(2), "told at once that there is no place");
+        assert_eq!(fake.count(what), asked);
         waiting.join().unwrap();
     });
-    enrol(&world, &next).unwrap();
+    next
 }
 
 #[test]
@@ -226,18 +233,8 @@ fn who_waits_for_a_token_that_another_one_asks_for_has_one_of_the_places_of_all(
     let (world, fake) = world();
     let ports = asking_from(&world, &fake, settings(&fake), 1);
     let world = world.restarted_on(ports, GatewaySettings::default());
-    fake.fail(Action::Token, [Fault::Slow(Duration::from_secs(1))]);
-    let (slow, next) = (Client::new(), Client::new());
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| waits(&world, &slow));
-        while fake.count(Action::Token) < 1 {
-            std::thread::yield_now();
-        }
-        // Without a place of its own it would wait for the token, and hear what became of that.
-        assert_eq!(waits(&world, &next), Duration::from_secs(2), "told at once that there is no place");
-        assert_eq!(fake.count(Action::Token), 1);
-        waiting.join().unwrap();
-    });
+    // Without a place of its own the next one would wait for the token, and hear what became of that.
+    refused_a_place(&world, &fake, Action::Token, 1);
 }
 
 #[test]

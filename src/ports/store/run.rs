@@ -20,16 +20,9 @@ impl dyn Store + '_ {
     /// Writes in one transaction: commits if `work` gives `Ok`, undoes if it gives `Err`.
     pub fn write<R, E: From<StoreError>>(
         &self,
-        mut work: impl FnMut(&mut dyn Tx) -> Result<R, E>,
+        work: impl FnMut(&mut dyn Tx) -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut outcome = None;
-        self.with_tx(&mut |tx| {
-            let result = work(tx);
-            let verdict = if result.is_ok() { Verdict::Commit } else { Verdict::Rollback };
-            outcome = Some(result);
-            verdict
-        })?;
-        outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the write did not run".to_owned()).into()))
+        self.write_meanwhile(work, |_| ()).map(|(result, ())| result)
     }
 
     /// `write`, with something to do for the time in which the commit is waited for: it makes of what `work` gave what is
