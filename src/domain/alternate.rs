@@ -55,7 +55,7 @@ impl AlternateCertificate {
     }
 
     /// Its serial number.
-    pub const fn serial(&self) -> &SerialNumber {
+    pub fn serial(&self) -> &SerialNumber {
         self.certificate.serial()
     }
 

@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{DigestAlgorithm, IdError};
 
 /// SHA-256 over a DER encoding. Text: 64 lower-case hexadecimal digits; colons and spaces are accepted on reading.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
@@ -26,11 +26,25 @@ impl Fingerprint {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Gives `read` the text, without an allocation.
+    fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; 64];
+        let digits =
+            hex::encode_to_slice(self.0, &mut text).map(|()| str::from_utf8(&text).unwrap_or_default());
+        read(digits.unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
@@ -44,10 +58,13 @@ impl FromStr for Fingerprint {
     type Err = IdError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let digits: String = s.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
         let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes)
-            .map_err(|_| IdError::new("fingerprint", s, "64 hexadecimal digits"))?;
+        // As records have it.
+        if hex::decode_to_slice(s, &mut bytes).is_err() {
+            let digits: String = s.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+            hex::decode_to_slice(digits, &mut bytes)
+                .map_err(|_| IdError::new("fingerprint", s, "64 hexadecimal digits"))?;
+        }
         Ok(Self(bytes))
     }
 }

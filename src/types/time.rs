@@ -3,11 +3,11 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use der::DateTime;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A point in time with a resolution of one second, from 1970 to 9999. Text: RFC 3339 in UTC, `2026-11-21T02:04:54Z`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Timestamp(u64);
 
 /// A text or number that is no time between 1970 and 9999.
@@ -53,6 +53,20 @@ impl Timestamp {
         httpdate::fmt_http_date(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(self.0))
     }
 
+    /// Gives `read` the text. Every record has several of them: it allocates nothing.
+    fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
+        let time = self.to_date_time();
+        let mut text = *b"0000-00-00T00:00:00Z";
+        let [century, year] =
+            [time.year() / 100, time.year() % 100].map(|half| u8::try_from(half).unwrap_or(0));
+        let pairs = [century, year, time.month(), time.day(), time.hour(), time.minutes(), time.seconds()];
+        for (place, pair) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(pairs) {
+            text[place] += pair / 10;
+            text[place + 1] += pair % 10;
+        }
+        read(str::from_utf8(&text).unwrap_or_default())
+    }
+
     /// As `der` writes it.
     pub fn to_date_time(self) -> DateTime {
         // Every Timestamp is within DateTime's range (1970 to 9999) by construction.
@@ -68,13 +82,19 @@ impl From<DateTime> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.to_date_time().to_string())
+        self.with_text(|text| f.pad(text))
     }
 }
 
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading and checking certificates (RFC 5280 §4).
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use const_oid::ObjectIdentifier;
 use der::pem::{self, LineEnding};
@@ -25,9 +25,12 @@ const MAX_LEN: usize = 64 * 1024;
 
 const PEM_LABEL: &str = "CERTIFICATE";
 
-/// A certificate as read: DER kept byte for byte.
+/// A certificate as read: DER kept byte for byte. A clone shares what was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct Certificate(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
     der: Vec<u8>,
     serial: SerialNumber,
     issuer: Name,
@@ -115,7 +118,7 @@ impl Certificate {
         let validity = fields.expect(SEQUENCE, "validity")?;
         let subject = fields.expect(SEQUENCE, "subject")?;
         let public_key = fields.expect(SEQUENCE, "subjectPublicKeyInfo")?;
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             serial: SerialNumber::from_der_integer(serial.content).map_err(|_| "unusable serial number")?,
             issuer: Name::parse(issuer.encoding)?,
             subject: Name::parse(subject.encoding)?,
@@ -124,7 +127,7 @@ impl Certificate {
             extensions: read_extensions(fields)?,
             signed,
             der: der.to_vec(),
-        })
+        })))
     }
 
     /// Reads the first certificate of a PEM text; text around it is ignored.
@@ -142,125 +145,125 @@ impl Certificate {
     /// The PEM text, with a line feed at the end.
     pub fn to_pem(&self) -> String {
         // Fails only for labels or sizes that a certificate of 64 KiB does not have.
-        pem::encode_string(PEM_LABEL, LineEnding::LF, &self.der).unwrap_or_default()
+        pem::encode_string(PEM_LABEL, LineEnding::LF, &self.0.der).unwrap_or_default()
     }
 
     /// The DER, byte for byte as read.
     pub fn as_der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// serialNumber.
-    pub const fn serial(&self) -> &SerialNumber {
-        &self.serial
+    pub fn serial(&self) -> &SerialNumber {
+        &self.0.serial
     }
 
     /// The issuer's name.
-    pub const fn issuer(&self) -> &Name {
-        &self.issuer
+    pub fn issuer(&self) -> &Name {
+        &self.0.issuer
     }
 
     /// The subject's name.
-    pub const fn subject(&self) -> &Name {
-        &self.subject
+    pub fn subject(&self) -> &Name {
+        &self.0.subject
     }
 
     /// notBefore and notAfter.
-    pub const fn validity(&self) -> Validity {
-        self.validity
+    pub fn validity(&self) -> Validity {
+        self.0.validity
     }
 
     /// The subject's key.
-    pub const fn public_key(&self) -> &PublicKey {
-        &self.public_key
+    pub fn public_key(&self) -> &PublicKey {
+        &self.0.public_key
     }
 
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.der)
+        Fingerprint::of(&self.0.der)
     }
 
     /// The algorithm of the issuer's signature, if certgate speaks it.
-    pub const fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
-        self.signed.algorithm
+    pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        self.0.signed.algorithm
     }
 
     /// subjectKeyIdentifier.
     pub fn subject_key_identifier(&self) -> Option<&[u8]> {
-        self.extensions.subject_key_identifier.as_deref()
+        self.0.extensions.subject_key_identifier.as_deref()
     }
 
     /// keyIdentifier of authorityKeyIdentifier.
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
-        self.extensions.authority_key_identifier.as_deref()
+        self.0.extensions.authority_key_identifier.as_deref()
     }
 
     /// keyUsage; None: any use.
-    pub const fn key_usage(&self) -> Option<KeyUsage> {
-        self.extensions.key_usage
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.0.extensions.key_usage
     }
 
     /// extKeyUsage; empty: any purpose.
     pub fn extended_key_usage(&self) -> &[ObjectIdentifier] {
-        &self.extensions.extended_key_usage
+        &self.0.extensions.extended_key_usage
     }
 
     /// subjectAltName.
     pub fn subject_alt_names(&self) -> &[GeneralName] {
-        &self.extensions.subject_alt_names
+        &self.0.extensions.subject_alt_names
     }
 
     /// Whether basicConstraints says cA.
-    pub const fn is_ca(&self) -> bool {
-        self.extensions.ca.is_some()
+    pub fn is_ca(&self) -> bool {
+        self.0.extensions.ca.is_some()
     }
 
     /// basicConstraints with cA TRUE.
-    pub const fn ca_constraint(&self) -> Option<CaConstraint> {
-        self.extensions.ca
+    pub fn ca_constraint(&self) -> Option<CaConstraint> {
+        self.0.extensions.ca
     }
 
     /// OCSP URLs of authorityInfoAccess.
     pub fn ocsp_urls(&self) -> Vec<String> {
-        self.extensions.ocsp_urls.clone()
+        self.0.extensions.ocsp_urls.clone()
     }
 
     /// caIssuers URLs of authorityInfoAccess.
     pub fn ca_issuers_urls(&self) -> Vec<String> {
-        self.extensions.ca_issuers_urls.clone()
+        self.0.extensions.ca_issuers_urls.clone()
     }
 
     /// CRL URLs of cRLDistributionPoints.
     pub fn crl_urls(&self) -> Vec<String> {
-        self.extensions.crl_urls.clone()
+        self.0.extensions.crl_urls.clone()
     }
 
     /// URLs of freshestCRL.
     pub fn freshest_crl_urls(&self) -> &[String] {
-        &self.extensions.freshest_crl_urls
+        &self.0.extensions.freshest_crl_urls
     }
 
     /// Whether id-pkix-ocsp-nocheck is there (RFC 6960 §4.2.2.2.1).
-    pub const fn has_ocsp_no_check(&self) -> bool {
-        self.extensions.ocsp_no_check
+    pub fn has_ocsp_no_check(&self) -> bool {
+        self.0.extensions.ocsp_no_check
     }
 
     /// The account's SID in szOID_NTDS_CA_SECURITY_EXT.
     pub fn microsoft_sid(&self) -> Option<&str> {
-        self.extensions.microsoft_sid.as_deref()
+        self.0.extensions.microsoft_sid.as_deref()
     }
 
     /// Whether subject and issuer are the same name (RFC 5280 §3.2).
     pub fn is_self_issued(&self) -> bool {
-        self.subject.matches(&self.issuer)
+        self.0.subject.matches(&self.0.issuer)
     }
 
     /// Whether `issuer`'s key signed this certificate and the names chain. Says nothing of validity or status.
     pub fn is_signed_by(&self, issuer: &Self) -> Result<(), BadSignature> {
-        if !self.issuer.matches(&issuer.subject) {
+        if !self.0.issuer.matches(&issuer.0.subject) {
             return Err(BadSignature);
         }
-        self.signed.verify(&self.der, &issuer.public_key)
+        self.0.signed.verify(&self.0.der, &issuer.0.public_key)
     }
 }
 
