@@ -213,12 +213,12 @@ fn windows_are_those_of_the_settings_and_end_with_the_responder() {
 }
 
 #[test]
-fn a_cached_answer_is_signed_anew_after_three_eighths_of_its_window() {
+fn a_cached_answer_is_signed_anew_just_before_half_life() {
     let world = world();
     let certificate = enrolled(&world, "SN1");
     let request = plain_request(&world, certificate.serial());
     let first = world.gateway.ocsp(&request).body;
-    world.clock.advance(Duration::from_secs(224));
+    world.clock.advance(Duration::from_secs(280));
     assert_eq!(world.ocsp_cached(&request).unwrap().body, first);
     world.clock.advance(Duration::from_secs(1));
     assert!(world.ocsp_cached(&request).is_none());

@@ -2,14 +2,15 @@
 //!
 //! Were max-age what is left until nextUpdate, everybody who asked about a certificate would come back in the same second, and all
 //! who asked about many at once (a switch after a power cut) would ask about all again at once. So an answer has one max-age for as long as it
-//! is given out, so that clients stay as far apart as they came, and answers have different ones, between 3/8 and 5/8 of
+//! is given out, so that clients stay as far apart as they came, and answers have different ones, between 15/32 and 17/32 of
 //! their window.
 //!
-//! The responder signs anew after 3/8. Then whoever comes back finds a newer answer (RFC 9919 §7.1: it MUST be
-//! refreshed before max-age is over), and nobody keeps one beyond its nextUpdate, because 3/8 and 5/8 are the whole.
+//! The responder signs anew after 15/32, just before half of it. Then whoever comes back finds a newer answer (RFC 9919 §7.1: it MUST be
+//! refreshed before max-age is over), and nobody keeps one beyond its nextUpdate, because 15/32 and 17/32 are the whole.
+//! At half-life itself all of them would have the same max-age, half of the window.
 //!
-//! So that nobody has to wait for that signature, answers that are asked for are signed anew beforehand, some time between five sixths
-//! and eleven twelfths of it, each at another moment, so that what was signed at once is not signed at once again.
+//! So that nobody has to wait for that signature, answers that are asked for are signed anew beforehand, some time between 7/8
+//! and 15/16 of it, each at another moment, so that what was signed at once is not signed at once again.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::types::Fingerprint;
 
 /// For how long an answer with this window is given out before it is signed anew.
 pub(super) const fn fresh_for(window: Duration) -> Duration {
-    Duration::from_secs(window.as_secs() / 8 * 3 + window.as_secs() % 8 * 3 / 8)
+    Duration::from_secs(window.as_secs() / 32 * 15 + window.as_secs() % 32 * 15 / 32)
 }
 
 /// How long after it was signed an answer with this window is to be signed anew beforehand; `spread` is random.
 pub(super) fn refresh_after(window: Duration, spread: u8) -> Duration {
     let fresh = fresh_for(window);
-    fresh.saturating_sub(fresh / 12).saturating_sub(fresh / 12 * u32::from(spread) / 255)
+    fresh.saturating_sub(fresh / 16).saturating_sub(fresh / 16 * u32::from(spread) / 255)
 }
 
 /// For how long others may keep an answer with this window and digest.
@@ -59,7 +60,7 @@ mod tests {
         fn what_is_signed_beforehand_is_signed_in_good_time(window in 60_u64..10_000_000, spread: u8) {
             let window = Duration::from_secs(window);
             let (fresh, refresh) = (fresh_for(window), refresh_after(window, spread));
-            prop_assert!(refresh < fresh && refresh >= fresh * 5 / 6);
+            prop_assert!(refresh < fresh && refresh >= fresh * 7 / 8);
         }
     }
 
@@ -69,8 +70,8 @@ mod tests {
         let ages: BTreeSet<_> = (0..1000).map(|number| max_age(hour, &digest(number))).collect();
         assert!(ages.len() > 200, "{} different ones", ages.len());
         assert!(
-            *ages.first().unwrap() < Duration::from_secs(1400)
-                && *ages.last().unwrap() > Duration::from_secs(2200)
+            *ages.first().unwrap() < Duration::from_secs(1700)
+                && *ages.last().unwrap() > Duration::from_secs(1900)
         );
     }
 }
