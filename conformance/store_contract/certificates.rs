@@ -24,8 +24,8 @@ pub(crate) fn a_certificate_is_found_by_id_fingerprint_and_serial(store: &dyn St
     assert_eq!(read(store, |view| view.certificate(&ours.id)).as_ref(), Some(&ours));
     assert_eq!(read(store, |view| view.certificate_by_fingerprint(&ours.fingerprint)).as_ref(), Some(&ours));
     assert_eq!(read(store, |view| view.certificates_by_serial(&ours.id.serial)), [ours.clone(), same_serial]);
-    assert!(read(store, |view| view.is_issued(&ours.id)));
-    assert!(!read(store, |view| view.is_issued(&certificate_id("issuing/50"))));
+    assert_eq!(read(store, |view| view.not_after(&ours.id)), Some(ours.validity.not_after));
+    assert_eq!(read(store, |view| view.not_after(&certificate_id("issuing/50"))), None);
     assert_eq!(read(store, |view| view.count_certificates()), 3);
 }
 

@@ -1,6 +1,7 @@
 //! What only a file can show: that it is kept, private, locked, versioned, and that damage is named.
 
 use std::{
+    collections::HashMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -25,7 +26,8 @@ use certgate::{
         status::CauseKind,
         timer::{Timer, TimerSubject},
     },
-    ports::store::{Store, StoreError, Tx},
+    ports::store::{Page, Store, StoreError, Tx},
+    types::{Fingerprint, Validity},
     wire::scep::FailInfo,
 };
 use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
@@ -74,6 +76,22 @@ fn put_raw_row(path: &Path, table: &str, key: &[u8], value: &[u8]) {
     let transaction = database.begin_write().unwrap();
     transaction.open_table(definition).unwrap().insert(key, value).unwrap();
     transaction.commit().unwrap();
+}
+
+/// The rows of a store as schemas before 5 had them, which kept the records of certificates by issuer and serial.
+fn with_certificates_of_4(rows: &str) -> String {
+    let cells = |row: &str, table: &str| {
+        let (key, value) = row.strip_prefix(table)?.strip_prefix(' ')?.split_once(' ')?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    let records: HashMap<_, _> = rows.lines().filter_map(|row| cells(row, "certificate_records")).collect();
+    let older = rows.lines().filter(|row| !row.starts_with("certificate_records ")).map(|row| {
+        let Some((key, place)) = cells(row, "certificates") else { return row.to_owned() };
+        // Behind the record version.
+        let number: u64 = postcard::take_from_bytes(&hex::decode(&place[2..]).unwrap()).unwrap().0;
+        format!("certificates {key} {}", records[&format!("{number:016x}")])
+    });
+    older.map(|row| row + "\n").collect()
 }
 
 /// Writes with a store that is closed afterwards.
@@ -434,6 +452,9 @@ fn renewals_of_schema_1_get_their_timer() {
         CertificateRecord { supersedes: Some(certificate_id("issuing/01")), ..certificate("issuing/02") };
     filled(&path, |tx| tx.insert_certificate(&certificate("issuing/01")));
     filled(&path, |tx| tx.insert_certificate(&renewed));
+    let rows = with_certificates_of_4(&dump(&path));
+    let (_folder, path) = new_file();
+    restored(&path, &rows);
     put_raw_row(&path, "meta", b"schema", &[1, 1]);
     let store = RedbStore::open(&path).unwrap();
     let subject = TimerSubject::OverlapEnds { successor: renewed.id.clone() };
@@ -457,7 +478,7 @@ fn uses_and_successors_of_schema_4_are_found_in_enrolments_and_certificates() {
         tx.insert_certificate(&first)?;
         tx.insert_certificate(&renewed)
     });
-    let rows = dump(&path);
+    let rows = with_certificates_of_4(&dump(&path));
     let is_new =
         |row: &&str| row.starts_with("meta 736368656d61") || row.starts_with("certificates_by_superseded");
     let ticket_row = format!("tickets {}", hex::encode(ticket_id(1).as_str()));
@@ -470,4 +491,36 @@ fn uses_and_successors_of_schema_4_are_found_in_enrolments_and_certificates() {
     let store: &dyn Store = &RedbStore::open(&path).unwrap();
     assert_eq!(read(store, |view| view.ticket(&ticket_id(1))).unwrap().used_by, [enrolment(8).id]);
     assert_eq!(read(store, |view| view.successors(&id)), std::slice::from_ref(&renewed.id));
+    assert_eq!(read(store, |view| view.not_after(&id)), Some(first.validity.not_after));
+    assert_eq!(read(store, |view| view.certificates(&Page::first(10))), [first.clone(), renewed.clone()]);
+    assert_eq!(read(store, |view| view.certificate_by_fingerprint(&renewed.fingerprint)), Some(renewed));
+    // What comes next does not take their places.
+    let next = certificate("issuing/03");
+    write(store, |tx| tx.insert_certificate(&next));
+    assert_eq!(read(store, |view| view.certificate(&first.id)), Some(first));
+    assert_eq!(read(store, |view| view.certificate(&next.id)), Some(next));
+}
+
+/// More of them than one step of the upgrade takes at a time, each with a notAfter of its own.
+#[test]
+fn many_certificates_of_schema_4_all_keep_their_records() {
+    let (_folder, path) = new_file();
+    let many: Vec<_> = (0..2_500_u32)
+        .map(|number| {
+            let of = certificate(&format!("issuing/01{number:06x}"));
+            let not_after = at(1_000 + u64::from(number));
+            let validity = Validity { not_after, ..of.validity };
+            CertificateRecord { fingerprint: Fingerprint::of(&number.to_be_bytes()), validity, ..of }
+        })
+        .collect();
+    filled(&path, |tx| many.iter().try_for_each(|it| tx.insert_certificate(it)));
+    let of_5 = dump(&path);
+    let (_folder, path) = new_file();
+    restored(&path, &with_certificates_of_4(&of_5));
+    put_raw_row(&path, "meta", b"schema", &[1, 4]);
+    let store: &dyn Store = &RedbStore::open(&path).unwrap();
+    assert_eq!(read(store, |view| view.certificates(&Page::first(10_000))), many);
+    for it in &many {
+        assert_eq!(read(store, |view| view.not_after(&it.id)), Some(it.validity.not_after));
+    }
 }

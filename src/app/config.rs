@@ -373,6 +373,8 @@ pub struct Limits {
     pub wrong_challenges: u64,
     /// Within this time, and for this time.
     pub lock_out_minutes: u64,
+    /// Memory for pages of the store.
+    pub store_cache_megabytes: u64,
 }
 
 impl Default for Limits {
@@ -390,6 +392,7 @@ impl Default for Limits {
             address_requests_per_minute: 0,
             wrong_challenges: 30,
             lock_out_minutes: 10,
+            store_cache_megabytes: 256,
         }
     }
 }

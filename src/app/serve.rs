@@ -33,7 +33,7 @@ use crate::{
         crl_files::CrlFiles,
         directory::LdapDirectory,
         intune::{IntuneClient, IntuneSettings},
-        keys::{KekError, KekSource, SoftwareKeyring},
+        keys::{KekError, SoftwareKeyring},
         outbound::HttpOutbound,
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
@@ -99,11 +99,13 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Opens the ports that the gateway stands on: the store in `data`, and keys under `kek`. Nobody else is asked before [`outbound`] takes
+/// Opens the ports that the gateway stands on. Nobody else is asked before [`outbound`] takes
 /// its place.
-pub fn open_ports(data: &Path, kek: &KekSource, checkpoint: &Path) -> Outcome<Ports> {
-    let kek = kek.open(data).map_err(|error| cannot_open_keys(data, &error))?;
-    let store = RedbStore::open(&data.join(STORE_FILE)).map_err(|error| cannot_open_store(data, &error))?;
+fn open_ports(settings: &Settings) -> Outcome<Ports> {
+    let data = &settings.data;
+    let kek = settings.kek.open(data).map_err(|error| cannot_open_keys(data, &error))?;
+    let store = RedbStore::open_with_cache(&data.join(STORE_FILE), settings.limits.store_cache_bytes)
+        .map_err(|error| cannot_open_store(data, &error))?;
     Ok(Ports {
         store: Arc::new(store),
         keyring: Arc::new(SoftwareKeyring::new(kek)),
@@ -111,7 +113,7 @@ pub fn open_ports(data: &Path, kek: &KekSource, checkpoint: &Path) -> Outcome<Po
         random: Arc::new(SystemRandomSource::default()),
         outbound: Arc::new(NoOutbound),
         vouchers: Vouchers::default(),
-        checkpoint: Arc::new(FileCheckpoint::new(checkpoint.to_owned())),
+        checkpoint: Arc::new(FileCheckpoint::new(settings.checkpoint.clone())),
         crls: Arc::new(CrlFiles::default()),
         directories: Directories::default(),
     })
@@ -189,7 +191,7 @@ impl Server {
             return Err(Failure::error(format_args!("{} holds no gateway", settings.data.display()))
                 .hint("run `certgate init` first, or `certgate quickstart` to see one at work"));
         }
-        let mut ports = open_ports(&settings.data, &settings.kek, &settings.checkpoint)?;
+        let mut ports = open_ports(settings)?;
         let (store, store_failure) = WatchedStore::new(ports.store);
         ports.store = Arc::new(store);
         if let Some(outbound) = outbound(&settings.outbound)? {

@@ -117,6 +117,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time for a request's body.
     pub body_timeout: Duration,
+    /// Memory for pages of the store.
+    pub store_cache_bytes: usize,
 }
 
 /// The size of a pool.

@@ -333,8 +333,8 @@ pub trait ExchangesMut {
 pub trait Certificates {
     /// By issuer and serial.
     fn certificate(&self, id: &CertificateId) -> StoreResult<Option<CertificateRecord>>;
-    /// Whether it was ever issued.
-    fn is_issued(&self, id: &CertificateId) -> StoreResult<bool>;
+    /// Its notAfter: `None` if it was never issued. It does not read the certificate.
+    fn not_after(&self, id: &CertificateId) -> StoreResult<Option<Timestamp>>;
     /// By SHA-256 of the DER.
     fn certificate_by_fingerprint(&self, fingerprint: &Fingerprint)
     -> StoreResult<Option<CertificateRecord>>;

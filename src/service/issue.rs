@@ -203,7 +203,7 @@ impl Issuance<'_> {
         let (device, user) = self.objects(tx.as_view())?;
         self.order.still_holds(device.as_ref(), user.as_ref())?;
         self.check_renewed(tx.as_view())?;
-        if tx.is_issued(&record.id)? {
+        if tx.not_after(&record.id)?.is_some() {
             return Err(NotIssued::SerialTaken);
         }
         let device = device.map(|device| self.enrolled(&device)).transpose()?.flatten();

@@ -217,7 +217,7 @@ pub(super) fn describe(table: Table, key: &[u8]) -> String {
         Table::Certificates | Table::CertificatesBySuperseded | Table::Bindings | Table::Causes => {
             read_certificate(key).map(|id| id.to_string())
         }
-        Table::Jobs | Table::Audit | Table::EnrolmentsPending | Table::Timers => {
+        Table::CertificateRecords | Table::Jobs | Table::Audit | Table::EnrolmentsPending | Table::Timers => {
             read_number(key).map(|number| number.to_string())
         }
         Table::CertificatesByFingerprint | Table::TicketsByMac | Table::TokensByMac => Some(hex::encode(key)),

@@ -6,7 +6,7 @@ use super::{
     batch::{make_durable, unavailable},
     key, record,
     records::{
-        certificates::by_superseded,
+        certificates::{self, by_superseded},
         crls,
         enrolments::{by_device, use_of_4},
         revocations,
@@ -112,7 +112,7 @@ fn to_2(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     }
     // Millions of them: only what becomes a timer is kept. When it fires, the profile says how long the overlap is.
     rows.scan(Table::Certificates, &key::ALL, |key, bytes| {
-        let new: CertificateRecord = record::decode(Table::Certificates, key, bytes)?;
+        let new: CertificateRecord = record::decode(Table::CertificateRecords, key, bytes)?;
         if new.supersedes.is_some() {
             timers
                 .push(Timer { at: new.issued_at, subject: TimerSubject::OverlapEnds { successor: new.id } });
@@ -271,7 +271,7 @@ fn profiles_of_4(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Schema 5 has external issuers, an index of revocations, and profiles that may take MD5 and say how long an expired certificate still
-/// renews; it knows which enrolments used a ticket, and which certificates took another one's place; it has CRLs of several scopes, and issuers
+/// renews; it finds a certificate's notAfter without its record, knows which enrolments used a ticket, and which certificates took another one's place; it has CRLs of several scopes, and issuers
 /// that know of them.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
@@ -280,6 +280,7 @@ fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     profiles.iter().try_for_each(|(key, value)| rows.put(Table::Profiles, key, value))?;
     let issuers = issuers_of_4(rows)?;
     issuers.iter().try_for_each(|(key, value)| rows.put(Table::Issuers, key, value))?;
+    certificates::take_over(rows)?;
     crls::take_over(rows)?;
     revocations::index_all(rows)?;
     tickets_of_4(rows)?;
@@ -304,12 +305,13 @@ fn uses_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     Ok(())
 }
 
-/// Fills the index of the certificates that took another one's place; it has CRLs of several scopes, and issuers that know of them.
+/// Fills the index of the certificates that took another one's place.
 fn successors_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     let mut successors = Vec::new();
-    rows.scan(Table::Certificates, &key::ALL, |key, bytes| {
-        let row = by_superseded(&record::decode(Table::Certificates, key, bytes)?);
-        successors.extend(row.map(|row| (row, key.to_vec())));
+    let table = Table::CertificateRecords;
+    rows.scan(table, &key::ALL, |key, bytes| {
+        let certificate: CertificateRecord = record::decode(table, key, bytes)?;
+        successors.extend(by_superseded(&certificate).map(|row| (row, key::certificate(&certificate.id))));
         Ok(Flow::Continue(()))
     })?;
     successors

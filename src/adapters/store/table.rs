@@ -73,8 +73,10 @@ tables! {
     StrangeExchanges = "exchanges_strange", v 1;
     /// Transcripts of exchanges by id: by arrival.
     Transcripts = "transcripts", v 1;
-    /// Certificates by issuer and serial.
-    Certificates = "certificates", v 1;
+    /// Where the record of each certificate is, and its notAfter, by issuer and serial.
+    Certificates = "certificates", v 2;
+    /// Certificates by number: in the order in which they came.
+    CertificateRecords = "certificate_records", v 1;
     /// Certificate keys by fingerprint.
     CertificatesByFingerprint = "certificates_by_fingerprint", v 1;
     /// Certificate keys by the certificate that they supersede and themselves.

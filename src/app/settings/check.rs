@@ -377,6 +377,9 @@ impl Checker<'_> {
                 1..=300,
                 1,
             ),
+            store_cache_bytes: self
+                .size("limits.store-cache-megabytes", limits.store_cache_megabytes, 16..=1_000_000)
+                .saturating_mul(1 << 20),
         }
     }
 

@@ -316,8 +316,7 @@ impl Gateway {
     /// None: it was never issued.
     fn not_after_of(&self, question: &Question<'_>) -> Result<Option<Timestamp>, ServiceError> {
         let id = CertificateId { issuer: question.issuer().clone(), serial: question.serial().clone() };
-        let record = self.ports.store.read(|view| view.certificate(&id))?;
-        Ok(record.map(|record| record.validity.not_after))
+        Ok(self.ports.store.read(|view| view.not_after(&id))?)
     }
 
     /// What answers for an issuer now.

@@ -6,17 +6,17 @@
 //! A row: the version, the time and the code of the reason, whether there is an invalidityDate, that date or zero, notAfter; times
 //! as seconds since 1970 in 8 bytes, the greatest first.
 
-use super::{Records, certificates::read_id};
+use super::{
+    Records,
+    certificates::{Place, read_id},
+};
 use crate::{
     adapters::store::{
         key, record,
         rows::{Flow, Rows, WriteRows},
         table::Table,
     },
-    domain::{
-        certificate::CertificateRecord,
-        status::{Cause, Revocation, revocation},
-    },
+    domain::status::{Cause, Revocation, revocation},
     ports::store::{Causes, StoreResult},
     types::{CertificateId, RevocationReason, Timestamp},
 };
@@ -81,8 +81,8 @@ impl Records<WriteRows<'_>> {
 }
 
 fn not_after(rows: &impl Rows, key: &[u8]) -> StoreResult<Timestamp> {
-    let record: Option<CertificateRecord> = rows.record(Table::Certificates, key)?;
-    Ok(record.map_or(Timestamp::MAX, |record| record.validity.not_after))
+    let place: Option<Place> = rows.record(Table::Certificates, key)?;
+    Ok(place.map_or(Timestamp::MAX, Place::not_after))
 }
 
 /// Makes the index for a store that has causes and does not have it yet.
