@@ -50,7 +50,7 @@ pub fn message(client: &Client, recipient: &Certificate, payload: &[u8], reason:
     };
     let content = match reason {
         Reason::ForeignRecipient => {
-            let foreign = self_signed_like(client.signer.as_ref(), recipient);
+            let foreign = self_signed_like(client.signer(), recipient);
             // One that is not greater than our modulus: that much is to be seen without a key, and no RSA is needed to refuse it.
             let below = |(content, wrapped): (Vec<u8>, Vec<u8>)| (wrapped[0] < 0x80).then_some(content);
             iter::repeat_with(|| sealed(&foreign, &options, payload)).find_map(below).unwrap()
