@@ -4,7 +4,7 @@
 //! Compared is CPU time and not time, so that other load on the machine matters little.
 //!
 //! `cargo bench --bench cost`. `-- --turns N` takes other than 6, `--enrolments N` other than 1000 in each, `--threads N` other than 16;
-//! `--no-traces` keeps none. `--warm-up N` enrols so many first, into a store that is not empty. For a profiler: `--turns 1 --no-limit`,
+//! `--cache MEGABYTES` is the store's page cache; `--no-traces` keeps none. `--warm-up N` enrols so many first, into a store that is not empty. For a profiler: `--turns 1 --no-limit`,
 //! under `valgrind --tool=callgrind --toggle-collect='cost::enrol'`.
 
 #![allow(
@@ -29,7 +29,7 @@ use std::{
 };
 
 use certgate::{
-    adapters::store::RedbStore,
+    adapters::store::{DEFAULT_CACHE_BYTES, RedbStore},
     service::GatewaySettings,
     types::{DigestAlgorithm, KeyAlgorithm, Secret},
 };
@@ -54,6 +54,7 @@ fn main() {
     };
     let (turns, enrolments) = (number("--turns", 6), number("--enrolments", 1000));
     let (threads, warm_up) = (number("--threads", 16), number("--warm-up", 200));
+    let cache = number("--cache", DEFAULT_CACHE_BYTES >> 20);
 
     let folder = tempfile::tempdir().unwrap();
     let mut settings = GatewaySettings::default();
@@ -68,7 +69,7 @@ fn main() {
             ca_key: KeyAlgorithm::Rsa2048,
             digest: DigestAlgorithm::Sha256,
             settings,
-            store: Arc::new(RedbStore::open(&folder.path().join("store")).unwrap()),
+            store: Arc::new(RedbStore::open_with_cache(&folder.path().join("store"), cache << 20).unwrap()),
             ..WorldOptions::default()
         },
         &[("bench", PROFILE)],

@@ -186,7 +186,7 @@ fn a_revoked_ca_goes_on_answering_and_issues_nothing() {
     let listed = Crl::from_der(&crl.der).unwrap().entries().len();
     let issued = world.read(|view| {
         let mut issued = 0;
-        view.visit_certificates(&issuing(), &mut |_| {
+        view.visit_certificates(&issuing(), &mut |_, _, _| {
             issued += 1;
             Ok(())
         })?;

@@ -64,17 +64,24 @@ pub(crate) fn certificates_of_an_issuer_are_visited_in_numeric_order(store: &dyn
     write(store, |tx| sorted.iter().rev().try_for_each(|id| tx.insert_certificate(&certificate(id))));
     let mut visited = Vec::new();
     read(store, |view| {
-        view.visit_certificates(&"a".parse().unwrap(), &mut |record| {
-            visited.push(record);
+        view.visit_certificates(&"a".parse().unwrap(), &mut |serial, not_after, purpose| {
+            visited.push((serial, not_after, purpose));
             Ok(())
         })
     });
-    assert_eq!(visited, sorted[..4].iter().map(|id| certificate(id)).collect::<Vec<_>>());
+    let expected = sorted[..4].iter().map(|id| {
+        let CertificateRecord { id, validity, purpose, .. } = certificate(id);
+        (id.serial, validity.not_after, purpose)
+    });
+    assert_eq!(visited, expected.collect::<Vec<_>>());
     let stopped = store.read(|view| {
-        view.visit_certificates(&"a".parse().unwrap(), &mut |record| match record.id.to_string().as_str() {
-            "a/01" => Err(StoreError::InUse),
-            other => panic!("{other} is visited after an error"),
-        })
+        view.visit_certificates(
+            &"a".parse().unwrap(),
+            &mut |serial, _, _| match serial.to_string().as_str() {
+                "01" => Err(StoreError::InUse),
+                other => panic!("{other} is visited after an error"),
+            },
+        )
     });
     assert_eq!(stopped, Err(StoreError::InUse));
 }

@@ -333,7 +333,7 @@ pub trait ExchangesMut {
 pub trait Certificates {
     /// By issuer and serial.
     fn certificate(&self, id: &CertificateId) -> StoreResult<Option<CertificateRecord>>;
-    /// Its notAfter: `None` if it was never issued. It does not read the certificate.
+    /// Its notAfter: `None` if it was never issued.
     fn not_after(&self, id: &CertificateId) -> StoreResult<Option<Timestamp>>;
     /// By SHA-256 of the DER.
     fn certificate_by_fingerprint(&self, fingerprint: &Fingerprint)
@@ -342,11 +342,11 @@ pub trait Certificates {
     fn certificates_by_serial(&self, serial: &SerialNumber) -> StoreResult<Vec<CertificateRecord>>;
     /// By (issuer, serial), paged.
     fn certificates(&self, page: &Page<CertificateId>) -> StoreResult<Vec<CertificateRecord>>;
-    /// Visits the certificates of `issuer`, in ascending numeric order of their serials, one at a time. Stops at the first error.
+    /// Visits the serials of `issuer`'s certificates, in ascending numeric order, with notAfter and purpose. Stops at the first error.
     fn visit_certificates(
         &self,
         issuer: &IssuerId,
-        visit: &mut dyn FnMut(CertificateRecord) -> StoreResult<()>,
+        visit: &mut dyn FnMut(SerialNumber, Timestamp, Purpose) -> StoreResult<()>,
     ) -> StoreResult<()>;
     /// The certificates that were issued in its place (`supersedes`), by (issuer, serial).
     fn successors(&self, id: &CertificateId) -> StoreResult<Vec<CertificateId>>;

@@ -195,8 +195,8 @@ impl Gateway {
         let now = self.now();
         self.ports.store.read(|view| {
             let mut unexpired = 0;
-            view.visit_certificates(id, &mut |record| {
-                unexpired += u64::from(record.purpose == Purpose::Leaf && record.validity.not_after >= now);
+            view.visit_certificates(id, &mut |_, not_after, purpose| {
+                unexpired += u64::from(purpose == Purpose::Leaf && not_after >= now);
                 Ok(())
             })?;
             Ok(IssuerView { pem, unexpired: Some(unexpired), ..self.issuer_view(view, authority)? })
@@ -223,7 +223,7 @@ impl Gateway {
             authorities.external(id).ok_or_else(|| ServiceError::not_found("external issuer", id))?;
         let mut certificates = 0;
         self.ports.store.read(|view| {
-            view.visit_certificates(id, &mut |_| {
+            view.visit_certificates(id, &mut |_, _, _| {
                 certificates += 1;
                 Ok(())
             })

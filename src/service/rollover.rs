@@ -364,8 +364,8 @@ impl Gateway {
             let line = line_of(tx.as_view(), issuer)?;
             let mut leaves = 0;
             if let Some(announced) = line.announced() {
-                tx.visit_certificates(&announced.id, &mut |record| {
-                    leaves += u64::from(record.purpose == Purpose::Leaf);
+                tx.visit_certificates(&announced.id, &mut |_, _, purpose| {
+                    leaves += u64::from(purpose == Purpose::Leaf);
                     Ok(())
                 })?;
             }

@@ -73,7 +73,7 @@ tables! {
     StrangeExchanges = "exchanges_strange", v 1;
     /// Transcripts of exchanges by id: by arrival.
     Transcripts = "transcripts", v 1;
-    /// Where the record of each certificate is, and its notAfter, by issuer and serial.
+    /// Where the record of each certificate is, its notAfter and its purpose, by issuer and serial.
     Certificates = "certificates", v 2;
     /// Certificates by number: in the order in which they came.
     CertificateRecords = "certificate_records", v 1;

@@ -165,8 +165,7 @@ impl Gateway {
         let mut all = Listed::default();
         let mut own = listed.iter().map(|entry| both(inherited, entry)).peekable();
         self.ports.store.read(|view| {
-            view.visit_certificates(issuer, &mut |record| {
-                let serial = record.id.serial;
+            view.visit_certificates(issuer, &mut |serial, not_after, _| {
                 let up_to_it = |(entry, _): &Both<'_>| entry.compare(&serial) != Ordering::Greater;
                 let mut is_listed = false;
                 while let Some((entry, der)) = own.next_if(up_to_it) {
@@ -174,7 +173,7 @@ impl Gateway {
                     all.push(&der, entry.not_after);
                 }
                 if let Some(revocation) = inherited.of(&serial).filter(|_| !is_listed) {
-                    all.push(&entry_of(serial, &revocation), record.validity.not_after);
+                    all.push(&entry_of(serial, &revocation), not_after);
                 }
                 Ok(())
             })

@@ -16,7 +16,7 @@ use crate::{
     },
     domain::{
         binding::{Binding, BoundObject},
-        certificate::CertificateRecord,
+        certificate::{CertificateRecord, Purpose},
         status::{Cause, CauseKey, Effect, Revocation},
     },
     ports::store::{Causes, CausesMut, Certificates, CertificatesMut, Page, StoreResult},
@@ -30,11 +30,13 @@ pub(super) struct Place {
     number: u64,
     /// As the record says, in seconds since 1970.
     not_after: u64,
+    /// As the record says.
+    purpose: Purpose,
 }
 
 impl Place {
     fn new(number: u64, certificate: &CertificateRecord) -> Self {
-        Self { number, not_after: certificate.validity.not_after.unix() }
+        Self { number, not_after: certificate.validity.not_after.unix(), purpose: certificate.purpose }
     }
 
     /// notAfter of the certificate.
@@ -88,12 +90,13 @@ impl<R: Rows> Certificates for Records<R> {
     fn visit_certificates(
         &self,
         issuer: &IssuerId,
-        visit: &mut dyn FnMut(CertificateRecord) -> StoreResult<()>,
+        visit: &mut dyn FnMut(SerialNumber, Timestamp, Purpose) -> StoreResult<()>,
     ) -> StoreResult<()> {
         let table = Table::Certificates;
         let range = key::starting_with(&Key::default().text(issuer.as_str()).done());
         self.0.scan(table, &range, |key, bytes| {
-            visit(self.record_at(key, record::decode(table, key, bytes)?)?)?;
+            let place: Place = record::decode(table, key, bytes)?;
+            visit(read_id(table, key)?.serial, place.not_after(), place.purpose)?;
             Ok(Flow::Continue(()))
         })
     }
