@@ -5,19 +5,20 @@ use std::{net::IpAddr, time::Duration};
 use certgate::{
     domain::{
         access::{Operate, Read},
-        alarm::TicketAlarm,
+        alarm::{MAX_ALARMS, OPEN_FOR, TicketAlarm},
         status::Status,
         throttle::{LockOut, Pace},
     },
     ports::store::Page,
     service::{
         GatewaySettings,
+        enrol::RefusalLimits,
         exchange::ExchangeFilter,
         guard::{GuardSettings, Weight},
         scep::{Origin, ScepError},
         ticket::NewTicket,
     },
-    types::Secret,
+    types::{Secret, TicketId},
     wire::{
         scep::{IssuerAndSubject, MessageType, PkiStatus},
         x509::Certificate,
@@ -314,17 +315,50 @@ fn s7_3_ringing_on_fills_no_disk() {
     let (device, thief) = (Client::new(), Client::new());
     let (_, ticket) = enrolled(&world, &device);
     let csr = thief.csr("CN=x", Some(&ticket));
-    let reused = |world: &World| {
-        let events = world.read(|view| view.audit_events(0, 10_000));
-        events.iter().filter(|event| event.fact.action == "ticket.reused").count()
+    let rings = |times: u32| {
+        for _ in 0..times {
+            thief.enrol(&world, "device", &csr).failure();
+        }
+        (on_record(&world), alarms(&world)[0].times)
     };
+    assert_eq!(rings(10), (1, 1));
+    // It goes on for ever, and is counted once a minute.
+    for minute in 2..=5 {
+        world.clock.advance(Duration::from_secs(60));
+        assert_eq!(rings(2), (1, minute));
+    }
+    // What somebody has seen is news when it comes again, and so is what was quiet for long.
+    world.gateway.acknowledge_alarm(&world.authed::<Operate>(), &alarms(&world)[0].ticket).unwrap();
+    assert_eq!(rings(2), (2, 6));
+    world.clock.advance(OPEN_FOR);
+    assert_eq!(rings(2), (3, 7));
+}
+
+/// How many alarms the audit record has.
+fn on_record(world: &World) -> usize {
+    let events = world.read(|view| view.audit_events(0, 10_000));
+    events.iter().filter(|event| event.fact.action == "ticket.reused").count()
+}
+
+#[test]
+fn s7_3_more_tickets_than_there_are_alarms_fill_no_disk_either() {
+    let refusals = RefusalLimits { per_client_and_day: 5, ..RefusalLimits::default() };
+    let guard = GuardSettings { refusals, ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    let world = World::with(WorldOptions { settings, ..WorldOptions::default() }, &[("device", DEVICE)]);
+    let (device, thief) = (Client::new(), Client::new());
+    let (_, ticket) = enrolled(&world, &device);
+    let csr = thief.csr("CN=x", Some(&ticket));
     for _ in 0..10 {
         thief.enrol(&world, "device", &csr).failure();
+        world.clock.advance(Duration::from_secs(60));
+        let own = alarms(&world).pop().unwrap();
+        // Others rang, and this one gave way.
+        let other = |number| TicketAlarm { ticket: TicketId::from_random([number; 16]), ..own.clone() };
+        let others: Vec<_> = (0..).map(other).take(MAX_ALARMS).collect();
+        world.write(|tx| tx.put_alarms(&others));
     }
-    assert_eq!((reused(&world), alarms(&world)[0].times), (1, 1));
-    world.clock.advance(Duration::from_secs(60));
-    thief.enrol(&world, "device", &csr).failure();
-    assert_eq!((reused(&world), alarms(&world)[0].times), (2, 2));
+    assert_eq!(on_record(&world), 3, "each beside the refusal itself, of five in a day");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub const MAX_ALARMS: usize = 100;
 /// An alarm that was quiet for so long is open no more.
 pub const OPEN_FOR: Duration = Duration::from_secs(30 * 86_400);
 
-/// The same alarm again within this time is not recorded anew: whoever rings must not fill the disk.
+/// The same alarm again within this time is not counted anew: whoever rings must not keep the disk busy.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// A used-up ticket was presented again.
@@ -55,8 +55,33 @@ impl TicketAlarm {
     }
 
     /// Whether it rang a moment ago, so that ringing again says nothing new.
-    pub fn rings(&self, now: Timestamp) -> bool {
+    fn rings(&self, now: Timestamp) -> bool {
         self.is_open(now) && now < self.last_at.plus(QUIET)
+    }
+}
+
+/// What it is that a used-up ticket comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// Its alarm rang a moment ago: nothing is written.
+    Still,
+    /// Its alarm is open: it is counted there. The audit record, which is kept for ever, has it already.
+    Again,
+    /// No alarm of it is open: that one is raised is on record.
+    First {
+        /// Another one gives way, which is news when it rings again. So whoever has more tickets than there are alarms could ring for
+        /// ever.
+        displaces: bool,
+    },
+}
+
+/// What it is that `ticket` comes again, beside the alarms that are kept.
+pub fn ring(alarms: &[TicketAlarm], ticket: &TicketId, now: Timestamp) -> Ring {
+    match alarms.iter().find(|alarm| alarm.ticket == *ticket) {
+        None => Ring::First { displaces: alarms.len() >= MAX_ALARMS },
+        Some(alarm) if !alarm.is_open(now) => Ring::First { displaces: false },
+        Some(alarm) if alarm.rings(now) => Ring::Still,
+        Some(_) => Ring::Again,
     }
 }
 
@@ -114,10 +139,24 @@ mod tests {
     #[test]
     fn an_alarm_is_open_until_it_is_acknowledged_or_old() {
         let now = |seconds| alarm(1, seconds).last_at;
-        assert!(alarm(1, 0).rings(now(59)) && !alarm(1, 0).rings(now(60)));
         assert!(alarm(1, 0).is_open(now(OPEN_FOR.as_secs() - 1)));
         assert!(!alarm(1, 0).is_open(now(OPEN_FOR.as_secs())));
         let seen = TicketAlarm { acknowledged_at: Some(now(1)), ..alarm(1, 0) };
         assert!(!seen.is_open(now(2)));
+    }
+
+    #[test]
+    fn a_ticket_is_news_once_while_its_alarm_is_open() {
+        let at = |seconds| alarm(1, seconds).last_at;
+        let rings = |alarms: &[TicketAlarm], seconds| ring(alarms, &alarm(1, 0).ticket, at(seconds));
+        let (open, news) = ([alarm(1, 0)], Ring::First { displaces: false });
+        assert_eq!(rings(&[], 0), news);
+        assert_eq!((rings(&open, 59), rings(&open, 60)), (Ring::Still, Ring::Again));
+        assert_eq!(rings(&open, OPEN_FOR.as_secs()), news);
+        let seen = [TicketAlarm { acknowledged_at: Some(at(1)), ..alarm(1, 0) }];
+        assert_eq!(rings(&seen, 2), news);
+        let others: Vec<_> = (2..=101).map(|number| alarm(number, 0)).collect();
+        assert_eq!(rings(&others[1..], 2), news);
+        assert_eq!(rings(&others, 2), Ring::First { displaces: true });
     }
 }

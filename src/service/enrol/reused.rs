@@ -2,6 +2,9 @@
 //!
 //! The device itself may send it: it lost its answer and asks anew in another transaction. Then the key is the one that the certificate was
 //! issued to. Another key means that somebody else has the secret.
+//!
+//! Who repeats it must not fill the audit record: it has each alarm once, until an operator acknowledged it or it was quiet for long
+//! ([`Ring`]).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +12,7 @@ use super::Candidate;
 use crate::{
     domain::{
         access::Actor,
-        alarm::{TicketAlarm, raised},
+        alarm::{Ring, TicketAlarm, raised, ring},
         challenge::Ticket,
         enrol::EnrolmentState,
         status::{Cause, CauseChange, Effect},
@@ -36,12 +39,12 @@ impl Gateway {
         let Some(alarm) = alarm else { return Ok(()) };
         let profile = alarm.profile.to_string();
         metrics::counter!(metric::TICKETS_REUSED, label::PROFILE => profile.clone()).increment(1);
-        let rings = |view: &dyn View| -> Result<bool, ServiceError> {
-            Ok(view.alarms()?.iter().any(|known| known.ticket == *id && known.rings(alarm.last_at)))
+        let ring_of = |alarms: &[TicketAlarm]| ring(alarms, id, alarm.last_at);
+        let on_record = match self.ports.store.read(|view| view.alarms().map(|all| ring_of(&all)))? {
+            Ring::Still => return Ok(()),
+            Ring::Again | Ring::First { displaces: false } => true,
+            Ring::First { displaces: true } => self.may_record(candidate)?,
         };
-        if self.ports.store.read(rings)? {
-            return Ok(());
-        }
         tracing::warn!(
             request = %candidate.request.origin.request, peer = alarm.peer, ticket = %id, profile, held = alarm.held,
             "a used-up ticket was presented again with another key: somebody else has its secret"
@@ -51,11 +54,15 @@ impl Gateway {
         let fact = candidate.act().fact("ticket.reused", id, &detail);
         let moved = self.ports.store.write(|tx| {
             let mut moved = Vec::new();
-            if rings(tx.as_view())? {
+            let alarms = tx.alarms()?;
+            let ring = ring_of(&alarms);
+            if ring == Ring::Still {
                 return Ok::<_, ServiceError>(moved);
             }
-            tx.put_alarms(&raised(tx.alarms()?, alarm.clone()))?;
-            tx.append_audit(&fact)?;
+            if on_record && ring != Ring::Again {
+                tx.append_audit(&fact)?;
+            }
+            tx.put_alarms(&raised(alarms, alarm.clone()))?;
             for certificate in alarm.certificates.iter().filter(|_| alarm.held) {
                 if change_causes(tx, certificate, &[CauseChange::Put(hold(id, &holding))], &holding)? {
                     moved.push(certificate.clone());
