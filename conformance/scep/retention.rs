@@ -6,7 +6,7 @@ use certgate::{
     domain::{
         access::Read,
         enrol::{Enrolment, EnrolmentState},
-        queue::{JobKind, JobWorker},
+        queue::{JobKind, JobWorker, MAX_ATTEMPTS, retry_after},
         retention::Retention,
         vouch::Voucher,
     },
@@ -21,6 +21,7 @@ use certgate::{
 
 use crate::{
     DEVICE,
+    at_rest::logged,
     common::{Client, DAY, World, WorldOptions},
 };
 
@@ -209,6 +210,36 @@ fn nothing_goes_where_everything_is_kept() {
     thief.enrol(&world, "device", &thief.csr("CN=x", Some(&ticket))).failure();
     later(&world, days(1000));
     assert_eq!((enrolments(&world).len(), tickets(&world).len()), (2, 1));
+}
+
+#[test]
+fn work_that_fails_is_a_warning_until_it_is_given_up() {
+    let world = world();
+    let (now, crl) = (world.now(), JobKind::BuildCrl { issuer: "gone".parse().unwrap() });
+    world.write(|tx| tx.enqueue(&crl, now));
+    let round = |_| {
+        world.clock.advance(retry_after(u32::MAX));
+        let log = logged(|| {
+            world.gateway.run_due().unwrap();
+        });
+        let [line] =
+            log.lines().filter(|line| line.contains("crl/gone")).collect::<Vec<_>>().try_into().unwrap();
+        (line.to_owned(), world.now())
+    };
+    let mut rounds: Vec<_> = (0..MAX_ATTEMPTS).map(round).collect();
+    let (given_up, _) = rounds.pop().unwrap();
+    for (attempts, (line, at)) in (1..).zip(rounds) {
+        let again_at = at.plus(retry_after(attempts));
+        for said in ["WARN", "it will be tried again", "gives_up_after=20", "no issuer \"gone\""] {
+            assert!(line.contains(said), "{line}");
+        }
+        assert!(line.contains(&format!("attempts={attempts} ")), "{line}");
+        assert!(line.contains(&format!("again_at={again_at} ")), "{line}");
+    }
+    for said in ["ERROR", "given up", "attempts=20", "certgate queue jobs"] {
+        assert!(given_up.contains(said), "{given_up}");
+    }
+    assert!(world.read(|view| view.jobs(10)).iter().any(|job| job.dead && job.kind == crl));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
     domain::{
         access::{Authed, Read},
         issuer::{GenerationState, OcspAuthority},
-        queue::{AfterFailure, Job, JobKind, JobWorker, after_failure, retry_after},
+        queue::{AfterFailure, Job, JobKind, JobWorker, MAX_ATTEMPTS, after_failure, retry_after},
     },
     ports::{StoreError, View},
     types::{IssuerId, Timestamp},
@@ -200,7 +200,7 @@ impl Gateway {
             AfterFailure::Dead if job.kind.never_gives_up() => (now.plus(retry_after(job.attempts)), false),
             AfterFailure::Dead => (now, true),
         };
-        tracing::error!(lane = job.kind.lane(), attempts = job.attempts, dead, %error, "job failed");
+        log_failed_job(job, error, (!dead).then_some(run_at));
         let error = error.to_string();
         self.ports.store.write(|tx| tx.fail_job(job.sequence, job.fence, &error, run_at, dead))
     }
@@ -280,6 +280,17 @@ fn own_certificates(authority: &Authority) -> impl Iterator<Item = (&'static str
     let message = authority.message_keys.first().map(|it| ("scep-message", &it.certificate));
     let all = std::iter::once(issuer).chain(signer).chain(message);
     all.map(|(purpose, certificate)| (purpose, certificate.validity().not_after))
+}
+
+/// None for the time of the next try: there is none.
+fn log_failed_job(job: &Job, error: &ServiceError, again_at: Option<Timestamp>) {
+    let (lane, attempts) = (job.kind.lane(), job.attempts);
+    let Some(again_at) = again_at else {
+        tracing::error!(lane, attempts, %error, "job failed and is given up: see `certgate queue jobs`");
+        return;
+    };
+    let gives_up_after = (!job.kind.never_gives_up()).then_some(MAX_ATTEMPTS);
+    tracing::warn!(lane, attempts, gives_up_after, %again_at, %error, "job failed; it will be tried again");
 }
 
 fn log_failure<T>(doing: &str, outcome: Result<T, ServiceError>) {
