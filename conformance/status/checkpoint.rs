@@ -214,6 +214,20 @@ fn what_happens_is_checkpointed_within_a_minute() {
 }
 
 #[test]
+fn what_says_nothing_new_is_not_written_again() {
+    let gateway = Copyable::new();
+    gateway.publish();
+    let written = || gateway.kept.content.lock().unwrap().clone();
+    let before = written();
+    gateway.world.clock.advance(DAY);
+    gateway.world.gateway.checkpoint();
+    assert_eq!(written(), before, "as at the end of a process in which nothing happened");
+    let _ = enrolled(&gateway.world, "SN1");
+    gateway.world.gateway.checkpoint();
+    assert_ne!(written(), before);
+}
+
+#[test]
 fn a_checkpoint_that_was_edited_is_not_believed() {
     let gateway = Copyable::new();
     gateway.publish();

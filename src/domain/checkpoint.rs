@@ -134,6 +134,11 @@ impl Checkpoint {
         found
     }
 
+    /// Whether `present` has nothing beyond it.
+    pub fn has(&self, present: &Present) -> bool {
+        self.clone().advanced(present, self.at) == *self
+    }
+
     /// The same with what `present` has beyond it: numbers never go back.
     #[must_use]
     pub fn advanced(mut self, present: &Present, at: Timestamp) -> Self {
@@ -210,5 +215,11 @@ mod tests {
         let advanced = checkpoint().advanced(&present(9, 40), later);
         assert_eq!((advanced.at, advanced.audit, &advanced.crls), (later, Some(mark(9)), &crls(41)));
         assert_eq!(advanced.advanced(&present(9, 42), later).crls, crls(42));
+    }
+
+    #[test]
+    fn what_it_has_is_nothing_new() {
+        assert!(checkpoint().has(&present(7, 41)) && checkpoint().has(&present(7, 40)));
+        assert!(!checkpoint().has(&present(8, 41)) && !checkpoint().has(&present(7, 42)));
     }
 }

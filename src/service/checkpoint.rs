@@ -118,12 +118,15 @@ impl RestoreGuard {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the file. One that cannot be written stops nothing: it is logged and shown, and tried again.
+    /// Writes the file, if there is something to say that it does not say. One that cannot be written stops nothing: it is logged and shown, and tried again.
     fn write(&self, ports: &Ports, now: Timestamp, published: Option<(&IssuerId, CrlMark)>) {
         let mut last = self.last();
         let present = ports.store.read(|view| present(view, None));
         let written = present.map_err(|error| error.to_string()).and_then(|mut present| {
             present.crls.extend(published.map(|(issuer, mark)| (issuer.clone(), mark)));
+            if last.as_ref().is_some_and(|before| before.has(&present)) {
+                return Ok(());
+            }
             let checkpoint = match last.clone() {
                 Some(before) => before.advanced(&present, now),
                 None => Checkpoint { at: now, audit: present.audit, crls: present.crls },
