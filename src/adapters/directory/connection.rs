@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::TcpStream,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use std::{
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use zeroize::Zeroizing;
 
+use super::dial::{self, NoConnection};
 use crate::{
     ports::DirectoryError,
     wire::ldap::{Answer, Message, Operation, ResultCode, message_len},
@@ -26,7 +27,7 @@ const MAX_ANSWERS: usize = 16;
 const MAX_WORDS: usize = 200;
 
 #[expect(clippy::disallowed_methods, reason = "what a peer takes is measured where it is asked")]
-fn instant() -> Instant {
+pub(super) fn instant() -> Instant {
     Instant::now()
 }
 
@@ -113,34 +114,25 @@ impl Answers {
 }
 
 impl Connection {
-    /// Connects to the first of the host's addresses that answers, within `connect` for all of them and for the handshake of TLS; each
-    /// operation has `timeout`.
+    /// Connects to the first of the host's addresses that answers, within `connect` for the look-up of its name, for all of them and for the
+    /// handshake of TLS; each operation has `timeout`.
     pub(super) fn open(
         server: &str,
-        address: (&str, u16),
+        (host, port): (&str, u16),
         connect: Duration,
         timeout: Duration,
     ) -> Result<Self, DirectoryError> {
-        let failed = |reason: String| DirectoryError::Connect { server: server.to_owned(), reason };
         let deadline = instant() + connect;
-        let addresses = address.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
-        let mut problem = "its name has no address".to_owned();
-        for address in addresses {
-            let left = deadline.saturating_duration_since(instant());
-            if left.is_zero() {
-                return Err(DirectoryError::TimeOut { server: server.to_owned(), limit: connect });
+        let socket = dial::connect(host, port, deadline).map_err(|error| match error {
+            NoConnection::TimeOut => DirectoryError::TimeOut { server: server.to_owned(), limit: connect },
+            NoConnection::Failed(error) => {
+                DirectoryError::Connect { server: server.to_owned(), reason: error.to_string() }
             }
-            match TcpStream::connect_timeout(&address, left) {
-                Ok(socket) => {
-                    // Small messages, each waited for.
-                    let _ = socket.set_nodelay(true);
-                    let stream = Some(Stream::Plain(Timed { socket, deadline }));
-                    return Ok(Self { server: server.to_owned(), stream, last_id: 0, timeout });
-                }
-                Err(error) => problem = error.to_string(),
-            }
-        }
-        Err(failed(problem))
+        })?;
+        // Small messages, each waited for.
+        let _ = socket.set_nodelay(true);
+        let stream = Some(Stream::Plain(Timed { socket, deadline }));
+        Ok(Self { server: server.to_owned(), stream, last_id: 0, timeout })
     }
 
     /// Goes on over TLS, once the server has proved who it is.

@@ -6,8 +6,10 @@
 //! |---|---|
 //! | `mod` (here) | settings; what the port asks for, as operations |
 //! | `connection` | one operation: its bytes, its answer, its time |
+//! | `dial` | from a name to a connection, in a time |
 
 mod connection;
+mod dial;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -38,7 +40,7 @@ pub struct LdapSettings {
     pub bind_dn: String,
     /// With which password.
     pub password: Secret,
-    /// For the connection with its handshakes.
+    /// For the connection with its handshakes and the look-up of the host's name.
     pub connect_timeout: Duration,
     /// For each request.
     pub timeout: Duration,
