@@ -248,6 +248,25 @@ fn openssl_believes_a_delegate_of_the_ca_that_was_taken_over() {
     assert!(ca.ask(&["-cert", "good.pem"], &["-CAfile", "ca.pem"]).contains("unauthorized (6)"));
     ca.responder(&["use", "delegate"]);
     ca.hears(["-cert", "good.pem"], &["-CAfile", "ca.pem"], "good.pem: good");
+    warns_of_sha1(&ca);
+}
+
+/// The CA of old gear may know nothing better; whoever installs its certificate hears what that means.
+fn warns_of_sha1(ca: &OldCa) {
+    let request = ca.place.file("responder.csr");
+    ca.responder(&["request", "--out", request.to_str().unwrap()]);
+    let old = ca.sign("responder.csr", "sha1.pem", &["-md", "sha1"]);
+    let installed = server().run(&["responder", "install", ca.name, old.to_str().unwrap()]);
+    let shown = server().run(&["responder", "show", ca.name]);
+    for output in [installed, shown] {
+        expect_success(&output, "install, show");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("it is signed with sha1: newer gear takes no such signature"), "{told}");
+        assert_eq!(told.lines().count(), 1, "of those before nothing is said: {told}");
+    }
+    let view = ca.responder(&["show"]);
+    let warnings = |at: usize| view["certificates"][at]["warnings"].as_array().unwrap().len();
+    assert_eq!((warnings(0), warnings(1)), (1, 0));
 }
 
 fn view_until(ca: &OldCa) -> Value {
@@ -319,6 +338,7 @@ fn refuses_what_gear_would_refuse(ca: &OldCa) {
         (of_a_ca, "it is the certificate of a CA"),
         (expired, "it expired at 2025-02-01T00:00:00Z"),
         (other_key, "it is for another key than the one that was asked for"),
+        (ca.sign("responder.csr", "md5.pem", &["-md", "md5"]), "it is signed with md5"),
     ] {
         let output = server().run(&["responder", "install", ca.name, certificate.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(4), "{output:?}");

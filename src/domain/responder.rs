@@ -8,12 +8,12 @@
 //! put the next one there too. So the next one is made when a third of the life of the present one is left, is shown and exported from then on,
 //! and signs only when a sixth is left.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use const_oid::{ObjectIdentifier, db::rfc5280::ID_KP_OCSP_SIGNING};
 
 use crate::{
-    types::{Timestamp, Validity},
+    types::{DigestAlgorithm, SignatureAlgorithm, Timestamp, Validity},
     wire::x509::{Certificate, KeyUsage, Name, PublicKey},
 };
 
@@ -29,6 +29,9 @@ pub enum ResponderRefused {
     /// The name is right, the key is not.
     #[error("its signature does not verify under the key of the CA")]
     BadSignature,
+    /// RFC 6151 §2: not acceptable for signatures. Nobody verifies it.
+    #[error("it is signed with md5: have the CA sign it with SHA-256")]
+    Md5,
     /// It could sign certificates.
     #[error("it is the certificate of a CA (basicConstraints cA)")]
     IsCa,
@@ -54,6 +57,41 @@ pub enum ResponderRefused {
     NotYetValid(Timestamp),
 }
 
+/// What is allowed, and will trouble some gear nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponderWarning {
+    /// Its CA signed with a digest for which a second certificate can be found. For us that is no danger: it is for the key that we made. But
+    /// who checks it may take no such signature.
+    BrokenDigest(DigestAlgorithm),
+    /// It lacks id-pkix-ocsp-nocheck.
+    Checked,
+}
+
+impl fmt::Display for ResponderWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BrokenDigest(digest) => write!(
+                f,
+                "it is signed with {digest}: newer gear takes no such signature, and no answer by this responder; have the CA sign it with SHA-256"
+            ),
+            Self::Checked => f.write_str(
+                "it lacks id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1): some clients will ask for its own status each time",
+            ),
+        }
+    }
+}
+
+/// What its holder should know of a responder's certificate.
+pub fn warnings(certificate: &Certificate) -> Vec<ResponderWarning> {
+    let broken = digest_of(certificate).filter(|digest| digest.is_broken());
+    let checked = (!certificate.has_ocsp_no_check()).then_some(ResponderWarning::Checked);
+    broken.map(ResponderWarning::BrokenDigest).into_iter().chain(checked).collect()
+}
+
+fn digest_of(certificate: &Certificate) -> Option<DigestAlgorithm> {
+    certificate.signature_algorithm().map(SignatureAlgorithm::digest)
+}
+
 fn listed(purposes: &[ObjectIdentifier]) -> String {
     if purposes.is_empty() {
         return "none".to_owned();
@@ -70,6 +108,9 @@ pub fn check_delegate(
 ) -> Result<(), ResponderRefused> {
     if !certificate.issuer().matches(ca.subject()) {
         return Err(ResponderRefused::OtherIssuer(certificate.issuer().clone()));
+    }
+    if digest_of(certificate) == Some(DigestAlgorithm::Md5) {
+        return Err(ResponderRefused::Md5);
     }
     certificate.is_signed_by(ca).map_err(|_| ResponderRefused::BadSignature)?;
     if certificate.is_ca() {
@@ -171,6 +212,17 @@ mod tests {
         assert_eq!(old, ResponderRefused::Expired(NOW.minus(Duration::from_secs(1))));
         let early = changed(|spec| spec.validity.not_before = NOW.plus(DAY));
         assert_eq!(early, ResponderRefused::NotYetValid(NOW.plus(DAY)));
+    }
+
+    #[test]
+    fn what_some_gear_will_not_like_is_told() {
+        let ca = Authority::new(KeyAlgorithm::P256, "CN=Old CA");
+        let key = TestKey::generate(KeyAlgorithm::P256);
+        let of = |no_check| warnings(&issued(&ca, &key, |spec| spec.ocsp_no_check = no_check));
+        assert_eq!((of(true), of(false)), (vec![], vec![ResponderWarning::Checked]));
+        let old = include_bytes!("../../fixtures/x509/rsa1024-sha1-32-byte-serial.der");
+        let told = warnings(&Certificate::from_der(old).unwrap());
+        assert_eq!(told, [ResponderWarning::BrokenDigest(DigestAlgorithm::Sha1), ResponderWarning::Checked]);
     }
 
     #[test]

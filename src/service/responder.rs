@@ -32,7 +32,7 @@ use crate::{
         import::{RecordChange, Told, ToldStanding},
         issuer::{ExternalIssuer, GenerationState, OcspAuthority},
         key::{KeyPurpose, SealedKey},
-        responder::check_delegate,
+        responder::{check_delegate, warnings},
         status,
     },
     ports::{Tx, View},
@@ -145,6 +145,8 @@ pub struct ResponderCertificate {
     pub fingerprint: Fingerprint,
     /// Whether it has id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1): else clients may ask for its own status, each time.
     pub no_check: bool,
+    /// What some gear will not like about it, in plain words.
+    pub warnings: Vec<String>,
     /// The certificate as PEM text.
     pub pem: String,
 }
@@ -224,6 +226,10 @@ impl Gateway {
         check_delegate(&certificate, &external.certificate, &public_key, act.at)
             .map_err(|why| refused(&why))?;
         self.ports.store.write(|tx| install(tx, &act, id, &key.id, &certificate))?;
+        for warning in warnings(&certificate) {
+            let serial = certificate.serial();
+            tracing::warn!(request = %act.request, issuer = %id, %serial, "the responder's certificate: {warning}");
+        }
         self.responders_changed(id)?;
         self.shown_responder(id)
     }
@@ -420,6 +426,7 @@ impl Gateway {
             key: it.signer.algorithm(),
             fingerprint: certificate.fingerprint(),
             no_check: certificate.has_ocsp_no_check(),
+            warnings: warnings(certificate).iter().map(ToString::to_string).collect(),
             pem: certificate.to_pem(),
         }
     }

@@ -172,16 +172,31 @@ fn show(format: Format, view: &Value) {
         output::line("");
         output::line(output::table(certificates, CERTIFICATES).trim_end());
     }
+    for certificate in certificates.iter().filter(|it| is_of_use(it)) {
+        let warnings = certificate.get("warnings").and_then(Value::as_array).into_iter().flatten();
+        for warning in warnings.filter_map(Value::as_str) {
+            note(&format!("note: {}: {warning}", text(certificate, "id")));
+        }
+    }
 }
 
 fn certificates(view: &Value) -> &[Value] {
     view.get("certificates").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// It signs, or will.
+fn is_of_use(certificate: &Value) -> bool {
+    matches!(text(certificate, "state"), "signing" | "next")
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn request(client: &AdminClient, args: &RequestArgs, format: Format) -> Outcome {
     let wanted = json!({ "key": args.key.map(|key| key.to_string()), "new_key": args.new_key });
     let made = client.post(&format!("{}/request", path(&args.issuer)), &wanted)?;
-    let pem = made.get("pem").and_then(Value::as_str).unwrap_or_default();
+    let pem = text(&made, "pem");
     if let Some(out) = &args.out {
         files::replace(out, pem.as_bytes())?;
     }
@@ -202,11 +217,6 @@ fn install(client: &AdminClient, issuer: &str, certificate: &Path, format: Forma
     let new = json!({ "certificate": certificate.to_pem() });
     let view = client.post(&format!("{}/certificate", path(issuer)), &new)?;
     show(format, &view);
-    if !certificate.has_ocsp_no_check() {
-        note(
-            "note: it lacks id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1): some clients will ask for its own status each time",
-        );
-    }
     Ok(())
 }
 
@@ -228,9 +238,8 @@ fn decide(client: &AdminClient, args: &UseArgs, format: Format) -> Outcome {
 
 fn export(client: &AdminClient, issuer: &str, out: Option<PathBuf>, format: Format) -> Outcome {
     let view = client.get(&path(issuer))?;
-    let text = |it: &Value, key| it.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let of_use = |it: &&Value| matches!(text(it, "state").as_str(), "signing" | "next");
-    let pem: String = certificates(&view).iter().filter(of_use).map(|it| text(it, "pem")).collect();
+    let pem: String =
+        certificates(&view).iter().filter(|it| is_of_use(it)).map(|it| text(it, "pem")).collect();
     if pem.is_empty() {
         return Err(Failure::refused(format_args!("no responder answers for {issuer}"))
             .hint("certgate responder --help says how one is set up"));
