@@ -207,6 +207,7 @@ pub(super) fn taken_over(name: &'static str, key: &[&str]) -> OldCa {
 #[test]
 fn openssl_believes_a_delegate_of_the_ca_that_was_taken_over() {
     let ca = taken_over("old-rsa", &["-newkey", "rsa:2048"]);
+    takes_a_request_back(&ca);
     let request = ca.place.file("responder.csr");
     let made = ca.responder(&["request", "--out", request.to_str().unwrap()]);
     assert_eq!(made["key"], "rsa-2048");
@@ -249,6 +250,22 @@ fn openssl_believes_a_delegate_of_the_ca_that_was_taken_over() {
     ca.responder(&["use", "delegate"]);
     ca.hears(["-cert", "good.pem"], &["-CAfile", "ca.pem"], "good.pem: good");
     warns_of_sha1(&ca);
+}
+
+/// As if it had never been made.
+fn takes_a_request_back(ca: &OldCa) {
+    let request = ca.place.file("taken-back.csr");
+    ca.responder(&["request", "--out", request.to_str().unwrap()]);
+    let unconfirmed = server().run(&["responder", "cancel", ca.name]);
+    assert_eq!(unconfirmed.status.code(), Some(2), "{}", said(&unconfirmed));
+    let view = ca.responder(&["cancel", "--yes"]);
+    assert_eq!((&view["mode"], &view["requested_at"]), (&"none".into(), &Value::Null));
+    let again = server().run(&["responder", "cancel", ca.name, "--yes"]);
+    assert_eq!(again.status.code(), Some(4));
+    assert!(said(&again).contains("no request is open: certgate responder request"), "{}", said(&again));
+    let late = ca.sign("taken-back.csr", "taken-back.pem", &[]);
+    let refused = server().run(&["responder", "install", ca.name, late.to_str().unwrap()]);
+    assert!(refused.status.code() == Some(4) && said(&refused).contains("no request is open"));
 }
 
 /// The CA of old gear may know nothing better; whoever installs its certificate hears what that means.

@@ -1,6 +1,7 @@
 //! OCSP answers about another CA's certificates: the CA is a second gateway, which signs a responder's certificate for the first, or whose
 //! certificates a responder answers for that the gear is told to trust.
 
+mod requested;
 mod trusted;
 
 use std::{

@@ -201,6 +201,27 @@ impl Gateway {
         self.written_request(external, &key)
     }
 
+    /// Takes an unanswered request back: its key is gone, and with it the use of whatever the CA makes of it. Who signs stays as it is.
+    ///
+    /// Errors: no request is open (Refused).
+    pub fn cancel_responder_request(
+        &self,
+        authed: &Authed<Administer>,
+        id: &IssuerId,
+    ) -> Result<ResponderView, ServiceError> {
+        let act = Act::of(authed, self.now());
+        self.ports.store.write(|tx| {
+            let issuer = stored(tx.as_view(), id)?;
+            let Some(key) = open_request(tx.as_view(), id)? else { return Err(none_open(id)) };
+            tx.remove_key(&key.id)?;
+            tx.put_external_issuer(&ExternalIssuer { requested: None, ..issuer })?;
+            let fingerprint = Fingerprint::of(&key.public_key).to_string();
+            let fact = act.fact("responder.request-cancelled", id, &[("public-key", fingerprint)]);
+            Ok(tx.append_audit(&fact).map(drop)?)
+        })?;
+        self.shown_responder(id)
+    }
+
     /// Takes the certificate that the external CA signed, and lets it answer from now on.
     pub fn install_responder(
         &self,
@@ -219,8 +240,7 @@ impl Gateway {
         }
         let refused = |problem: &dyn std::fmt::Display| ServiceError::Refused(problem.to_string());
         let Some(key) = self.ports.store.read(|view| open_request(view, id))? else {
-            let told = format!("no request is open: certgate responder request {id}");
-            return Err(refused(&told));
+            return Err(none_open(id));
         };
         let public_key = PublicKey::from_spki(&key.public_key)?;
         check_delegate(&certificate, &external.certificate, &public_key, act.at)
@@ -442,6 +462,10 @@ fn stored(view: &dyn View, id: &IssuerId) -> Result<ExternalIssuer, ServiceError
 
 fn changed_meanwhile() -> ServiceError {
     ServiceError::Conflict("somebody else changed it meanwhile: look at it, and ask again".to_owned())
+}
+
+fn none_open(id: &IssuerId) -> ServiceError {
+    ServiceError::Refused(format!("no request is open: certgate responder request {id}"))
 }
 
 /// The key that was requested a certificate for.

@@ -24,6 +24,7 @@ delegate: the CA signs a responder's certificate. Gear that asks certgate needs 
   certgate responder request old-ca --out responder.csr
   certgate responder install old-ca responder.pem      what the CA made of it
   To renew it, do both again: the one before signs until then.
+  certgate responder cancel old-ca                     the request is not to be answered any more
 
 trusted: gear is told to trust a responder whose certificate an issuer of certgate's own signed.
   certgate responder use old-ca trusted --by issuing
@@ -50,6 +51,13 @@ enum Verb {
     },
     /// Make a key for a responder, and the PKCS#10 request that the external CA is to sign
     Request(RequestArgs),
+    /// Take an unanswered request back: its key is destroyed
+    Cancel {
+        /// Name of the external issuer
+        issuer: String,
+        #[command(flatten)]
+        yes: YesArgs,
+    },
     /// Take the certificate that the external CA signed, and let it answer from now on
     Install {
         /// Name of the external issuer
@@ -151,6 +159,12 @@ pub(super) fn run(args: ResponderArgs, format: Format) -> Outcome {
         Verb::List => output::listing(format, &client.get("/external-issuers")?, COLUMNS),
         Verb::Show { issuer } => show(format, &client.get(&path(&issuer))?),
         Verb::Request(args) => request(&client, &args, format)?,
+        Verb::Cancel { issuer, yes } => {
+            yes.confirm(&format!(
+                "Destroy the key of {issuer}'s open request? No certificate that the CA makes of it can be installed then."
+            ))?;
+            show(format, &client.delete(&format!("{}/request", path(&issuer)))?);
+        }
         Verb::Install { issuer, certificate } => install(&client, &issuer, &certificate, format)?,
         Verb::Use(args) => decide(&client, &args, format)?,
         Verb::Export { issuer, out } => export(&client, &issuer, out, format)?,

@@ -29,6 +29,7 @@
 //! | `GET /external-issuers/{issuer}/responder` | R | | [`ResponderView`](crate::service::responder::ResponderView): who signs OCSP answers about its certificates |
 //! | `PUT /external-issuers/{issuer}/responder` | A | [`NewResponderMode`](crate::service::responder::NewResponderMode) `{mode, by?}` | `ResponderView` |
 //! | `POST /external-issuers/{issuer}/responder/request` | A | [`NewResponderRequest`](crate::service::responder::NewResponderRequest) `{key?, new_key?}` or nothing | [`ResponderRequest`](crate::service::responder::ResponderRequest) with the PKCS#10 request |
+//! | `DELETE /external-issuers/{issuer}/responder/request` | A | | `ResponderView`: the request is taken back and its key is gone; 409 `refused` where none is open |
 //! | `POST /external-issuers/{issuer}/responder/certificate` | A | [`NewResponder`](crate::service::responder::NewResponder) `{certificate}` | `ResponderView`; 409 `refused` with what is wrong with it |
 //! | `POST /imports` | A | [`NewImport`](crate::service::import::NewImport) `{issuer_certificate, name?}` | [`ImportTarget`](crate::service::import::ImportTarget) |
 //! | `POST /imports/{issuer}/certificates` | A | [`ImportBatch`](crate::service::import::ImportBatch) `{source, certificates, bind?}` | [`ImportReport`](crate::service::import::ImportReport) |
@@ -175,7 +176,10 @@ fn certificate_routes() -> Router<Api> {
             "/external-issuers/{issuer}/responder",
             get(issuers::responder).put(issuers::set_responder_mode),
         )
-        .route("/external-issuers/{issuer}/responder/request", post(issuers::request_responder))
+        .route(
+            "/external-issuers/{issuer}/responder/request",
+            post(issuers::request_responder).delete(issuers::cancel_responder_request),
+        )
         .route("/external-issuers/{issuer}/responder/certificate", post(issuers::install_responder))
         .route("/imports", post(imports::open))
         .route("/imports/{issuer}/certificates", post(imports::certificates))

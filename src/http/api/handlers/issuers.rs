@@ -102,6 +102,16 @@ pub(in super::super) async fn request_responder(
         .await
 }
 
+pub(in super::super) async fn cancel_responder_request(
+    session: Session,
+    Path(issuer): Path<String>,
+) -> Answer<ResponderView> {
+    let issuer: IssuerId = named("issuer", &issuer)?;
+    session
+        .run::<Administer, _>(move |gateway, authed| gateway.cancel_responder_request(authed, &issuer))
+        .await
+}
+
 pub(in super::super) async fn install_responder(
     session: Session,
     Path(issuer): Path<String>,
