@@ -215,12 +215,12 @@ impl From<Binding> for BindingView {
 
 impl CertificateView {
     /// Without the PEM text.
-    pub(crate) fn read(
+    fn read(
         view: &dyn View,
         record: CertificateRecord,
+        causes: Vec<Cause>,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
-        let causes = causes_of(view, &record.id)?;
         let bindings = view.bindings(&record.id)?;
         let fingerprint = record.is_whole().then_some(record.fingerprint);
         let issuer = &record.id.issuer;
@@ -247,16 +247,6 @@ impl CertificateView {
             issuer: record.id.issuer,
             serial: record.id.serial,
         })
-    }
-
-    fn read_with_pem(
-        view: &dyn View,
-        record: CertificateRecord,
-        now: Timestamp,
-    ) -> Result<Self, ServiceError> {
-        let whole = record.is_whole().then(|| Certificate::from_der(&record.der)).transpose()?;
-        let pem = whole.map(|certificate| certificate.to_pem());
-        Ok(Self { pem, ..Self::read(view, record, now)? })
     }
 }
 
@@ -314,7 +304,7 @@ impl Gateway {
                 }
                 CertificateFilter::User(id) => records_of(view, &BoundObject::User { id: id.clone() })?,
             };
-            let views = views_of(view, records, now)?;
+            let views = self.views_of(view, records, now)?;
             Ok(match filter {
                 CertificateFilter::All => {
                     Listing::page(views, page.limit, |certificate| certificate.id.clone())
@@ -354,7 +344,7 @@ impl Gateway {
             if found.is_empty() {
                 return Err(ServiceError::not_found("certificate", name));
             }
-            found.into_iter().map(|record| CertificateView::read_with_pem(view, record, now)).collect()
+            found.into_iter().map(|record| self.view_with_pem(view, record, now)).collect()
         })
     }
 
@@ -408,7 +398,7 @@ impl Gateway {
     ) -> Result<CertificateView, ServiceError> {
         let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
         self.ports.store.write(|tx| {
-            let causes = known_causes(tx.as_view(), id)?;
+            let causes = self.known_causes(tx.as_view(), id)?;
             if !causes.iter().any(|cause| cause.key == manual_hold()) {
                 return Err(ServiceError::Refused(no_manual_hold(&causes)));
             }
@@ -439,7 +429,7 @@ impl Gateway {
     ) -> Result<CertificateView, ServiceError> {
         let accepted = self.accepted();
         self.ports.store.write(|tx| {
-            let causes = known_causes(tx.as_view(), id)?;
+            let causes = self.known_causes(tx.as_view(), id)?;
             let taken_over = taken_over(&causes, cause);
             if taken_over.is_none()
                 && causes.iter().any(|old| old.key == cause.key && old.effect == cause.effect)
@@ -466,8 +456,55 @@ impl Gateway {
         let now = self.now();
         self.ports.store.read(|view| {
             let record = view.certificate(id)?.ok_or_else(|| ServiceError::not_found("certificate", id))?;
-            CertificateView::read_with_pem(view, record, now)
+            self.view_with_pem(view, record, now)
         })
+    }
+
+    /// The certificates bound to `object`, as operators see them.
+    pub(super) fn views_bound_to(
+        &self,
+        view: &dyn View,
+        object: &BoundObject,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateView>, ServiceError> {
+        self.views_of(view, records_of(view, object)?, now)
+    }
+
+    fn views_of(
+        &self,
+        view: &dyn View,
+        records: Vec<CertificateRecord>,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateView>, ServiceError> {
+        records.into_iter().map(|record| self.view_of_certificate(view, record, now)).collect()
+    }
+
+    fn view_of_certificate(
+        &self,
+        view: &dyn View,
+        record: CertificateRecord,
+        now: Timestamp,
+    ) -> Result<CertificateView, ServiceError> {
+        let causes = self.causes_of(view, &record.id)?;
+        CertificateView::read(view, record, causes, now)
+    }
+
+    fn view_with_pem(
+        &self,
+        view: &dyn View,
+        record: CertificateRecord,
+        now: Timestamp,
+    ) -> Result<CertificateView, ServiceError> {
+        let whole = record.is_whole().then(|| Certificate::from_der(&record.der)).transpose()?;
+        let pem = whole.map(|certificate| certificate.to_pem());
+        Ok(CertificateView { pem, ..self.view_of_certificate(view, record, now)? })
+    }
+
+    fn known_causes(&self, view: &dyn View, id: &CertificateId) -> Result<Vec<Cause>, ServiceError> {
+        if view.not_after(id)?.is_none() {
+            return Err(ServiceError::not_found("certificate", id));
+        }
+        Ok(self.causes_of(view, id)?)
     }
 }
 
@@ -482,30 +519,6 @@ pub(crate) fn records_of(
         records.extend(view.certificate(&id)?);
     }
     Ok(records)
-}
-
-/// The certificates bound to `object`, as operators see them.
-pub(super) fn views_bound_to(
-    view: &dyn View,
-    object: &BoundObject,
-    now: Timestamp,
-) -> Result<Vec<CertificateView>, ServiceError> {
-    views_of(view, records_of(view, object)?, now)
-}
-
-fn views_of(
-    view: &dyn View,
-    records: Vec<CertificateRecord>,
-    now: Timestamp,
-) -> Result<Vec<CertificateView>, ServiceError> {
-    records.into_iter().map(|record| CertificateView::read(view, record, now)).collect()
-}
-
-fn known_causes(view: &dyn View, id: &CertificateId) -> Result<Vec<Cause>, ServiceError> {
-    if view.not_after(id)?.is_none() {
-        return Err(ServiceError::not_found("certificate", id));
-    }
-    Ok(causes_of(view, id)?)
 }
 
 pub(super) fn manual_hold() -> CauseKey {

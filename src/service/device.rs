@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
-    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of, views_bound_to},
+    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of},
     ticket::{open_tickets_of, withdraw},
 };
 use crate::{
@@ -199,7 +199,7 @@ impl Gateway {
         self.ports.store.read(|view| {
             let device = view.device(id)?.ok_or_else(|| ServiceError::not_found("device", id))?;
             let object = BoundObject::Device { id: id.clone(), generation: device.generation };
-            let certificates = views_bound_to(view, &object, now)?;
+            let certificates = self.views_bound_to(view, &object, now)?;
             Ok::<_, ServiceError>(DeviceView { certificates, ..with_source(view, device)? })
         })
     }

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     Gateway, Listing, ServiceError,
     authority::{Authority, External},
-    status::causes_of,
 };
 use crate::{
     domain::{
@@ -281,7 +280,7 @@ impl Gateway {
     fn issuer_view(&self, view: &dyn View, authority: &Authority) -> Result<IssuerView, ServiceError> {
         let (issuer, certificate) = (&authority.issuer, &authority.certificate);
         let causes = match authority.lineage.first() {
-            Some(own) => causes_of(view, own)?,
+            Some(own) => self.causes_of(view, own)?,
             None => Vec::new(),
         };
         Ok(IssuerView {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
-    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of, views_bound_to},
+    certificate::{CertificateView, ChangedCertificate, change_certificate, records_of},
 };
 use crate::{
     domain::{
@@ -122,7 +122,7 @@ impl Gateway {
         let now = self.now();
         self.ports.store.read(|view| {
             let user = view.user(id)?.ok_or_else(|| ServiceError::not_found("user", id))?;
-            let certificates = views_bound_to(view, &BoundObject::User { id: id.clone() }, now)?;
+            let certificates = self.views_bound_to(view, &BoundObject::User { id: id.clone() }, now)?;
             let devices = view.devices_of_user(id)?;
             Ok::<_, ServiceError>(UserView { devices, certificates, ..user.into() })
         })

@@ -22,6 +22,7 @@ use crate::{
         status::{self, Cause},
     },
     ports::{StoreError, View, store::StoreResult},
+    service::Gateway,
     types::{CertificateId, IssuerId},
     wire::x509::Certificate,
 };
@@ -72,12 +73,30 @@ pub(crate) fn inherited(view: &dyn View, lineage: &[CertificateId]) -> StoreResu
 
 /// Every cause of a certificate: its own, and the one of its issuer. The certificate that a root gave itself has its own only.
 pub(crate) fn causes_of(view: &dyn View, id: &CertificateId) -> StoreResult<Vec<Cause>> {
+    causes_under(view, id, &lineage(view, &id.issuer)?)
+}
+
+fn causes_under(view: &dyn View, id: &CertificateId, lineage: &[CertificateId]) -> StoreResult<Vec<Cause>> {
     let mut causes = view.causes(id)?;
-    let lineage = lineage(view, &id.issuer)?;
     if lineage.first() != Some(id) {
-        causes.extend(inherited(view, &lineage)?);
+        causes.extend(inherited(view, lineage)?);
     }
     Ok(causes)
+}
+
+impl Gateway {
+    /// [`causes_of`] without reading the certificates of CAs: the lineage of an issuer that is loaded is known, and never another. Where the
+    /// issuer is not loaded yet, or its key is not here, it is read.
+    pub(in crate::service) fn causes_of(
+        &self,
+        view: &dyn View,
+        id: &CertificateId,
+    ) -> StoreResult<Vec<Cause>> {
+        match self.authorities().issuer(&id.issuer) {
+            Some(authority) => causes_under(view, id, &authority.lineage),
+            None => causes_of(view, id),
+        }
+    }
 }
 
 /// Of a root the certificate that it gave itself, of a subordinate one of the issuer above.
