@@ -8,7 +8,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
@@ -37,12 +37,11 @@ impl From<io::Error> for NoConnection {
 
 /// Connects to the first address of `host` that answers.
 pub(super) fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, NoConnection> {
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::from((address, port))],
-        Err(_) => {
-            let name = host.to_owned();
-            looked_up(move || Ok((name.as_str(), port).to_socket_addrs()?.collect()), deadline)?
-        }
+    let addresses = if let Ok(address) = host.parse::<IpAddr>() {
+        vec![SocketAddr::from((address, port))]
+    } else {
+        let name = host.to_owned();
+        looked_up(move || Ok((name.as_str(), port).to_socket_addrs()?.collect()), deadline)?
     };
     first_to_answer(by_turns(addresses), deadline, |address, left| TcpStream::connect_timeout(&address, left))
 }
@@ -117,10 +116,7 @@ fn left(deadline: Instant) -> Result<Duration, NoConnection> {
 
 /// What a thread says within `patience`.
 fn told<T>(from: &Receiver<T>, patience: Duration) -> Option<T> {
-    match from.recv_timeout(patience) {
-        Ok(said) => Some(said),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    from.recv_timeout(patience).ok()
 }
 
 #[cfg(test)]
