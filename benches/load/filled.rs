@@ -12,8 +12,10 @@ use certgate::{
     types::{CertificateId, Fingerprint, RevocationReason, SerialNumber, Timestamp, Validity},
 };
 
-/// Certificates of one transaction while the store is filled.
-const BATCH: u64 = 5_000;
+/// Certificates of one transaction while the store is filled: each of them changes pages all over the indexes.
+const BATCH: u64 = 50_000;
+/// Page cache meanwhile, in bytes.
+const CACHE: usize = 2 << 30;
 
 /// The serial number of a certificate: spread, and always the same.
 pub fn serial(number: u64) -> SerialNumber {
@@ -44,7 +46,7 @@ fn record(number: u64, now: Timestamp, der: &[u8]) -> CertificateRecord {
 
 /// Puts `issued` certificates of the issuer `issuing` there, each with this DER, and revokes the first of them.
 pub fn fill(path: &Path, issued: u64, revoked: u64, der: &[u8]) {
-    let store: &dyn Store = &RedbStore::open(path).expect("the store opens");
+    let store: &dyn Store = &RedbStore::open_with_cache(path, CACHE).expect("the store opens");
     let now = SystemClock.now();
     let cause = Cause {
         key: CauseKey { kind: CauseKind::Manual, reference: "revoke".to_owned() },
