@@ -4,14 +4,20 @@
 use std::net::IpAddr;
 
 use certgate::{
-    domain::{access::Read, device::Registration, user::UserDetails},
+    domain::{
+        access::Read,
+        device::{DeviceEvent, Registration},
+        user::UserDetails,
+    },
     service::{
+        ServiceError,
         device::NewDevice,
+        scep::ScepError,
         ticket::{NewTicket, TicketState},
     },
     types::{DeviceId, KeyAlgorithm, Secret},
     wire::{
-        scep::FailInfo,
+        scep::{FailInfo, MessageType},
         x509::{Certificate, GeneralName, KeyUsage},
     },
 };
@@ -117,6 +123,50 @@ fn a_subject_without_a_value_is_refused_and_leaves_the_ticket() {
     // Once the cause is gone, the same ticket is good.
     let world = world.reconfigured(&[("office", "subject = \"CN=$DEVICE_SN$\"\n")]);
     client.enrol(&world, "office", &csr).certificate();
+}
+
+/// Whoever takes a profile out of the configuration closes it: for those who have tickets, and for those who have certificates.
+#[test]
+fn nothing_is_issued_under_a_profile_that_was_taken_out_of_the_configuration() {
+    let both = [("device", DEVICE), ("guest", DEVICE)];
+    let world = World::new(&both);
+    let device = world.register("SN1");
+    let open = world.ticket("guest", &device);
+    let client = Client::new();
+    let first = client.enrol(&world, "guest", &client.csr("CN=x", Some(&world.ticket("guest", &device))));
+    let first = first.certificate().clone();
+    let renewing = client.with_identity(&first).in_transaction("renewal");
+    let recipient = world.message_certificate("guest");
+    let messages =
+        [(Client::new(), MessageType::PkcsReq, Some(&open)), (renewing, MessageType::RenewalReq, None)].map(
+            |(client, kind, ticket)| {
+                client.message(&recipient, &kind.into(), &client.csr("CN=SN1,O=Test", ticket))
+            },
+        );
+    let world = world.reconfigured(&[("device", DEVICE)]);
+    for message in &messages {
+        assert_eq!(world.pki_operation("guest", message).unwrap_err(), ScepError::UnknownProfile);
+    }
+    let ticket = NewTicket {
+        profile: "guest".parse().unwrap(),
+        device: Some(device.clone()),
+        user: None,
+        lifetime: None,
+        uses: None,
+    };
+    let refused = world.gateway.create_ticket(&world.authed(), &ticket).unwrap_err();
+    assert!(matches!(refused, ServiceError::NotFound { .. }), "{refused}");
+    assert_eq!(world.gateway.default_profile(), Some("device".parse().unwrap()), "the only one");
+    let shown = world.gateway.profile(&world.authed(), &"guest".parse().unwrap()).unwrap();
+    assert!(!shown.in_force);
+    assert_eq!(world.leaves(), 1);
+    // What was issued under it is answered for as before.
+    world.gateway.device_event(&world.authed(), &device, DeviceEvent::Retire, "").unwrap();
+    let id = world.record(&first).id;
+    assert!(!world.read(|view| view.causes(&id)).is_empty(), "the lifecycle of its profile goes on");
+    // It comes back with the configuration.
+    let world = world.reconfigured(&both);
+    assert!(world.gateway.profile(&world.authed(), &"guest".parse().unwrap()).unwrap().in_force);
 }
 
 #[test]

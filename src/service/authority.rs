@@ -1,7 +1,7 @@
 //! The issuers with their open keys, held in memory and replaced as a whole when one changes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -193,8 +193,9 @@ impl Authority {
 }
 
 impl Authorities {
-    /// Loads every issuer, opens its keys, and compiles the profiles.
-    pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
+    /// Loads every issuer, opens its keys, and compiles the profiles of these names. Whatever other profiles the store has were taken out
+    /// of the configuration: nothing is issued under them.
+    pub(crate) fn load(ports: &Ports, in_force: &BTreeSet<ProfileName>) -> Result<Self, ServiceError> {
         ports.store.read(|view| {
             let mut loaded = Self::default();
             let issuers = view.issuers()?;
@@ -220,7 +221,7 @@ impl Authorities {
                 let external = External { issuer, certificate, responders };
                 loaded.externals.insert(external.issuer.id.clone(), Arc::new(external));
             }
-            for profile in view.profiles()? {
+            for profile in view.profiles()?.into_iter().filter(|profile| in_force.contains(&profile.name)) {
                 let checked = profile.checked().map_err(|mistakes| {
                     let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                     ServiceError::Internal(format!(
@@ -319,12 +320,12 @@ impl Authorities {
         self.externals.values().filter(by_it).map(|it| &it.issuer.id)
     }
 
-    /// The profile of this name, newest version.
+    /// The profile of this name, newest version; none for one that is not in force.
     pub fn profile(&self, name: &ProfileName) -> Option<&Arc<CheckedProfile>> {
         self.profiles.get(name)
     }
 
-    /// All profiles, by name.
+    /// The profiles in force, by name.
     pub fn profiles(&self) -> impl Iterator<Item = &Arc<CheckedProfile>> {
         self.profiles.values()
     }

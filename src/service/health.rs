@@ -182,7 +182,7 @@ impl Gateway {
                 now: self.now(),
                 ready,
                 issuers: self.authorities().issuers().map(|it| it.issuer.id.clone()).collect(),
-                profiles: view.profiles()?.len() as u64,
+                profiles: self.authorities().profiles().count() as u64,
                 certificates: view.count_certificates()?,
                 devices: view.count_devices()?,
                 pending_enrolments: view.count_pending_enrolments()?,

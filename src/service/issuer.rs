@@ -121,6 +121,8 @@ pub struct ProfileView {
     pub version: u32,
     /// Since when this version is in force.
     pub created_at: Timestamp,
+    /// Whether the configuration still has it. If not, nothing is issued under it; what was issued is answered for.
+    pub in_force: bool,
     /// What devices are given as the SCEP server's URL; none where the issuer has no public URL.
     pub scep_url: Option<String>,
     /// What it says.
@@ -130,11 +132,11 @@ pub struct ProfileView {
 }
 
 impl ProfileView {
-    fn of(profile: Profile, issuer: Option<&Issuer>) -> Self {
+    fn of(profile: Profile, in_force: bool, issuer: Option<&Issuer>) -> Self {
         let scep_url = issuer.and_then(public_url).map(|base| format!("{base}/scep/{}", profile.name));
         let Profile { name, version, created_at, spec } = profile;
         let behaviour = Behaviour::of(&spec);
-        Self { name, version, created_at, scep_url, spec, behaviour }
+        Self { name, version, created_at, in_force, scep_url, spec, behaviour }
     }
 }
 
@@ -255,16 +257,11 @@ impl Gateway {
         }
     }
 
-    /// All profiles, newest versions, by name.
+    /// All profiles, newest versions, by name; also those that are not in force any more.
     pub fn profiles(&self, _authed: &Authed<Read>) -> Result<Listing<ProfileView>, ServiceError> {
         self.ports.store.read(|view| {
-            let view_of = |profile: Profile| {
-                let issuer = view.issuer(&profile.spec.issuer)?;
-                Ok(ProfileView::of(profile, issuer.as_ref()))
-            };
-            Ok(Listing::whole(
-                view.profiles()?.into_iter().map(view_of).collect::<Result<_, ServiceError>>()?,
-            ))
+            let views = view.profiles()?.into_iter().map(|profile| self.profile_view(view, profile));
+            Ok(Listing::whole(views.collect::<Result<_, ServiceError>>()?))
         })
     }
 
@@ -272,9 +269,14 @@ impl Gateway {
     pub fn profile(&self, _authed: &Authed<Read>, name: &ProfileName) -> Result<ProfileView, ServiceError> {
         self.ports.store.read(|view| {
             let profile = view.profile(name)?.ok_or_else(|| ServiceError::not_found("profile", name))?;
-            let issuer = view.issuer(&profile.spec.issuer)?;
-            Ok(ProfileView::of(profile, issuer.as_ref()))
+            self.profile_view(view, profile)
         })
+    }
+
+    fn profile_view(&self, view: &dyn View, profile: Profile) -> Result<ProfileView, ServiceError> {
+        let issuer = view.issuer(&profile.spec.issuer)?;
+        let in_force = self.profiles.contains(&profile.name);
+        Ok(ProfileView::of(profile, in_force, issuer.as_ref()))
     }
 
     fn issuer_view(&self, view: &dyn View, authority: &Authority) -> Result<IssuerView, ServiceError> {

@@ -66,7 +66,7 @@ pub mod token;
 pub mod user;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -314,6 +314,8 @@ impl Default for GatewaySettings {
 pub struct Gateway {
     ports: Ports,
     settings: GatewaySettings,
+    /// Names of the profiles in the configuration: the store has those that once were there, too.
+    profiles: BTreeSet<ProfileName>,
     authorities: ArcSwap<authority::Authorities>,
     /// Held while they are read and exchanged. True: they changed and could not be read.
     reloading: Mutex<bool>,
@@ -354,7 +356,8 @@ impl Gateway {
         crl::record(&ports, &settings.crl)?;
         // What a process had begun that was killed must not wait until its lease is over.
         ports.store.write(|tx| tx.end_leases())?;
-        let authorities = authority::Authorities::load(&ports)?;
+        let profiles = profiles.iter().map(|profile| profile.name.clone()).collect();
+        let authorities = authority::Authorities::load(&ports, &profiles)?;
         let status = status::StatusBoard::load(&ports)?;
         let restore_guard = checkpoint::RestoreGuard::open(&ports)?;
         let crls = crl::PublishedCrls::load(&ports)?;
@@ -365,6 +368,7 @@ impl Gateway {
         let gateway = Self {
             ports,
             settings,
+            profiles,
             authorities: ArcSwap::from_pointee(authorities),
             reloading: Mutex::default(),
             status,
@@ -403,7 +407,7 @@ impl Gateway {
     pub(crate) fn reload_authorities(&self) -> Result<(), ServiceError> {
         let mut unread = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         *unread = true;
-        self.authorities.store(Arc::new(authority::Authorities::load(&self.ports)?));
+        self.authorities.store(Arc::new(authority::Authorities::load(&self.ports, &self.profiles)?));
         *unread = false;
         Ok(())
     }

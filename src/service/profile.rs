@@ -35,7 +35,7 @@ impl ConfiguredProfile {
 }
 
 /// Records a new version of each profile whose spec differs from its newest version. A profile that the configuration no
-/// longer has stays in the store: its certificates are still answered for.
+/// longer has stays in the store, for what the lifecycle of its certificates' devices does to them; nothing is issued under it.
 ///
 /// Errors: the store has no issuer; a profile has a mistake or names an issuer that does not exist. Nothing is recorded then.
 pub(crate) fn record(ports: &Ports, profiles: &[ConfiguredProfile]) -> Result<(), ServiceError> {

@@ -15,11 +15,12 @@ use crate::{
     },
 };
 
-/// Look at the profiles in force.
+/// Look at the profiles.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Profiles are written in the configuration file, under [profile.NAME]; `certgate serve` takes
-changes over when it starts, as a new version. Certificates keep the version that issued them."
+changes over when it starts, as a new version. Certificates keep the version that issued them.
+Under a profile that is taken out of the file nothing is issued any more (in force: no)."
 )]
 pub(super) struct ProfileArgs {
     #[command(flatten)]
@@ -47,6 +48,7 @@ enum Verb {
 const COLUMNS: &[Field] = &[
     ("PROFILE", "/name"),
     ("VERSION", "/version"),
+    ("IN FORCE", "/in_force"),
     ("ISSUER", "/spec/issuer"),
     ("CHALLENGE", "/spec/challenge"),
     ("APPROVAL", "/spec/approval"),
@@ -58,6 +60,7 @@ const FIELDS: &[Field] = &[
     ("Profile", "/name"),
     ("Version", "/version"),
     ("Since", "/created_at"),
+    ("In force", "/in_force"),
     ("SCEP URL", "/scep_url"),
     ("Description", "/spec/description"),
     ("Issuer", "/spec/issuer"),
