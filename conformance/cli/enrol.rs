@@ -1,10 +1,23 @@
 //! The built-in SCEP and OCSP clients, and the approval queue.
 
-use std::{fs, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use certgate::wire::{scep::Degenerate, x509::Certificate};
 
 use crate::{
     FAST, MANUAL, code, enrol,
-    process::{Server, expect_success, http_get},
+    process::{Answer, Server, expect_success, http_get},
+    rollover::openssl,
+    sim::Between,
     stderr, stdout,
 };
 
@@ -45,6 +58,59 @@ fn a_request_waits_until_an_operator_decides() {
     assert_eq!(code(&refused), 4, "{}", stderr(&refused));
     assert!(!stderr(&refused).contains("not ours"), "the reason is for the record, not for the device");
     assert_eq!(code(&server.run(&["queue", "approve", "00000000000000000000000000000000"])), 3);
+}
+
+/// Whoever stands in between can show the right CA certificates beside one of his own; the challenge is not for him.
+#[test]
+fn a_challenge_is_encrypted_to_nobody_that_the_pinned_certificate_does_not_vouch_for() {
+    let server = Server::started(FAST, RENEWABLE);
+    let (mine, asked) = (file(&server, "mine.der"), Arc::new(AtomicUsize::new(0)));
+    let mine_key = file(&server, "mine.key");
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Message"];
+    let extensions = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=keyEncipherment"];
+    let files = ["-keyout", &mine_key, "-out", &mine, "-outform", "der"];
+    openssl(&[&request[..], &extensions, &files].concat());
+    let mine = Certificate::from_der(&fs::read(mine).unwrap()).unwrap();
+    let counted = Arc::clone(&asked);
+    let between = Between::start(&server, move |path, _, answer| {
+        counted.fetch_add(usize::from(path.contains("PKIOperation")), Ordering::SeqCst);
+        if !path.contains("GetCACert") {
+            return answer;
+        }
+        let mut all = Degenerate::from_ber(&answer.body).unwrap().certificates;
+        all.insert(0, mine.clone());
+        let all: Vec<_> = all.iter().map(Certificate::as_der).collect();
+        Answer { body: Degenerate::to_der(&all, &[]).unwrap(), ..answer }
+    });
+    server.register_device("SN1");
+    let (_, ticket) = server.ticket("device", "SN1");
+    let (ticket, key, cert) = (ticket.to_str().unwrap(), file(&server, "SN1.key"), file(&server, "SN1.pem"));
+    let ask = |url: &str, pin: &str| {
+        let pinned = ["scep", "enrol", "--url", url, "--ca-fingerprint", pin];
+        let rest = ["--subject", "CN=SN1", "--challenge-file", ticket, "--key", &key, "--cert", &cert];
+        server.run(&[&pinned[..], &rest].concat())
+    };
+    for issuer in ["issuing", "root"] {
+        let pin = server.json(&["issuer", "show", issuer])["fingerprint"].as_str().unwrap().to_owned();
+        let refused = ask(&between.scep_url(), &pin);
+        assert_eq!(code(&refused), 4, "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("somebody stands in between"), "{}", stderr(&refused));
+        let all = file(&server, "ca.pem");
+        let getca = server.run(&[
+            "scep",
+            "getca",
+            "--url",
+            &between.scep_url(),
+            "--ca-fingerprint",
+            &pin,
+            "--out",
+            &all,
+        ]);
+        assert_eq!(code(&getca), 4, "{}", stderr(&getca));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    let pin = server.json(&["issuer", "show", "root"])["sha1"].as_str().unwrap().to_owned();
+    expect_success(&ask(&server.scep_url("device"), &pin), "enrol");
 }
 
 #[test]

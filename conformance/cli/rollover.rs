@@ -22,7 +22,7 @@ fn issuer(server: &Server, name: &str) -> String {
     path
 }
 
-fn openssl(arguments: &[&str]) -> String {
+pub(crate) fn openssl(arguments: &[&str]) -> String {
     let output = Command::new("openssl").args(arguments).output().unwrap();
     assert!(output.status.success(), "openssl {arguments:?}: {}", stderr(&output));
     stdout(&output)

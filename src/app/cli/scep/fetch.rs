@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{AuthorityArgs, Session, describe, discover};
+use super::{AuthorityArgs, Session, describe, discover, vouched_for};
 use crate::{
     app::{
         cli::{
@@ -150,9 +150,10 @@ pub(super) fn get_ca(args: &GetCaArgs, format: Format) -> Outcome {
     let session = Session::new()?;
     let client = session.client(&args.authority);
     let mut authority = client.discover()?;
-    let pinned = args.authority.ca_fingerprint.as_ref();
-    if let Some(pin) = pinned.filter(|pin| !authority.ca.has_fingerprint(pin)) {
-        return Err(Failure::refused(format_args!("none of the CA certificates has the fingerprint {pin}")));
+    if let Some(pin) = &args.authority.ca_fingerprint {
+        authority.ca = vouched_for(&authority.ca, pin)?.ok_or_else(|| {
+            Failure::refused(format_args!("none of the CA certificates has the fingerprint {pin}"))
+        })?;
     }
     if args.authority.next {
         authority.ca = client.next_ca(&authority.ca)?;

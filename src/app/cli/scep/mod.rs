@@ -17,7 +17,10 @@ use crate::{
         failure::{Failure, Outcome},
     },
     types::{DigestAlgorithm, KeyAlgorithm},
-    wire::{scep::client::Authority, x509::Certificate},
+    wire::{
+        scep::client::{Authority, CaCertificates},
+        x509::Certificate,
+    },
 };
 
 /// Enrol, renew and fetch certificates as a SCEP client.
@@ -63,7 +66,7 @@ pub(super) struct AuthorityArgs {
     /// URL of the SCEP server, without `?operation=`
     #[arg(long, value_name = "URL")]
     pub(super) url: String,
-    /// SHA-256 or SHA-1 fingerprint that one of its CA certificates must have
+    /// SHA-256 or SHA-1 fingerprint of one of its CA certificates: it, or one below it, must be the one that requests are encrypted to
     #[arg(long, value_name = "HEX")]
     pub(super) ca_fingerprint: Option<String>,
     /// CA identifier for GetCACaps and GetCACert, where one URL serves several CAs
@@ -73,6 +76,10 @@ pub(super) struct AuthorityArgs {
     #[arg(long)]
     pub(super) next: bool,
 }
+
+/// What a fingerprint that is not there means.
+const ANOTHER_CA: &str =
+    "this is another CA, or somebody stands in between; `certgate scep getca` shows what it offers";
 
 /// What every SCEP command stands on.
 pub(super) struct Session {
@@ -97,18 +104,20 @@ impl Session {
 pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome<Authority> {
     let mut authority = client.discover()?;
     match &args.ca_fingerprint {
-        Some(pin) if authority.ca.has_fingerprint(pin) => {}
         Some(pin) => {
-            // Who enrolled with the announced successor knows that one, and asks for it before the cut-over and after.
-            if authority.capabilities.has("GetNextCACert")
+            if let Some(present) = vouched_for(&authority.ca, pin)? {
+                authority.ca = present;
+            } else if authority.capabilities.has("GetNextCACert")
                 && let Ok(next) = client.next_ca(&authority.ca)
-                && next.has_fingerprint(pin)
+                && let Some(next) = vouched_for(&next, pin)?
             {
+                // Who enrolled with the announced successor knows that one, and asks for it before the cut-over and after.
                 authority.ca = next;
                 return Ok(authority);
+            } else {
+                let problem = format_args!("none of the server's CA certificates has the fingerprint {pin}");
+                return Err(Failure::refused(problem).hint(ANOTHER_CA));
             }
-            return Err(Failure::refused(format_args!("none of the server's CA certificates has the fingerprint {pin}"))
-                .hint("this is another CA, or somebody stands in between; `certgate scep getca` shows what it offers"));
         }
         None => output::note(&format!(
             "warning: the CA is not verified; pin it with --ca-fingerprint {}",
@@ -119,6 +128,12 @@ pub(super) fn discover(client: &ScepClient<'_>, args: &AuthorityArgs) -> Outcome
         authority.ca = client.next_ca(&authority.ca)?;
     }
     Ok(authority)
+}
+
+/// The certificates that the one with the fingerprint `pin` vouches for; none where no certificate has it.
+fn vouched_for(ca: &CaCertificates, pin: &str) -> Outcome<Option<CaCertificates>> {
+    let vouched = ca.vouched_for_by(pin).transpose();
+    vouched.map_err(|error| Failure::refused(error).hint(ANOTHER_CA))
 }
 
 /// The kinds of key that every SCEP server can encrypt an answer to.
