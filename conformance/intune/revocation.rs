@@ -10,6 +10,7 @@ use certgate::{
         status::{CauseKind, Status},
         vouch::Voucher,
     },
+    service::rollover::{CutOver, NewSuccessor},
     types::RevocationReason,
     wire::x509::Certificate,
 };
@@ -63,6 +64,27 @@ fn what_intune_wants_revoked_is_revoked_and_reported() {
         certificate.issuer().to_string()
     );
     assert_eq!(fake.deviations(), Vec::<String>::new());
+}
+
+#[test]
+fn certificates_of_every_generation_of_the_ca_are_revoked_and_its_name_is_asked_for_once() {
+    let (world, fake) = world();
+    let issuing = "issuing".parse().unwrap();
+    let first = enrol(&world);
+    world.gateway.roll_over(&world.authed(), &issuing, &NewSuccessor::default()).unwrap();
+    world.gateway.cut_over(&world.authed(), &issuing, CutOver::default()).unwrap();
+    let second = enrol(&world);
+    assert_ne!(world.record(&first).id.issuer, world.record(&second).id.issuer);
+    want(&fake, "first", &first);
+    want(&fake, "second", &second);
+    let asked = fake.count(Action::Download);
+    poll(&world);
+    for (context, certificate) in [("first", &first), ("second", &second)] {
+        assert_eq!(status(&world, certificate), Status::Revoked, "{context}");
+        assert_eq!(fake.reported(context).unwrap()["succeeded"], true, "{context}");
+    }
+    // What there is, and that nothing is left.
+    assert_eq!(fake.count(Action::Download) - asked, 2);
 }
 
 #[test]

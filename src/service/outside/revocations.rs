@@ -4,11 +4,14 @@
 //! then too. A request for another CA's certificate is left alone for that CA: said to be impossible it would be lost for it. So many of
 //! those may stand before ours that a list shows none of ours; then ours are asked for by the issuer's name as well.
 
+use std::collections::BTreeSet;
+
 use super::{because_of, revoking};
 use crate::{
     domain::{
         access::Actor,
         certificate::Purpose,
+        issuer::{Issuer, IssuerKind},
         status::{CauseChange, revocation},
         vouch::Voucher,
     },
@@ -35,18 +38,22 @@ impl Gateway {
         if !queue.by_issuer() && !self.empty_list(by, queue.as_ref(), None, &issuers)? {
             return Ok(());
         }
-        for (_, name) in &issuers {
-            self.empty_list(by, queue.as_ref(), Some(&name.to_string()), &issuers)?;
+        // The generations of a CA have one name.
+        let names: BTreeSet<_> = issuers.iter().map(|(_, name)| name.to_string()).collect();
+        for name in names {
+            self.empty_list(by, queue.as_ref(), Some(&name), &issuers)?;
         }
         Ok(())
     }
 
-    /// The issuers of devices' certificates, with their names.
+    /// The issuers of devices' certificates, with their names: every generation of the CAs below a root, whether a profile still names
+    /// them or not, and the roots that a profile names.
     fn leaf_issuers(&self) -> Vec<(IssuerId, Name)> {
         let authorities = self.authorities();
-        let named: std::collections::BTreeSet<_> =
+        let named: BTreeSet<_> =
             authorities.profiles().map(|profile| profile.spec().issuer.clone()).collect();
-        let issuers = authorities.issuers().filter(|authority| named.contains(&authority.issuer.id));
+        let issues = |issuer: &Issuer| issuer.kind != IssuerKind::Root || named.contains(&issuer.id);
+        let issuers = authorities.issuers().filter(|authority| issues(&authority.issuer));
         issuers
             .map(|authority| (authority.issuer.id.clone(), authority.certificate.subject().clone()))
             .collect()
