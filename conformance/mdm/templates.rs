@@ -15,14 +15,14 @@ use certgate::{
     },
     types::{DigestAlgorithm, KeyAlgorithm, Secret},
     wire::{
-        scep::{FailInfo, MessageType},
+        scep::{Degenerate, FailInfo, MessageType, PkiMessage, PkiStatus},
         x509::Name,
     },
 };
 
 use super::{
     OPEN, basic, call,
-    common::{Answer, Client, MessageOptions, World, WorldOptions, signer},
+    common::{Answer, Client, MessageOptions, World, WorldOptions, envelope, self_signed, sign_as, signer},
     router, settings, token,
 };
 
@@ -117,14 +117,42 @@ fn a_transaction_is_polled_in_the_profile_in_which_it_was_begun() {
     let client = Client::new();
     let csr = request("CN=SN1", &password(&world, ""), Some(ENCIPHER));
     let pending = at_ndes(&world, &client, MessageType::PkcsReq, &csr);
-    assert_eq!(pending.status, certgate::wire::scep::PkiStatus::Pending, "encipher needs an approval");
+    assert_eq!(pending.status, PkiStatus::Pending, "encipher needs an approval");
     let issuing = world.issuer("issuing");
     let names = [issuing.subject().as_der(), client.identity.subject().as_der()];
     let polled = at_ndes(&world, &client, MessageType::CertPoll, &der(0x30, &names));
-    assert_eq!(polled.status, certgate::wire::scep::PkiStatus::Pending);
+    assert_eq!(polled.status, PkiStatus::Pending);
     let stranger = Client::new();
     let polled = at_ndes(&world, &stranger, MessageType::CertPoll, &der(0x30, &names));
     assert_eq!(polled.failure(), FailInfo::BadCertId);
+}
+
+/// RFC 8894 §3.1: the challenge is in the request, which is on record under the profile that the key usage chose.
+#[test]
+fn a_key_that_cannot_encrypt_polls_under_the_challenge_of_its_request() {
+    let world = three();
+    let secret = password(&world, "");
+    let key = signer(KeyAlgorithm::P256);
+    let identity = self_signed(key.as_ref(), "CN=EC");
+    let ask = |kind: MessageType, payload: &[u8]| {
+        let options = MessageOptions::from(kind);
+        let content = envelope(payload, &world.message_certificate("device"), &options);
+        let message = sign_as(key.as_ref(), &identity, &"ec-1".parse().unwrap(), &options, content);
+        let rep = world.gateway.ndes_operation(&message, &world.origin()).unwrap();
+        PkiMessage::from_ber(&rep.body).unwrap().verify().unwrap()
+    };
+    let csr = request("CN=SN1", &secret, Some(ENCIPHER));
+    assert_eq!(ask(MessageType::PkcsReq, &csr).reply().unwrap().status, PkiStatus::Pending);
+    let names = der(0x30, &[world.issuer("issuing").subject().as_der(), identity.subject().as_der()]);
+    assert_eq!(ask(MessageType::CertPoll, &names).reply().unwrap().status, PkiStatus::Pending);
+    let waiting = world.read(|view| view.pending_enrolments(10)).remove(0);
+    world.gateway.approve_enrolment(&world.authed(), &waiting.id, "").unwrap();
+    let answer = ask(MessageType::CertPoll, &names);
+    assert_eq!(answer.reply().unwrap().status, PkiStatus::Success);
+    let envelope = answer.envelope().unwrap();
+    let content = envelope.open(&envelope.passwords[0].unwrap(&secret).unwrap()).unwrap();
+    let certificate = Degenerate::from_ber(content.expose()).unwrap().certificates.remove(0);
+    assert_eq!(certificate.subject().to_string(), "CN=SN1,OU=encipher");
 }
 
 #[test]

@@ -43,15 +43,20 @@ impl Gateway {
         password.cloned().ok_or_else(|| Refused::ReplyPassword(message.signer().public_key().kind()).into())
     }
 
+    /// Under the profile in which it was begun: the poll itself is not opened yet.
     fn request_polled_for(
         &self,
         endpoint: &Endpoint,
         message: &VerifiedPki,
     ) -> Result<Option<ProvenCsr>, Stop> {
         let signer_key = message.signer().public_key().fingerprint();
-        let (profile, transaction) = (endpoint.profile.name(), message.message().transaction_id());
+        let transaction = message.message().transaction_id();
+        let profile = match &endpoint.templates {
+            Some(templates) => self.of_transaction(templates, message)?,
+            None => endpoint.profile.name().clone(),
+        };
         let enrolment = self.ports.store.read(|view| {
-            Ok::<_, Stop>(view.enrolment_by_transaction(profile, transaction, &signer_key)?)
+            Ok::<_, Stop>(view.enrolment_by_transaction(&profile, transaction, &signer_key)?)
         })?;
         let Some(enrolment) = enrolment else { return Ok(None) };
         Ok(Some(self.proven(&enrolment)?))

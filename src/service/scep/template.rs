@@ -47,7 +47,11 @@ impl Gateway {
     }
 
     /// The profile in which the transaction that is polled was begun.
-    fn of_transaction(&self, templates: &Templates, message: &VerifiedPki) -> StoreResult<ProfileName> {
+    pub(super) fn of_transaction(
+        &self,
+        templates: &Templates,
+        message: &VerifiedPki,
+    ) -> StoreResult<ProfileName> {
         let transaction = message.message().transaction_id();
         let signer_key = message.signer().public_key().fingerprint();
         self.ports.store.read(|view| {
