@@ -152,6 +152,7 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
         client: &client,
         authority: &authority,
         requester: Requester { key: &key, certificate: &signer },
+        requester_key_path: &args.key,
         subject_key: &key,
         key_path: &args.key,
         delivery: &args.delivery,
@@ -185,6 +186,7 @@ pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
         client: &client,
         authority: &authority,
         requester: Requester { key: &key, certificate: &present },
+        requester_key_path: &args.key,
         subject_key,
         key_path: args.new_key.as_ref().unwrap_or(&args.key),
         delivery: &args.delivery,
@@ -201,6 +203,7 @@ struct Exchange<'a> {
     client: &'a ScepClient<'a>,
     authority: &'a Authority,
     requester: Requester<'a>,
+    requester_key_path: &'a PathBuf,
     subject_key: &'a ClientKey,
     key_path: &'a PathBuf,
     delivery: &'a Delivery,
@@ -209,6 +212,11 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
+    /// Where a poll finds the key that signs, if that is not the one that is to be certified.
+    fn other_signer(&self) -> Option<Outcome<PathBuf>> {
+        (self.requester_key_path != self.key_path).then(|| absolute(self.requester_key_path))
+    }
+
     /// Where a poll finds the challenge again, if the answer will be sealed under it; what came by standard input is gone.
     fn remembered_challenge(&self) -> Option<Outcome<PathBuf>> {
         let sealed = self.requester.key.decrypter().is_none();
@@ -250,6 +258,7 @@ impl Exchange<'_> {
                 transaction: transaction.clone(),
                 subject: subject.to_string(),
                 signer: self.requester.certificate.to_pem(),
+                signer_key: self.other_signer().transpose()?,
                 key: absolute(self.key_path)?,
                 cert: absolute(self.cert)?,
                 chain: self.delivery.chain.as_ref().map(|path| absolute(path)).transpose()?,

@@ -68,6 +68,10 @@ pub(super) struct PendingEnrolment {
     pub(super) subject: String,
     /// PEM of the certificate that signed the request: only it may poll.
     pub(super) signer: String,
+    /// Its key, where that is another one: at a renewal with a change of the key.
+    #[serde(default)]
+    pub(super) signer_key: Option<PathBuf>,
+    /// The key that is to be certified.
     pub(super) key: PathBuf,
     pub(super) cert: PathBuf,
     pub(super) chain: Option<PathBuf>,
@@ -92,6 +96,11 @@ impl PendingEnrolment {
         });
         output::object(format, &result, ISSUED);
         Err(Failure::partial("no certificate yet: the request waits for an operator's approval"))
+    }
+
+    /// Signs polls, and opens their answers.
+    fn signer_key(&self) -> Outcome<ClientKey> {
+        ClientKey::load(self.signer_key.as_ref().unwrap_or(&self.key))
     }
 
     fn persona(&self) -> Outcome<&'static Persona> {
@@ -127,13 +136,13 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
         next: false,
     };
     let persona = pending.persona()?;
-    let key = ClientKey::load(&pending.key)?;
-    let password = pending.password(&key, args.challenge_file.as_ref())?;
+    let (key, signer_key) = (ClientKey::load(&pending.key)?, pending.signer_key()?);
+    let password = pending.password(&signer_key, args.challenge_file.as_ref())?;
     let client = session.client(&pin).speaking_as(persona);
     let authority = discover(&client, &pin)?;
     let signer = Certificate::from_pem(&pending.signer).map_err(Failure::error)?;
     let subject = pending.subject.parse().map_err(Failure::while_doing("subject"))?;
-    let requester = Requester { key: &key, certificate: &signer };
+    let requester = Requester { key: &signer_key, certificate: &signer };
     let mut enrolment = Enrolment::new(MessageType::CertPoll, pace(args.wait));
     let ask = |_| client.poll(&authority, requester, &pending.transaction, &subject, password.as_ref());
     let reply = conduct(&mut enrolment, ask, rest)?;
@@ -154,4 +163,26 @@ pub(super) fn pace(wait: Option<duration::Seconds>) -> Pace {
 pub(super) fn rest(pause: Duration) {
     output::note(&format!("waiting for an operator's approval; asking again in {} seconds", pause.as_secs()));
     thread::sleep(pause);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::KeyAlgorithm;
+
+    #[test]
+    fn a_renewal_for_a_new_key_is_polled_for_with_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["old.key", "new.key"].map(|name| dir.path().join(name));
+        let [of_old, of_new] = [&old, &new].map(|path| ClientKey::create(path, KeyAlgorithm::P256).unwrap());
+        let remembered = |signer_key: Option<&PathBuf>| {
+            let text = json!({
+                "url": "http://pki.example/scep/x", "ca-fingerprint": "00", "transaction": "1", "subject": "CN=x",
+                "signer": "", "key": new, "cert": "x.pem", "chain": null, "signer-key": signer_key,
+            });
+            serde_json::from_value::<PendingEnrolment>(text).unwrap()
+        };
+        assert_eq!(remembered(Some(&old)).signer_key().unwrap().public_key(), of_old.public_key());
+        assert_eq!(remembered(None).signer_key().unwrap().public_key(), of_new.public_key());
+    }
 }
