@@ -6,10 +6,12 @@ use certgate::{
     adapters::intune::ClientCredential,
     domain::{
         binding::{Assurance, BoundObject, Evidence},
+        throttle::LockOut,
         vouch::Voucher,
     },
-    types::sha1,
-    wire::scep::{FailInfo, PkiStatus},
+    service::{GatewaySettings, guard::GuardSettings, scep::ScepError},
+    types::{Secret, sha1},
+    wire::scep::{FailInfo, MessageType, PkiStatus},
 };
 
 use crate::{
@@ -142,6 +144,40 @@ fn each_of_intunes_refusals_is_a_failure_with_its_code_in_the_record() {
     assert_eq!(world.leaves(), 0);
     assert_eq!(fake.count(Action::Failure), 0, "it knows what it refused itself");
     assert_eq!(fake.deviations(), Vec::<String>::new());
+}
+
+/// Where a static challenge is taken too, it can be guessed; and each guess is a question to Microsoft.
+#[test]
+fn what_intune_never_made_is_a_guess_and_what_it_made_is_none() {
+    let profile = PROFILE.replace("[\"intune\"]", "[\"intune\", \"static\"]");
+    let (world, fake) = world_with(&profile, |_| {});
+    let lock_out = Some(LockOut { guesses: 3, time: Duration::from_secs(600) });
+    let guard = GuardSettings { lock_out, ..GuardSettings::default() };
+    let static_challenges = [("phones".parse().unwrap(), vec![Secret::from("correct horse")])].into();
+    let ports = world.ports.clone();
+    let settings = GatewaySettings { guard, static_challenges, ..GatewaySettings::default() };
+    let world = world.restarted_on(ports, settings);
+    let client = Client::new();
+    let ask = |challenge: &str, code| {
+        fake.fail(Action::Validate, [Fault::Code(code)]);
+        let client = client.in_transaction(challenge);
+        let csr = client.csr("CN=x", Some(&Secret::from(challenge)));
+        let message =
+            client.message(&world.message_certificate("phones"), &MessageType::PkcsReq.into(), &csr);
+        world.pki_operation("phones", &message).map(|rep| client.open(&message, rep).failure())
+    };
+    // Of another tenant, damaged, too old, or for a reason of tomorrow: a fleet with a wrong setting guesses nothing.
+    for (number, code) in ["ChallengeDecryptionError", "ChallengeExpired", "Unknown", "SubjectNameMismatch"]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(ask(&format!("sealed-{number}"), code), Ok(FailInfo::BadRequest), "{code}");
+    }
+    for guess in ["one", "two", "three"] {
+        assert_eq!(ask(guess, "ChallengeDecodingError"), Ok(FailInfo::BadRequest), "{guess}");
+    }
+    assert!(matches!(ask("correct horse", "Unknown"), Err(ScepError::TooSoon { .. })));
+    assert_eq!(fake.count(Action::Validate), 7);
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub struct Denial {
     pub info: FailInfo,
     /// Whether it shows that the challenge was a real one.
     pub once_trusted: bool,
+    /// Whether it shows that the challenge is none that the other side ever made, for anybody: somebody's guess.
+    pub guessed: bool,
     /// Under which the other side finds the exchange.
     pub reference: String,
 }

@@ -14,14 +14,16 @@ struct Meaning {
     info: FailInfo,
     /// The challenge was opened: it is one that Intune made.
     once_trusted: bool,
+    /// The challenge has not even the form of those that Intune makes.
+    guessed: bool,
 }
 
 const fn never_trusted(hint: &'static str) -> Meaning {
-    Meaning { hint, info: FailInfo::BadRequest, once_trusted: false }
+    Meaning { hint, info: FailInfo::BadRequest, once_trusted: false, guessed: false }
 }
 
 const fn once_trusted(hint: &'static str) -> Meaning {
-    Meaning { hint, info: FailInfo::BadRequest, once_trusted: true }
+    Meaning { once_trusted: true, ..never_trusted(hint) }
 }
 
 /// Every code of Microsoft's library (`IntuneScepServiceException.ErrorCode`); those it may learn are like `Unknown`.
@@ -30,9 +32,12 @@ fn meaning(code: &str) -> Meaning {
     match code {
         "CertificateRequestDecodingFailed" => never_trusted("Intune cannot read the request (PKCS#10)"),
         "ChallengePasswordMissing" => never_trusted("the request has no challenge"),
-        "ChallengeDeserializationError" | "ChallengeDecodingError" => {
-            never_trusted("the challenge is not one of Intune's: is another MDM or a person using this URL?")
-        }
+        "ChallengeDeserializationError" | "ChallengeDecodingError" => Meaning {
+            guessed: true,
+            ..never_trusted(
+                "the challenge is not one of Intune's: is another MDM or a person using this URL?",
+            )
+        },
         "ChallengeDecryptionError" => never_trusted(
             "Intune cannot open the challenge: it is damaged, or another tenant's (see intune.tenant)",
         ),
@@ -85,7 +90,7 @@ fn meaning(code: &str) -> Meaning {
 
 /// The refusal that a code other than `Success` is.
 pub(super) fn denial(code: &str, detail: &str, reference: String) -> Denial {
-    let Meaning { hint, info, once_trusted } = meaning(code);
+    let Meaning { hint, info, once_trusted, guessed } = meaning(code);
     let text = |text: &str, length| text.chars().filter(|c| !c.is_control()).take(length).collect();
     Denial {
         by: Voucher::Intune,
@@ -94,6 +99,7 @@ pub(super) fn denial(code: &str, detail: &str, reference: String) -> Denial {
         hint,
         info,
         once_trusted,
+        guessed,
         reference,
     }
 }

@@ -86,6 +86,9 @@ impl Gateway {
     ) -> Result<(), ServiceError> {
         match &refusal.reason {
             RefusalReason::Challenge(ChallengeRefused::Unknown) => self.note_guess(candidate),
+            RefusalReason::Challenge(ChallengeRefused::Denied(denial)) if denial.guessed => {
+                self.note_guess(candidate);
+            }
             RefusalReason::Challenge(ChallengeRefused::UsedUp { ticket }) => {
                 self.note_reuse(candidate, ticket)?;
             }
