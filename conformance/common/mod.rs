@@ -79,6 +79,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
+
+    /// Sets it back, as whoever corrects it does.
+    pub fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(by.as_secs(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {

@@ -81,6 +81,19 @@ fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!(fake.count(Action::Token), 4, "not a second time");
 }
 
+/// A clock that is wrong is the usual reason why Entra ID refuses an assertion, and why TLS fails.
+#[test]
+fn a_refusal_is_forgotten_when_the_clock_is_set_right() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let (world, fake) = world();
+    world.clock.advance(YEAR);
+    fake.fail(Action::Token, [Fault::Status(401, None)]);
+    let client = Client::new();
+    waits(&world, &client);
+    world.clock.set_back(YEAR);
+    enrol(&world, &client).unwrap();
+}
+
 #[test]
 fn where_the_services_are_is_asked_again_after_a_failure() {
     let (world, fake) = world();

@@ -52,7 +52,9 @@ struct Refused {
 
 #[derive(Default)]
 struct Kept {
+    /// With its end.
     token: Option<(Secret, Timestamp)>,
+    /// With its time.
     refused: Option<(NoAnswer, Timestamp)>,
 }
 
@@ -60,6 +62,12 @@ impl Kept {
     fn granted(token: Secret, lives: Duration, now: Timestamp) -> Self {
         let until = now.plus(lives.saturating_sub(MARGIN).max(lives / 2));
         Self { token: Some((token, until)), refused: None }
+    }
+
+    /// The refusal of a moment ago. One of a time to come is of a clock that was ahead, which may be why there was a refusal.
+    fn refusal(&self, now: Timestamp) -> Option<&NoAnswer> {
+        let recent = |at: Timestamp| at <= now && now < at.plus(AFTER_REFUSAL);
+        self.refused.as_ref().filter(|(_, at)| recent(*at)).map(|(refused, _)| refused)
     }
 }
 
@@ -85,7 +93,7 @@ impl Tokens {
         if let Some((token, _)) = kept.token.as_ref().filter(|(_, until)| now < *until) {
             return Ok(token.clone());
         }
-        if let Some((refused, _)) = kept.refused.as_ref().filter(|(_, until)| now < *until) {
+        if let Some(refused) = kept.refusal(now) {
             return Err(refused.clone());
         }
         match request(session, scope) {
@@ -94,7 +102,7 @@ impl Tokens {
                 Ok(token)
             }
             Err(refused) => {
-                *kept = Kept { token: None, refused: Some((refused.clone(), now.plus(AFTER_REFUSAL))) };
+                *kept = Kept { token: None, refused: Some((refused.clone(), now)) };
                 Err(refused)
             }
         }

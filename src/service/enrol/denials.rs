@@ -15,30 +15,43 @@ use crate::types::{Fingerprint, Timestamp};
 /// So many are remembered; where there are more, those that end first are forgotten.
 const MAX_DENIALS: usize = 4096;
 
-/// Who was denied, why, and until when that holds.
+/// Who was denied, and why.
 #[derive(Debug, Default)]
-pub struct Denials(Mutex<HashMap<Fingerprint, (String, Timestamp)>>);
+pub struct Denials(Mutex<HashMap<Fingerprint, Denial>>);
+
+#[derive(Debug)]
+struct Denial {
+    reason: String,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl Denial {
+    /// A clock that went back behind the beginning ends it, for nobody knows how far it went.
+    fn holds(&self, now: Timestamp) -> bool {
+        self.since <= now && now < self.until
+    }
+}
 
 impl Denials {
     /// Why `who` was denied, if that still holds.
     pub(super) fn of(&self, who: &Fingerprint, now: Timestamp) -> Option<String> {
         let denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reason, _) = denials.get(who).filter(|(_, until)| now < *until)?;
-        Some(reason.clone())
+        denials.get(who).filter(|denial| denial.holds(now)).map(|denial| denial.reason.clone())
     }
 
     /// Remembers a denial for so long.
     pub(super) fn remember(&self, who: Fingerprint, reason: String, now: Timestamp, time: Duration) {
         let mut denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if denials.len() >= MAX_DENIALS {
-            denials.retain(|_, (_, until)| now < *until);
+            denials.retain(|_, denial| denial.holds(now));
         }
         if denials.len() >= MAX_DENIALS {
-            let first = denials.iter().min_by_key(|(_, (_, until))| *until).map(|(who, _)| *who);
+            let first = denials.iter().min_by_key(|(_, denial)| denial.until).map(|(who, _)| *who);
             first.and_then(|first| denials.remove(&first));
         }
         if !time.is_zero() {
-            denials.insert(who, (reason, now.plus(time)));
+            denials.insert(who, Denial { reason, since: now, until: now.plus(time) });
         }
     }
 }
@@ -62,6 +75,13 @@ mod tests {
         assert_eq!(denials.of(&who(1), NOW.plus(Duration::from_secs(59))).as_deref(), Some("stolen"));
         assert_eq!(denials.of(&who(1), NOW.plus(MINUTE)), None);
         assert_eq!((denials.of(&who(2), NOW), denials.of(&who(3), NOW)), (None, None));
+    }
+
+    #[test]
+    fn a_denial_by_a_clock_that_was_ahead_ends_when_it_is_set_right() {
+        let denials = Denials::default();
+        denials.remember(who(1), "no".to_owned(), NOW.plus(1_000_000 * MINUTE), MINUTE);
+        assert_eq!(denials.of(&who(1), NOW), None);
     }
 
     #[test]
