@@ -5,10 +5,12 @@ use std::time::Duration;
 use certgate::{
     domain::{
         binding::{Assurance, BoundObject, Evidence},
+        certificate::CertificateRecord,
         device::Lifecycle,
         enrol::EnrolmentState,
     },
     service::GatewaySettings,
+    types::{CertificateId, Fingerprint},
     wire::{
         scep::{FailInfo, IssuerAndSerialNumber, IssuerAndSubject, MessageType, PkiStatus},
         x509::Certificate,
@@ -17,7 +19,7 @@ use certgate::{
 
 use crate::{
     DEVICE,
-    common::{Client, DAY, World},
+    common::{self, Client, DAY, World},
 };
 
 fn issuer_and_serial(certificate: &Certificate) -> Vec<u8> {
@@ -113,6 +115,32 @@ fn s4_6_a_get_crl_gives_the_newest_crl_alone() {
         crl.verify(&world.issuer(issuer)).unwrap();
         assert_eq!(crl.number(), Some(1));
     }
+}
+
+/// Anybody may ask for it, as often as he likes, and each answer is a copy of its own.
+#[test]
+fn s4_6_a_crl_that_is_longer_than_a_message_is_left_to_http() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let first = client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).certificate().clone();
+    let (model, revoked) = (world.record(&first), common::cause(world.now()));
+    world.write(|tx| {
+        for number in 0..7_000_u32 {
+            let serial = format!("4{number:031x}").parse().unwrap();
+            let id = CertificateId { issuer: model.id.issuer.clone(), serial };
+            let fingerprint = Fingerprint::of(&number.to_be_bytes());
+            tx.insert_certificate(&CertificateRecord { id: id.clone(), fingerprint, ..model.clone() })?;
+            tx.put_cause(&id, &revoked)?;
+        }
+        Ok(())
+    });
+    let world = world.restarted(GatewaySettings::default());
+    world.gateway.publish_crl(&world.authed(), &model.id.issuer).unwrap();
+    assert!(world.gateway.crl(&model.id.issuer).unwrap().der.len() > 256 * 1024);
+    let answer = client.ask(&world, "device", MessageType::GetCrl, &issuer_and_serial(&first));
+    assert_eq!(answer.failure(), FailInfo::BadRequest);
+    assert!(answer.fail_info_text.unwrap().contains("too long for SCEP"));
 }
 
 #[test]

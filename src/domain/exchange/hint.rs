@@ -65,6 +65,11 @@ impl Refused {
                  device enrol anew: `{}`.",
                 facts.new_ticket()
             ),
+            Self::LongCrl { .. } => {
+                "Have the client fetch the CRL over HTTP: its URL is in each certificate (cRLDistributionPoints), and `certgate issuer show` \
+                 says it. Better still, have it ask over OCSP."
+                    .to_owned()
+            }
             Self::NotFound(not_found) => not_found.hint().to_owned(),
             Self::Decided { by_operator: true, .. } => {
                 "An operator or the approval webhook rejected this request. A new one has to differ: let the device make a new key, or wait until \

@@ -47,6 +47,14 @@ pub enum Refused {
     /// A RenewalReq that no certificate of ours signed.
     #[error("the certificate that signed the renewal is not one of ours")]
     Stranger,
+    /// GetCRL of one that is longer than a SCEP message may be.
+    #[error("the CRL has {length} bytes, a SCEP message at most {limit}")]
+    LongCrl {
+        /// Its length.
+        length: usize,
+        /// The most.
+        limit: usize,
+    },
     /// GetCert, GetCRL or CertPoll for something that is not there.
     #[error(transparent)]
     NotFound(#[from] NotFound),
@@ -130,6 +138,9 @@ impl Refused {
             Self::Unreadable(_) => (FailInfo::BadRequest, UNREADABLE),
             Self::Rule(refusal) => (refusal.info, refusal.text),
             Self::Stranger => (FailInfo::BadRequest, crate::domain::challenge::RENEWAL_REFUSED),
+            Self::LongCrl { .. } => {
+                (FailInfo::BadRequest, "the CRL is too long for SCEP: fetch it where the certificate says")
+            }
             Self::NotFound(_) => (FailInfo::BadCertId, "no such certificate or transaction"),
             Self::Decided { info, .. } => (*info, REFUSED),
         }

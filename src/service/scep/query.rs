@@ -3,7 +3,10 @@
 //! GetCert and GetCRL ask for no standing: a CRL is public, and a certificate is given to whoever knows its issuer and its
 //! serial number of 126 random bits (§4.5). What is found is encrypted to the one who asks, like everything else.
 
-use super::operation::{Answer, Request, Stop};
+use super::{
+    MAX_MESSAGE,
+    operation::{Answer, Request, Stop},
+};
 use crate::{
     domain::{
         certificate::Purpose,
@@ -77,6 +80,9 @@ impl Gateway {
 
     /// GetCRL (RFC 8894 §4.6): the newest CRL of the issuer of the certificate that is named, and only that. The issuer may
     /// be any of the profile's chain.
+    ///
+    /// Not a long one: anybody may ask, and each answer is a copy that was encrypted for him alone and waits until he has read it. Over HTTP
+    /// all have the same.
     pub(super) fn get_crl(&self, request: &Request<'_>) -> Result<Answer, Stop> {
         let asked = asked(request)?;
         let issuers = request.endpoint.authorities.issuers();
@@ -98,6 +104,9 @@ impl Gateway {
         })?;
         // Built when the gateway opens: a missing one is a fault that passes, not an answer.
         let crl = self.crl(issuer).ok_or_else(|| crate::service::ServiceError::not_found("CRL", issuer))?;
+        if crl.der.len() > MAX_MESSAGE {
+            return Err(Refused::LongCrl { length: crl.der.len(), limit: MAX_MESSAGE }.into());
+        }
         Ok(Answer::Granted(Degenerate::to_der(&[], &[&crl.der])?))
     }
 }
