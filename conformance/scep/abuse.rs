@@ -21,7 +21,7 @@ use certgate::{
     types::{Secret, TicketId},
     wire::{
         scep::{IssuerAndSubject, MessageType, PkiStatus},
-        x509::Certificate,
+        x509::{Certificate, GeneralName},
     },
 };
 
@@ -63,6 +63,29 @@ fn admitted(world: &World, address: &str) -> bool {
 fn try_challenge(world: &World, challenge: &str) {
     let client = Client::new();
     client.enrol(world, "device", &client.csr("CN=x", Some(&Secret::from(challenge)))).failure();
+}
+
+/// The audit record is kept for ever, and who knows a static challenge chooses what the names in his requests are.
+#[test]
+fn what_is_on_record_of_a_refusal_does_not_grow_with_the_request() {
+    let secret = Secret::from("correct horse");
+    let mut options = WorldOptions::default();
+    options.settings.static_challenges.insert("device".parse().unwrap(), vec![secret.clone()]);
+    let strict = format!("{DEVICE}\nmatch = \"strict\"\nchallenge = [\"static\"]\nidentify = \"san.dns\"");
+    let world = World::with(options, &[("device", &strict)]);
+    world.register("SN1");
+    let client = Client::new();
+    let subject = vec![format!("OU={}", "x".repeat(64)); 100].join(",");
+    let csr = client.csr_with(&subject, &[GeneralName::Dns("SN1".to_owned())], Some(&secret));
+    let answer = client.enrol(&world, "device", &csr);
+    assert_eq!(answer.fail_info_text.as_deref(), Some("The names in the request are not accepted."));
+    let event = world.read(|view| view.last_audit_event()).unwrap();
+    assert_eq!(event.fact.action, "enrolment.refused");
+    let enrolment = world.read(|view| view.enrolment(&event.fact.object.parse().unwrap())).unwrap();
+    let length = |value: serde_json::Value| value.to_string().len();
+    assert!(length(serde_json::to_value(&event).unwrap()) < 1500);
+    assert!(length(serde_json::to_value(&enrolment.trace).unwrap()) < 2500);
+    assert!(length(serde_json::to_value(&enrolment.state).unwrap()) < 1000);
 }
 
 #[test]

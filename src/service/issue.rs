@@ -26,6 +26,7 @@ use crate::{
         challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
         device::{Device, DeviceEvent, Lifecycle},
         enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
+        exchange::{MAX_DETAIL, clipped},
         issuer::GenerationState,
         profile::{Approval, CheckedProfile},
         queue::JobKind,
@@ -467,5 +468,5 @@ pub(super) fn common_name(issuer: &Certificate, label: &str) -> Result<Name, Ser
 
 /// One line of an enrolment's trace, where the service decides something itself.
 pub(super) fn trace_step(check: &'static str, passed: bool, detail: &impl ToString) -> TraceStep {
-    TraceStep { check: check.into(), passed, detail: detail.to_string() }
+    TraceStep { check: check.into(), passed, detail: clipped(detail.to_string(), MAX_DETAIL) }
 }

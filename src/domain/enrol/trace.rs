@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::{Decision, Refusal, RefusalReason, TraceStep, order::Names};
 use crate::{
-    domain::binding::{Assurance, BoundObject},
+    domain::{
+        binding::{Assurance, BoundObject},
+        exchange::{MAX_DETAIL, clipped},
+    },
     types::Validity,
 };
 
@@ -31,13 +34,19 @@ impl Trace {
             Ok(found) => (true, found.finding()),
             Err(reason) => (false, reason.to_string()),
         };
-        self.steps.push(TraceStep { check: check.into(), passed, detail });
+        self.note(check, passed, detail);
         outcome.map_err(Refusal::from)
     }
 
     /// Notes something that needs no check.
     pub(super) fn pass(&mut self, check: &'static str, detail: String) {
-        self.steps.push(TraceStep { check: check.into(), passed: true, detail });
+        self.note(check, true, detail);
+    }
+
+    /// As much as is kept: names in a request may be as long as the request.
+    fn note(&mut self, check: &'static str, passed: bool, detail: String) {
+        let detail = clipped(detail, MAX_DETAIL);
+        self.steps.push(TraceStep { check: check.into(), passed, detail });
     }
 
     pub(super) fn conclude<T>(self, outcome: Result<T, Refusal>) -> Decision<T> {

@@ -8,6 +8,7 @@ use crate::{
         binding::{BoundObject, Evidence},
         challenge::ChallengeRefused,
         enrol::{Enrolment, EnrolmentState, Refusal, RefusalReason},
+        exchange::{MAX_DETAIL, clipped},
         throttle::ClientNetwork,
     },
     ports::{MacPurpose, View},
@@ -48,7 +49,8 @@ impl Gateway {
         if !self.may_record(candidate)? {
             return Ok(());
         }
-        let reason = refusal.reason.to_string();
+        // What a client wrote may be in it, and the audit record is kept for ever.
+        let reason = clipped(refusal.reason.to_string(), MAX_DETAIL);
         let fact = candidate.act().fact("enrolment.refused", &enrolment.id, &[("reason", reason.clone())]);
         let enrolment = Enrolment {
             state: EnrolmentState::Refused { info: refusal.info, reason },

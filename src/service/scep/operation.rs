@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        exchange::{Ending, Operation, Refused, Unanswered, Unreadable},
+        exchange::{Ending, MAX_DETAIL, Operation, Refused, Unanswered, Unreadable, clipped},
         issuer::{GenerationState, Issuer},
         ndes::Templates,
     },
@@ -176,7 +176,7 @@ impl Gateway {
         let reason = match &answer {
             Answer::Refused(refused) => {
                 trail.refused(refused);
-                refused.to_string()
+                clipped(refused.to_string(), MAX_DETAIL)
             }
             Answer::Granted(_) | Answer::Made(_) | Answer::Pending => String::new(),
         };
