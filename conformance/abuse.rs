@@ -49,6 +49,19 @@ fn enrolment(recipient: &Certificate, challenge: &str) -> (Client, Vec<u8>) {
     (client, message)
 }
 
+/// Nobody's request makes a line of the log as long as itself.
+#[test]
+fn what_a_stranger_writes_is_short_in_the_log() {
+    let server = Server::started(&FAST, "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n");
+    let path = format!("/scep/wifi/{}", "x".repeat(60_000));
+    let answer =
+        http_post(server.device_address(), &path, "application/x-pki-message", b"no message").unwrap();
+    assert_eq!(answer.status, 400);
+    let log = server.log();
+    let about = log.lines().find(|line| line.contains("not a SCEP message")).expect("it is in the log");
+    assert!(about.contains("/scep/wifi/xxx") && about.len() < 1000, "{} characters", about.len());
+}
+
 #[test]
 fn a_profile_that_is_full_says_when_to_come_back_and_the_rest_goes_on() {
     let profiles = "[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\nrequests-per-minute = 2\n[profile.other]\nsubject = \"CN=$DEVICE_ID$\"\n";

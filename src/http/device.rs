@@ -15,7 +15,7 @@ use hyper::{
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::{bridge::Bridge, crl, forwarded::TrustedProxies, ocsp, scep};
+use super::{bridge::Bridge, crl, forwarded::TrustedProxies, logged, ocsp, scep};
 use crate::service::Gateway;
 
 /// What the device listener answers with.
@@ -54,7 +54,7 @@ impl DeviceEdge {
         }
         let id = self.gateway.new_request();
         // The query is left out: it can carry a whole pkiMessage with its challenge.
-        let span = tracing::info_span!("device", request = %id, %peer, method = %request.method(), path = request.uri().path());
+        let span = tracing::info_span!("device", request = %id, %peer, method = %logged(request.method().as_str()), path = logged(request.uri().path()));
         async move {
             if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
                 return method_not_allowed("GET, HEAD, POST");

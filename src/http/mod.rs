@@ -28,3 +28,12 @@ mod partial;
 pub mod scep;
 pub mod serve;
 mod stall;
+
+/// So much of what a client wrote stands in a line of the log.
+const MAX_LOGGED: usize = 200;
+
+/// The beginning of `text`, as much as is logged of it.
+fn logged(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_LOGGED).map(|(end, _)| end);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::problem::{Failure, finish};
 use crate::{
     domain::access::{Actor, Authed, Caller, Permission, Role},
-    http::{bridge::Bridge, serve::Peer},
+    http::{bridge::Bridge, logged, serve::Peer},
     ports::store::Page,
     service::{Gateway, ServiceError},
     types::{RequestId, Secret},
@@ -140,8 +140,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let id = api.gateway.new_request();
     request.extensions_mut().insert(id.clone());
     let reads = request.method().is_safe();
-    let span =
-        tracing::info_span!("api", request = %id, method = %request.method(), path = request.uri().path());
+    let span = tracing::info_span!("api", request = %id, method = %logged(request.method().as_str()), path = logged(request.uri().path()));
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = span.in_scope(|| finish(response, &id));
     // Reading is too frequent to be told of; every act has its audit record under the same id.

@@ -34,7 +34,7 @@ use percent_encoding::percent_decode_str;
 use tracing::Instrument;
 
 use self::auth::{Denied, WrongPasswords, as_minter};
-use super::bridge::Bridge;
+use super::{bridge::Bridge, logged};
 use crate::{
     service::{
         Gateway, ServiceError,
@@ -85,7 +85,7 @@ impl Place {
 async fn answer(State(edge): State<Arc<ChallengeEdge>>, request: Request, next: Next) -> Response<Body> {
     let Some(place) = Place::of(request.uri().path()) else { return next.run(request).await };
     let id = edge.gateway.new_request();
-    let span = tracing::info_span!("challenge", request = %id, method = %request.method(), path = request.uri().path());
+    let span = tracing::info_span!("challenge", request = %id, method = %logged(request.method().as_str()), path = logged(request.uri().path()));
     let answer = async {
         let (head, body) = request.into_parts();
         match place {
