@@ -2,7 +2,10 @@
 
 use certgate::{
     types::{ContentCipher, DigestAlgorithm, KeyTransport},
-    wire::scep::{FailInfo, PkiStatus},
+    wire::{
+        scep::{FailInfo, PkiStatus},
+        x509::Certificate,
+    },
 };
 
 use crate::{
@@ -94,4 +97,17 @@ fn s2_7_a_certificate_carries_what_gear_needs_to_check_it() {
     assert_eq!(certificate.ca_issuers_urls(), ["http://pki.test.example/ca/issuing.cer"]);
     assert_eq!(certificate.subject().to_string(), "CN=SN1,O=Test");
     assert!(!certificate.is_ca());
+}
+
+/// A device that never had the time: it is 1 January 1970, and its certificate is valid from an hour ago.
+#[test]
+fn s2_3_a_signer_certificate_from_before_1970_is_read() {
+    let world = World::new(&[("device", DEVICE)]);
+    let ticket = world.ticket("device", &world.register("SN1"));
+    let client = Client::new();
+    let mut identity = client.identity.as_der().to_vec();
+    let at = identity.windows(2).position(|tag| tag == [0x17, 13]).unwrap() + 2;
+    identity[at..at + 13].copy_from_slice(b"691231230000Z");
+    let client = client.with_identity(&Certificate::from_der(&identity).unwrap());
+    client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).certificate();
 }

@@ -56,14 +56,30 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// UTCTime or GeneralizedTime.
+    /// UTCTime or GeneralizedTime. What was before 1970 is 1970: a device whose clock was never set dates its certificate so, west of
+    /// Greenwich or an hour back.
     pub(crate) fn time(&self) -> Result<Timestamp, BerError> {
+        if self.is_before_1970() {
+            return Ok(Timestamp::EPOCH);
+        }
         let time = match self.tag {
             UTC_TIME => UtcTime::from_der(self.encoding).map(|time| time.to_date_time()),
             GENERALIZED_TIME => GeneralizedTime::from_der(self.encoding).map(|time| time.to_date_time()),
             _ => return Err("neither UTCTime nor GeneralizedTime".into()),
         };
         time.map(Timestamp::from).map_err(|_| "unreadable time".into())
+    }
+
+    /// Whether it is a time of a year from 1950 on (UTCTime) or 0 on (GeneralizedTime) that is before 1970.
+    fn is_before_1970(&self) -> bool {
+        let (year, length) = match self.tag {
+            UTC_TIME => (self.content.get(..2), 13),
+            GENERALIZED_TIME => (self.content.get(..4), 15),
+            _ => return false,
+        };
+        let (Some(year), Some((b'Z', digits))) = (year, self.content.split_last()) else { return false };
+        let early = if self.tag == UTC_TIME { b"50".as_slice()..b"70" } else { b"0000".as_slice()..b"1970" };
+        self.content.len() == length && digits.iter().all(u8::is_ascii_digit) && early.contains(&year)
     }
 
     /// The text of any of the string types of X.520, or nothing where the element is no readable string. Characters
@@ -111,6 +127,22 @@ mod tests {
             let encoded = writer::time(at);
             assert_eq!(encoded[0], tag);
             assert_eq!(Element::only(&encoded).unwrap().time(), Ok(at));
+        }
+    }
+
+    #[test]
+    fn a_time_before_1970_is_1970() {
+        let time = |tag, text: &[u8]| Element::only(&writer::element(tag, &[text])).unwrap().time();
+        for text in [b"691231230000Z", b"500101000000Z"] {
+            assert_eq!(time(UTC_TIME, text), Ok(Timestamp::EPOCH));
+        }
+        for text in [b"19691231230000Z", b"00010101000000Z"] {
+            assert_eq!(time(GENERALIZED_TIME, text), Ok(Timestamp::EPOCH));
+        }
+        assert_eq!(time(UTC_TIME, b"700101000001Z"), Ok(Timestamp::from_unix(1)));
+        assert_eq!(time(UTC_TIME, b"491231235959Z"), Ok("2049-12-31T23:59:59Z".parse().unwrap()));
+        for text in [b"6912312300Z".as_slice(), b"69123123000xZ", b"69"] {
+            assert!(time(UTC_TIME, text).is_err());
         }
     }
 
