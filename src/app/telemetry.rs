@@ -4,7 +4,7 @@ use std::io;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{config::LogFormat, settings::Log};
 use crate::service::metric::{self, label};
@@ -16,12 +16,23 @@ const LOG_VARIABLE: &str = "CERTGATE_LOG";
 const BUCKETS: [f64; 16] =
     [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0];
 
+/// A text that is no filter of log lines.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] tracing_subscriber::filter::ParseError),
+    /// A word that is no level is taken for the name of a part of a program, and of certgate nothing would be logged.
+    #[error("it has no level (error, warn, info, debug, trace, off) for everything or for certgate")]
+    NoLevel,
+}
+
 /// What can go wrong when telemetry starts.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `CERTGATE_LOG` is no filter.
     #[error("{LOG_VARIABLE}: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] FilterError),
     /// The process logs already.
     #[error("logging: {0}")]
     Logging(#[from] tracing_subscriber::util::TryInitError),
@@ -30,9 +41,22 @@ pub enum TelemetryError {
     Metrics(#[from] BuildError),
 }
 
+/// Reads a level or a filter.
+pub fn log_filter(text: &str) -> Result<EnvFilter, FilterError> {
+    let filter = EnvFilter::try_new(text)?;
+    let speaks_of_us = |directive: &str| {
+        let target = directive.split(['=', '[']).next().unwrap_or_default();
+        directive.is_empty()
+            || target.is_empty()
+            || target.starts_with("certgate")
+            || directive.parse::<LevelFilter>().is_ok()
+    };
+    if text.split(',').map(str::trim).any(speaks_of_us) { Ok(filter) } else { Err(FilterError::NoLevel) }
+}
+
 /// Starts logging. Once per process.
 pub fn start_logging(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(std::env::var(LOG_VARIABLE).unwrap_or_else(|_| log.filter.clone()))?;
+    let filter = log_filter(&std::env::var(LOG_VARIABLE).unwrap_or_else(|_| log.filter.clone()))?;
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match log.format {
@@ -206,6 +230,17 @@ mod tests {
     use metrics::{counter, histogram, with_local_recorder};
 
     use super::*;
+
+    #[test]
+    fn a_filter_says_a_level_for_everything_or_for_certgate() {
+        for text in ["info", "WARN", "off", "", "hyper=debug, info", "certgate::http=debug", "[device]=trace"]
+        {
+            assert!(log_filter(text).is_ok(), "{text}");
+        }
+        for text in ["warning", "verbose", "inof,hyper=debug", "certgate=loud"] {
+            assert!(log_filter(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn metrics_render_with_help_type_and_labels() {

@@ -10,7 +10,6 @@ use std::{
 };
 
 use hyper::Uri;
-use tracing_subscriber::EnvFilter;
 
 use super::{Endpoint, Finding, Limits, Listen, Log, Pool, Settings, certificates, challenge};
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     app::{
         config::{self, Config, Kek, OnTicketReuse, OneOrMany},
         document::{Document, Places},
+        telemetry::log_filter,
     },
     domain::{
         client::behaviour::CaBundle,
@@ -424,7 +424,7 @@ impl Checker<'_> {
     }
 
     fn log(&mut self, log: &config::Log) -> Log {
-        if let Err(error) = EnvFilter::try_new(&log.level) {
+        if let Err(error) = log_filter(&log.level) {
             self.mistake("log.level", format_args!("{:?} is no level or filter: {error}", log.level));
         }
         Log { format: log.format, filter: log.level.clone() }

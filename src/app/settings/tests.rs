@@ -137,6 +137,8 @@ fn every_mistake_is_named_by_its_key() {
         ("[limits]\nheader-timeout-seconds = 0", "limits.header-timeout-seconds (line 2):"),
         ("[limits]\nbody-timeout-seconds = -1", "limits.body-timeout-seconds (line 2):"),
         ("[log]\nlevel = \"certgate=loud\"", "log.level (line 2):"),
+        ("[log]\nlevel = \"warning\"", "log.level (line 2):"),
+        ("[log]\nlevel = \"inof,hyper=debug\"", "log.level (line 2):"),
         ("[log]\nformat = \"xml\"", "log.format (line 2):"),
         (
             "[profile.Device]\nsubject = \"CN=x\"",
