@@ -9,7 +9,7 @@ use super::{
 use crate::process::expect_success;
 
 /// Faults of SCEP servers, one at a time beside the usual carelessness, and the check that is to see each.
-const VICES: [(Vice, &str); 15] = [
+const VICES: [(Vice, &str); 18] = [
     (Vice::Stale, "8894-4.2-valid"),
     (Vice::OtherStringType, "8894-3.2.1-attributes"),
     (Vice::ForItself, "8894-3.2.2-recipient"),
@@ -17,6 +17,9 @@ const VICES: [(Vice, &str); 15] = [
     (Vice::Content, "8894-3.4-answer"),
     (Vice::OtherKey, "8894-3.3.2.1-certificate"),
     (Vice::Pending, "8894-3.3.2.3-pending"),
+    (Vice::Pending, "8894-3.2.1.4-signature"),
+    (Vice::Pending, "8894-3.2.1.4-content"),
+    (Vice::Pending, "8894-2.9-md5"),
     (Vice::EmptyPromise, "8894-3.5.2-des3"),
     (Vice::AnyCipher, "8894-3.2.1.4-unknown-cipher"),
     (Vice::Speechless, "8894-2.3-foreign-key"),

@@ -21,7 +21,7 @@ use crate::{
         },
     },
     types::{ContentCipher, KeyTransport},
-    wire::scep::FailInfo,
+    wire::scep::{FailInfo, PkiStatus},
 };
 
 /// More than any SCEP message has; every server has a limit below it.
@@ -112,9 +112,17 @@ fn try_changed(suite: &mut ScepSuite<'_>, change: impl FnOnce(&mut Node) -> Opti
     Ok(suite.trial(&stranger, changed(&message, change)?, nonce)?.answer.clone())
 }
 
+/// [`ScepSuite::refused`], of what the server cannot have verified or read: no operator could decide on it either.
+fn not_taken(suite: &mut ScepSuite<'_>, answer: &Answer, expected: &[FailInfo]) -> Checked {
+    if answer.status() == Some(PkiStatus::Pending) {
+        return Err(Remark::failed("the server took it for an operator to decide (PENDING)"));
+    }
+    suite.refused(answer, expected)
+}
+
 fn signature(suite: &mut ScepSuite<'_>) -> Checked {
     let answer = try_changed(suite, |tree| flip(tree, place::SIGNATURE, 1))?;
-    suite.refused(&answer, &[FailInfo::BadMessageCheck])
+    not_taken(suite, &answer, &[FailInfo::BadMessageCheck])
 }
 
 /// The same request in another envelope: only messageDigest tells that it is not what was signed.
@@ -122,7 +130,7 @@ fn content(suite: &mut ScepSuite<'_>) -> Checked {
     let stranger = suite.stranger()?;
     let other = suite.usual_envelope(&stranger.csr)?;
     let answer = try_changed(suite, |tree| set(tree, place::CONTENT, &other))?;
-    suite.refused(&answer, &[FailInfo::BadMessageCheck])
+    not_taken(suite, &answer, &[FailInfo::BadMessageCheck])
 }
 
 fn no_certificate(suite: &mut ScepSuite<'_>) -> Checked {
@@ -130,7 +138,7 @@ fn no_certificate(suite: &mut ScepSuite<'_>) -> Checked {
         let members = tree.at(place::SIGNED_DATA)?.members()?;
         (members.len() > place::CERTIFICATES).then(|| drop(members.remove(place::CERTIFICATES)))
     })?;
-    suite.refused(&answer, &[FailInfo::BadMessageCheck, FailInfo::BadRequest])
+    not_taken(suite, &answer, &[FailInfo::BadMessageCheck, FailInfo::BadRequest])
 }
 
 fn try_type(suite: &mut ScepSuite<'_>, kind: &str) -> Checked {
@@ -151,12 +159,12 @@ fn certrep_request(suite: &mut ScepSuite<'_>) -> Checked {
 /// The signature is no longer right under MD5 either: a server that would take MD5 says badMessageCheck.
 fn md5(suite: &mut ScepSuite<'_>) -> Checked {
     let answer = try_changed(suite, |tree| set(tree, place::DIGEST_OID, MD5))?;
-    suite.refused(&answer, &[FailInfo::BadAlg])
+    not_taken(suite, &answer, &[FailInfo::BadAlg])
 }
 
 fn unknown_digest(suite: &mut ScepSuite<'_>) -> Checked {
     let answer = try_changed(suite, |tree| set(tree, place::DIGEST_OID, UNKNOWN))?;
-    suite.refused(&answer, &[FailInfo::BadAlg])
+    not_taken(suite, &answer, &[FailInfo::BadAlg])
 }
 
 fn unknown_cipher(suite: &mut ScepSuite<'_>) -> Checked {
@@ -164,7 +172,7 @@ fn unknown_cipher(suite: &mut ScepSuite<'_>) -> Checked {
     let envelope = suite.usual_envelope(&stranger.csr)?;
     let envelope = changed(&envelope, |tree| set(tree, place::CIPHER_OID, UNKNOWN))?;
     let answer = suite.try_content(&stranger, "19", &envelope)?;
-    suite.refused(&answer, &[FailInfo::BadAlg])
+    not_taken(suite, &answer, &[FailInfo::BadAlg])
 }
 
 fn wrong_recipient(suite: &mut ScepSuite<'_>) -> Checked {
@@ -173,7 +181,7 @@ fn wrong_recipient(suite: &mut ScepSuite<'_>) -> Checked {
     let envelope = craft::envelope(suite.random, &stranger.certificate, &stranger.csr, cipher, transport)?;
     let refused = [FailInfo::BadRequest, FailInfo::BadMessageCheck, FailInfo::BadCertId];
     let answer = suite.try_content(&stranger, "19", &envelope)?;
-    suite.refused(&answer, &refused)
+    not_taken(suite, &answer, &refused)
 }
 
 /// Envelopes that do not open, or open to nonsense, each in its way. Bleichenbacher's attack needs to tell the first two apart, Vaudenay's the
