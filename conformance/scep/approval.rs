@@ -5,12 +5,14 @@ use certgate::{
         access::{Operate, Read},
         binding::{Assurance, BoundObject, Evidence},
         device::{DeviceEvent, LifecyclePolicy},
+        enrol::{Enrolment, EnrolmentState},
     },
-    service::{ServiceError, queue::EnrolmentOutcome},
+    service::{ServiceError, enrol::MAX_PENDING, queue::EnrolmentOutcome},
+    types::{EnrolmentId, Fingerprint},
     wire::scep::{FailInfo, IssuerAndSubject, MessageType, PkiStatus},
 };
 
-use crate::common::{Answer, Client, World};
+use crate::common::{Answer, Client, MessageOptions, World, envelope};
 
 const MANUAL: &str = r#"
 subject = "CN=$DEVICE_ID$"
@@ -143,6 +145,43 @@ fn a_profile_with_challenges_bothers_no_operator_without_one() {
     let shown = world.gateway.enrolment_view(&world.authed::<Read>(), &view.id).unwrap();
     let secret = String::from_utf8(ticket.expose().to_vec()).unwrap();
     assert!(!serde_json::to_string(&shown).unwrap().contains(&secret));
+}
+
+/// Whoever knows the name of a device can ask in as many transactions as he likes, where no challenge is wanted.
+#[test]
+fn strangers_leave_places_in_the_queue_to_those_who_were_invited() {
+    let world = World::new(&[("manual", MANUAL), ("invited", MANUAL_WITH_TICKET)]);
+    let device = world.register("SN1");
+    let stranger = Client::new();
+    let csr = stranger.csr("CN=SN1", None);
+    assert_eq!(stranger.enrol(&world, "manual", &csr).status, PkiStatus::Pending);
+    let first = world.read(|view| view.pending_enrolments(1)).remove(0);
+    world.write(|tx| {
+        (1..MAX_PENDING).try_for_each(|number| {
+            let mut random = [0; 16];
+            random[8..].copy_from_slice(&number.to_be_bytes());
+            let id = EnrolmentId::from_random(random);
+            let request_key = Fingerprint::of(&random);
+            let transaction = format!("t{number}").parse().unwrap();
+            tx.put_enrolment(&Enrolment { id, request_key, transaction, ..first.clone() })
+        })
+    });
+    let message = stranger.in_transaction("one-more").sign_message(
+        &MessageOptions::default(),
+        envelope(&csr, &world.message_certificate("manual"), &MessageOptions::default()),
+    );
+    assert!(world.pki_operation("manual", &message).is_err(), "it is told to come back");
+    world.write(|tx| {
+        for mut waiting in tx.pending_enrolments(usize::MAX)?.into_iter().skip(MAX_PENDING as usize / 2) {
+            waiting.state = EnrolmentState::Rejected { reason: String::new() };
+            tx.put_enrolment(&waiting)?;
+        }
+        Ok(())
+    });
+    assert!(world.pki_operation("manual", &message).is_err(), "half of the places are for others");
+    let (client, ticket) = (Client::new(), world.ticket("invited", &device));
+    let answer = client.enrol(&world, "invited", &client.csr("CN=SN1", Some(&ticket)));
+    assert_eq!(answer.status, PkiStatus::Pending);
 }
 
 #[test]

@@ -82,7 +82,8 @@ use crate::{
     },
 };
 
-/// At most this many requests wait for operators.
+/// At most this many requests wait for operators; half of them without a ticket, so that whoever sends requests to a profile that
+/// wants no challenge does not keep out those who were given one.
 pub const MAX_PENDING: u64 = 1000;
 
 /// The check of a request by somebody else, in traces.
@@ -404,7 +405,8 @@ impl Gateway {
             if earlier.is_some_and(|earlier| earlier.state == EnrolmentState::Pending) {
                 return Ok(false);
             }
-            if tx.count_pending_enrolments()? >= MAX_PENDING {
+            let places = if ticket.is_some() { MAX_PENDING } else { MAX_PENDING / 2 };
+            if tx.count_pending_enrolments()? >= places {
                 return Err(Stop::Full);
             }
             if let Some(id) = ticket {
