@@ -1,6 +1,9 @@
 //! Who guesses challenges is locked out; who is merely many is not.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use certgate::{
     domain::{
@@ -461,4 +464,21 @@ fn s7_3_who_was_rejected_by_an_operator_and_asks_again_is_no_thief() {
     let again = device.in_transaction("another");
     again.enrol(&world, "device", &again.csr("CN=x", Some(&ticket))).failure();
     assert_eq!(alarms(&world), []);
+}
+
+/// A thousand names are compared in no time: not each with each, which took seconds for twenty kilobytes.
+#[test]
+fn many_names_cost_little() {
+    let open = "subject = \"\"\nmatch = \"claim\"\napproval = \"manual\"\nchallenge = []\nidentify = \"subject.cn\"\nallow-unregistered = true";
+    let world = World::with(WorldOptions::default(), &[("device", open)]);
+    let time = |name: fn(usize) -> GeneralName| {
+        let client = Client::new();
+        let csr = client.csr_with("CN=x", &(0..1000).map(name).collect::<Vec<_>>(), None);
+        let start = Instant::now();
+        assert_eq!(client.enrol(&world, "device", &csr).status, PkiStatus::Pending);
+        start.elapsed()
+    };
+    let hosts = time(|number| GeneralName::Dns(format!("host-{number}")));
+    let names = time(|number| GeneralName::DirName(format!("CN=host-{number}").parse().unwrap()));
+    assert!(names < 30 * hosts, "{names:?}, where host names take {hosts:?}");
 }

@@ -1,5 +1,7 @@
 //! Which names the certificate gets.
 
+use std::collections::HashSet;
+
 use super::{EnrolRequest, RefusalReason, Renewed, decide::recorded_sid, order::Names};
 use crate::{
     domain::{
@@ -133,40 +135,47 @@ fn claimed(request: &EnrolRequest<'_>) -> Names {
 }
 
 fn well_formed(subject: &Name, names: &[GeneralName]) -> Names {
-    let mut alternatives: Vec<GeneralName> = Vec::new();
-    for name in names.iter().filter(|name| is_well_formed(name)) {
-        if !contains(&alternatives, name) {
-            alternatives.push(name.clone());
-        }
-    }
-    Names { subject: subject.clone(), alternatives }
+    let mut seen = HashSet::new();
+    let taken = names.iter().filter(|name| is_well_formed(name) && seen.insert(Meaning::of(name)));
+    Names { subject: subject.clone(), alternatives: taken.cloned().collect() }
 }
 
 /// The first name that only one of the two has.
 fn first_difference(requested: &[GeneralName], expected: &[GeneralName]) -> Option<String> {
-    let extra = requested.iter().find(|name| !contains(expected, name));
-    let missing = expected.iter().find(|name| !contains(requested, name));
+    let extra = first_beyond(requested, expected);
+    let missing = || first_beyond(expected, requested);
     extra
         .map(|name| format!("{name} is asked for and not expected"))
-        .or_else(|| missing.map(|name| format!("{name} is expected and not asked for")))
+        .or_else(|| missing().map(|name| format!("{name} is expected and not asked for")))
 }
 
-fn contains(names: &[GeneralName], wanted: &GeneralName) -> bool {
-    names.iter().any(|name| equal(name, wanted))
+/// The first of `names` that is not among `others`.
+fn first_beyond<'a>(names: &'a [GeneralName], others: &[GeneralName]) -> Option<&'a GeneralName> {
+    let others: HashSet<_> = others.iter().map(Meaning::of).collect();
+    names.iter().find(|name| !others.contains(&Meaning::of(name)))
 }
 
-/// RFC 5280 §7.2 to §7.5: host names without regard to case, distinguished names by their meaning.
-fn equal(a: &GeneralName, b: &GeneralName) -> bool {
-    match (a, b) {
-        (GeneralName::Dns(a), GeneralName::Dns(b)) => a.eq_ignore_ascii_case(b),
-        (GeneralName::Email(a), GeneralName::Email(b)) => match (a.rsplit_once('@'), b.rsplit_once('@')) {
-            (Some((local_a, host_a)), Some((local_b, host_b))) => {
-                local_a == local_b && host_a.eq_ignore_ascii_case(host_b)
-            }
-            _ => a == b,
-        },
-        (GeneralName::DirName(a), GeneralName::DirName(b)) => a.matches(b),
-        (a, b) => a == b,
+/// What a name means (RFC 5280 §7.2 to §7.5): host names without regard to case, distinguished names as they are compared. A thousand names
+/// are not compared each with each.
+#[derive(PartialEq, Eq, Hash)]
+enum Meaning<'a> {
+    Dns(String),
+    Email(&'a str, String),
+    DirName(Vec<u8>),
+    Same(&'a GeneralName),
+}
+
+impl<'a> Meaning<'a> {
+    fn of(name: &'a GeneralName) -> Self {
+        match name {
+            GeneralName::Dns(host) => Self::Dns(host.to_ascii_lowercase()),
+            GeneralName::Email(address) => match address.rsplit_once('@') {
+                Some((local, host)) => Self::Email(local, host.to_ascii_lowercase()),
+                None => Self::Same(name),
+            },
+            GeneralName::DirName(name) => Self::DirName(name.meaning()),
+            name => Self::Same(name),
+        }
     }
 }
 

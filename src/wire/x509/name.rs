@@ -98,6 +98,27 @@ impl Name {
         self.der == other.der || self.folded() == other.folded()
     }
 
+    /// Octets that are the same for names that match, and for no others: to look a name up among many.
+    pub fn meaning(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut push = |kind: u8, bytes: &[u8]| {
+            all.push(kind);
+            all.extend((bytes.len() as u64).to_be_bytes());
+            all.extend(bytes);
+        };
+        for rdn in self.folded() {
+            push(0, &[]);
+            for (oid, value) in rdn {
+                push(1, oid);
+                match value {
+                    Folded::Text(text) => push(2, text.as_bytes()),
+                    Folded::Bytes(bytes) => push(3, bytes),
+                }
+            }
+        }
+        all
+    }
+
     fn rdns(&self) -> Reader<'_> {
         Element::only(&self.der).map_or(Reader::new(&[]), |sequence| sequence.open())
     }
@@ -301,10 +322,12 @@ mod tests {
         ]);
         let printable = Name::from_der(&printable).unwrap();
         assert!(utf8.matches(&printable));
+        assert_eq!(utf8.meaning(), printable.meaning());
         assert_ne!(utf8, printable);
-        assert!(!utf8.matches(&name("CN=Issuing CB,O=Lab")));
-        assert!(!utf8.matches(&name("CN=Issuing ca")));
-        assert!(!utf8.matches(&name("O=Lab,CN=Issuing  ca")));
+        for other in ["CN=Issuing CB,O=Lab", "CN=Issuing ca", "O=Lab,CN=Issuing  ca", "CN=Issuing ca+O=Lab"] {
+            assert!(!utf8.matches(&name(other)));
+            assert_ne!(utf8.meaning(), name(other).meaning());
+        }
     }
 
     #[test]
