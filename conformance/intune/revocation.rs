@@ -66,6 +66,23 @@ fn what_intune_wants_revoked_is_revoked_and_reported() {
     assert_eq!(fake.deviations(), Vec::<String>::new());
 }
 
+/// The next look at the queue was put off by a clock that was a year ahead: it does not wait for that year.
+#[test]
+fn a_clock_that_is_set_back_stops_no_revocations() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let (world, fake) = world();
+    world.clock.advance(YEAR);
+    poll(&world);
+    world.clock.set_back(YEAR);
+    let certificate = enrol(&world);
+    want(&fake, "c1", &certificate);
+    poll(&world);
+    assert_eq!(status(&world, &certificate), Status::Revoked);
+    let asked = fake.count(Action::Download);
+    world.gateway.run_outside().unwrap();
+    assert_eq!(fake.count(Action::Download), asked, "not before it is due again");
+}
+
 #[test]
 fn certificates_of_every_generation_of_the_ca_are_revoked_and_its_name_is_asked_for_once() {
     let (world, fake) = world();

@@ -24,6 +24,8 @@ use crate::{
 
 /// A worker that does not come back within this time has lost its job to another.
 const LEASE: Duration = Duration::from_secs(300);
+/// No job but one that comes up again by itself is put off for so long.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 /// Jobs per round, so that renewals and schedules get their turn.
 const JOBS_PER_ROUND: usize = 64;
 /// The longest sleep.
@@ -143,12 +145,17 @@ impl Gateway {
     /// False: there was none.
     pub(super) fn run_one_job(&self, worker: &JobWorker) -> Result<bool, ServiceError> {
         let now = self.now();
-        if self.next_job_at(worker)?.is_none_or(|at| at > now) {
+        let jobs = self.jobs_of(worker)?;
+        if jobs.iter().all(|job| self.due_at(job, now) > now) {
             return Ok(false);
         }
-        let Some(job) = self.ports.store.write(|tx| tx.lease_job(worker, now, now.plus(LEASE)))? else {
-            return Ok(false);
-        };
+        let leased = self.ports.store.write(|tx| {
+            for job in jobs.iter().filter(|job| self.is_put_off(job, now)) {
+                tx.enqueue(&job.kind, now)?;
+            }
+            tx.lease_job(worker, now, now.plus(LEASE))
+        })?;
+        let Some(job) = leased else { return Ok(false) };
         let outcome = match &job.kind {
             JobKind::BuildCrl { issuer } => self.build_crl_of_living(issuer),
             JobKind::TellIssued { by, certificate } => self.tell_or_give_up(&job, *by, certificate),
@@ -219,9 +226,36 @@ impl Gateway {
     }
 
     pub(super) fn next_job_at(&self, worker: &JobWorker) -> Result<Option<Timestamp>, StoreError> {
-        let jobs = self.ports.store.read(|view| view.jobs(usize::MAX))?;
-        let at = |job: &Job| job.leased_until.map_or(job.run_at, |until| until.max(job.run_at));
-        Ok(jobs.iter().filter(|job| !job.dead && job.kind.worker() == *worker).map(at).min())
+        let now = self.now();
+        Ok(self.jobs_of(worker)?.iter().map(|job| self.due_at(job, now)).min())
+    }
+
+    /// What the worker has to do, now or later.
+    fn jobs_of(&self, worker: &JobWorker) -> Result<Vec<Job>, StoreError> {
+        let mut jobs = self.ports.store.read(|view| view.jobs(usize::MAX))?;
+        jobs.retain(|job| !job.dead && job.kind.worker() == *worker);
+        Ok(jobs)
+    }
+
+    fn due_at(&self, job: &Job, now: Timestamp) -> Timestamp {
+        match job.leased_until {
+            Some(until) => until.max(job.run_at),
+            None if self.is_put_off(job, now) => now,
+            None => job.run_at,
+        }
+    }
+
+    /// Whether a job waits for longer than any is made to wait: a clock that was ahead has put it off, perhaps for years.
+    fn is_put_off(&self, job: &Job, now: Timestamp) -> bool {
+        let interval = match &job.kind {
+            JobKind::PollRevocations { by } => self.ports.vouchers.revocations.get(by),
+            JobKind::BuildCrl { .. }
+            | JobKind::TellIssued { .. }
+            | JobKind::TellHandedOut { .. }
+            | JobKind::PublishToDirectory { .. } => None,
+        };
+        let longest = interval.map_or(LONGEST_DELAY, |queue| queue.interval().max(LONGEST_DELAY));
+        job.leased_until.is_none() && job.run_at > now.plus(longest)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
