@@ -172,7 +172,8 @@ fn strangers_leave_places_in_the_queue_to_those_who_were_invited() {
     );
     assert!(world.pki_operation("manual", &message).is_err(), "it is told to come back");
     world.write(|tx| {
-        for mut waiting in tx.pending_enrolments(usize::MAX)?.into_iter().skip(MAX_PENDING as usize / 2) {
+        let half = usize::try_from(MAX_PENDING / 2).unwrap();
+        for mut waiting in tx.pending_enrolments(usize::MAX)?.into_iter().skip(half) {
             waiting.state = EnrolmentState::Rejected { reason: String::new() };
             tx.put_enrolment(&waiting)?;
         }

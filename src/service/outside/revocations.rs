@@ -52,9 +52,11 @@ impl Gateway {
         let authorities = self.authorities();
         let named: BTreeSet<_> =
             authorities.profiles().map(|profile| profile.spec().issuer.clone()).collect();
-        let issues = |issuer: &Issuer| issuer.kind != IssuerKind::Root || named.contains(&issuer.id);
-        let issuers = authorities.issuers().filter(|authority| issues(&authority.issuer));
-        issuers
+        let certifies_devices =
+            |issuer: &Issuer| issuer.kind != IssuerKind::Root || named.contains(&issuer.id);
+        authorities
+            .issuers()
+            .filter(|authority| certifies_devices(&authority.issuer))
             .map(|authority| (authority.issuer.id.clone(), authority.certificate.subject().clone()))
             .collect()
     }
