@@ -106,6 +106,28 @@ fn an_answer_from_before_a_revocation_is_not_signed_anew() {
 }
 
 #[test]
+fn what_was_signed_while_the_clock_was_ahead_is_not_given_out_when_it_is_right_again() {
+    let policy = OcspPolicy { presign: true, ..OcspPolicy::default() };
+    let world = with_policy(policy, 10_000);
+    let certificate = enrolled(&world, "SN1").1;
+    let request = question(&world, SHA1, certificate.serial(), None);
+    let hour = Duration::from_secs(3_600);
+    world.clock.advance(hour);
+    work(&world);
+    world.gateway.ocsp(&request);
+    world.ocsp_cached(&request).unwrap();
+    world.clock.set_back(hour);
+    assert!(world.ocsp_cached(&request).is_none(), "clients refuse a thisUpdate in the future");
+    let response = super::answered(&world, &request).unwrap();
+    assert_eq!(response.responses[0].this_update, world.now());
+    assert_eq!(world.ocsp_cached(&request).unwrap().result, "good");
+    // Those that nobody has asked for are signed ahead again, at once.
+    work(&world);
+    let other = question(&world, SHA256, certificate.serial(), None);
+    assert!(world.ocsp_cached(&other).is_some());
+}
+
+#[test]
 fn nothing_is_given_out_beyond_its_next_update() {
     let world = world(WorldOptions::default());
     let request = question(&world, SHA1, enrolled(&world, "SN1").1.serial(), None);

@@ -50,6 +50,8 @@ pub(super) struct Entry {
     issuer: IssuerId,
     cert_id: Box<[u8]>,
     answer: OcspAnswer,
+    /// Before that it must not be given out: the clock was set back since it was signed, and whoever has the right time refuses it.
+    valid_from: Timestamp,
     /// From then on it is signed anew beforehand, if it is wanted.
     due_at: Timestamp,
     /// From then on whoever asks has it signed anew.
@@ -77,6 +79,7 @@ impl Entry {
             issuer: issuer.clone(),
             cert_id: cert_id.into(),
             answer,
+            valid_from: this_update,
             due_at: this_update.plus(pace::refresh_after(window, spread)),
             stale_at: this_update.plus(pace::fresh_for(window)),
             expires_at: next_update,
@@ -100,11 +103,12 @@ impl Entry {
     }
 
     fn is_fresh(&self, now: Timestamp) -> bool {
-        now < self.stale_at || (now.unix() < self.put_off_until.load(Ordering::Relaxed) && self.is_valid(now))
+        let put_off = || now.unix() < self.put_off_until.load(Ordering::Relaxed);
+        self.is_valid(now) && (now < self.stale_at || put_off())
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {
-        now < self.expires_at
+        self.valid_from <= now && now < self.expires_at
     }
 
     fn is_wanted(&self) -> bool {
@@ -140,7 +144,9 @@ impl AnswerCache {
 
     /// Whether there is an answer to this CertID that needs not be signed anew yet.
     pub(super) fn has_fresh(&self, id: &CertIdRef<'_>, now: Timestamp) -> bool {
-        self.read(id.serial().as_bytes()).find(id).is_some_and(|entry| now < entry.due_at)
+        self.read(id.serial().as_bytes())
+            .find(id)
+            .is_some_and(|entry| entry.is_valid(now) && now < entry.due_at)
     }
 
     /// The wanted answers of a part of the cache that are due to be signed anew; `part` counts from 0, none when there is no such part.

@@ -219,7 +219,9 @@ impl Gateway {
         let mut runs = self.ocsp_presigning.lock();
         for answered in authorities.all_answered().filter(|answered| self.ocsp_policy(*answered).presign) {
             let id = answered.id();
-            let rests = |run: &Run| run.view.ended_at.is_none_or(|ended| now.since(ended) < pause);
+            // One that ended in what is the future now was before the clock was set back: what it signed is of no use.
+            let is_recent = |ended| ended <= now && now.since(ended) < pause;
+            let rests = |run: &Run| run.view.ended_at.is_none_or(is_recent);
             let alive = answered.certificate().validity().contains(now);
             if alive && !runs.get(id).is_some_and(rests) {
                 runs.insert(id.clone(), Run::new(id, Vec::new(), now));
