@@ -1,5 +1,7 @@
 //! What the state of a CA does to everything that it issued.
 
+use std::sync::Arc;
+
 use certgate::{
     domain::{
         device::DeviceEvent,
@@ -12,14 +14,20 @@ use certgate::{
         rollover::{CutOver, NewSuccessor},
         scep::ScepError,
     },
-    types::{CertificateId, RevocationReason, SerialNumber, Timestamp},
-    wire::{crl::Crl, ocsp::CertStatus, x509::Certificate},
+    types::{CertificateId, DigestAlgorithm, RevocationReason, SerialNumber, Timestamp},
+    wire::{
+        crl::Crl,
+        ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
+        x509::Certificate,
+    },
 };
 
 use super::{
     because,
     common::{Client, DAY, MessageOptions, World},
-    crl_entry, enrolled, id_of, issuing, ocsp_status, plain_request, revoke, world,
+    crl_entry, enrolled, id_of, issuing,
+    meanwhile::{Meanwhile, When},
+    ocsp_status, plain_request, revoke, world,
 };
 
 fn own(world: &World, issuer: &str) -> CertificateId {
@@ -274,4 +282,40 @@ fn the_crl_of_the_ca_follows_by_itself_also_after_a_crash() {
     world.gateway.run_due().unwrap();
     let crl = Crl::from_der(&world.gateway.crl(&issuing()).unwrap().der).unwrap();
     assert!(crl.entries().iter().any(|entry| entry.serial == *certificate.serial()));
+}
+
+/// What `id`'s OCSP says of one of its own certificates.
+fn status_under(world: &World, id: &str, serial: &SerialNumber) -> CertStatus {
+    let issuer = world.issuer(id);
+    let cert_id = CertId::new(DigestAlgorithm::Sha256, &issuer, serial).unwrap();
+    let request = OcspRequest::new(vec![cert_id], None).to_der().unwrap();
+    let OcspResponse::Successful(response) =
+        OcspResponse::from_der(&world.gateway.ocsp(&request).body).unwrap()
+    else {
+        panic!("an error");
+    };
+    response.verify(&issuer).unwrap();
+    response.responses[0].status
+}
+
+#[test]
+fn a_root_that_is_revoked_while_a_successor_is_made_is_revoked_for_the_successor_too() {
+    let (world, store) = Meanwhile::over(world());
+    let root = own(&world, "root");
+    let gateway = Arc::clone(&world.gateway);
+    let authed = world.authed();
+    store.let_happen(
+        When::Written,
+        Box::new(move || {
+            gateway.revoke_certificate(&authed, &root, &because(RevocationReason::CaCompromise)).unwrap();
+        }),
+    );
+    world.gateway.roll_over(&world.authed(), &issuing(), &NewSuccessor::default()).unwrap();
+    let message =
+        world.gateway.authorities().issuer(&"issuing-2".parse().unwrap()).unwrap().message_keys[0].clone();
+    let said = status_under(&world, "issuing-2", message.certificate.serial());
+    assert_eq!(said, revoked(&world, RevocationReason::CaCompromise));
+    let crl = world.gateway.publish_crl(&world.authed(), &"issuing-2".parse().unwrap()).unwrap();
+    let crl = Crl::from_der(&crl.der).unwrap();
+    assert!(crl.entries().iter().any(|entry| entry.serial == *message.certificate.serial()));
 }

@@ -23,6 +23,7 @@ mod directory;
 mod drive;
 mod import;
 mod issuer;
+mod meanwhile;
 mod ocsp;
 mod operate;
 mod propagation;

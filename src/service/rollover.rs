@@ -314,6 +314,7 @@ impl Gateway {
             successor.write(tx, &act)
         })?;
         self.reload_authorities()?;
+        self.issuer_added(&plan.id)?;
         // What is announced can be checked at once. The job of the transaction tries again where this fails.
         if let Err(error) = self.build_crl(&plan.id) {
             tracing::error!(issuer = %plan.id, %error, "the first CRL was not built; it will be tried again");

@@ -54,6 +54,12 @@ impl Gateway {
         self.shown(outcomes)
     }
 
+    /// The same for all certificates of an issuer that is new, once it is loaded: who changed the standing of a CA above it meanwhile did not
+    /// know of it.
+    pub(crate) fn issuer_added(&self, issuer: &IssuerId) -> Result<(), ServiceError> {
+        self.issuer_moved(issuer, self.accepted()).map(drop)
+    }
+
     /// The same for all certificates of an issuer, whose standing changed.
     fn issuer_moved(&self, issuer: &IssuerId, accepted: Accepted) -> Result<Option<Accepted>, ServiceError> {
         let outcome = self.status.settle_issuer(&self.ports, issuer, accepted);
