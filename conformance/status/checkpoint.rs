@@ -1,6 +1,10 @@
 //! An older database in the place of the present one: it is found out, and says nothing good until somebody goes on from it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::Duration,
+};
 
 use certgate::{
     adapters::store::RedbStore,
@@ -19,7 +23,9 @@ use super::{
     common::{Client, DAY, World, WorldOptions},
     crl_entry,
     drive::Drive,
-    enrolled, issuing, ocsp_status, plain_request, revoke,
+    enrolled, id_of, issuing,
+    meanwhile::{Meanwhile, When},
+    ocsp_status, plain_request, revoke,
 };
 
 /// A checkpoint in memory: what survives beside the database.
@@ -168,6 +174,50 @@ fn a_copy_from_before_a_revocation_says_nothing_good() {
     // From now on this database is the present one.
     let copy = gateway.copy();
     assert!(gateway.with(copy).world.gateway.behind().is_none());
+}
+
+#[test]
+fn what_is_revoked_while_a_restore_is_accepted_stays_revoked() {
+    let gateway = Copyable::new();
+    let certificate = enrolled(&gateway.world, "SN1");
+    let copy = gateway.copy();
+    gateway.publish();
+    let Copyable { world, drive, kept } = gateway.with(copy);
+    let (world, store) = Meanwhile::over(world);
+    let (done, finished) = mpsc::channel();
+    let operator = {
+        let (inner, authed, id) = (Arc::clone(&world.gateway), world.authed(), id_of(&certificate));
+        let revocation = super::because(RevocationReason::KeyCompromise);
+        move || {
+            inner.revoke_certificate(&authed, &id, &revocation).unwrap();
+            // Whoever waits for it may be gone.
+            let _ = done.send(());
+        }
+    };
+    store.let_happen(
+        When::Seen,
+        Box::new(move || {
+            thread::spawn(operator);
+            // It may have to wait for whoever reads.
+            let _ = finished.recv_timeout(Duration::from_millis(500));
+        }),
+    );
+    let gateway = Copyable { world, drive, kept };
+    gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() }).unwrap();
+    let id = id_of(&certificate);
+    while gateway.world.read(|view| view.causes(&id)).is_empty() {
+        thread::yield_now();
+    }
+    // The call of the operator has returned, or is about to.
+    let revoked = |status| matches!(status, Some(CertStatus::Revoked { .. }));
+    for _ in 0..1_000 {
+        if revoked(gateway.ocsp(&certificate)) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(revoked(gateway.ocsp(&certificate)));
+    assert!(crl_entry(&gateway.world, certificate.serial()).is_some());
 }
 
 #[test]

@@ -157,9 +157,12 @@ impl StatusBoard {
 
     /// Reads everything again, after the store was changed as a whole. Answers that were computed before find their epochs moved.
     pub(crate) fn reload(&self, ports: &Ports) -> Result<(), ServiceError> {
+        // Held while it is read: who has committed a change and not found its board yet waits for the new one, and what is in the
+        // old ones was committed before.
+        let mut boards = self.issuers.write().unwrap_or_else(PoisonError::into_inner);
         let fresh = Self::load(ports)?;
-        let fresh = fresh.issuers.into_inner().unwrap_or_else(PoisonError::into_inner);
-        *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *boards = fresh.issuers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        drop(boards);
         self.move_all();
         Ok(())
     }
