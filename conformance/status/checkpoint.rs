@@ -177,6 +177,30 @@ fn a_copy_from_before_a_revocation_says_nothing_good() {
 }
 
 #[test]
+fn a_crl_from_before_the_last_one_that_was_published_does_not_pass_for_the_newest() {
+    let gateway = Copyable::new();
+    let gone = enrolled(&gateway.world, "SN1");
+    let copy = gateway.copy();
+    let publish = |id: &str| {
+        let crl = gateway.world.gateway.publish_crl(&gateway.world.authed(), &id.parse().unwrap()).unwrap();
+        pem(&crl.der)
+    };
+    let older = ["root", "issuing"].map(publish);
+    revoke(&gateway.world, &gone, RevocationReason::KeyCompromise);
+    gateway.publish();
+    let gateway = gateway.with(copy);
+    let request = AcceptRestore { crls: older.to_vec(), accept_lost_revocations: false };
+    let Err(ServiceError::Refused(why)) = gateway.accept(&request) else {
+        panic!("the revocation is lost, and nobody was told");
+    };
+    assert!(why.contains("issuing") && !why.contains("root"), "{why}");
+    assert!(gateway.world.gateway.behind().is_some());
+    // Who has no newer one may go on, and it is on record.
+    gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..request }).unwrap();
+    assert!(gateway.world.read(|view| view.restoration()).unwrap().revocations_lost);
+}
+
+#[test]
 fn what_is_revoked_while_a_restore_is_accepted_stays_revoked() {
     let gateway = Copyable::new();
     let certificate = enrolled(&gateway.world, "SN1");

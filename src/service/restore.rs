@@ -156,7 +156,7 @@ pub struct Origin<'a> {
 /// Makes a store that was filled from a backup fit to be served: see the module's words.
 ///
 /// Errors: [`ServiceError::Invalid`] for a CRL that no issuer signed or that is older than the backup;
-/// [`ServiceError::Refused`] where an issuer's CRL is missing, or an external one is answered for, of which there is none, and `accept_lost` is not said.
+/// [`ServiceError::Refused`] where an issuer's newest CRL is missing, or an external one is answered for, of which there is none, and `accept_lost` is not said.
 pub fn settle(
     store: &dyn Store,
     head: &Head,
@@ -177,7 +177,7 @@ pub fn settle_from(
     accept_lost: bool,
 ) -> Result<Settled, ServiceError> {
     let plans = store.read(|view| plan(view, crls, origin.published, act.at))?;
-    let mut missing: Vec<_> = plans.iter().filter(|plan| plan.crl.is_none()).map(Plan::named).collect();
+    let mut missing: Vec<_> = plans.iter().filter_map(Plan::lacks).collect();
     missing.extend(store.read(|view| without_crl(view, act.at))?);
     if !accept_lost && !missing.is_empty() {
         return Err(ServiceError::Refused(format!(
@@ -218,6 +218,8 @@ struct Plan<'a> {
     issuer: Issuer,
     /// The newest CRL that was given, and its number.
     crl: Option<(&'a GivenCrl, u64)>,
+    /// The number of the last one that is known to have been published; none where that is not known.
+    published: Option<u64>,
     reserved: u64,
     base: Timestamp,
     /// What the standing of the issuer rests on.
@@ -285,13 +287,22 @@ impl<'a> Plan<'a> {
         issuer: Issuer,
         now: Timestamp,
     ) -> Result<Self, ServiceError> {
+        let last = published.map(|mark| mark.number);
         let known = view.crl_mark(&issuer.id)?.max(published.copied());
         let known = known.map(|mark| (mark.number, mark.this_update));
         let given = crl.map(|(crl, number)| (number, crl.head().this_update()));
         // An issuer without any CRL has been making them since it exists. What an earlier restore reserved may be the highest number.
         let (number, base) = given.max(known).unwrap_or((0, issuer.created_at));
         let lineage = lineage(view, &issuer.id)?;
-        Ok(Self { issuer, crl, reserved: reserved_number(number, base, now), base, lineage })
+        let reserved = reserved_number(number, base, now);
+        Ok(Self { issuer, crl, published: last, reserved, base, lineage })
+    }
+
+    /// What is to be said where what was revoked last would be lost: there is no CRL, or a newer one was published.
+    fn lacks(&self) -> Option<String> {
+        let Some((_, number)) = self.crl else { return Some(self.named()) };
+        let newer = self.published.filter(|published| *published > number)?;
+        Some(format!("{}, of which number {number} was given and {newer} was published", self.named()))
     }
 
     /// The issuer, and where its CRL was published.
