@@ -14,6 +14,7 @@ use certgate::{
         GatewaySettings, Ports, ServiceError,
         checkpoint::{AcceptRestore, AcceptedRestore},
         health::CheckResult,
+        rollover::NewSuccessor,
     },
     types::{RevocationReason, Timestamp},
     wire::{ocsp::CertStatus, ocsp::OcspResponse, x509::Certificate},
@@ -198,6 +199,22 @@ fn a_crl_from_before_the_last_one_that_was_published_does_not_pass_for_the_newes
     // Who has no newer one may go on, and it is on record.
     gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..request }).unwrap();
     assert!(gateway.world.read(|view| view.restoration()).unwrap().revocations_lost);
+}
+
+#[test]
+fn a_copy_from_before_a_rollover_is_accepted_once() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    let authed = gateway.world.authed();
+    gateway.world.gateway.roll_over(&authed, &issuing(), &NewSuccessor::default()).unwrap();
+    let gateway = gateway.with(copy);
+    let behind = gateway.world.gateway.behind().unwrap();
+    let lost = |it: &Shortfall| matches!(it, Shortfall::Crl { issuer, .. } if issuer.as_str() == "issuing-2");
+    assert!(behind.shortfalls.iter().any(lost), "{behind:?}");
+    gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() }).unwrap();
+    let copy = gateway.copy();
+    let gateway = gateway.with(copy);
+    assert!(gateway.world.gateway.behind().is_none(), "the next start knows of it");
 }
 
 #[test]

@@ -118,6 +118,13 @@ impl RestoreGuard {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes the file anew: the database is the present one now, and what it does not have is lost. An issuer that it does not know has no
+    /// place in the file, or each start would find it missing.
+    fn begin_anew(&self, ports: &Ports, now: Timestamp) {
+        *self.last() = None;
+        self.write(ports, now, None);
+    }
+
     /// Writes the file, if there is something to say that it does not say. One that cannot be written stops nothing: it is logged and shown, and tried again.
     fn write(&self, ports: &Ports, now: Timestamp, published: Option<(&IssuerId, CrlMark)>) {
         let mut last = self.last();
@@ -281,7 +288,7 @@ impl Gateway {
         for answered in authorities.all_answered() {
             self.ocsp.forget_issuer(answered.id());
         }
-        self.restore_guard.write(&self.ports, act.at, None);
+        self.restore_guard.begin_anew(&self.ports, act.at);
         for authority in authorities.issuers() {
             let id = &authority.issuer.id;
             if let Err(error) = self.build_crl(id) {
