@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use certgate::{
     domain::certificate::Purpose,
-    service::{GatewaySettings, OcspPolicy, OcspSigner, health::CheckResult},
-    types::{DigestAlgorithm, IssuerId, KeyAlgorithm, SerialNumber, SignatureAlgorithm},
+    service::{GatewaySettings, OcspPolicy, OcspSigner, certificate::RevokeRequest, health::CheckResult},
+    types::{DigestAlgorithm, IssuerId, KeyAlgorithm, RevocationReason, SerialNumber, SignatureAlgorithm},
     wire::{
         ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest},
         x509::Certificate,
@@ -14,7 +14,7 @@ use certgate::{
 
 use super::{
     answered,
-    common::{Client, World, WorldOptions},
+    common::{Client, DAY, World, WorldOptions},
     element, enrolled, question, world,
 };
 
@@ -55,6 +55,47 @@ fn s4_2_2_2_the_ca_itself_signs_where_it_is_set() {
     let health = world.gateway.health();
     let check = health.checks.iter().find(|check| check.name == "ocsp-signer/issuing").unwrap();
     assert_eq!(check.detail, "the CA signs its answers itself");
+}
+
+/// A clock that was years ahead, for a minute: every certificate of our own has expired by it, and is made anew.
+#[test]
+fn signers_that_were_made_while_the_clock_was_ahead_are_replaced_when_it_is_right_again() {
+    let world = world(WorldOptions::default());
+    let certificate = enrolled(&world, "SN1").1;
+    let request = question(&world, SHA256, certificate.serial(), None);
+    world.clock.advance(2 * 365 * DAY);
+    world.gateway.run_due().unwrap();
+    world.clock.set_back(2 * 365 * DAY);
+    assert_eq!(answered(&world, &request).err(), Some(ErrorStatus::TryLater), "its signer is not valid yet");
+    world.gateway.run_due().unwrap();
+    assert_eq!(answered(&world, &request).unwrap().responses[0].status, CertStatus::Good);
+    let message = world.message_certificate("device").validity();
+    assert!(message.contains(world.now()), "no client takes {message:?}");
+    // Once.
+    let number =
+        |world: &World| world.read(|view| view.system_certificates(Purpose::OcspSigner, &issuing())).len();
+    let before = number(&world);
+    world.gateway.run_due().unwrap();
+    assert_eq!(number(&world), before);
+}
+
+#[test]
+fn a_signer_that_is_revoked_is_replaced_at_once_with_all_that_it_signed() {
+    let world = world(WorldOptions::default());
+    let certificate = enrolled(&world, "SN1").1;
+    let request = question(&world, SHA256, certificate.serial(), None);
+    let stolen = answered(&world, &request).unwrap().certificates[0].clone();
+    let because =
+        RevokeRequest { reason: RevocationReason::KeyCompromise, note: String::new(), invalidity_date: None };
+    world.gateway.revoke_certificate(&world.authed(), &world.record(&stolen).id, &because).unwrap();
+    world.gateway.run_due().unwrap();
+    assert!(world.ocsp_cached(&request).is_none());
+    let response = answered(&world, &request).unwrap();
+    assert_ne!(response.certificates[0], stolen);
+    assert_eq!(response.responses[0].status, CertStatus::Good);
+    // Once: the newest is not revoked.
+    world.gateway.run_due().unwrap();
+    assert_eq!(answered(&world, &request).unwrap().certificates, response.certificates);
 }
 
 #[test]

@@ -7,7 +7,8 @@
 //! | trusted responder ([`super::responder`]) | as the OCSP signer | an issuer that an operator chose, for certificates of external issuers | the newest whose time has come |
 //! | server TLS | P-256 | each subordinate that is current | newest |
 //!
-//! Each is renewed with a new key when a third of its life is left (an OCSP signer also when its key is to be of another kind), and removed with its key when it has expired and a
+//! Each is renewed with a new key when a third of its life is left, and at once where somebody revoked it or put it on hold, and where the clock was
+//! ahead when it was made (an OCSP signer also when its key is to be of another kind); it is removed with its key when it has expired and a
 //! newer one is there. Until then both are usable: an envelope to the old message key still opens, and is answered by it. A trusted
 //! responder's successor does not sign at once: somebody has to hand it out first ([`crate::domain::responder`]). The message
 //! keys of a CA that is retired ([`super::rollover`]) are renewed no more, and go when they expire.
@@ -281,12 +282,22 @@ impl Gateway {
     pub(crate) fn renew_system_certificates(&self) -> Result<bool, ServiceError> {
         let mut changed = false;
         let mut failed = None;
-        for authority in self.authorities().issuers() {
+        let mut barred = Vec::new();
+        let authorities = self.authorities();
+        for authority in authorities.issuers() {
+            let id = &authority.issuer.id;
+            let signer = authority.ocsp.as_ref().map(|it| it.certificate.serial());
             for purpose in self.purposes(authority) {
                 match self.renew_system_certificate(authority, purpose) {
-                    Ok(renewed) => changed |= renewed,
+                    Ok(renewed) => {
+                        changed |= renewed;
+                        let is_signer = renewed && purpose == Purpose::OcspSigner;
+                        if is_signer && signer.is_some_and(|serial| self.is_listed(id, serial)) {
+                            barred.push(id);
+                        }
+                    }
                     Err(error) => {
-                        tracing::error!(issuer = %authority.issuer.id, ?purpose, %error, "cannot renew a certificate of our own");
+                        tracing::error!(issuer = %id, ?purpose, %error, "cannot renew a certificate of our own");
                         failed = failed.or(Some(error));
                     }
                 }
@@ -296,6 +307,8 @@ impl Gateway {
         if changed {
             self.reload_authorities()?;
         }
+        // Nor on what it signed.
+        barred.into_iter().for_each(|issuer| self.responders_moved(issuer));
         failed.map_or(Ok(changed), Err)
     }
 
@@ -463,11 +476,14 @@ impl Gateway {
             return Timestamp::EPOCH;
         }
         // Somebody revoked it: no gear should rely on it any more.
-        if purpose == Purpose::TrustedResponder && self.is_listed(&authority.issuer.id, certificate.serial())
-        {
+        if self.is_listed(&authority.issuer.id, certificate.serial()) {
             return Timestamp::EPOCH;
         }
         let Validity { not_before, not_after } = certificate.validity();
+        // It was made while the clock was ahead: nobody takes it before its time.
+        if not_before > self.now() {
+            return Timestamp::EPOCH;
+        }
         if not_after >= end { Timestamp::MAX } else { not_after.minus(not_after.since(not_before) / 3) }
     }
 }
