@@ -42,6 +42,23 @@ fn a_revocation_is_on_the_crl_within_the_debounce() {
 }
 
 #[test]
+fn what_was_revoked_while_the_clock_was_ahead_does_not_wait_for_that_time() {
+    let world = world();
+    world.gateway.run_due().unwrap();
+    let certificate = enrolled(&world, "SN1");
+    world.clock.advance(DAY / 2);
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    world.clock.set_back(DAY / 2);
+    world.gateway.run_due().unwrap();
+    let published = world.gateway.crl(&issuing()).unwrap();
+    let crl = Crl::from_der(&published.der).unwrap();
+    assert_eq!(crl.entries().len(), 1);
+    // And once.
+    world.gateway.run_due().unwrap();
+    assert_eq!(number(&world), published.number);
+}
+
+#[test]
 fn a_released_hold_leaves_the_crl_and_a_revocation_stays() {
     let world = world();
     let (held, revoked) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));

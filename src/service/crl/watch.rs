@@ -31,7 +31,9 @@ impl Gateway {
         let authorities = self.authorities();
         let due = authorities.issuers().filter(|authority| {
             let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-            let late = self.status.unpublished_since(id).is_some_and(|at| policy.after_revocation(at) < now);
+            // A change in what is the future now was before the clock was set back.
+            let is_late = |at| at > now || policy.after_revocation(at) < now;
+            let late = self.status.unpublished_since(id).is_some_and(is_late);
             let alive = authority.certificate.validity().contains(now);
             alive && (late || self.crl_due_at(authority, now).is_none_or(|at| at <= now))
         });
