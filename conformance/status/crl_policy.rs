@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use certgate::{
-    domain::crl::{CrlMirror, CrlPolicy},
+    domain::crl::{CrlMirror, CrlPolicy, CrlRecord, CrlScope},
     service::{GatewaySettings, certificate::RevokeRequest, crl::CrlSettings},
     types::RevocationReason,
     wire::{crl::Crl, ocsp::SingleResponse, x509::Certificate},
@@ -42,6 +42,32 @@ fn an_entry_is_on_a_crl_made_after_its_expiry_even_if_the_gateway_was_away() {
     assert_eq!(crl.head().expired_since(), None, "nothing that expired is kept");
     world.gateway.run_due().unwrap();
     assert_eq!(single(&world, &certificate).archive_cutoff, None);
+}
+
+/// The process ended between publishing a large CRL and having it in the store.
+#[test]
+fn an_entry_is_on_a_crl_made_after_its_expiry_even_if_the_last_one_is_not_in_the_store() {
+    let policy = settings(CrlPolicy { keep_expired: Some(0), ..CrlPolicy::default() });
+    let world = world_with(policy.clone());
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::CessationOfOperation);
+    let older = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    let published = CrlRecord {
+        issuer: issuing(),
+        scope: CrlScope::Full,
+        base_number: None,
+        number: older.number + 1,
+        this_update: world.now(),
+        next_update: older.next_update,
+        entries: 1,
+        der: older.der.clone(),
+    };
+    world.write(|tx| tx.reserve_crl(&published));
+    let world = world.restarted(policy);
+    world.clock.advance(certificate.validity().not_after.since(world.now()) + DAY);
+    assert!(crl_entry(&world, certificate.serial()).is_some(), "RFC 5280 section 3.3");
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(crl_entry(&world, certificate.serial()), None);
 }
 
 #[test]

@@ -208,7 +208,8 @@ impl<'a> Build<'a> {
         let before = gateway.ports.store.read(|view| view.crl_mark(issuer))?;
         let number = next_number(before.map(|mark| mark.number));
         let published = gateway.crls_of(issuer);
-        let latest = latest(&published);
+        // One whose bytes did not reach the store before the process ended was published all the same.
+        let latest = latest(&published).or(before.map(|mark| mark.this_update));
         // A copy of the list is a few pointers: nobody waits while the CRL is made of it.
         let picked = gateway.status.with_snapshot(issuer, |snapshot| {
             (snapshot.listed.clone(), snapshot.inherited.clone(), snapshot.changes)
