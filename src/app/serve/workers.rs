@@ -26,7 +26,7 @@ use crate::{
     http::bridge::{Bridge, BridgeError},
     ports::{Clock, Signer},
     service::Gateway,
-    types::{DirectoryName, Timestamp},
+    types::DirectoryName,
 };
 
 /// Between two writes of traces: a flood of requests is one commit in this time.
@@ -47,8 +47,24 @@ const STUCK: Duration = Duration::from_secs(600);
 /// DER certificates, the server's own first.
 type Chain = Vec<Vec<u8>>;
 
-/// When the worker last came round, in seconds since 1970.
-pub(super) type Heartbeat = Arc<AtomicU64>;
+/// When the worker last came round, by the clock that nobody sets: one that jumps says nothing of the worker.
+#[derive(Debug)]
+pub(super) struct Heartbeat(AtomicU64);
+
+impl Heartbeat {
+    fn new(clock: &dyn Clock) -> Self {
+        Self(AtomicU64::new(clock.elapsed().as_secs()))
+    }
+
+    fn beat(&self, clock: &dyn Clock) {
+        self.0.store(clock.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    fn is_stuck(&self, clock: &dyn Clock) -> bool {
+        let last = Duration::from_secs(self.0.load(Ordering::Relaxed));
+        clock.elapsed().saturating_sub(last) >= STUCK
+    }
+}
 
 /// The certificate of the HTTPS listener, exchanged while connections come in.
 pub(super) struct ServerCertificate {
@@ -97,7 +113,7 @@ fn newest(gateway: &Gateway) -> Outcome<(Chain, Arc<dyn Signer>)> {
 pub(super) struct Worker {
     gateway: Arc<Gateway>,
     ended: Arc<AtomicBool>,
-    heartbeat: Heartbeat,
+    heartbeat: Arc<Heartbeat>,
     thread: thread::JoinHandle<()>,
     writer: thread::JoinHandle<()>,
     signer: thread::JoinHandle<()>,
@@ -107,7 +123,7 @@ impl Worker {
     /// Starts it.
     pub(super) fn start(gateway: Arc<Gateway>, certificate: ServerCertificate) -> io::Result<Self> {
         let ended = Arc::new(AtomicBool::new(false));
-        let heartbeat = Arc::new(AtomicU64::new(SystemClock.now().unix()));
+        let heartbeat = Arc::new(Heartbeat::new(&SystemClock));
         let rounds = Rounds {
             gateway: Arc::clone(&gateway),
             certificate,
@@ -126,7 +142,7 @@ impl Worker {
     }
 
     /// For the watchdog.
-    pub(super) fn heartbeat(&self) -> Heartbeat {
+    pub(super) fn heartbeat(&self) -> Arc<Heartbeat> {
         Arc::clone(&self.heartbeat)
     }
 
@@ -251,7 +267,7 @@ struct Rounds {
     gateway: Arc<Gateway>,
     certificate: ServerCertificate,
     ended: Arc<AtomicBool>,
-    heartbeat: Heartbeat,
+    heartbeat: Arc<Heartbeat>,
 }
 
 impl Rounds {
@@ -262,8 +278,8 @@ impl Rounds {
                 tracing::error!(%error, "what is due could not be done");
                 RETRY
             });
+            self.heartbeat.beat(&SystemClock);
             let now = SystemClock.now();
-            self.heartbeat.store(now.unix(), Ordering::Relaxed);
             // A clock that was set back must not stop this.
             if now.since(looked_at) >= CERTIFICATE_PERIOD || now < looked_at {
                 looked_at = now;
@@ -293,7 +309,7 @@ pub(super) async fn upkeep(metrics: Metrics, mut ended: watch::Receiver<bool>) {
 pub(super) async fn watchdog(
     interval: Duration,
     bridge: Arc<Bridge>,
-    heartbeat: Heartbeat,
+    heartbeat: Arc<Heartbeat>,
     mut ended: watch::Receiver<bool>,
 ) {
     let mut ticks = time::interval(interval);
@@ -302,12 +318,40 @@ pub(super) async fn watchdog(
             _ = ended.wait_for(|ended| *ended) => return,
             _ = ticks.tick() => {}
         }
-        let came_round = Timestamp::from_unix(heartbeat.load(Ordering::Relaxed));
         // Shed means busy, not broken.
         let works =
             matches!(time::timeout(interval, bridge.call(|| ())).await, Ok(Ok(()) | Err(BridgeError::Shed)));
-        if works && SystemClock.now().since(came_round) < STUCK {
+        if works && !heartbeat.is_stuck(&SystemClock) {
             systemd::alive();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Timestamp;
+
+    /// What the wall says, and what has passed.
+    struct Clocks(u64, u64);
+
+    impl Clock for Clocks {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_unix(self.0)
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_secs(self.1)
+        }
+    }
+
+    #[test]
+    fn a_worker_is_stuck_when_time_has_passed_and_not_when_a_clock_was_set() {
+        const YEAR: u64 = 31_557_600;
+        let heartbeat = Heartbeat::new(&Clocks(YEAR, 0));
+        assert!(!heartbeat.is_stuck(&Clocks(2 * YEAR, 30)), "it was set ahead");
+        assert!(heartbeat.is_stuck(&Clocks(YEAR / 2, STUCK.as_secs())), "it was set back");
+        heartbeat.beat(&Clocks(YEAR, STUCK.as_secs()));
+        assert!(!heartbeat.is_stuck(&Clocks(YEAR, STUCK.as_secs() + 1)));
     }
 }
