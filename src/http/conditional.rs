@@ -8,8 +8,15 @@ use hyper::{
 use crate::types::Timestamp;
 
 /// Whether the client has what it asks for, so that 304 is the answer: If-None-Match decides where it is present, else
-/// If-Modified-Since (RFC 9110 §13.2.2). Only GET and HEAD ask so.
-pub(super) fn is_known(method: &Method, headers: &HeaderMap, etag: &[u8], modified: Timestamp) -> bool {
+/// If-Modified-Since (RFC 9110 §13.2.2), but for a date in the future: it is of a clock that was wrong. `modified`: none where no date tells it
+/// from what was there before. Only GET and HEAD ask so.
+pub(super) fn is_known(
+    method: &Method,
+    headers: &HeaderMap,
+    etag: &[u8],
+    modified: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return false;
     }
@@ -17,12 +24,13 @@ pub(super) fn is_known(method: &Method, headers: &HeaderMap, etag: &[u8], modifi
         let mut lists = headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
         return lists.any(|list| names(list, etag));
     }
-    headers
+    let since = headers
         .get(IF_MODIFIED_SINCE)
         .and_then(|value| value.to_str().ok())
         .and_then(|date| httpdate::parse_http_date(date).ok())
-        .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok())
-        .is_some_and(|since| modified.unix() <= since.as_secs())
+        .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+    let since = since.map(|since| Timestamp::from_unix(since.as_secs())).filter(|since| *since <= now);
+    modified.zip(since).is_some_and(|(modified, since)| modified <= since)
 }
 
 /// Whether a list of entity tags has this one; weak ones do, too (RFC 9110 §8.8.3.2). Tags of ours have no comma in them.
@@ -41,13 +49,22 @@ mod tests {
 
     const DATE: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
     const MODIFIED: Timestamp = Timestamp::from_unix(784_887_151);
+    const NOW: Timestamp = Timestamp::from_unix(784_887_161);
 
     fn known(method: &Method, headers: &[(HeaderName, &'static str)]) -> bool {
+        known_of(method, headers, Some(MODIFIED))
+    }
+
+    fn known_of(
+        method: &Method,
+        headers: &[(HeaderName, &'static str)],
+        modified: Option<Timestamp>,
+    ) -> bool {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_static(value));
         }
-        is_known(method, &map, b"\"abc\"", MODIFIED)
+        is_known(method, &map, b"\"abc\"", modified, NOW)
     }
 
     #[test]
@@ -68,6 +85,14 @@ mod tests {
         assert!(!known(&Method::GET, &[(IF_MODIFIED_SINCE, "Tue, 15 Nov 1994 08:12:30 GMT")]));
         assert!(!known(&Method::GET, &[(IF_MODIFIED_SINCE, "yesterday")]));
         assert!(!known(&Method::GET, &[(IF_MODIFIED_SINCE, DATE), (IF_NONE_MATCH, "\"x\"")]));
+    }
+
+    #[test]
+    fn a_date_that_tells_nothing_does_not_count() {
+        let later = (IF_MODIFIED_SINCE, "Tue, 15 Nov 1994 08:12:42 GMT");
+        assert!(!known(&Method::GET, &[later]), "it is in the future");
+        assert!(!known_of(&Method::GET, &[(IF_MODIFIED_SINCE, DATE)], None), "two were made in this second");
+        assert!(known_of(&Method::GET, &[(IF_NONE_MATCH, "\"abc\"")], None));
     }
 
     #[test]

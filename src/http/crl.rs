@@ -49,18 +49,19 @@ pub(super) fn revocation_list(
     } else {
         ("application/pkix-crl", crl.der.clone(), format!("\"{}\"", crl.etag))
     };
-    let validators = Validators { etag: &etag, last_modified: crl.this_update };
+    let (now, last_modified) = (gateway.now(), crl.last_modified());
+    let validators = Validators { etag: &etag, last_modified };
     if precondition_fails(request.headers(), &validators) {
         return precondition_failed();
     }
     let mut response = typed(kind, body.clone());
-    let left = crl.next_update.since(gateway.now()).as_secs().min(MAX_AGE);
+    let left = crl.next_update.since(now).as_secs().min(MAX_AGE);
     let headers = response.headers_mut();
     insert(headers, ETAG, etag.clone());
     insert(headers, LAST_MODIFIED, crl.this_update.to_http_date());
     insert(headers, EXPIRES, crl.next_update.to_http_date());
     insert(headers, CACHE_CONTROL, format!("max-age={left}, public, no-transform, must-revalidate"));
-    if conditional::is_known(request.method(), request.headers(), etag.as_bytes(), crl.this_update) {
+    if conditional::is_known(request.method(), request.headers(), etag.as_bytes(), last_modified, now) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Full::default();
         return response;

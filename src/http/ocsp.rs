@@ -65,7 +65,7 @@ pub(super) async fn answer(
         Method::GET | Method::HEAD => {
             let found = asker.look_up_path(below_responder(request.uri().path()).unwrap_or_default());
             let answer = asker.settle(found).await;
-            let known = is_known(&request, &answer);
+            let known = is_known(edge, &request, &answer);
             respond(edge, &answer, known)
         }
         Method::POST => match body_of(edge, request, MAX_REQUEST).await {
@@ -213,11 +213,12 @@ fn request_of_path<'b>(path: &str, buffer: &'b mut GetBuffer) -> Option<Cow<'b, 
     }
 }
 
-fn is_known(request: &Request<Incoming>, answer: &OcspAnswer) -> bool {
+fn is_known(edge: &DeviceEdge, request: &Request<Incoming>, answer: &OcspAnswer) -> bool {
     let headers = request.headers();
     let asks = headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MODIFIED_SINCE);
     asks && answer.caching.as_ref().is_some_and(|caching| {
-        conditional::is_known(request.method(), headers, &caching.etag, caching.this_update)
+        let (modified, now) = (Some(caching.this_update), edge.gateway.now());
+        conditional::is_known(request.method(), headers, &caching.etag, modified, now)
     })
 }
 

@@ -18,8 +18,8 @@ use crate::types::Timestamp;
 pub(super) struct Validators<'a> {
     /// Strong, in quotes.
     pub(super) etag: &'a str,
-    /// Last-Modified.
-    pub(super) last_modified: Timestamp,
+    /// Last-Modified; none where no date tells it from what was there before.
+    pub(super) last_modified: Option<Timestamp>,
 }
 
 /// Which part of a body is wanted.
@@ -36,7 +36,7 @@ pub(super) fn precondition_fails(headers: &HeaderMap, validators: &Validators<'_
         return !known.split(',').map(str::trim).any(|one| one == "*" || one == validators.etag);
     }
     let since = text(headers, &IF_UNMODIFIED_SINCE).and_then(seconds);
-    since.is_some_and(|since| validators.last_modified.unix() > since)
+    since.is_some_and(|since| validators.last_modified.is_none_or(|modified| modified.unix() > since))
 }
 
 /// 412, for [`precondition_fails`].
@@ -80,7 +80,8 @@ fn wanted(method: &Method, headers: &HeaderMap, validators: &Validators<'_>, len
 fn still(headers: &HeaderMap, validators: &Validators<'_>) -> bool {
     let Some(known) = headers.get(IF_RANGE) else { return true };
     known.to_str().is_ok_and(|known| {
-        known == validators.etag || seconds(known) == Some(validators.last_modified.unix())
+        let same_date = |modified: Timestamp| seconds(known) == Some(modified.unix());
+        known == validators.etag || validators.last_modified.is_some_and(same_date)
     })
 }
 
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     const VALIDATORS: Validators<'_> =
-        Validators { etag: "\"a\"", last_modified: Timestamp::from_unix(1_767_225_600) };
+        Validators { etag: "\"a\"", last_modified: Some(Timestamp::from_unix(1_767_225_600)) };
     const DATE: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
 
     fn part(method: &Method, headers: &[(HeaderName, &str)]) -> Part {
@@ -163,6 +164,19 @@ mod tests {
         for other in ["\"b\"", "W/\"a\"", "Thu, 01 Jan 2026 00:00:01 GMT", "nonsense"] {
             assert_eq!(with(other), Part::Whole, "{other}");
         }
+    }
+
+    #[test]
+    fn a_date_that_two_states_share_is_of_neither() {
+        let validators = Validators { last_modified: None, ..VALIDATORS };
+        let headers = |name: HeaderName| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, "bytes=5-".parse().unwrap());
+            headers.insert(name, DATE.parse().unwrap());
+            headers
+        };
+        assert_eq!(wanted(&Method::GET, &headers(IF_RANGE), &validators, 1000), Part::Whole);
+        assert!(precondition_fails(&headers(IF_UNMODIFIED_SINCE), &validators));
     }
 
     #[test]

@@ -111,7 +111,11 @@ impl Gateway {
             self.checkpoint_crl(&newest.record);
         }
         let large: Vec<_> = large.into_iter().map(|draft| draft.record.clone()).collect();
-        let published: Vec<_> = drafts.into_iter().map(|draft| PublishedCrl::of(draft.record)).collect();
+        let published = drafts.into_iter().map(|draft| {
+            let before = build.before(draft.record.scope).map(AsRef::as_ref);
+            PublishedCrl::after(before, draft.record)
+        });
+        let published: Vec<_> = published.collect();
         self.crls.publish(issuer, &published, &gone);
         self.directories.wake();
         if let Some(since) = self.status.published(issuer, build.changes, build.now) {

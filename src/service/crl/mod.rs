@@ -58,6 +58,8 @@ pub struct PublishedCrl {
     pub this_update: Timestamp,
     /// nextUpdate.
     pub next_update: Timestamp,
+    /// The latest thisUpdate of those of its scope before it, since this process started.
+    latest_before: Option<Timestamp>,
     /// How many certificates it lists.
     pub entries: u64,
     /// Stands for the bytes, in hex, without another pass over them: the signature is different wherever anything is.
@@ -87,7 +89,14 @@ type Newest = BTreeMap<(IssuerId, CrlScope), Arc<PublishedCrl>>;
 
 impl PublishedCrl {
     pub(super) fn of(record: CrlRecord) -> Arc<Self> {
+        Self::after(None, record)
+    }
+
+    /// The one after `before`.
+    fn after(before: Option<&Self>, record: CrlRecord) -> Arc<Self> {
         Arc::new(Self {
+            latest_before: before
+                .map(|it| it.latest_before.map_or(it.this_update, |latest| latest.max(it.this_update))),
             etag: entity_tag(&record.der),
             scope: record.scope,
             base_number: record.base_number,
@@ -114,6 +123,11 @@ impl PublishedCrl {
         let text = der::pem::encode_string("X509 CRL", LineEnding::LF, &self.der)
             .map_err(|error| ServiceError::Internal(format!("a CRL does not encode as PEM: {error}")))?;
         Ok(self.pem.get_or_init(|| text.into()).clone())
+    }
+
+    /// When it became what it is, if that tells it from those before: not where two were made within a second, or the clock was set back.
+    pub fn last_modified(&self) -> Option<Timestamp> {
+        Some(self.this_update).filter(|at| self.latest_before.is_none_or(|before| before < *at))
     }
 
     /// From when until when it speaks.
