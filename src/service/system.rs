@@ -307,7 +307,7 @@ impl Gateway {
         if changed {
             self.reload_authorities()?;
         }
-        // Nor on what it signed.
+        // What a signer signed that is revoked since must not be given out any more.
         barred.into_iter().for_each(|issuer| self.responders_moved(issuer));
         failed.map_or(Ok(changed), Err)
     }
