@@ -6,8 +6,7 @@ use super::{
     batch::{make_durable, unavailable},
     key, record,
     records::{
-        certificates::{self, by_superseded},
-        crls,
+        certificates, crls,
         enrolments::{by_device, use_of_4},
         revocations,
     },
@@ -284,8 +283,7 @@ fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     crls::take_over(rows)?;
     revocations::index_all(rows)?;
     tickets_of_4(rows)?;
-    uses_of_4(rows)?;
-    successors_of_4(rows)
+    uses_of_4(rows)
 }
 
 /// Notes in each ticket which enrolments used it.
@@ -303,20 +301,6 @@ fn uses_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
         }
     }
     Ok(())
-}
-
-/// Fills the index of the certificates that took another one's place.
-fn successors_of_4(rows: &mut WriteRows<'_>) -> StoreResult<()> {
-    let mut successors = Vec::new();
-    let table = Table::CertificateRecords;
-    rows.scan(table, &key::ALL, |key, bytes| {
-        let certificate: CertificateRecord = record::decode(table, key, bytes)?;
-        successors.extend(by_superseded(&certificate).map(|row| (row, key::certificate(&certificate.id))));
-        Ok(Flow::Continue(()))
-    })?;
-    successors
-        .iter()
-        .try_for_each(|(row, certificate)| rows.put(Table::CertificatesBySuperseded, row, certificate))
 }
 
 /// The tickets of schema 4 as records of version 3, used by nobody known yet.

@@ -159,7 +159,8 @@ fn next_record(rows: &impl Rows) -> StoreResult<u64> {
     Ok(next.unwrap_or(1))
 }
 
-/// Gives the certificates of schema 4, whose records stand by issuer and serial, the two rows that they have since.
+/// Gives the certificates of schema 4, whose records stand by issuer and serial, the two rows that they have since, and fills the index of
+/// those that took another one's place. There may be ten millions: each is read once, and few are in memory.
 pub(in crate::adapters::store) fn take_over(rows: &mut WriteRows<'_>) -> StoreResult<()> {
     const AT_A_TIME: usize = 1_000;
     let table = Table::Certificates;
@@ -173,6 +174,9 @@ pub(in crate::adapters::store) fn take_over(rows: &mut WriteRows<'_>) -> StoreRe
             let place = Place::new(next_record(rows)?, &record);
             rows.put(Table::CertificateRecords, &key::number(place.number), &bytes)?;
             rows.put_record(table, &key, &place)?;
+            if let Some(row) = by_superseded(&record) {
+                rows.put(Table::CertificatesBySuperseded, &row, &key)?;
+            }
         }
     }
 }
@@ -185,7 +189,7 @@ fn read_successor(row: &[u8], target: &[u8]) -> StoreResult<CertificateId> {
 }
 
 /// The row of a certificate that takes another one's place.
-pub(in crate::adapters::store) fn by_superseded(certificate: &CertificateRecord) -> Option<Vec<u8>> {
+fn by_superseded(certificate: &CertificateRecord) -> Option<Vec<u8>> {
     let superseded = key::certificate(certificate.supersedes.as_ref()?);
     Some(Key::default().bytes(&superseded).bytes(&key::certificate(&certificate.id)).done())
 }
