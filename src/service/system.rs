@@ -308,7 +308,9 @@ impl Gateway {
             self.reload_authorities()?;
         }
         // What a signer signed that is revoked since must not be given out any more.
-        barred.into_iter().for_each(|issuer| self.responders_moved(issuer));
+        for issuer in barred {
+            self.responders_moved(issuer);
+        }
         failed.map_or(Ok(changed), Err)
     }
 
