@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use certgate::{
     domain::crl::{CrlRecord, CrlScope},
+    service::crl::PublishedCrl,
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber},
     wire::{crl::Crl, ocsp::CertStatus},
 };
@@ -139,13 +140,8 @@ fn the_number_grows_over_a_restart() {
     assert_eq!(number(&world), before + 1);
 }
 
-/// What a process leaves that died between publishing a large CRL and having it in the store.
-#[test]
-fn nothing_older_than_what_was_published_is_served_after_a_crash() {
-    let world = world();
-    let certificate = enrolled(&world, "SN1");
-    let older = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
-    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+/// The number of the CRL after `older`, whose process died between publishing it and having it in the store.
+pub(super) fn number_of_unstored(world: &World, older: &PublishedCrl) -> u64 {
     let published = CrlRecord {
         issuer: issuing(),
         scope: CrlScope::Full,
@@ -157,10 +153,20 @@ fn nothing_older_than_what_was_published_is_served_after_a_crash() {
         der: older.der.clone(),
     };
     world.write(|tx| tx.reserve_crl(&published));
+    published.number
+}
+
+#[test]
+fn nothing_older_than_what_was_published_is_served_after_a_crash() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let older = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    let published = number_of_unstored(&world, &older);
     let world = world.restarted(certgate::service::GatewaySettings::default());
     assert!(world.gateway.crl(&issuing()).is_none());
     world.gateway.run_due().unwrap();
-    assert_eq!(number(&world), published.number + 1);
+    assert_eq!(number(&world), published + 1);
     assert!(crl_entry(&world, certificate.serial()).is_some());
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use certgate::{
-    domain::crl::{CrlMirror, CrlPolicy, CrlRecord, CrlScope},
+    domain::crl::{CrlMirror, CrlPolicy},
     service::{GatewaySettings, certificate::RevokeRequest, crl::CrlSettings},
     types::RevocationReason,
     wire::{crl::Crl, ocsp::SingleResponse, x509::Certificate},
@@ -12,6 +12,7 @@ use certgate::{
 use super::{
     answered,
     common::{DAY, World, WorldOptions},
+    crl::number_of_unstored,
     crl_entry, enrolled, id_of, issuing, plain_request, revoke, world,
 };
 
@@ -44,7 +45,6 @@ fn an_entry_is_on_a_crl_made_after_its_expiry_even_if_the_gateway_was_away() {
     assert_eq!(single(&world, &certificate).archive_cutoff, None);
 }
 
-/// The process ended between publishing a large CRL and having it in the store.
 #[test]
 fn an_entry_is_on_a_crl_made_after_its_expiry_even_if_the_last_one_is_not_in_the_store() {
     let policy = settings(CrlPolicy { keep_expired: Some(0), ..CrlPolicy::default() });
@@ -52,17 +52,7 @@ fn an_entry_is_on_a_crl_made_after_its_expiry_even_if_the_last_one_is_not_in_the
     let certificate = enrolled(&world, "SN1");
     revoke(&world, &certificate, RevocationReason::CessationOfOperation);
     let older = world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
-    let published = CrlRecord {
-        issuer: issuing(),
-        scope: CrlScope::Full,
-        base_number: None,
-        number: older.number + 1,
-        this_update: world.now(),
-        next_update: older.next_update,
-        entries: 1,
-        der: older.der.clone(),
-    };
-    world.write(|tx| tx.reserve_crl(&published));
+    number_of_unstored(&world, &older);
     let world = world.restarted(policy);
     world.clock.advance(certificate.validity().not_after.since(world.now()) + DAY);
     assert!(crl_entry(&world, certificate.serial()).is_some(), "RFC 5280 section 3.3");
