@@ -1,7 +1,7 @@
 //! Certificates, bindings, causes.
 //!
 //! A certificate has two rows. Its record, of a kilobyte, stands where it came, beside those that came with it. What is looked up by
-//! random serial numbers is small: a hundred of these rows share a page, so that among ten million certificates a status is
+//! random serial numbers is small: some seventy of these rows share a page, so that among ten million certificates a status is
 //! found as fast as among few, and an enrolment changes few pages.
 
 use serde::{Deserialize, Serialize};
