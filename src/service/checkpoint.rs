@@ -125,7 +125,8 @@ impl RestoreGuard {
         self.write(ports, now, None);
     }
 
-    /// Writes the file, if there is something to say that it does not say. One that cannot be written stops nothing: it is logged and shown, and tried again.
+    /// Writes the file, if there is something to say that it does not say. One that cannot be written stops nothing: it is logged and
+    /// shown, and tried again.
     fn write(&self, ports: &Ports, now: Timestamp, published: Option<(&IssuerId, CrlMark)>) {
         let mut last = self.last();
         let present = ports.store.read(|view| present(view, None));

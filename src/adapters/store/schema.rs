@@ -270,8 +270,8 @@ fn profiles_of_4(rows: &WriteRows<'_>) -> StoreResult<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Schema 5 has external issuers, an index of revocations, and profiles that may take MD5 and say how long an expired certificate still
-/// renews; it finds a certificate's notAfter without its record, knows which enrolments used a ticket, and which certificates took another one's place; it has CRLs of several scopes, and issuers
-/// that know of them.
+/// renews; it finds a certificate's notAfter without its record, knows which enrolments used a ticket, and which certificates took another
+/// one's place; it has CRLs of several scopes, and issuers that know of them.
 ///
 /// A record that changes here must not change what the steps above write: they write the versions of their own schema.
 fn to_5(rows: &mut WriteRows<'_>) -> StoreResult<()> {

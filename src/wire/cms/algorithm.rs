@@ -47,7 +47,7 @@ pub(crate) fn signature(
 
 /// The AlgorithmIdentifier that a SignerInfo declares.
 ///
-/// For RSA it is `rsaEncryption`: strongSwan 5.9.8 refuses `shaXXXWithRSA` there, and every other client takes both.
+/// For RSA it is `rsaEncryption`: strongSwan 5.9.8 refuses `sha256WithRSAEncryption` and its like there, and every other client takes both.
 pub(crate) fn signer_info_signature(algorithm: SignatureAlgorithm) -> Vec<u8> {
     match algorithm {
         SignatureAlgorithm::RsaPkcs1(_) => algorithm::with_null(oid::RSA_ENCRYPTION),

@@ -216,7 +216,8 @@ impl CertificatesMut for Records<WriteRows<'_>> {
         let id = &certificate.id;
         let key = key::certificate(id);
         let fingerprint = certificate.fingerprint.as_bytes();
-        if self.certificate(id)?.is_some_and(|known| !known.is_imported()) {
+        let place: Option<Place> = self.0.record(Table::Certificates, &key)?;
+        if place.is_some_and(|known| known.purpose != Purpose::Imported) {
             return Err(conflict("certificate", id, "was issued here"));
         }
         if certificate.is_whole() {
@@ -224,7 +225,6 @@ impl CertificatesMut for Records<WriteRows<'_>> {
             self.refuse_taken(Table::CertificatesByFingerprint, fingerprint, &key, "certificate", problem)?;
             self.0.put(Table::CertificatesByFingerprint, fingerprint, &key)?;
         }
-        let place = self.0.record(Table::Certificates, &key)?;
         self.put_certificate(&key, certificate, place)
     }
 
