@@ -1,8 +1,9 @@
 //! What a copy of the store and the logs give away of challenges: nothing.
 
 use std::{
+    cell::RefCell,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Once},
 };
 
 use certgate::{adapters::store::RedbStore, domain::access::Operate, types::Secret, wire::scep::PkiStatus};
@@ -11,13 +12,17 @@ use crate::common::{Client, World, WorldOptions};
 
 const STATIC: &str = "static challenge of everybody";
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread has logged since it began to listen; `None` while it does not.
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl io::Write for Log {
+/// Writes into the log of the thread that logs.
+struct ThreadLog;
+
+impl io::Write for ThreadLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.as_mut().map_or(Ok(bytes.len()), |log| log.write(bytes)))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -25,18 +30,22 @@ impl io::Write for Log {
     }
 }
 
-/// What is logged, at every level, while `work` is done.
+/// What this thread logs, at every level, while `work` is done.
+///
+/// The subscriber is the whole program's: of one that is a thread's own, `tracing` forgets events whose place another
+/// thread passes first at that moment.
 pub(crate) fn logged(work: impl FnOnce()) -> String {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, work);
-    let bytes = log.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(|| ThreadLog)
+            .init();
+    });
+    LOG.set(Some(Vec::new()));
+    work();
+    String::from_utf8(LOG.take().unwrap()).unwrap()
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
