@@ -3,7 +3,7 @@
 //! It never redirects, never asks for a client certificate, needs no `Host` header, and answers with a `Content-Length`: phones, 15-year-old
 //! routers and RADIUS servers all have to get along with it.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -48,10 +48,16 @@ impl DeviceEdge {
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
-    ) -> Response<Full<Bytes>> {
-        if ocsp::below_responder(request.uri().path()).is_some() {
-            return ocsp::answer(&self, request, peer).await;
-        }
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        Ok(if ocsp::below_responder(request.uri().path()).is_some() {
+            ocsp::answer(&self, request, peer).await
+        } else {
+            // In a box: what is large in it would be moved with each question to OCSP otherwise.
+            Box::pin(self.answer_in_span(request, peer)).await
+        })
+    }
+
+    async fn answer_in_span(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         let id = self.gateway.new_request();
         // The query is left out: it can carry a whole pkiMessage with its challenge.
         let span = tracing::info_span!("device", request = %id, %peer, method = %logged(request.method().as_str()), path = logged(request.uri().path()));
@@ -66,7 +72,7 @@ impl DeviceEdge {
                 crl::ca_certificate(&self.gateway, &request, file)
             } else if scep::is_path(&path) {
                 let client = self.trusted_proxies.client(peer.ip(), request.headers());
-                scep::exchange(&self, request, client, id).await
+                scep::exchange(self, request, client, id).await
             } else {
                 not_found()
             }

@@ -25,6 +25,7 @@ pub mod ocsp;
 pub mod ops;
 mod outflow;
 mod partial;
+mod patience;
 pub mod scep;
 pub mod serve;
 mod stall;

@@ -149,7 +149,8 @@ impl Asker<'_> {
     async fn settle(&self, found: Found) -> OcspAnswer {
         match found {
             Found::Answer(answer) => answer,
-            Found::Nothing(request) => self.sign(request).await,
+            // In a box: it is large, and most questions do without it.
+            Found::Nothing(request) => Box::pin(self.sign(request)).await,
         }
     }
 

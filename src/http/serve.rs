@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
 };
 use tokio::{
@@ -30,6 +30,7 @@ use super::{
     device::DeviceEdge,
     forwarded::TrustedProxies,
     ops::OpsEdge,
+    patience::Patience,
     stall::StallBound,
 };
 use crate::service::metric::{self, label};
@@ -80,11 +81,7 @@ pub async fn serve_device(
 ) {
     accept_loop("device", listener, limits, shutdown, move |stream, peer, connection| {
         let edge = Arc::clone(&edge);
-        let answer = move |request| {
-            let edge = Arc::clone(&edge);
-            async move { edge.answer(request, peer).await }
-        };
-        connection.serve(stream, answer)
+        connection.serve(stream, move |request| Arc::clone(&edge).answer(request, peer))
     })
     .await;
 }
@@ -100,7 +97,7 @@ pub async fn serve_ops(
         let edge = Arc::clone(&edge);
         let answer = move |request| {
             let edge = Arc::clone(&edge);
-            async move { edge.answer(&request).await }
+            async move { Ok(edge.answer(&request).await) }
         };
         connection.serve(stream, answer)
     })
@@ -252,13 +249,9 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Fn(Request<Incoming>) -> F + Send + 'static,
-        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
     {
-        let service = service_fn(move |request| {
-            let answer = answer(request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        });
-        let connection = self.builder().serve_connection(self.io(stream), service);
+        let connection = self.builder().serve_connection(self.io(stream), service_fn(answer));
         finished(self.watcher.watch(connection).await);
     }
 
@@ -281,7 +274,7 @@ impl Connection {
     fn builder(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder
-            .timer(TokioTimer::new())
+            .timer(Patience::default())
             .header_read_timeout(self.head_timeout)
             .max_buf_size(MAX_HEAD)
             // Old clients close their sending half after the request and still want the answer.
@@ -323,7 +316,7 @@ mod tests {
                 let body = body.clone();
                 connection.serve(stream, move |_| {
                     let answer = Response::new(Full::new(body.clone()));
-                    async move { answer }
+                    async move { Ok(answer) }
                 })
             })
             .await;
