@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use certgate::{
-    domain::crl::{CrlPolicy, CrlScope, Partition},
-    service::GatewaySettings,
+    domain::crl::{CrlMirror, CrlPolicy, CrlScope, Partition},
+    service::{GatewaySettings, crl::CrlSettings},
     types::{RevocationReason, SerialNumber},
     wire::{
         crl::{Crl, CrlEntry, DeltaCrl, DeltaEntry},
@@ -186,6 +186,46 @@ fn an_expired_certificate_leaves_by_the_delta_after_it_was_on_a_full_crl() {
     world.gateway.run_due().unwrap();
     assert!(matches!(delta(&world).entries(), [DeltaEntry::Removed { .. }]));
     assert!(together(&world).is_empty());
+}
+
+#[test]
+fn other_settings_are_on_crls_of_every_scope_at_once() {
+    let before = CrlPolicy { delta: Some(48 * 3_600), partitions: Some(2), ..CrlPolicy::default() };
+    let world = world_with(settings(before));
+    work(&world);
+    let numbers = |world: &World| -> Vec<u64> {
+        world.gateway.crls_of(&issuing()).iter().map(|crl| crl.number).collect()
+    };
+    assert_eq!(numbers(&world), [1; 4]);
+    let world = world.restarted(settings(before));
+    work(&world);
+    assert_eq!(numbers(&world), [1; 4], "nothing changed");
+
+    let hours = |hours: u64| hours * 3_600;
+    let after = CrlPolicy {
+        lifetime: hours(24),
+        period: hours(8),
+        delta: Some(hours(3)),
+        keep_expired: Some(0),
+        ..before
+    };
+    let mirror = Some(CrlMirror { base: "http://mirror.test.example".to_owned(), first: true });
+    let crl = CrlSettings { mirror, ..settings(after).crl };
+    let world = world.restarted(GatewaySettings { crl, ..GatewaySettings::default() });
+    work(&world);
+    assert_eq!(numbers(&world), [2; 4]);
+    for crl in world.gateway.crls_of(&issuing()) {
+        let life = if crl.scope == CrlScope::Delta { hours(3) } else { hours(24) };
+        assert_eq!(crl.next_update.since(crl.this_update).as_secs(), life, "{:?}", crl.scope);
+    }
+    assert_eq!(full(&world).head().expired_since(), None, "as the archiveCutoff of OCSP");
+    assert_eq!(full(&world).head().freshest().len(), 2);
+    let certificate = enrolled(&world, "SN1");
+    let partition = CrlScope::Partition(Partition::holding(certificate.serial(), 2));
+    let partition = world.gateway.crl_of(&issuing(), partition).unwrap();
+    for url in certificate.crl_urls() {
+        Crl::of_partition(&partition.der, &url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
 }
 
 /// The partition that a certificate names, as its readers find it.

@@ -2,7 +2,8 @@
 //!
 //! Without delta CRLs, everything that an issuer publishes is made whenever something changed or is due. With them a change makes a
 //! delta alone; the full CRL comes by its schedule, or when an operator wants it. Partitions that would say the same again are left as
-//! they are until the schedule asks for them. What is made together has one number and is published at once.
+//! they are until the schedule asks for them. What was made under other settings ([`Terms`]) is made anew whatever the schedule says. What
+//! is made together has one number and is published at once.
 //!
 //! A CRL of a million entries is one pass: the snapshot's entries, as they lie there, are copied into one buffer that is signed where it
 //! lies, sent from there and put into the store from there. Its number is in the store before it is published; the bytes follow. A
@@ -31,8 +32,8 @@ use crate::{
         metric::{self, label},
         status::{Inherited, Listed, ListedEntry, entry_of},
     },
-    types::{IssuerId, Timestamp},
-    wire::crl::{CrlSpec, EncodedEntries, EntryList},
+    types::{IssuerId, Timestamp, Validity},
+    wire::crl::{CrlHead, CrlSpec, EncodedEntries, EntryList},
 };
 
 /// A CRL with more bytes is large.
@@ -51,6 +52,17 @@ pub(super) struct Build<'a> {
     listed: Listed,
     /// How many changes of the snapshot that has.
     changes: u64,
+}
+
+/// What the settings make a CRL say beside its entries.
+#[derive(PartialEq, Eq)]
+struct Terms {
+    next_update: Timestamp,
+    expired_since: Option<Timestamp>,
+    /// fullName of issuingDistributionPoint.
+    distribution_point: Vec<String>,
+    /// fullName of freshestCRL.
+    freshest: Vec<String>,
 }
 
 /// A CRL that was signed but not yet checked.
@@ -248,7 +260,7 @@ impl<'a> Build<'a> {
 
     fn drafts(&self, everything: bool) -> Result<Vec<Draft<'_>>, ServiceError> {
         let mut drafts = Vec::new();
-        let full = self.wants_full(everything);
+        let full = self.wants_full(everything)?;
         if full {
             drafts.push(self.draft(CrlScope::Full, None, self.entries())?);
         }
@@ -278,10 +290,15 @@ impl<'a> Build<'a> {
     }
 
     /// Where there are deltas, a full CRL comes by its schedule only.
-    fn wants_full(&self, everything: bool) -> bool {
-        let full = self.before(CrlScope::Full).map(|crl| crl.window());
+    fn wants_full(&self, everything: bool) -> Result<bool, ServiceError> {
+        let full = self.before(CrlScope::Full);
         let by_change = self.policy().delta.is_none() || self.before(CrlScope::Delta).is_none();
-        everything || by_change || self.policy().is_due(full, self.now)
+        match full {
+            Some(full) if !everything && !by_change => {
+                Ok(self.policy().is_due(Some(full.window()), self.now) || !self.is_on_terms(full)?)
+            }
+            _ => Ok(true),
+        }
     }
 
     /// None: it would say what the one before says, and that one is fresh enough.
@@ -301,6 +318,7 @@ impl<'a> Build<'a> {
         if let Some(before) =
             before.filter(|before| fresh && !with_full && before.base_number == Some(base_number))
             && says(before, &entries)?
+            && self.is_on_terms(before)?
         {
             return Ok(None);
         }
@@ -320,6 +338,7 @@ impl<'a> Build<'a> {
         let due = everything || self.policy().is_due(before.map(|crl| crl.window()), self.now);
         if let Some(before) = before.filter(|_| !due)
             && says(before, &entries)?
+            && self.is_on_terms(before)?
         {
             return Ok(None);
         }
@@ -332,49 +351,71 @@ impl<'a> Build<'a> {
         base_number: Option<u64>,
         entries: EntryList<'s>,
     ) -> Result<Draft<'s>, ServiceError> {
-        let (issuer, validity) = (&self.authority.issuer, self.authority.certificate.validity());
-        let wanted = match scope {
-            CrlScope::Delta => self.policy().next_delta_update(self.now),
-            CrlScope::Full | CrlScope::Partition(_) => self.policy().next_update(self.now),
-        };
-        let next_update = wanted.min(validity.not_after);
-        let der = self.sign(scope, base_number, next_update, &entries)?;
+        let terms = self.terms(scope, self.now);
+        let der = self.sign(base_number, &terms, &entries)?;
         let record = CrlRecord {
-            issuer: issuer.id.clone(),
+            issuer: self.authority.issuer.id.clone(),
             scope,
             base_number,
             number: self.number,
             this_update: self.now,
-            next_update,
+            next_update: terms.next_update,
             entries: entries.len(),
             der,
         };
         Ok(Draft { record, entries, base: None })
     }
 
+    /// What a CRL of this scope says that is made `at`.
+    fn terms(&self, scope: CrlScope, at: Timestamp) -> Terms {
+        let Authority { issuer, certificate, .. } = self.authority;
+        let Validity { not_before, not_after } = certificate.validity();
+        let next_update = match scope {
+            CrlScope::Delta => self.policy().next_delta_update(at),
+            CrlScope::Full | CrlScope::Partition(_) => self.policy().next_update(at),
+        };
+        let urls = |wanted: bool, scope| if wanted { issuer.urls_of(scope) } else { Vec::new() };
+        Terms {
+            next_update: next_update.min(not_after),
+            expired_since: self.policy().expired_since(at, not_before),
+            distribution_point: urls(matches!(scope, CrlScope::Partition(_)), scope),
+            freshest: urls(scope == CrlScope::Full && self.policy().delta.is_some(), CrlScope::Delta),
+        }
+    }
+
+    /// Whether the CRL says what it would if it had been made under the settings of now.
+    fn is_on_terms(&self, crl: &PublishedCrl) -> Result<bool, ServiceError> {
+        let head = CrlHead::of(&crl.der)?;
+        let said = Terms {
+            next_update: crl.next_update,
+            expired_since: head.expired_since(),
+            distribution_point: head.distribution_point().map(<[String]>::to_vec).unwrap_or_default(),
+            freshest: head.freshest().to_vec(),
+        };
+        Ok(said == self.terms(crl.scope, crl.this_update))
+    }
+
     fn sign(
         &self,
-        scope: CrlScope,
         base_number: Option<u64>,
-        next_update: Timestamp,
+        terms: &Terms,
         entries: &EntryList<'_>,
     ) -> Result<Bytes, ServiceError> {
-        let Authority { issuer, certificate, signer, .. } = self.authority;
+        let Authority { certificate, signer, .. } = self.authority;
         let key_identifier = certificate.public_key().key_identifier();
         let authority_key_identifier = certificate.subject_key_identifier().unwrap_or(&key_identifier);
-        let urls = |wanted: bool, scope| if wanted { issuer.urls_of(scope) } else { Vec::new() };
         let algorithm = self.authority.signature_algorithm();
         let spec = CrlSpec {
-            expired_since: self.policy().expired_since(self.now, certificate.validity().not_before),
+            expired_since: terms.expired_since,
             base_number,
-            distribution_point: &urls(matches!(scope, CrlScope::Partition(_)), scope),
-            freshest: &urls(scope == CrlScope::Full && self.policy().delta.is_some(), CrlScope::Delta),
+            distribution_point: &terms.distribution_point,
+            freshest: &terms.freshest,
             ..CrlSpec::new(
                 certificate.subject(),
                 authority_key_identifier,
                 self.number,
                 self.now,
-                next_update,
+                terms.next_update,
             )
         };
         let unsigned = spec.unsigned(algorithm, entries.pieces())?;
