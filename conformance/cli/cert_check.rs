@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -142,6 +143,29 @@ fn what_the_ca_of_an_imported_certificate_says_stands_beside() {
     let expected = [&[("store", "hold"), ("OCSP", "hold"), ("CRL", "good")][..], &upstream].concat();
     assert_eq!((exit, said(&report)), (1, expected), "{report}");
     assert!(words.contains("that CA does not hear") && !words.contains("crl publish"), "{words}");
+}
+
+#[test]
+fn a_delta_is_read_with_the_crl_that_names_it() {
+    let server = Server::started(FAST, "[crl]\ndelta-lifetime-hours = 6\ndebounce-seconds = 0\n");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let pem = server.scratch().join("SN1.pem").to_str().unwrap().to_owned();
+    let serial = check(&server, &["--cert", &pem]).1["serial"].as_str().unwrap().to_owned();
+    let fetched = |path: &str| http_get(server.device_address(), path).unwrap().body;
+    let full = fetched("/crl/issuing.crl");
+    for (verb, status) in [("hold", "hold"), ("release", "good")] {
+        let before = fetched("/crl/issuing-delta.crl");
+        expect_success(&server.run(&["cert", verb, &serial]), verb);
+        // The worker is woken for it.
+        while fetched("/crl/issuing-delta.crl") == before {
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(fetched("/crl/issuing.crl"), full, "it comes by the schedule");
+        let (exit, report, words) = check(&server, &[&serial]);
+        assert_eq!((exit, said(&report)[2]), (0, ("CRL", status)), "{report} {words}");
+        let place = format!("{0}/crl/issuing.crl + {0}/crl/issuing-delta.crl", server.url());
+        assert_eq!(report["said"][2]["where"], place);
+    }
 }
 
 /// The certificate of this issuer.

@@ -6,9 +6,22 @@ use super::{
     ocsp::check_times,
 };
 use crate::{
-    types::Timestamp,
-    wire::{crl::Crl, x509::Certificate},
+    types::{SerialNumber, Timestamp},
+    wire::{
+        crl::{Crl, CrlEntry, DeltaCrl},
+        x509::Certificate,
+    },
 };
+
+/// What a CRL says of one certificate, together with the delta to it.
+pub struct Listing {
+    /// Its entry, where it is listed.
+    pub entry: Option<CrlEntry>,
+    /// thisUpdate of the delta, or of the CRL where there is none to it.
+    pub this_update: Timestamp,
+    /// Where the delta is.
+    pub delta_url: Option<String>,
+}
 
 /// Fetches the CRL of `issuer` from `url`: the full one, or the partition of the certificates that name this URL.
 pub fn fetch(http: &HttpClient, url: &str, issuer: &Certificate, now: Timestamp) -> Result<Crl, ClientError> {
@@ -23,4 +36,49 @@ pub fn fetch(http: &HttpClient, url: &str, issuer: &Certificate, now: Timestamp)
     crl.verify(issuer).map_err(ClientError::because(Fault::Signer, "the CRL"))?;
     check_times(crl.this_update(), crl.next_update(), now)?;
     Ok(crl)
+}
+
+/// Looks a certificate up in the CRL at `url`, and in the delta to it where it names one (RFC 5280 §5.2.6).
+pub fn look_up(
+    http: &HttpClient,
+    url: &str,
+    issuer: &Certificate,
+    serial: &SerialNumber,
+    now: Timestamp,
+) -> Result<Listing, ClientError> {
+    let full = fetch(http, url, issuer, now)?;
+    let delta_url = full.head().freshest().first();
+    let delta = delta_url.map(|url| Ok::<_, ClientError>((url, fetch_delta(http, url, issuer, now)?)));
+    // Where it does not belong to this CRL (that is older than the one that it changes), the CRL is all that there is.
+    let together =
+        delta.transpose()?.and_then(|(url, delta)| Some((url, delta.applied_to(&full).ok()?, delta)));
+    Ok(match together {
+        Some((url, mut entries, delta)) => Listing {
+            entry: entries.remove(serial),
+            this_update: delta.head().this_update(),
+            delta_url: Some(url.clone()),
+        },
+        None => Listing {
+            entry: full.entries().iter().find(|entry| entry.serial == *serial).cloned(),
+            this_update: full.this_update(),
+            delta_url: None,
+        },
+    })
+}
+
+fn fetch_delta(
+    http: &HttpClient,
+    url: &str,
+    issuer: &Certificate,
+    now: Timestamp,
+) -> Result<DeltaCrl, ClientError> {
+    let response = http.get(url)?;
+    if !response.status.is_success() {
+        return Err(ClientError::status(url, &response));
+    }
+    let delta =
+        DeltaCrl::from_der(&response.body).map_err(ClientError::unreadable("the delta CRL", &response))?;
+    delta.verify(issuer).map_err(ClientError::because(Fault::Signer, "the delta CRL"))?;
+    check_times(delta.head().this_update(), delta.head().next_update(), now)?;
+    Ok(delta)
 }

@@ -283,19 +283,18 @@ fn ask_responder(
 
 fn ask_crl(http: &HttpClient, subject: &Subject, who: &'static str, url: String, now: Timestamp) -> Voice {
     let certificate = &subject.certificate;
-    let (said, as_of) = match crl::fetch(http, &url, &subject.issuer, now) {
-        Ok(list) => {
-            let entry = list.entries().iter().find(|entry| entry.serial == *certificate.serial());
-            let word = match entry {
+    match crl::look_up(http, &url, &subject.issuer, certificate.serial(), now) {
+        Ok(listing) => {
+            let word = match listing.entry {
                 Some(entry) => Word::Revoked { reason: entry.reason, at: entry.revoked_at },
                 None if certificate.validity().not_after < now => Word::NoLongerListed,
                 None => Word::Good,
             };
-            (Ok(word), Some(list.this_update()))
+            let place = [Some(url), listing.delta_url].into_iter().flatten().collect::<Vec<_>>().join(" + ");
+            Voice { who, place, said: Ok(word), as_of: Some(listing.this_update) }
         }
-        Err(error) => (Err(error.to_string()), None),
-    };
-    Voice { who, place: url, said, as_of }
+        Err(error) => Voice { who, place: url, said: Err(error.to_string()), as_of: None },
+    }
 }
 
 /// What the words of all come to.
