@@ -95,6 +95,38 @@ fn without_a_server_the_store_itself_is_filled() {
 }
 
 #[test]
+fn a_certificate_that_comes_again_in_a_source_is_told_of_anew() {
+    let server = Server::started(FAST, "");
+    let path = |name: &str| server.scratch().join(name).to_str().unwrap().to_owned();
+    let (index, crl) = (path("index.txt"), path("crl.txt"));
+    // Last year's index with this year's behind it.
+    let lines = [
+        "V\t361121000000Z\t\t1000\tunknown\t/CN=a",
+        "V\t361121000000Z\t\t1001\tunknown\t/CN=b",
+        "V\t361121000000Z\t\t1000\tunknown\t/CN=a",
+        "R\t361121000000Z\t260101000000Z,keyCompromise\t1001\tunknown\t/CN=b",
+        "V\t371121000000Z\t\t1000\tunknown\t/CN=other",
+    ];
+    fs::write(&index, lines.join("\r\n")).unwrap();
+    let output = server.run(&["import", "--issuer-cert", CA, "--name", "old", "--index", &index]);
+    let (told, said) = (stdout(&output), stderr(&output));
+    assert_eq!(code(&output), 5, "{told}{said}");
+    assert!(told.contains("New:          2") && told.contains("Known before: 1"), "{told}");
+    assert!(
+        told.contains("Revoked:      1") && said.contains("line 5: it is known to expire"),
+        "{told}{said}"
+    );
+    assert_eq!(server.json(&["cert", "show", "old/1001"])["status"], "revoked");
+
+    // As `openssl crl -text` writes it.
+    let text =
+        der::pem::encode_string("X509 CRL", der::pem::LineEnding::LF, &fs::read(CRL).unwrap()).unwrap();
+    fs::write(&crl, format!("Certificate Revocation List (CRL):\n    Version 2 (0x1)\n{text}")).unwrap();
+    let imported = server.json(&["import", "--issuer-cert", CA, "--crl", &crl]);
+    assert_eq!((&imported["added"], &imported["crl"]["published"]), (&3.into(), &true.into()), "{imported}");
+}
+
+#[test]
 fn what_is_no_ca_and_no_source_is_refused() {
     let server = Server::started(FAST, "");
     let run = |arguments: &[&str]| server.run(&[&["import", "--issuer-cert"][..], arguments].concat());

@@ -184,8 +184,11 @@ fn the_last_crl_of_the_old_ca_is_served_and_none_is_signed_for_it() {
     let imported = world.gateway.import_crl(&world.authed(), &issuer, &second.der).unwrap();
     assert_eq!((imported.number, imported.entries, imported.published), (Some(second.number), 1, true));
     assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
+    let again = world.gateway.import_crl(&world.authed(), &issuer, &second.der).unwrap();
+    assert_eq!(again, imported);
     // An older one does not take its place.
-    world.gateway.import_crl(&world.authed(), &issuer, &first.der).unwrap();
+    let older = world.gateway.import_crl(&world.authed(), &issuer, &first.der).unwrap();
+    assert!(!older.published);
     let world = world.restarted(GatewaySettings::default());
     assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
     let refused = world.gateway.publish_crl(&world.authed(), &issuer).unwrap_err();

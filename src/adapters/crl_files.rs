@@ -70,7 +70,8 @@ fn read(path: &PathBuf) -> Result<Crl, String> {
     if length as u64 > MAX_LEN {
         return Err(format!("it is larger than {MAX_LEN} bytes"));
     }
-    if bytes.starts_with(b"-----BEGIN X509 CRL") {
+    // Before it there may be words (RFC 7468 §2), as `openssl crl -text` writes them.
+    if std::str::from_utf8(&bytes).is_ok_and(|text| text.contains("-----BEGIN X509 CRL")) {
         bytes = pem::decode_vec(&bytes).map_err(|error| error.to_string())?.1;
     }
     Crl::from_der(&bytes).map_err(|error| error.to_string())
@@ -93,7 +94,7 @@ mod tests {
         let first = files.crl(name).unwrap();
         assert!(Arc::ptr_eq(&first, &files.crl(name).unwrap()), "unchanged, it is read once");
         let text = pem::encode_string("X509 CRL", pem::LineEnding::LF, ROOT).unwrap();
-        fs::write(&path, text).unwrap();
+        fs::write(&path, format!("Certificate Revocation List (CRL):\n{text}")).unwrap();
         let second = files.crl(name).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert_eq!(second.as_der(), first.as_der());

@@ -134,8 +134,12 @@ fn tell(imported: &Imported) {
     tell_some(&imported.refusals, imported.refused, "");
     tell_some(&imported.unbound_places, imported.unbound, "not bound: ");
     let external = imported.target.as_ref().is_some_and(|target| target.external);
-    if external && imported.crl.as_ref().is_some_and(|crl| !crl.published) {
-        note("note: the CRL has no number or no nextUpdate; it is not published");
+    if let Some(crl) = imported.crl.as_ref().filter(|crl| external && !crl.published) {
+        note(if crl.number.is_some() && crl.next_update.is_some() {
+            "note: a newer CRL of that CA was imported before, and stays published"
+        } else {
+            "note: the CRL has no number or no nextUpdate; it is not published"
+        });
     }
 }
 

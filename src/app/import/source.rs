@@ -1,6 +1,7 @@
 //! What is imported from: an index of `openssl ca`, a CRL, a directory of certificates; each read in parts.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{BufRead, BufReader, Read as _},
     mem::take,
@@ -11,11 +12,15 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::{Part, Refusal};
 use crate::{
-    app::failure::{Failure, Outcome},
+    app::{
+        cli::files::read_list,
+        failure::{Failure, Outcome},
+    },
     service::{
         certificate::RevocationView,
         import::{CheckedCrl, ImportBatch, ImportLine},
     },
+    types::SerialNumber,
     wire::{
         ca_index::{IndexError, IndexLine, MAX_LINE},
         crl::{CrlEntry, CrlHead},
@@ -71,7 +76,7 @@ impl Source {
                 Ok(Reading::Index { path: path.clone(), length })
             }
             Self::Crl(path) => {
-                let der = read_crl(path)?;
+                let der = read_list(path)?;
                 let wrong = |error| Failure::usage(format_args!("{}: {error}", path.display()));
                 let entries = CheckedCrl::scan(&der, ca, drop).map_err(wrong)?.entries();
                 Ok(Reading::Crl { path: path.clone(), der, entries })
@@ -125,6 +130,8 @@ struct Parts<'s, 'f> {
     of: u64,
     done: u64,
     text: usize,
+    /// Those of `lines`. One that comes again is in the next part, as if it were in a newer file.
+    serials: BTreeSet<SerialNumber>,
     lines: Vec<ImportLine>,
     places: Vec<String>,
     unreadable: Vec<Refusal>,
@@ -134,11 +141,16 @@ struct Parts<'s, 'f> {
 impl<'s, 'f> Parts<'s, 'f> {
     fn new(path: &Path, of: u64, sink: &'s mut Sink<'f>) -> Self {
         let (lines, places, unreadable) = (Vec::new(), Vec::new(), Vec::new());
-        Self { source: path.display().to_string(), of, done: 0, text: 0, lines, places, unreadable, sink }
+        let (source, serials) = (path.display().to_string(), BTreeSet::new());
+        Self { source, of, done: 0, text: 0, serials, lines, places, unreadable, sink }
     }
 
-    /// One more that can be told of; `place` where its number says too little.
-    fn push(&mut self, line: ImportLine, place: Option<String>) -> Outcome {
+    /// One more that can be told of, with this serial number; `place` where its number says too little.
+    fn push(&mut self, serial: SerialNumber, line: ImportLine, place: Option<String>) -> Outcome {
+        if self.serials.contains(&serial) {
+            self.hand_over()?;
+        }
+        self.serials.insert(serial);
         self.text += line.certificate.as_ref().map_or(0, String::len);
         self.text += line.subject.as_ref().map_or(0, String::len);
         self.lines.push(line);
@@ -154,6 +166,7 @@ impl<'s, 'f> Parts<'s, 'f> {
 
     fn hand_over(&mut self) -> Outcome {
         self.text = 0;
+        self.serials.clear();
         (self.sink)(Part {
             batch: ImportBatch {
                 source: self.source.clone(),
@@ -188,7 +201,7 @@ fn read_index(path: &Path, parts: &mut Parts<'_, '_>) -> Outcome {
         }
         match IndexLine::read(&bytes) {
             Ok(None) => {}
-            Ok(Some(line)) => parts.push(line_of(line, number), None)?,
+            Ok(Some(line)) => parts.push(line.serial.clone(), line_of(line, number), None)?,
             Err(problem) => parts.refuse(place(), &problem)?,
         }
     }
@@ -212,22 +225,13 @@ fn line_of(line: IndexLine, number: u64) -> ImportLine {
     }
 }
 
-fn read_crl(path: &Path) -> Outcome<Vec<u8>> {
-    let bytes = fs::read(path).map_err(Failure::while_doing(path.display()))?;
-    if !bytes.starts_with(b"-----BEGIN") {
-        return Ok(bytes);
-    }
-    let decoded = der::pem::decode_vec(bytes.trim_ascii());
-    decoded.map(|(_, der)| der).map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))
-}
-
 /// The CRL was checked when it was opened.
 fn read_entries(der: &[u8], parts: &mut Parts<'_, '_>) -> Outcome {
     let mut outcome = Ok(());
     let scanned = CrlHead::scan(der, |entry| {
         if outcome.is_ok() {
             parts.done += 1;
-            outcome = parts.push(entry_of(entry, parts.done), None);
+            outcome = parts.push(entry.serial.clone(), entry_of(entry, parts.done), None);
         }
     });
     scanned.map_err(Failure::error)?;
@@ -260,7 +264,7 @@ fn read_directory(path: &Path, parts: &mut Parts<'_, '_>) -> Outcome {
                     number += 1;
                     let text = Some(BASE64_STANDARD.encode(certificate.as_der()));
                     let line = ImportLine { line: number, certificate: text, ..ImportLine::default() };
-                    parts.push(line, Some(name.clone()))?;
+                    parts.push(certificate.serial().clone(), line, Some(name.clone()))?;
                 }
             }
         }

@@ -448,20 +448,21 @@ pub fn take_crl(
         // Of a CA of ours only the number is of use: the next CRL is ours again.
         der: if external { Bytes::copy_from_slice(der) } else { Bytes::new() },
     };
-    imported.published = external;
     let fact = act.fact("crl.imported", issuer, &[("number", number.to_string())]);
-    let newer = store.write(|tx| {
+    let known = store.write(|tx| {
         let known = tx.crl_mark(issuer)?.map(|known| known.number);
-        if known.is_some_and(|known| known >= number) {
-            return Ok::<_, ServiceError>(false);
+        if known.is_none_or(|known| known < number) {
+            tx.put_crl(&record)?;
+            if !external {
+                tx.enqueue(&JobKind::BuildCrl { issuer: issuer.clone() }, act.at)?;
+            }
+            tx.append_audit(&fact)?;
         }
-        tx.put_crl(&record)?;
-        if !external {
-            tx.enqueue(&JobKind::BuildCrl { issuer: issuer.clone() }, act.at)?;
-        }
-        tx.append_audit(&fact)?;
-        Ok(true)
+        Ok::<_, ServiceError>(known)
     })?;
+    // A newer one that was imported before stays.
+    imported.published = external && known.is_none_or(|known| known <= number);
+    let newer = known.is_none_or(|known| known < number);
     Ok((imported, (newer && external).then_some(record)))
 }
 
