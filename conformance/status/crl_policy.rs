@@ -121,6 +121,28 @@ fn a_compromise_that_comes_out_later_shows_with_its_date_in_ocsp_and_crl_alike()
 }
 
 #[test]
+fn when_the_key_was_lost_may_be_found_out_later() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    let revoked_at = crl_entry(&world, certificate.serial()).unwrap().revoked_at;
+    let lost_at = |lost| {
+        let reason = RevocationReason::KeyCompromise;
+        let request = RevokeRequest { reason, note: String::new(), invalidity_date: Some(lost) };
+        world.gateway.revoke_certificate(&world.authed(), &id_of(&certificate), &request)
+    };
+    for days in [1, 3] {
+        world.clock.advance(DAY);
+        let lost = revoked_at.minus(days * DAY);
+        lost_at(lost).unwrap();
+        assert_eq!(single(&world, &certificate).invalidity_date, Some(lost));
+        let entry = crl_entry(&world, certificate.serial()).unwrap();
+        assert_eq!((entry.invalidity_date, entry.revoked_at), (Some(lost), revoked_at));
+    }
+    lost_at(revoked_at.minus(2 * DAY)).unwrap_err();
+}
+
+#[test]
 fn the_configuration_is_taken_over_at_the_next_start_and_on_record() {
     let world = world();
     world.gateway.run_due().unwrap();

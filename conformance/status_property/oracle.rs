@@ -325,8 +325,17 @@ impl Oracle {
             !cause.is_hold() && shown.is_none_or(|it| it.is_hold() || (raised && !is_compromise(it.reason)));
         if possible {
             certificate.causes.insert("revoked by hand", cause);
+            return true;
         }
-        possible
+        // When the key was lost may be said later, or corrected to an earlier time, as long as that is what shows.
+        let known = certificate.causes.get_mut("revoked by hand");
+        let known =
+            known.filter(|it| Some(**it) == shown && it.reason == cause.reason && is_compromise(it.reason));
+        let Some(known) = known else { return false };
+        let dates = [cause.invalidity_date, known.invalidity_date].map(|date| date.unwrap_or(Timestamp::MAX));
+        let earlier = dates[0] < dates[1];
+        known.invalidity_date = dates.into_iter().min().filter(|date| *date != Timestamp::MAX);
+        earlier
     }
 
     pub(crate) fn user_event(&mut self, user: usize, event: UserEvent, now: Timestamp) -> bool {

@@ -213,9 +213,19 @@ pub enum ChangeRefused {
     AlreadyRevoked(RevocationReason),
 }
 
+/// `new` in the place of the one of `existing` that shows and that it adds an invalidityDate to, or an earlier one: when a key was lost is often
+/// found out after it is known that it was. It lasts as long as that one.
+pub fn dated(existing: &[Cause], new: &Cause) -> Option<Cause> {
+    let Effect::Revoke { reason } = new.effect else { return None };
+    let same = |old: &&Cause| old.key == new.key && old.effect == new.effect;
+    let old = existing.iter().find(same).filter(|old| revocation(existing) == Some(shown(old)))?;
+    let earlier = new.invalidity_date.is_some_and(|new| old.invalidity_date.is_none_or(|old| new < old));
+    (is_compromise(reason) && earlier).then(|| Cause { since: old.since, ..new.clone() })
+}
+
 /// Whether `new` may be recorded beside, or in the place of, `existing` (RFC 5280 §5.3.1).
 ///
-/// A permanent cause is never replaced, but for one that raises the reason to keyCompromise. An operator's
+/// A permanent cause is never replaced, but for one that raises the reason to keyCompromise or says when the key was lost ([`dated`]). An operator's
 /// own act (kind [`CauseKind::Manual`]) is refused where it would change nothing; causes from devices and
 /// users are recorded beside whatever is there. For those a refusal means that the certificate has the same
 /// cause already, and nothing needs to be written.
@@ -229,6 +239,9 @@ pub fn check_change(existing: &[Cause], new: &Cause) -> Result<(), ChangeRefused
     else {
         return Ok(());
     };
+    if dated(existing, new).is_some() {
+        return Ok(());
+    }
     match new.effect {
         Effect::Hold => Err(ChangeRefused::HoldOnRevoked(before.reason)),
         Effect::Revoke { reason: RevocationReason::KeyCompromise } if !is_compromise(before.reason) => Ok(()),
@@ -291,6 +304,30 @@ mod tests {
         ];
         assert_eq!(revocation(&causes).unwrap().at.unix(), T0 + 2);
         assert_eq!(effective(&causes, &validity(), Timestamp::from_unix(T0 + 2000)), Status::Hold);
+    }
+
+    #[test]
+    fn when_a_key_was_lost_may_be_found_out_later() {
+        let lost = |reason, since, date: Option<u64>| Cause {
+            invalidity_date: date.map(Timestamp::from_unix),
+            ..cause(CauseKind::Manual, "revoke", revoke(reason), since)
+        };
+        let key = RevocationReason::KeyCompromise;
+        let known = lost(key, T0, None);
+        let existing = std::slice::from_ref(&known);
+        assert_eq!(dated(existing, &lost(key, T0 + 9, Some(T0 - 5))), Some(lost(key, T0, Some(T0 - 5))));
+        assert_eq!(check_change(existing, &lost(key, T0 + 9, Some(T0 - 5))), Ok(()));
+        let known = [lost(key, T0, Some(T0 - 5))];
+        assert!(dated(&known, &lost(key, T0 + 9, Some(T0 - 6))).is_some());
+        for later in [None, Some(T0 - 5), Some(T0 - 4)] {
+            assert_eq!(dated(&known, &lost(key, T0 + 9, later)), None);
+            assert!(check_change(&known, &lost(key, T0 + 9, later)).is_err());
+        }
+        let superseded = RevocationReason::Superseded;
+        assert_eq!(dated(&[lost(superseded, T0, None)], &lost(superseded, T0 + 9, Some(T0))), None);
+        let before = cause(CauseKind::DeviceCondition, "compromised", revoke(key), T0 - 1);
+        let hidden = [before, lost(key, T0, None)];
+        assert_eq!(dated(&hidden, &lost(key, T0 + 9, Some(T0 - 5))), None, "nobody would see it");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::{
         certificate::{CertificateRecord, Purpose},
         import::taken_over,
         status::{
-            Cause, CauseChange, CauseKey, CauseKind, Effect, Revocation, Status, check_change, effective,
-            revocation,
+            Cause, CauseChange, CauseKey, CauseKind, Effect, Revocation, Status, check_change, dated,
+            effective, revocation,
         },
     },
     ports::{View, store::Page},
@@ -432,6 +432,7 @@ impl Gateway {
             let causes = self.known_causes(tx.as_view(), id)?;
             let taken_over = taken_over(&causes, cause);
             if taken_over.is_none()
+                && dated(&causes, cause).is_none()
                 && causes.iter().any(|old| old.key == cause.key && old.effect == cause.effect)
             {
                 return Err(ServiceError::Refused(

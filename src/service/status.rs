@@ -41,7 +41,7 @@ pub(crate) use moved::Accepted;
 use super::{Ports, ServiceError, audit::Act};
 use crate::{
     domain::queue::JobKind,
-    domain::status::{Cause, CauseChange, Effect, Revocation, check_change, revocation, strongest},
+    domain::status::{Cause, CauseChange, Effect, Revocation, check_change, dated, revocation, strongest},
     ports::{Tx, View, store::StoreResult},
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber, Timestamp},
     wire::crl::CrlEntry,
@@ -495,11 +495,14 @@ fn apply(
     changes: &[CauseChange],
 ) -> StoreResult<Option<Revocation>> {
     for change in changes {
-        if is_void(&tx.causes(certificate)?, change) {
+        let existing = tx.causes(certificate)?;
+        if is_void(&existing, change) {
             continue;
         }
         match change {
-            CauseChange::Put(cause) => tx.put_cause(certificate, cause)?,
+            CauseChange::Put(cause) => {
+                tx.put_cause(certificate, dated(&existing, cause).as_ref().unwrap_or(cause))?;
+            }
             CauseChange::Release(key) => tx.release_cause(certificate, key)?,
         }
     }
@@ -511,7 +514,7 @@ pub(crate) fn is_void(existing: &[Cause], change: &CauseChange) -> bool {
     match change {
         CauseChange::Put(cause) => {
             let again = existing.iter().any(|old| old.key == cause.key && old.effect == cause.effect);
-            again || check_change(existing, cause).is_err()
+            (again && dated(existing, cause).is_none()) || check_change(existing, cause).is_err()
         }
         CauseChange::Release(key) => {
             !existing.iter().any(|old| old.key == *key && old.effect == Effect::Hold)

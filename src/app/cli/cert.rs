@@ -84,7 +84,7 @@ struct RevokeArgs {
     /// Why, as in RFC 5280: keyCompromise, superseded, cessationOfOperation, affiliationChanged, privilegeWithdrawn, unspecified
     #[arg(long, default_value = "unspecified")]
     reason: RevocationReason,
-    /// When the key was probably lost: 2026-11-21T02:04:54Z
+    /// When the key was probably lost, as far as it is known now; it can be said again later: 2026-11-21T02:04:54Z
     #[arg(long, value_name = "TIME")]
     invalid_since: Option<Timestamp>,
     /// Why, in words; kept in the audit record
