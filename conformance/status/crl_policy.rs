@@ -212,6 +212,25 @@ fn a_crl_without_a_successor_is_reported_at_half_and_at_three_quarters_of_its_li
 }
 
 #[test]
+fn the_last_crl_of_an_issuer_is_not_reported_for_having_no_successor() {
+    let world = world();
+    let hour = Duration::from_secs(3_600);
+    let end = world.issuer("issuing").validity().not_after;
+    world.clock.advance(end.since(world.now()) - 30 * hour);
+    for _ in 0..29 {
+        world.gateway.run_due().unwrap();
+        let report = world.gateway.health();
+        let check = report.checks.into_iter().find(|check| check.name == "crl/issuing").unwrap();
+        assert_eq!(check.hint, "", "{} before the end: {}", end.since(world.now()).as_secs(), check.detail);
+        world.clock.advance(hour);
+    }
+    let crl = world.gateway.crl(&issuing()).unwrap();
+    assert_eq!((crl.next_update, end.since(crl.this_update)), (end, 6 * hour), "the schedule went on");
+    let tail = world.gateway.audit_tail(&world.authed(), 1000).unwrap().items;
+    assert!(tail.iter().all(|event| event.action != "crl.late" || event.object != "issuing"));
+}
+
+#[test]
 fn operators_see_how_large_the_crl_will_be() {
     let world = world();
     for name in ["SN1", "SN2"] {

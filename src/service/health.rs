@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Gateway, OcspSigner, ServiceError,
     authority::{Authorities, Authority, External},
-    crl::PublishedCrl,
+    crl::{PublishedCrl, lateness},
     outside::Heard,
 };
 use crate::{
@@ -398,12 +398,12 @@ impl Gateway {
             return Check::not_passed(name, CheckResult::Fail, "none was published yet", hint);
         };
         let late =
-            all.iter().max_by_key(|crl| (crl.window().lateness(now), Reverse(crl.scope))).unwrap_or(full);
+            all.iter().max_by_key(|crl| (lateness(authority, crl, now), Reverse(crl.scope))).unwrap_or(full);
         let mut detail = format!("number {}, nextUpdate {}", late.number, late.next_update);
         if late.scope != CrlScope::Full {
             detail = format!("{}: {detail}", late.scope.label());
         }
-        let (result, what) = match late.window().lateness(now) {
+        let (result, what) = match lateness(authority, late, now) {
             Lateness::OnTime => return self.check_crl_size(authority, full, name, detail),
             Lateness::Half => (CheckResult::Warn, "more than half of its life is over and no new one came"),
             Lateness::ThreeQuarters => {

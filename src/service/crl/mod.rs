@@ -33,6 +33,7 @@ use der::pem::LineEnding;
 pub use settings::CrlSettings;
 pub(crate) use settings::record;
 pub use view::{CrlPartView, CrlView};
+pub(super) use watch::lateness;
 
 use super::{Gateway, Ports, ServiceError};
 use crate::{

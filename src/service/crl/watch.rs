@@ -15,6 +15,7 @@ use crate::{
         Gateway, ServiceError,
         audit::Act,
         authority::Authority,
+        crl::PublishedCrl,
         metric::{self, label},
     },
     types::{IssuerId, Timestamp},
@@ -66,10 +67,10 @@ impl Gateway {
     pub(in crate::service) fn watch_crls(&self) -> Result<(), ServiceError> {
         let now = self.now();
         let authorities = self.authorities();
-        let living = authorities.issuers().filter(|it| it.certificate.validity().contains(now));
-        for id in living.map(|authority| &authority.issuer.id) {
+        for authority in authorities.issuers().filter(|it| it.certificate.validity().contains(now)) {
+            let id = &authority.issuer.id;
             for crl in self.crls_of(id) {
-                let lateness = crl.window().lateness(now);
+                let lateness = lateness(authority, &crl, now);
                 if self.is_news(id, crl.scope, crl.number, lateness) {
                     self.say_late(id, crl.scope, (crl.number, lateness, crl.next_update))?;
                 }
@@ -105,6 +106,17 @@ impl Gateway {
         let fact = act.fact("crl.late", issuer, &detail);
         Ok(self.ports.store.write(|tx: &mut dyn Tx| tx.append_audit(&fact))?)
     }
+}
+
+/// How late the successor of a CRL of the issuer is. One that ends with its issuer is shorter than others, and late only when the schedule
+/// has asked for the next: of the last one none comes.
+pub(in crate::service) fn lateness(authority: &Authority, crl: &PublishedCrl, now: Timestamp) -> Lateness {
+    let (window, policy) = (crl.window(), &authority.issuer.crl_policy);
+    let is_cut_short = window.next_update >= authority.certificate.validity().not_after;
+    if is_cut_short && now < replaced_at(policy, crl.scope, window) {
+        return Lateness::OnTime;
+    }
+    window.lateness(now)
 }
 
 fn replaced_at(policy: &CrlPolicy, scope: CrlScope, window: CrlWindow) -> Timestamp {
