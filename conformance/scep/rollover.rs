@@ -381,6 +381,17 @@ fn a_ca_that_ends_before_its_certificates_would_is_pointed_out() {
 }
 
 #[test]
+fn no_successor_is_advised_that_would_end_with_the_root() {
+    let world = World::new(&[("device", DEVICE)]);
+    announce(&world, &NewSuccessor { years: Some(10), ..NewSuccessor::default() });
+    cut_over(&world);
+    world.clock.advance(YEAR * 9 + DAY);
+    let health = world.gateway.health();
+    let hint = |name: &str| health.checks.iter().find(|check| check.name == name).unwrap().hint.as_str();
+    assert!(hint("issuer/issuing-2").contains("a new gateway"), "{}", hint("issuer/issuing-2"));
+}
+
+#[test]
 fn every_step_is_on_record() {
     let world = World::new(&[("device", DEVICE)]);
     announce(&world, &NewSuccessor::default());

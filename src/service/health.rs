@@ -446,7 +446,7 @@ fn check_validity(authorities: &Authorities, authority: &Authority, now: Timesta
         GenerationState::Current => format!("valid until {}", validity.not_after),
         state => format!("{state}, valid until {}", validity.not_after),
     };
-    let hint = what_follows(authorities, &authority.issuer);
+    let hint = what_follows(authorities, authority);
     if !validity.contains(now) {
         let detail =
             format!("valid from {} to {}, and now is {now}", validity.not_before, validity.not_after);
@@ -475,10 +475,16 @@ fn check_validity(authorities: &Authorities, authority: &Authority, now: Timesta
 }
 
 /// What an operator does about a CA that ends.
-fn what_follows(authorities: &Authorities, issuer: &Issuer) -> String {
-    let line = &issuer.generation.line;
-    match (issuer.kind, authorities.announced(line)) {
+fn what_follows(authorities: &Authorities, authority: &Authority) -> String {
+    let Issuer { kind, parent, generation: Generation { line, .. }, .. } = &authority.issuer;
+    let end = |authority: &Authority| authority.certificate.validity().not_after;
+    let above = parent.as_ref().and_then(|parent| authorities.issuer(parent));
+    match (kind, authorities.announced(line)) {
         (IssuerKind::Root, _) => "make a new gateway with a new root before this one ends".to_owned(),
+        (IssuerKind::Subordinate, _) if above.is_some_and(|above| end(above) <= end(authority)) => {
+            "a successor would end with the root, too: make a new gateway with a new root before that"
+                .to_owned()
+        }
         (IssuerKind::Subordinate, None) => format!("certgate issuer rollover {line}"),
         (IssuerKind::Subordinate, Some(_)) => format!("certgate issuer cutover {line}"),
     }
