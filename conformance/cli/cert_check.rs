@@ -168,6 +168,28 @@ fn a_delta_is_read_with_the_crl_that_names_it() {
     }
 }
 
+#[test]
+fn another_partition_says_nothing_of_a_certificate() {
+    let server = Server::started(FAST, "[crl]\npartitions = 2\n");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let pem = server.scratch().join("SN1.pem").to_str().unwrap().to_owned();
+    let (_, report, _) = check(&server, &["--cert", &pem]);
+    let own = report["said"][2]["where"].as_str().unwrap().to_owned();
+    let serial = report["serial"].as_str().unwrap();
+    expect_success(&server.run(&["cert", "revoke", serial, "--reason", "superseded", "--yes"]), "revoke");
+    expect_success(&server.run(&["crl", "publish", "issuing"]), "publish");
+    let (stem, index) = own.split_at(own.len() - "0.crl".len());
+    let other = format!("{stem}{}", if index == "0.crl" { "1.crl" } else { "0.crl" });
+    let (exit, report, words) = check(&server, &["--cert", &pem, "--crl-url", &other]);
+    assert_eq!((exit, said(&report)[2]), (5, ("CRL", "no answer")), "{report}");
+    let reason = report["said"][2]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("\"application/pkix-crl\")"), "no bytes of it are shown: {reason} {words}");
+    // The right one, by another name of the host.
+    let here = own.replace("127.0.0.1", "localhost");
+    let (exit, report, _) = check(&server, &["--cert", &pem, "--crl-url", &here]);
+    assert_eq!((exit, said(&report)[2]), (0, ("CRL", "revoked")), "{report}");
+}
+
 /// The certificate of this issuer.
 fn one_of(server: &Server, issuer: &str) -> String {
     let all = server.json(&["cert", "list"]);

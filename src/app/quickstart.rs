@@ -406,7 +406,7 @@ impl Demo {
     /// Fetches the CRL from where the certificate says. `expected` is the reason, or none for not listed.
     fn expect_crl(&self, enrolled: &Enrolled, expected: Option<RevocationReason>) -> Outcome<((), String)> {
         let url = only(&enrolled.certificate.crl_urls(), "CRL URL")?;
-        let crl = fetch(&self.http, &url, &enrolled.issuer, self.clock.now())?;
+        let crl = fetch(&self.http, &url, &enrolled.certificate, &enrolled.issuer, self.clock.now())?;
         let entry = crl.entries().iter().find(|entry| entry.serial == *enrolled.certificate.serial());
         expect("the CRL", expected, entry.map(|entry| entry.reason))?;
         let number = crl.number().map_or_else(|| "-".to_owned(), |number| number.to_string());

@@ -6,7 +6,7 @@ use super::{
     ocsp::check_times,
 };
 use crate::{
-    types::{SerialNumber, Timestamp},
+    types::Timestamp,
     wire::{
         crl::{Crl, CrlEntry, DeltaCrl},
         x509::Certificate,
@@ -23,15 +23,23 @@ pub struct Listing {
     pub delta_url: Option<String>,
 }
 
-/// Fetches the CRL of `issuer` from `url`: the full one, or the partition of the certificates that name this URL.
-pub fn fetch(http: &HttpClient, url: &str, issuer: &Certificate, now: Timestamp) -> Result<Crl, ClientError> {
+/// Fetches the CRL of `issuer` from `url`: the full one, or the partition that `certificate` is in by its cRLDistributionPoints, wherever
+/// it was fetched (RFC 5280 §6.3.3 (b)(2)(i)): any other one says nothing of it.
+pub fn fetch(
+    http: &HttpClient,
+    url: &str,
+    certificate: &Certificate,
+    issuer: &Certificate,
+    now: Timestamp,
+) -> Result<Crl, ClientError> {
     let response = http.get(url)?;
     if !response.status.is_success() {
         return Err(ClientError::status(url, &response));
     }
-    // Where the certificate names a partition, that is what is there.
+    let named = certificate.crl_urls();
+    let partition = || named.iter().find_map(|url| Crl::of_partition(&response.body, url).ok());
     let crl = Crl::from_der(&response.body)
-        .or_else(|error| Crl::of_partition(&response.body, url).map_err(|_| error))
+        .or_else(|error| partition().ok_or(error))
         .map_err(ClientError::unreadable("the CRL", &response))?;
     crl.verify(issuer).map_err(ClientError::because(Fault::Signer, "the CRL"))?;
     check_times(crl.this_update(), crl.next_update(), now)?;
@@ -42,11 +50,11 @@ pub fn fetch(http: &HttpClient, url: &str, issuer: &Certificate, now: Timestamp)
 pub fn look_up(
     http: &HttpClient,
     url: &str,
+    certificate: &Certificate,
     issuer: &Certificate,
-    serial: &SerialNumber,
     now: Timestamp,
 ) -> Result<Listing, ClientError> {
-    let full = fetch(http, url, issuer, now)?;
+    let (full, serial) = (fetch(http, url, certificate, issuer, now)?, certificate.serial());
     let delta_url = full.head().freshest().first();
     let delta = delta_url.map(|url| Ok::<_, ClientError>((url, fetch_delta(http, url, issuer, now)?)));
     // Where it does not belong to this CRL (that is older than the one that it changes), the CRL is all that there is.

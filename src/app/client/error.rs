@@ -144,8 +144,11 @@ impl ClientError {
 
     /// A body that is no message of the protocol, with what it is instead.
     pub(super) fn unreadable_body(what: impl fmt::Display, response: &Response) -> Self {
+        // Another message of the protocol is nothing to be read on a terminal.
+        let is_text = response.body.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace());
         let body = String::from_utf8_lossy(&response.body);
-        let (length, media_type, said) = (response.body.len(), &response.content_type, Said(Some(&body)));
+        let said = Said(is_text.then_some(&*body));
+        let (length, media_type) = (response.body.len(), &response.content_type);
         Self::wrong(
             Fault::Unreadable,
             format_args!("{what} ({length} bytes, Content-Type \"{media_type}\"{said})"),

@@ -294,7 +294,8 @@ impl<'a> Device<'a> {
     fn check_crl(&self, held: &Held<'_>, source: &Source) -> Result<(), Failed> {
         self.step(Step::Crl, || {
             let url = place(source, &held.certificate.crl_urls(), "CRL")?;
-            let crl = crl::fetch(&self.worker.http, &url, held.issuer, self.worker.clock.now())?;
+            let crl =
+                crl::fetch(&self.worker.http, &url, &held.certificate, held.issuer, self.worker.clock.now())?;
             match crl.entries().iter().find(|entry| entry.serial == *held.certificate.serial()) {
                 None => Ok(()),
                 Some(entry) => Err(ClientError::wrong(

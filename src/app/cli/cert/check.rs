@@ -283,7 +283,7 @@ fn ask_responder(
 
 fn ask_crl(http: &HttpClient, subject: &Subject, who: &'static str, url: String, now: Timestamp) -> Voice {
     let certificate = &subject.certificate;
-    match crl::look_up(http, &url, &subject.issuer, certificate.serial(), now) {
+    match crl::look_up(http, &url, certificate, &subject.issuer, now) {
         Ok(listing) => {
             let word = match listing.entry {
                 Some(entry) => Word::Revoked { reason: entry.reason, at: entry.revoked_at },
