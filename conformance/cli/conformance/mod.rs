@@ -325,6 +325,37 @@ fn our_ocsp_responder_passes_everything() {
 }
 
 #[test]
+fn a_trusted_responder_passes_where_it_is_named() {
+    let [ca, good, revoked] = ocsp_files("taken-over");
+    let other = Server::started(FAST, "");
+    let certs = other.scratch().join("certs");
+    fs::create_dir(&certs).unwrap();
+    for (name, file) in [("good", &good), ("revoked", &revoked)] {
+        fs::copy(file, certs.join(name)).unwrap();
+    }
+    let import = ["import", "--issuer-cert", &ca, "--name", "old", "--certs", certs.to_str().unwrap()];
+    other.json(&import);
+    let serial = other.json(&["cert", "list"])["items"].as_array().unwrap().iter().find_map(|it| {
+        let subject = it["subject"].as_str()?.starts_with("CN=taken-over-revoked");
+        subject.then(|| it["id"].as_str().unwrap().to_owned())
+    });
+    other.json(&["cert", "revoke", &serial.unwrap(), "--reason", "keyCompromise", "--yes"]);
+    other.json(&["responder", "use", "old", "trusted", "--by", "issuing"]);
+    let responder = other.scratch().join("responder.pem").to_str().unwrap().to_owned();
+    expect_success(&other.run(&["responder", "export", "old", "--out", &responder]), "export");
+
+    let url = format!("{}/ocsp", other.url());
+    let arguments = ["ocsp", &url, "--issuer", &ca, "--cert", &good, "--revoked-cert", &revoked];
+    let output = conformance(&arguments);
+    assert_eq!(code(&output), 1);
+    assert_failed(&report(&output), &["6960-4.2.2.2-signature"]);
+    let output = conformance(&[&arguments[..], &["--responder", &responder]].concat());
+    expect_success(&output, "conformance ocsp");
+    let left: Vec<_> = not_passed(&report(&output)).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, ["6960-2.2-extended-revoke"]);
+}
+
+#[test]
 fn a_careless_scep_server_is_found_out() {
     let careless = Careless::start();
     let output = conformance(&["scep", careless.url(), "--challenge-file", &challenge()]);

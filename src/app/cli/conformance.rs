@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     duration,
-    files::{read_certificate, read_challenge, replace},
+    files::{read_certificate, read_certificates, read_challenge, replace},
     output::{self, Format},
 };
 use crate::{
@@ -144,6 +144,9 @@ struct OcspArgs {
     /// A certificate that is revoked
     #[arg(long, value_name = "FILE")]
     revoked_cert: Option<PathBuf>,
+    /// Believe this responder, whoever issued its certificate (a trusted responder); several in a PEM file may be named
+    #[arg(long, value_name = "FILE")]
+    responder: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -218,6 +221,7 @@ fn run_ocsp(args: &OcspArgs, format: Format) -> Outcome {
         issuer: read_certificate(issuer)?,
         certificate: read_certificate(cert)?,
         revoked: args.revoked_cert.as_deref().map(read_certificate).transpose()?,
+        trusted: args.responder.as_deref().map(read_certificates).transpose()?.unwrap_or_default(),
     };
     for certificate in std::iter::once(&options.certificate).chain(&options.revoked) {
         if certificate.is_signed_by(&options.issuer).is_err() {

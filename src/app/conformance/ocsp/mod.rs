@@ -43,6 +43,8 @@ pub struct Options {
     pub certificate: Certificate,
     /// One that is revoked.
     pub revoked: Option<Certificate>,
+    /// Responders that are believed without a delegation (RFC 6960 §4.2.2.2, 1).
+    pub trusted: Vec<Certificate>,
 }
 
 /// The state of a run.
