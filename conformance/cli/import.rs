@@ -68,6 +68,14 @@ fn an_index_and_a_crl_are_taken_over_once() {
     let refused = server.run(&["crl", "publish", "old"]);
     assert_eq!(code(&refused), 4);
     assert!(stderr(&refused).contains("the key of old is not here"), "{}", stderr(&refused));
+    for (asked, words) in [
+        (["crl", "show", "old"], "are made elsewhere"),
+        (["ocsp", "presign", "old"], "nobody answers OCSP for old"),
+    ] {
+        let refused = server.run(&asked);
+        assert_eq!(code(&refused), 4, "{}", stderr(&refused));
+        assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+    }
     let listed = stdout(&server.run(&["issuer", "list"]));
     assert!(listed.lines().any(|line| line.starts_with("old ") && line.contains("external")), "{listed}");
     assert_eq!(server.json(&["issuer", "show", "old"])["certificates"], 7);

@@ -123,7 +123,12 @@ impl Gateway {
     pub(super) fn crl_view(&self, issuer: &IssuerId) -> Result<CrlView, ServiceError> {
         let authorities = self.authorities();
         let authority =
-            authorities.issuer(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+            authorities.issuer(issuer).ok_or_else(|| match authorities.external(issuer) {
+                Some(_) => ServiceError::Refused(format!(
+                    "the key of {issuer} is not here, and its CRLs are made elsewhere: `certgate issuer show {issuer}` says what was imported"
+                )),
+                None => ServiceError::not_found("issuer", issuer),
+            })?;
         let crl = self.crl(issuer).ok_or_else(|| ServiceError::not_found("CRL of issuer", issuer))?;
         let pem = crl.to_pem()?;
         let parts = self.crls_of(issuer).into_iter().filter(|part| part.scope != CrlScope::Full);

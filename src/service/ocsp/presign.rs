@@ -148,8 +148,12 @@ impl Gateway {
         wanted: &PresignRequest,
     ) -> Result<PresignView, ServiceError> {
         let authorities = self.authorities();
-        let answered =
-            authorities.answered(issuer).ok_or_else(|| ServiceError::not_found("issuer", issuer))?;
+        let answered = authorities.answered(issuer).ok_or_else(|| match authorities.external(issuer) {
+            Some(_) => ServiceError::Refused(format!(
+                "nobody answers OCSP for {issuer} here: see certgate responder"
+            )),
+            None => ServiceError::not_found("issuer", issuer),
+        })?;
         if self.ocsp_policy(answered).signed_requests {
             let told = format!("{issuer} answers signed requests alone, and none of them from the cache");
             return Err(ServiceError::Refused(told));
