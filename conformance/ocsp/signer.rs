@@ -1,6 +1,6 @@
 //! Who signs, and for whom.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::mpsc, thread, time::Duration};
 
 use certgate::{
     domain::certificate::Purpose,
@@ -14,7 +14,7 @@ use certgate::{
 
 use super::{
     answered,
-    common::{Client, DAY, World, WorldOptions},
+    common::{Client, DAY, ManualClock, World, WorldOptions},
     element, enrolled, question, world,
 };
 
@@ -225,5 +225,28 @@ fn s4_4_7_a_preferred_algorithm_that_the_key_can_do_signs_the_answer() {
     let serial = enrolled(&curve, "SN1").1.serial().clone();
     for preferred in [[RsaPkcs1(Sha256), Ecdsa(Sha384)], [Ecdsa(Sha512), Ecdsa(Sha256)]] {
         assert_eq!(preferring(&curve, &serial, &preferred), (Some(Ecdsa(Sha256)), true));
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_wakes_the_worker_that_renews_the_signers() {
+    let world = world(WorldOptions::default());
+    let gateway = &world.gateway;
+    for jump in [ManualClock::advance, ManualClock::set_back] {
+        gateway.run_ocsp();
+        // What woke it until now.
+        gateway.wait_for_work(Duration::ZERO);
+        jump(&world.clock, 8 * DAY);
+        let (woken, wakes) = mpsc::channel();
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                gateway.wait_for_work(Duration::from_secs(3_600));
+                woken.send(()).unwrap();
+            });
+            gateway.run_ocsp();
+            let outcome = wakes.recv_timeout(Duration::from_secs(60));
+            gateway.wake();
+            assert!(outcome.is_ok(), "it would have slept on");
+        });
     }
 }

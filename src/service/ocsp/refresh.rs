@@ -21,6 +21,9 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(1);
 const ANSWERS_PER_SWEEP: usize = 500_000;
 
+/// After a sweep that comes so late, or before the last one, the clock was set or the machine slept.
+const JUMP: Duration = Duration::from_secs(60);
+
 /// Failures after which a sweep ends.
 const MOST_FAILURES: usize = 10;
 
@@ -38,6 +41,10 @@ impl Gateway {
         let swept_at = Timestamp::from_unix(self.ocsp_refreshing.swept_at.load(Ordering::Relaxed));
         // A clock that was set back must not stop this.
         if now.since(swept_at) >= self.sweep_period() || now < swept_at {
+            // Signers and CRLs may be due, and whoever renews them sleeps for a minute by another clock: until then it is tryLater.
+            if now.since(swept_at) >= JUMP || now < swept_at {
+                self.wake();
+            }
             self.ocsp_refreshing.swept_at.store(now.unix(), Ordering::Relaxed);
             self.refresh_due(now);
         }
