@@ -2,9 +2,17 @@
 
 use std::fs;
 
+use certgate::{
+    types::DigestAlgorithm,
+    wire::{
+        ocsp::{CertId, ErrorStatus, OcspRequest},
+        x509::Certificate,
+    },
+};
+
 use crate::{
     FAST, code,
-    process::{Server, expect_success, http_get},
+    process::{Server, expect_success, http_get, http_post},
     stderr, stdout,
 };
 
@@ -34,11 +42,25 @@ fn a_database_put_back_by_hand_is_found_out_and_accepted_on_purpose() {
     assert_eq!(code(&doctor), 1);
     assert!(stdout(&doctor).contains("certgate doctor --accept-restore"), "{}", stdout(&doctor));
     assert!(stdout(&doctor).contains("not served (503)"), "{}", stdout(&doctor));
+    let shown = server.run(&["crl", "show", "issuing"]);
+    assert_eq!(code(&shown), 4);
+    assert!(stderr(&shown).contains("is not served"), "{}", stderr(&shown));
     // One that it has, and one that it may have had.
     for path in ["/crl/issuing.crl", "/crl/issuing.crl.pem", "/crl/unheard-of.crl"] {
         let answer = http_get(server.device_address(), path).unwrap();
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("300")), "{path}");
     }
+    let issuer = http_get(server.device_address(), "/ca/issuing.cer").unwrap().body;
+    let issuer = Certificate::from_der(&issuer).unwrap();
+    let cert_id = CertId::new(DigestAlgorithm::Sha1, &issuer, &"4f".parse().unwrap()).unwrap();
+    let question = OcspRequest::new(vec![cert_id], None).to_der().unwrap();
+    for _ in 0..50 {
+        let answer =
+            http_post(server.device_address(), "/ocsp", "application/ocsp-request", &question).unwrap();
+        assert_eq!(answer.body, ErrorStatus::TryLater.to_der());
+    }
+    let complaints = server.log().matches("ocsp: try later").count();
+    assert!((1..10).contains(&complaints), "one a minute: {complaints}");
     let bare = server.run(&["doctor", "--accept-restore", "--yes"]);
     assert_eq!(code(&bare), 4);
     assert!(stderr(&bare).contains("--accept-lost-revocations"), "{}", stderr(&bare));

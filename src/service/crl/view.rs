@@ -129,7 +129,12 @@ impl Gateway {
                 )),
                 None => ServiceError::not_found("issuer", issuer),
             })?;
-        let crl = self.crl(issuer).ok_or_else(|| ServiceError::not_found("CRL of issuer", issuer))?;
+        let crl = self.crl(issuer).ok_or_else(|| match self.behind() {
+            Some(_) => ServiceError::Refused(format!(
+                "what is here of {issuer} may be older than the last that was published, and is not served: see certgate doctor"
+            )),
+            None => ServiceError::not_found("CRL of issuer", issuer),
+        })?;
         let pem = crl.to_pem()?;
         let parts = self.crls_of(issuer).into_iter().filter(|part| part.scope != CrlScope::Full);
         Ok(CrlView {

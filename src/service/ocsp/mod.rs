@@ -26,6 +26,8 @@ mod presign;
 mod refresh;
 mod sign;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub use answer::{OcspAnswer, OcspCaching};
 pub use budget::SigningBudget;
 pub use cache::AnswerCache;
@@ -79,20 +81,41 @@ impl Refusal {
         }
     }
 
-    fn answer(&self) -> OcspAnswer {
+    fn answer(&self, complaints: &Complaints, now: Timestamp) -> OcspAnswer {
         match self {
             Self::SigRequired => OcspAnswer::error(ErrorStatus::SigRequired, "sig-required"),
             Self::Unauthorized => OcspAnswer::error(ErrorStatus::Unauthorized, "unauthorized"),
             Self::TryLater(reason) => {
-                tracing::warn!(%reason, "ocsp: try later");
+                if is_news(&complaints.try_later, now) {
+                    tracing::warn!(%reason, "ocsp: try later");
+                } else {
+                    tracing::debug!(%reason, "ocsp: try later");
+                }
                 OcspAnswer::try_later()
             }
             Self::Internal(reason) => {
-                tracing::error!(%reason, "ocsp: internal error");
+                if is_news(&complaints.internal, now) {
+                    tracing::error!(%reason, "ocsp: internal error");
+                } else {
+                    tracing::debug!(%reason, "ocsp: internal error");
+                }
                 OcspAnswer::internal()
             }
         }
     }
+}
+
+/// The minute in which a refusal was logged last: while nothing can be signed every request is refused, and the first of a minute is enough for
+/// the log.
+#[derive(Debug, Default)]
+pub struct Complaints {
+    try_later: AtomicU64,
+    internal: AtomicU64,
+}
+
+fn is_news(logged: &AtomicU64, now: Timestamp) -> bool {
+    let minute = now.unix() / 60;
+    logged.swap(minute, Ordering::Relaxed) != minute
 }
 
 /// What is known of a certificate.
@@ -145,7 +168,7 @@ impl Gateway {
 
     /// Answers any request.
     pub fn ocsp_answer(&self, request: &OcspRequest) -> OcspAnswer {
-        self.ocsp_outcome(request).unwrap_or_else(|refusal| refusal.answer())
+        self.ocsp_outcome(request).unwrap_or_else(|refusal| refusal.answer(&self.ocsp_complaints, self.now()))
     }
 
     fn ocsp_outcome(&self, request: &OcspRequest) -> Result<OcspAnswer, Refusal> {
