@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    FAST, code,
+    FAST, code, enrol,
     process::{Server, expect_success, http_get},
     stderr, stdout,
 };
@@ -132,6 +132,33 @@ fn a_certificate_that_comes_again_in_a_source_is_told_of_anew() {
     fs::write(&crl, format!("Certificate Revocation List (CRL):\n    Version 2 (0x1)\n{text}")).unwrap();
     let imported = server.json(&["import", "--issuer-cert", CA, "--crl", &crl]);
     assert_eq!((&imported["added"], &imported["crl"]["published"]), (&3.into(), &true.into()), "{imported}");
+}
+
+#[test]
+fn what_a_partition_lists_is_taken_over_and_the_partition_is_not_published() {
+    let old = Server::started(FAST, "[crl]\npartitions = 2\n");
+    expect_success(&enrol(&old, "device", "SN1", &[]), "enrol");
+    let pem = old.scratch().join("SN1.pem").to_str().unwrap().to_owned();
+    let report = old.json(&["cert", "check", "--cert", &pem]);
+    let (serial, url) = (report["serial"].as_str().unwrap(), report["said"][2]["where"].as_str().unwrap());
+    expect_success(&old.run(&["cert", "revoke", serial, "--reason", "superseded", "--yes"]), "revoke");
+    expect_success(&old.run(&["crl", "publish", "issuing"]), "publish");
+    let new = Server::started(FAST, "");
+    let file = |name: &str, path: &str| {
+        let file = new.scratch().join(name).to_str().unwrap().to_owned();
+        fs::write(&file, http_get(old.device_address(), path).unwrap().body).unwrap();
+        file
+    };
+    let ca = file("ca.cer", "/ca/issuing.cer");
+    let partition = file("partition.crl", url.strip_prefix(&old.url()).unwrap());
+    let imported = new.json(&["import", "--issuer-cert", &ca, "--name", "old", "--crl", &partition]);
+    assert_eq!(
+        (&imported["revoked"], &imported["crl"]["published"]),
+        (&1.into(), &false.into()),
+        "{imported}"
+    );
+    assert_eq!(new.json(&["cert", "show", &format!("old/{serial}")])["status"], "revoked");
+    assert_eq!(http_get(new.device_address(), "/crl/old.crl").unwrap().status, 404);
 }
 
 #[test]

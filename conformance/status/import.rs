@@ -128,6 +128,18 @@ fn the_successor_of_a_ca_of_ours_takes_no_name_that_an_external_one_has() {
 }
 
 #[test]
+fn an_external_issuer_takes_no_name_whose_crl_would_be_where_a_delta_is() {
+    let (old, world) = (world(), world());
+    let named = |name: &str| NewImport {
+        issuer_certificate: old.issuer("issuing").to_pem(),
+        name: Some(name.parse().unwrap()),
+    };
+    let refused = world.gateway.open_import(&world.authed(), &named("issuing-delta")).unwrap_err();
+    assert!(matches!(refused, ServiceError::Conflict(_)), "{refused}");
+    world.gateway.open_import(&world.authed(), &named("old-delta")).unwrap();
+}
+
+#[test]
 fn imported_certificates_are_acted_on_like_others() {
     let (old, world) = (world(), world());
     let [good, held] = ["SN1", "SN2"].map(|device| enrolled(&old, device));

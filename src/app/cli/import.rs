@@ -135,10 +135,12 @@ fn tell(imported: &Imported) {
     tell_some(&imported.unbound_places, imported.unbound, "not bound: ");
     let external = imported.target.as_ref().is_some_and(|target| target.external);
     if let Some(crl) = imported.crl.as_ref().filter(|crl| external && !crl.published) {
-        note(if crl.number.is_some() && crl.next_update.is_some() {
+        note(if crl.partial {
+            "note: the CRL is about a partition of the certificates; it is not published"
+        } else if crl.number.is_some() && crl.next_update.is_some() {
             "note: a newer CRL of that CA was imported before, and stays published"
         } else {
-            "note: the CRL has no number or no nextUpdate; it is not published"
+            "note: the CRL has no nextUpdate, or no number below 2^64; it is not published"
         });
     }
 }

@@ -228,7 +228,7 @@ fn line_of(line: IndexLine, number: u64) -> ImportLine {
 /// The CRL was checked when it was opened.
 fn read_entries(der: &[u8], parts: &mut Parts<'_, '_>) -> Outcome {
     let mut outcome = Ok(());
-    let scanned = CrlHead::scan(der, |entry| {
+    let scanned = CrlHead::scan_part(der, |entry| {
         if outcome.is_ok() {
             parts.done += 1;
             outcome = parts.push(entry.serial.clone(), entry_of(entry, parts.done), None);

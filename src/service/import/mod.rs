@@ -155,11 +155,14 @@ pub struct ImportedCrl {
     pub next_update: Option<Timestamp>,
     /// How many certificates it lists.
     pub entries: u64,
-    /// It is published until a newer one is imported. Only that of an external issuer, with a number and a nextUpdate.
+    /// It is about a partition of the certificates (issuingDistributionPoint).
+    #[serde(default)]
+    pub partial: bool,
+    /// It is published until a newer one is imported. Only the full one of an external issuer, with a number and a nextUpdate.
     pub published: bool,
 }
 
-/// A CRL of `issuer`, checked: its signature verifies under the CA's key.
+/// A CRL of `issuer`, of all its certificates or of a partition, checked: its signature verifies under the CA's key.
 #[derive(Clone, Debug)]
 pub struct CheckedCrl {
     head: CrlHead,
@@ -175,7 +178,7 @@ impl CheckedCrl {
     ) -> Result<Self, ServiceError> {
         let wrong = |problem: String| ServiceError::invalid("crl", problem);
         let mut entries = 0;
-        let head = CrlHead::scan(der, |entry| {
+        let head = CrlHead::scan_part(der, |entry| {
             entries += 1;
             visit(entry);
         })
@@ -277,7 +280,13 @@ fn is_same_ca(known: &[u8], other: &Certificate) -> Result<bool, ServiceError> {
 }
 
 fn is_taken(view: &dyn View, id: &IssuerId) -> Result<bool, ServiceError> {
-    Ok(view.issuer(id)?.is_some() || view.external_issuer(id)?.is_some())
+    // At `/crl/NAME-delta.crl` is the delta of NAME, which its certificates may name.
+    let stem = id.as_str().strip_suffix("-delta").and_then(|stem| stem.parse().ok());
+    let has_delta = match stem {
+        Some(stem) => view.issuer(&stem)?.is_some(),
+        None => false,
+    };
+    Ok(has_delta || view.issuer(id)?.is_some() || view.external_issuer(id)?.is_some())
 }
 
 /// The common name in small letters, with a number where that is taken.
@@ -431,8 +440,13 @@ pub fn take_crl(
         this_update: head.this_update(),
         next_update: head.next_update(),
         entries,
+        partial: head.distribution_point().is_some(),
         published: false,
     };
+    // One of a partition would call good what is on another.
+    if external && head.distribution_point().is_some() {
+        return Ok((imported, None));
+    }
     let Some(number) = head.number() else { return Ok((imported, None)) };
     let Some(next_update) = head.next_update().filter(|_| external).or((!external).then_some(act.at)) else {
         return Ok((imported, None));

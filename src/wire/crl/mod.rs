@@ -143,12 +143,21 @@ pub struct CrlHead {
 impl CrlHead {
     /// Reads a full CRL as [`Crl::from_der`] does, but hands each entry to `visit` and keeps neither entries nor DER: a list
     /// with a million entries is checked in constant memory.
-    pub fn scan(der: &[u8], mut visit: impl FnMut(CrlEntry)) -> Result<Self, DecodeError> {
+    pub fn scan(der: &[u8], visit: impl FnMut(CrlEntry)) -> Result<Self, DecodeError> {
+        let head = Self::scan_part(der, visit)?;
+        if head.distribution_point.is_some() {
+            return Err(DecodeError::of("CertificateList")(NOT_FULL));
+        }
+        Ok(head)
+    }
+
+    /// The same, also of a partition: what it lists is revoked, and what it does not list may be on another one.
+    pub fn scan_part(der: &[u8], mut visit: impl FnMut(CrlEntry)) -> Result<Self, DecodeError> {
         let head = Self::scan_raw(der, |raw| {
             visit(raw.revoked()?);
             Ok(())
         })?;
-        if head.base_number.is_some() || head.distribution_point.is_some() {
+        if head.base_number.is_some() {
             return Err(DecodeError::of("CertificateList")(NOT_FULL));
         }
         Ok(head)
