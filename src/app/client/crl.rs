@@ -55,7 +55,7 @@ pub fn look_up(
     now: Timestamp,
 ) -> Result<Listing, ClientError> {
     let (full, serial) = (fetch(http, url, certificate, issuer, now)?, certificate.serial());
-    let delta_url = full.head().freshest().first();
+    let delta_url = first_over_http(full.head().freshest()).filter(|url| is_http(url));
     let delta = delta_url.map(|url| Ok::<_, ClientError>((url, fetch_delta(http, url, issuer, now)?)));
     // Where it does not belong to this CRL (that is older than the one that it changes), the CRL is all that there is.
     let together =
@@ -89,4 +89,31 @@ fn fetch_delta(
     delta.verify(issuer).map_err(ClientError::because(Fault::Signer, "the delta CRL"))?;
     check_times(delta.head().this_update(), delta.head().next_update(), now)?;
     Ok(delta)
+}
+
+/// The first place that is asked over HTTP; where there is none, the first of all. Windows CAs name a directory in front.
+pub fn first_over_http(urls: &[String]) -> Option<&String> {
+    urls.iter().find(|url| is_http(url)).or(urls.first())
+}
+
+fn is_http(url: &str) -> bool {
+    url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_front_does_not_hide_what_is_asked_over_http() {
+        let urls = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
+        let windows =
+            urls(&["ldap:///CN=CA,CN=CDP?certificateRevocationList?base", "http://pki.example/ca.crl"]);
+        assert_eq!(first_over_http(&windows), Some(&windows[1]));
+        let both = urls(&["HTTP://a/ca.crl", "http://b/ca.crl"]);
+        assert_eq!(first_over_http(&both), Some(&both[0]));
+        let directory = urls(&["ldap://pki.example/cn=CA"]);
+        assert_eq!(first_over_http(&directory), Some(&directory[0]));
+        assert_eq!(first_over_http(&[]), None);
+    }
 }

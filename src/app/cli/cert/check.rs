@@ -16,7 +16,7 @@ use crate::{
             output::{self, Field, Format},
         },
         client::{
-            crl,
+            crl::{self, first_over_http},
             http::HttpClient,
             ocsp::{self, Question},
         },
@@ -203,8 +203,8 @@ fn own_responder(issuers: &Value) -> Option<String> {
 /// Asks all; who cannot be asked says so.
 fn voices(subject: &Subject, args: &CheckArgs) -> Outcome<Vec<Voice>> {
     let (http, now) = (HttpClient::new().map_err(Failure::error)?, SystemClock.now());
-    let named = |urls: Vec<String>| urls.into_iter().next();
-    let (responder, list) = (named(subject.certificate.ocsp_urls()), named(subject.certificate.crl_urls()));
+    let responder = first_over_http(&subject.certificate.ocsp_urls()).cloned();
+    let list = first_over_http(&subject.certificate.crl_urls()).cloned();
     let mut voices: Vec<Voice> = subject.record.iter().map(|record| store(record, now)).collect();
     let Some(imported) = &subject.imported else {
         voices.push(match args.ocsp_url.clone().or(responder) {
