@@ -475,7 +475,7 @@ fn answers_for_an_external_issuer_are_signed_ahead_and_cached() {
         &it.issuer,
         &certgate::service::ocsp::PresignRequest::default(),
     );
-    assert!(matches!(refused, Err(ServiceError::NotFound { .. })), "nobody answers for it");
+    assert!(matches!(refused, Err(ServiceError::Refused(_))), "nobody answers for it");
     it.delegated();
     it.world
         .gateway
