@@ -6,6 +6,7 @@ use certgate::{
     service::{
         GatewaySettings, ServiceError,
         certificate::{CertificateView, RevocationView},
+        health::CheckResult,
         import::{ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
         rollover::NewSuccessor,
     },
@@ -203,6 +204,13 @@ fn the_last_crl_of_the_old_ca_is_served_and_none_is_signed_for_it() {
     assert!(!older.published);
     let world = world.restarted(GatewaySettings::default());
     assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
+    let stale = || {
+        let mut checks = world.gateway.health().checks.into_iter();
+        checks.find(|check| check.name == format!("crl/{issuer}")).unwrap().result
+    };
+    assert_eq!(stale(), CheckResult::Pass);
+    world.clock.advance(8 * DAY);
+    assert_eq!(stale(), CheckResult::Warn, "nobody imported the next one");
     let refused = world.gateway.publish_crl(&world.authed(), &issuer).unwrap_err();
     assert!(
         matches!(&refused, ServiceError::Refused(words) if words.contains("key of test-issuing-ca is not here"))

@@ -135,7 +135,10 @@ impl Gateway {
                 checks.push(check_message_key(authority, now));
             }
         }
-        checks.extend(authorities.externals().filter_map(|external| self.check_responder(external, now)));
+        for external in authorities.externals() {
+            checks.extend(self.check_imported_crl(external, now));
+            checks.extend(self.check_responder(external, now));
+        }
         let ready = checks.iter().all(|check| check.result != CheckResult::Fail);
         HealthReport { ready, checks }
     }
@@ -369,6 +372,22 @@ impl Gateway {
             None if now >= renew_at(&validity) => warn(detail, hint),
             None => Check::pass(name, detail),
         })
+    }
+
+    /// Nothing for one of which no CRL is published, or that is over. When its CA makes the next one is not known: what is late is that
+    /// which has run out. A warning at most, as with its responder.
+    fn check_imported_crl(&self, external: &External, now: Timestamp) -> Option<Check> {
+        let id = &external.issuer.id;
+        let crl = self.crl(id).filter(|_| external.certificate.validity().contains(now))?;
+        let (name, detail) =
+            (format!("crl/{id}"), format!("number {}, nextUpdate {}", crl.number, crl.next_update));
+        if crl.window().lateness(now) < Lateness::Stale {
+            return Some(Check::pass(name, detail));
+        }
+        let detail = format!("{detail}: it is stale, and no newer one of that CA was imported");
+        let hint =
+            "import its CRL as often as the CA makes one: certgate import --issuer-cert FILE --crl FILE";
+        Some(Check::not_passed(name, CheckResult::Warn, detail, hint))
     }
 
     /// Sections of the configuration that nobody reads: a name that is misspelt leaves its issuer as it was.

@@ -300,10 +300,18 @@ impl Gateway {
                 metrics::gauge!(metric::CRL_PREDICTED_BYTES, &labels).set(forecast.bytes as f64);
             }
             self.set_directory_gauges(view, authority)?;
-            let used = self.crls_of(id).iter().map(|crl| crl.window().used(self.now())).fold(0.0, f64::max);
-            metrics::gauge!(metric::CRL_LIFE_USED, &[(label::ISSUER, id.to_string())]).set(used);
+            self.set_crl_life_gauge(id);
+        }
+        // Those of external issuers are published as they were imported.
+        for external in authorities.externals().filter(|external| self.crl(&external.issuer.id).is_some()) {
+            self.set_crl_life_gauge(&external.issuer.id);
         }
         Ok(())
+    }
+
+    fn set_crl_life_gauge(&self, issuer: &IssuerId) {
+        let used = self.crls_of(issuer).iter().map(|crl| crl.window().used(self.now())).fold(0.0, f64::max);
+        metrics::gauge!(metric::CRL_LIFE_USED, &[(label::ISSUER, issuer.to_string())]).set(used);
     }
 }
 
