@@ -98,6 +98,14 @@ fn store_responder_and_crl_are_compared() {
     let (exit, report, _) = check(&server, &["--cert", &pem, "--issuer", &issuer]);
     assert_eq!((exit, said(&report)), (0, vec![("OCSP", "revoked"), ("CRL", "revoked")]), "{report}");
     assert_eq!(check(&server, &["--cert", &issuer, "--issuer", &issuer]).0, 2);
+
+    let since = "2026-11-01T00:00:00Z";
+    let again = ["cert", "revoke", &serial, "--reason", "keyCompromise", "--invalid-since", since, "--yes"];
+    expect_success(&server.run(&again), "when the key was lost");
+    let asked = server.run(&["ocsp", "check", "--issuer", &issuer, "--cert", &pem]);
+    let shown = stdout(&asked);
+    assert_eq!(code(&asked), 4, "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("Invalid since:") && line.ends_with(since)), "{shown}");
 }
 
 #[test]

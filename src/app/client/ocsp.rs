@@ -51,6 +51,10 @@ pub struct Answer {
     pub next_update: Option<Timestamp>,
     /// When it was signed.
     pub produced_at: Timestamp,
+    /// When the key was probably lost, of a revoked one (RFC 5280 §5.3.2).
+    pub invalidity_date: Option<Timestamp>,
+    /// Since when the responder keeps the status of certificates that have expired (RFC 6960 §4.4.4).
+    pub archive_cutoff: Option<Timestamp>,
     /// The subject of the delegate that signed, or of the issuer.
     pub signed_by: String,
 }
@@ -81,6 +85,8 @@ pub fn ask(http: &HttpClient, question: &Question<'_>, now: Timestamp) -> Result
         this_update: single.this_update,
         next_update: single.next_update,
         produced_at: basic.produced_at,
+        invalidity_date: single.invalidity_date,
+        archive_cutoff: single.archive_cutoff,
         signed_by,
     })
 }
