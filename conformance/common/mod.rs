@@ -72,27 +72,40 @@ pub const START: &str = "2027-01-15T08:00:00Z";
 pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// A clock that stands still until it is moved.
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    time: AtomicU64,
+    elapsed: AtomicU64,
+}
 
 impl ManualClock {
-    /// Moves it forward.
+    fn at(time: Timestamp) -> Self {
+        Self { time: AtomicU64::new(time.unix()), elapsed: AtomicU64::new(0) }
+    }
+
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.elapsed.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.set_ahead(by);
+    }
+
+    /// Sets it ahead, as a mistake does.
+    pub fn set_ahead(&self, by: Duration) {
+        self.time.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
     /// Sets it back, as whoever corrects it does.
     pub fn set_back(&self, by: Duration) {
-        self.0.fetch_sub(by.as_secs(), Ordering::SeqCst);
+        self.time.fetch_sub(by.as_secs(), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_unix(self.0.load(Ordering::SeqCst))
+        Timestamp::from_unix(self.time.load(Ordering::SeqCst))
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
+        Duration::from_secs(self.elapsed.load(Ordering::SeqCst))
     }
 }
 
@@ -152,7 +165,7 @@ impl World {
 
     /// [`World::new`] with options.
     pub fn with(options: WorldOptions, profiles: &[(&str, &str)]) -> Self {
-        let clock = Arc::new(ManualClock(AtomicU64::new(START.parse::<Timestamp>().unwrap().unix())));
+        let clock = Arc::new(ManualClock::at(START.parse().unwrap()));
         let ports = Ports {
             store: options.store.clone(),
             keyring: Arc::new(SoftwareKeyring::new(KeyEncryptionKey::new([7; 32], "test".to_owned()))),

@@ -13,6 +13,7 @@ mod common;
 
 mod api;
 mod checkpoint;
+mod clock;
 mod crl;
 mod crl_policy;
 mod crl_scopes;

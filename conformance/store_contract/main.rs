@@ -120,6 +120,7 @@ macro_rules! every_claim {
                 timers_come_earliest_first_and_only_when_due
                 a_timer_is_set_once_and_cleared_once
                 timers_at_one_time_stay_apart
+                the_time_that_was_believed_last_is_kept
             }
             transactions {
                 a_refusal_leaves_nothing

@@ -42,3 +42,11 @@ pub(crate) fn timers_at_one_time_stay_apart(store: &dyn Store) {
     set(store, &[&overlap, &long, &short]);
     assert_eq!(read(store, |view| view.due_timers(at(3), 10)), [short, long, overlap]);
 }
+
+pub(crate) fn the_time_that_was_believed_last_is_kept(store: &dyn Store) {
+    assert_eq!(read(store, |view| view.believed_time()), None);
+    for seconds in [7, 3] {
+        write(store, |tx| tx.put_believed_time(at(seconds)));
+        assert_eq!(read(store, |view| view.believed_time()), Some(at(seconds)));
+    }
+}

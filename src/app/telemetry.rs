@@ -124,31 +124,7 @@ fn describe() {
         metric::OCSP_NONCES_IGNORED,
         "OCSP requests whose nonce was ignored because no signature was left for it"
     );
-    describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");
-    describe_gauge!(metric::CRL_NEXT_UPDATE, Unit::Seconds, "nextUpdate of the published CRL, since 1970");
-    describe_gauge!(metric::CRL_BYTES, Unit::Bytes, "size of the published CRL");
-    describe_gauge!(
-        metric::CRL_PREDICTED_BYTES,
-        Unit::Bytes,
-        "size of the CRL in a year, if it is like the last"
-    );
-    describe_gauge!(metric::CRL_LIFE_USED, "how much of the life of the published CRL is over");
-    describe_counter!(
-        metric::CRL_LATE,
-        "CRLs without a successor at half, three quarters and the end of their life"
-    );
-    describe_gauge!(metric::DIRECTORY_CRL_NUMBER, "Number of the full CRL that a directory has");
-    describe_gauge!(
-        metric::DIRECTORY_BEHIND,
-        Unit::Seconds,
-        "For how long a directory has not had the newest CRLs"
-    );
-    describe_counter!(
-        metric::DIRECTORY_PUBLICATIONS,
-        "Tries to bring a directory up to date: written, unchanged, failed"
-    );
-    describe_counter!(metric::DIRECTORY_LATE, "Alarms because a directory was behind for too long");
-    describe_gauge!(metric::CRL_ENTRIES, "Certificates listed in the published CRL");
+    describe_crls();
     describe_counter!(metric::CERTIFICATES_ISSUED, "Certificates issued, by profile");
     describe_gauge!(
         metric::SYSTEM_CERTIFICATE_NOT_AFTER,
@@ -161,6 +137,11 @@ fn describe() {
     );
     describe_gauge!(metric::ENROLMENTS_PENDING, "Enrolments that wait for an operator");
     describe_gauge!(metric::JOBS_DEAD, "Jobs that were given up");
+    describe_gauge!(
+        metric::CLOCK_AHEAD,
+        Unit::Seconds,
+        "How far the clock is ahead of the time that is believed"
+    );
     describe_counter!(
         metric::TIMERS_FIRED,
         "Registrations that expired, certificates superseded by their renewal, and CAs cut over to"
@@ -223,6 +204,35 @@ fn describe() {
         "Time that other parties took to answer, by destination"
     );
     gauge!(metric::BUILD_INFO, label::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// The same of what is published of CRLs, and where.
+fn describe_crls() {
+    describe_gauge!(metric::CRL_NUMBER, "Number of the published CRL");
+    describe_gauge!(metric::CRL_NEXT_UPDATE, Unit::Seconds, "nextUpdate of the published CRL, since 1970");
+    describe_gauge!(metric::CRL_BYTES, Unit::Bytes, "size of the published CRL");
+    describe_gauge!(
+        metric::CRL_PREDICTED_BYTES,
+        Unit::Bytes,
+        "size of the CRL in a year, if it is like the last"
+    );
+    describe_gauge!(metric::CRL_LIFE_USED, "how much of the life of the published CRL is over");
+    describe_counter!(
+        metric::CRL_LATE,
+        "CRLs without a successor at half, three quarters and the end of their life"
+    );
+    describe_gauge!(metric::DIRECTORY_CRL_NUMBER, "Number of the full CRL that a directory has");
+    describe_gauge!(
+        metric::DIRECTORY_BEHIND,
+        Unit::Seconds,
+        "For how long a directory has not had the newest CRLs"
+    );
+    describe_counter!(
+        metric::DIRECTORY_PUBLICATIONS,
+        "Tries to bring a directory up to date: written, unchanged, failed"
+    );
+    describe_counter!(metric::DIRECTORY_LATE, "Alarms because a directory was behind for too long");
+    describe_gauge!(metric::CRL_ENTRIES, "Certificates listed in the published CRL");
 }
 
 #[cfg(test)]

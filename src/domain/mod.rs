@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod checkpoint;
 pub mod client;
+pub mod clock;
 pub mod crl;
 pub mod device;
 mod digest;

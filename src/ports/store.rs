@@ -492,6 +492,8 @@ pub trait Timers {
     fn due_timers(&self, now: Timestamp, limit: usize) -> StoreResult<Vec<Timer>>;
     /// When the first one is due.
     fn next_timer_at(&self) -> StoreResult<Option<Timestamp>>;
+    /// The last time that was believed and noted.
+    fn believed_time(&self) -> StoreResult<Option<Timestamp>>;
 }
 
 /// Writes timers.
@@ -500,6 +502,8 @@ pub trait TimersMut {
     fn set_timer(&mut self, timer: &Timer) -> StoreResult<()>;
     /// Clears the one with this time and subject; absent is fine.
     fn clear_timer(&mut self, timer: &Timer) -> StoreResult<()>;
+    /// Notes the time that is believed, in the place of the one before.
+    fn put_believed_time(&mut self, time: Timestamp) -> StoreResult<()>;
 }
 
 /// Reads the audit record.

@@ -46,7 +46,7 @@ pub enum CheckResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `ocsp-responder/NAME`, `scep-message-key/NAME`, `status`, `jobs`,
-    /// `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`,
+    /// `clock`, `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`,
     /// `directory/NAME/ISSUER`.
     pub name: String,
     /// How it came out.
@@ -113,6 +113,7 @@ impl Gateway {
         let authorities = self.authorities();
         let mut checks =
             vec![self.check_store(), self.check_jobs(), self.check_status(), self.check_key_encryption_key()];
+        checks.extend(self.check_clock());
         checks.push(self.check_checkpoint());
         checks.extend(self.check_restoration(now));
         checks.extend(self.check_lock_outs());

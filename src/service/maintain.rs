@@ -104,6 +104,7 @@ impl Gateway {
         log_failure("reading changed issuers", self.reload_unread_authorities());
         log_failure("reading changed causes", self.settle_status());
         log_failure("renewing certgate's own certificates", self.renew_system_certificates());
+        log_failure("noting the time", self.watch_clock());
         log_failure("firing timers", self.fire_timers());
         log_failure("writing and pruning traces", self.prune_traces());
         log_failure("pruning what is over", self.prune_records());
@@ -218,10 +219,10 @@ impl Gateway {
         let living = authorities.issuers().filter(|it| it.certificate.validity().contains(now));
         let scheduled = living.filter_map(|authority| self.next_crl_at(authority));
         let renewal = self.next_system_renewal()?;
+        let due = scheduled.chain(self.next_job_at(&JobWorker::Maintenance)?).chain([renewal]).min();
         let timer = self.ports.store.read(|view| view.next_timer_at())?;
-        let due =
-            scheduled.chain(self.next_job_at(&JobWorker::Maintenance)?).chain(timer).chain([renewal]).min();
-        let wait = due.map_or(LONGEST_WAIT, |at| at.since(now));
+        let waits = [due.map(|at| at.since(now)), timer.map(|at| at.since(self.believed_now()))];
+        let wait = waits.into_iter().flatten().min().unwrap_or(LONGEST_WAIT);
         Ok(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
     }
 
@@ -264,6 +265,8 @@ impl Gateway {
         metrics::gauge!(metric::ENROLMENTS_PENDING).set(view.count_pending_enrolments()? as f64);
         let dead = view.jobs(usize::MAX)?.iter().filter(|job| job.dead).count();
         metrics::gauge!(metric::JOBS_DEAD).set(dead as f64);
+        let ahead = self.clock_doubt().map_or(0, |doubt| doubt.shown.since(doubt.believed).as_secs());
+        metrics::gauge!(metric::CLOCK_AHEAD).set(ahead as f64);
         super::source::set_gauges(&view.sources()?);
         let authorities = self.authorities();
         for external in authorities.externals() {

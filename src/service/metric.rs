@@ -56,6 +56,8 @@ pub const SYSTEM_CERTIFICATE_NOT_AFTER: &str = "certgate_system_certificate_not_
 pub const ISSUER_STATE: &str = "certgate_issuer_state";
 /// Gauge. Enrolments that wait for an operator.
 pub const ENROLMENTS_PENDING: &str = "certgate_enrolments_pending";
+/// Gauge, seconds. How far the clock is ahead of the time that is believed, while it is not believed; else 0.
+pub const CLOCK_AHEAD: &str = "certgate_clock_ahead_seconds";
 /// Gauge. Jobs that were given up.
 pub const JOBS_DEAD: &str = "certgate_jobs_dead";
 /// Counter. What time did by itself, by `outcome`: `registration-expired`, `certificate-superseded` or `cut-over`.

@@ -21,7 +21,7 @@
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
 //! | `retention` | what is over goes |
-//! | [`maintain`], `timer` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded |
+//! | [`maintain`], `timer`, `clock` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded; and by which time |
 //! | [`rollover`] | the next generation of a CA |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
@@ -34,6 +34,7 @@ pub mod bootstrap;
 pub mod certificate;
 pub mod challenge;
 pub mod checkpoint;
+mod clock;
 pub mod crl;
 pub mod device;
 pub mod directory;
@@ -321,6 +322,7 @@ pub struct Gateway {
     reloading: Mutex<bool>,
     status: status::StatusBoard,
     restore_guard: checkpoint::RestoreGuard,
+    watched_clock: clock::WatchedClock,
     ocsp: ocsp::AnswerCache,
     ocsp_budget: ocsp::SigningBudget,
     ocsp_complaints: ocsp::Complaints,
@@ -361,6 +363,7 @@ impl Gateway {
         let authorities = authority::Authorities::load(&ports, &profiles)?;
         let status = status::StatusBoard::load(&ports)?;
         let restore_guard = checkpoint::RestoreGuard::open(&ports)?;
+        let watched_clock = clock::WatchedClock::open(&ports)?;
         let crls = crl::PublishedCrls::load(&ports)?;
         let ocsp = ocsp::AnswerCache::new(settings.ocsp.cache_entries);
         let guard = guard::Guard::new(settings.guard.clone());
@@ -374,6 +377,7 @@ impl Gateway {
             reloading: Mutex::default(),
             status,
             restore_guard,
+            watched_clock,
             ocsp,
             ocsp_budget: ocsp::SigningBudget::default(),
             ocsp_complaints: ocsp::Complaints::default(),

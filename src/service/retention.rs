@@ -2,7 +2,7 @@
 //!
 //! A pass goes through all of them, tickets first, for an enrolment stays with the ticket that it used. It is done in small pieces, so many
 //! records in a round of the maintenance worker, and begun again an hour after it ended. What is to go is found in a read; the
-//! transaction that removes it looks again. Each is on record, by number: what was kept of each is gone.
+//! transaction that removes it looks again. What is old is told by the time that is believed ([`crate::domain::clock`]). Each is on record, by number: what was kept of each is gone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -81,7 +81,7 @@ impl Gateway {
         let rules = Rules {
             retention: self.settings.retention,
             repeats: self.settings.repeat_window,
-            now: self.now(),
+            now: self.believed_now(),
         };
         let Some(mut stage) = self.pruning.stage().begun(rules.now) else { return Ok(()) };
         for _ in 0..LOOKED_AT / PAGE {

@@ -407,9 +407,10 @@ impl Gateway {
             && !self.is_barred(&authority.issuer.id, certificate.serial())
     }
 
-    /// Removes expired certificates with their keys, but never the newest of a purpose that its issuer still has.
+    /// Removes expired certificates with their keys, but never the newest of a purpose that its issuer still has. A key does not come
+    /// back: what has expired is told by the time that is believed.
     fn remove_expired_system_certificates(&self) -> Result<bool, ServiceError> {
-        let now = self.now();
+        let now = self.believed_now();
         let expired = self.ports.store.read(|view| {
             let mut expired = Vec::new();
             let authorities = self.authorities();

@@ -3,7 +3,8 @@
 //! The maintenance worker takes the due ones from an index by time, a hundred at a time, and decides each in the transaction that
 //! writes what follows with its audit record: a ticket that was minted anew, a hold that was released meanwhile wins. A crash before
 //! the commit leaves the timers where they are, one after it leaves nothing to do; what has piled up while nobody worked is done
-//! batch by batch. One that fails is put off and does not hold up the others.
+//! batch by batch. One that fails is put off and does not hold up the others. All of it goes by the time that is believed
+//! ([`crate::domain::clock`]), for none of it can be undone.
 //!
 //! **Overlap.** The timer of a renewal is set for the end of the overlap that its profile had then; when it fires, the newest version
 //! of the profile is asked. An overlap that was made longer therefore holds for what is under way, a shorter one for renewals from
@@ -56,17 +57,17 @@ impl Gateway {
     /// Fires what is due. An error means that the store cannot be used; all of it will be tried again.
     pub(super) fn fire_timers(&self) -> Result<(), ServiceError> {
         for _ in 0..BATCHES_PER_ROUND {
-            let now = self.now();
+            let now = self.believed_now();
             let due = self.ports.store.read(|view| view.due_timers(now, BATCH))?;
             if due.is_empty() {
                 break;
             }
-            if self.fire(&due).is_ok() {
+            if self.fire(&due, now).is_ok() {
                 continue;
             }
             // One of them is in the way of the others.
             for timer in &due {
-                if let Err(error) = self.fire(std::slice::from_ref(timer)) {
+                if let Err(error) = self.fire(std::slice::from_ref(timer), now) {
                     tracing::error!(?timer, %error, "a timer failed; it will be tried again in an hour");
                     let later = Timer { at: now.plus(AFTER_FAILURE), ..timer.clone() };
                     self.ports.store.write(|tx| {
@@ -80,8 +81,8 @@ impl Gateway {
     }
 
     /// All of them in one transaction.
-    fn fire(&self, due: &[Timer]) -> Result<(), ServiceError> {
-        let act = Act { actor: Actor::System, request: self.new_request(), at: self.now() };
+    fn fire(&self, due: &[Timer], now: Timestamp) -> Result<(), ServiceError> {
+        let act = Act { actor: Actor::System, request: self.new_request(), at: now };
         let accepted = self.accepted();
         let fired = self.ports.store.write(|tx| {
             let mut fired = Fired::default();

@@ -121,10 +121,10 @@ impl Gateway {
         self.traces.close();
     }
 
-    /// Removes what is too old or too much, once a minute, and writes what waits.
+    /// Removes what is too old, by the time that is believed, or too much, once a minute; and writes what waits.
     pub(super) fn prune_traces(&self) -> Result<(), ServiceError> {
         self.write_traces()?;
-        let now = self.now();
+        let now = self.believed_now();
         let last = Timestamp::from_unix(self.pruned_at.load(Ordering::Relaxed));
         if now >= last && now.since(last) < PRUNE_PERIOD {
             return Ok(());

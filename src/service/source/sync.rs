@@ -109,7 +109,8 @@ impl Gateway {
         id: &SourceId,
         request: &SyncRequest,
     ) -> Result<SyncReport, ServiceError> {
-        let act = Act::of(authed, self.now());
+        // A grace that is over retires devices for good.
+        let act = Act::of(authed, self.believed_now());
         let turn = self.syncs.begin(id)?;
         let source = self.ports.store.read(|view| known(view, id))?;
         let (entries, columns) = read_listing(request)?;
