@@ -8,7 +8,10 @@ use std::{
 
 use certgate::{
     adapters::store::RedbStore,
-    domain::checkpoint::Shortfall,
+    domain::{
+        checkpoint::Shortfall,
+        crl::{CrlPolicy, CrlScope},
+    },
     ports::{CheckpointError, CheckpointFile},
     service::{
         GatewaySettings, Ports, ServiceError,
@@ -55,19 +58,24 @@ struct Copyable {
     world: World,
     drive: Drive,
     kept: Arc<Kept>,
+    settings: GatewaySettings,
 }
 
 impl Copyable {
     fn new() -> Self {
+        Self::set(GatewaySettings::default())
+    }
+
+    fn set(settings: GatewaySettings) -> Self {
         let drive = Drive::new(Vec::new(), u64::MAX);
         let store = Arc::new(RedbStore::on(drive.clone()).unwrap());
-        let options = WorldOptions { store, ..WorldOptions::default() };
+        let options = WorldOptions { store, settings: settings.clone(), ..WorldOptions::default() };
         let world = World::with(options, &[("device", r#"subject = "CN=$DEVICE_ID$,O=Test""#)]);
         let kept = Arc::new(Kept::default());
         let ports = Ports { checkpoint: kept.clone(), ..world.ports.clone() };
-        let world = world.restarted_on(ports, GatewaySettings::default());
+        let world = world.restarted_on(ports, settings.clone());
         world.gateway.run_due().unwrap();
-        Self { world, drive, kept }
+        Self { world, drive, kept, settings }
     }
 
     fn copy(&self) -> Vec<u8> {
@@ -79,7 +87,7 @@ impl Copyable {
         let drive = Drive::new(copy, u64::MAX);
         let store = Arc::new(RedbStore::on(drive.clone()).unwrap());
         let ports = Ports { store, ..self.world.ports.clone() };
-        let world = self.world.restarted_on(ports, GatewaySettings::default());
+        let world = self.world.restarted_on(ports, self.settings.clone());
         Self { world, drive, ..self }
     }
 
@@ -202,6 +210,37 @@ fn a_crl_from_before_the_last_one_that_was_published_does_not_pass_for_the_newes
 }
 
 #[test]
+fn a_partition_that_was_made_alone_is_no_revocation_that_is_lost() {
+    let hour = Duration::from_secs(3_600);
+    let policy = CrlPolicy { delta: Some(12 * 3_600), partitions: Some(2), ..CrlPolicy::default() };
+    let gateway = Copyable::set(super::crl_policy::settings(policy));
+    let gone = enrolled(&gateway.world, "SN1");
+    let copy = gateway.copy();
+    let work = |after| {
+        gateway.world.clock.advance(after);
+        gateway.world.gateway.run_due().unwrap();
+    };
+    // From now on the partition of the certificate comes at other times than the full CRL.
+    work(hour * 6);
+    revoke(&gateway.world, &gone, RevocationReason::KeyCompromise);
+    work(Duration::from_secs(5));
+    for _ in 0..12 {
+        work(hour * 2);
+    }
+    let newest = |id: &str| {
+        let id = id.parse().unwrap();
+        let crl_of = |scope| pem(&gateway.world.gateway.crl_of(&id, scope).unwrap().der);
+        [CrlScope::Full, CrlScope::Delta].map(crl_of)
+    };
+    let crls = ["root", "issuing"].map(newest).concat();
+    let gateway = gateway.with(copy);
+    assert!(gateway.world.gateway.behind().is_some());
+    gateway.accept(&AcceptRestore { crls, accept_lost_revocations: false }).unwrap();
+    assert!(!gateway.world.read(|view| view.restoration()).unwrap().revocations_lost);
+    assert!(crl_entry(&gateway.world, gone.serial()).is_some());
+}
+
+#[test]
 fn a_copy_from_before_a_rollover_is_accepted_once() {
     let gateway = Copyable::new();
     let copy = gateway.copy();
@@ -223,7 +262,7 @@ fn what_is_revoked_while_a_restore_is_accepted_stays_revoked() {
     let certificate = enrolled(&gateway.world, "SN1");
     let copy = gateway.copy();
     gateway.publish();
-    let Copyable { world, drive, kept } = gateway.with(copy);
+    let Copyable { world, drive, kept, settings } = gateway.with(copy);
     let (world, store) = Meanwhile::over(world);
     let (done, finished) = mpsc::channel();
     let operator = {
@@ -243,7 +282,7 @@ fn what_is_revoked_while_a_restore_is_accepted_stays_revoked() {
             let _ = finished.recv_timeout(Duration::from_millis(500));
         }),
     );
-    let gateway = Copyable { world, drive, kept };
+    let gateway = Copyable { world, drive, kept, settings };
     gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() }).unwrap();
     let id = id_of(&certificate);
     while gateway.world.read(|view| view.causes(&id)).is_empty() {

@@ -2,8 +2,8 @@
 //!
 //! Without delta CRLs, everything that an issuer publishes is made whenever something changed or is due. With them a change makes a
 //! delta alone; the full CRL comes by its schedule, or when an operator wants it. Partitions that would say the same again are left as
-//! they are until the schedule asks for them. What was made under other settings ([`Terms`]) is made anew whatever the schedule says. What
-//! is made together has one number and is published at once.
+//! they are until the schedule asks for them; the delta is made with each of them. What was made under other settings ([`Terms`]) is
+//! made anew whatever the schedule says. What is made together has one number and is published at once.
 //!
 //! A CRL of a million entries is one pass: the snapshot's entries, as they lie there, are copied into one buffer that is signed where it
 //! lies, sent from there and put into the store from there. Its number is in the store before it is published; the bytes follow. A
@@ -264,14 +264,16 @@ impl<'a> Build<'a> {
         if full {
             drafts.push(self.draft(CrlScope::Full, None, self.entries())?);
         }
-        if self.policy().delta.is_some() {
-            drafts.extend(self.delta(full)?);
-        }
+        let mut partitions = Vec::new();
         for of in &self.authority.issuer.partitionings {
             for (partition, entries) in self.divided(*of) {
-                drafts.extend(self.partition(partition, entries, everything)?);
+                partitions.extend(self.partition(partition, entries, everything)?);
             }
         }
+        if self.policy().delta.is_some() {
+            drafts.extend(self.delta(full || !partitions.is_empty())?);
+        }
+        drafts.append(&mut partitions);
         Ok(drafts)
     }
 
@@ -301,8 +303,9 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// None: it would say what the one before says, and that one is fresh enough.
-    fn delta(&self, with_full: bool) -> Result<Option<Draft<'_>>, ServiceError> {
+    /// None: it would say what the one before says, that one is fresh enough, and nothing else is made `with` it. The full CRL and the
+    /// delta to it have every number that was used: whoever has both has the newest of the issuer.
+    fn delta(&self, with: bool) -> Result<Option<Draft<'_>>, ServiceError> {
         let before = self.before(CrlScope::Delta);
         // The first one of all starts from the full CRL that is made with it, and is empty.
         let (base_number, base) = match self.before(CrlScope::Full) {
@@ -316,7 +319,7 @@ impl<'a> Build<'a> {
         let entries = delta::changes(base.clone(), self.entries().iter(), said, self.now)?;
         let fresh = !self.policy().is_delta_due(before.map(|crl| crl.window()), self.now);
         if let Some(before) =
-            before.filter(|before| fresh && !with_full && before.base_number == Some(base_number))
+            before.filter(|before| fresh && !with && before.base_number == Some(base_number))
             && says(before, &entries)?
             && self.is_on_terms(before)?
         {
