@@ -16,7 +16,9 @@ use certgate::{
 
 use super::{
     common::{DAY, World},
-    crl_entry, enrolled, id_of, issuing, revoke, world,
+    crl_entry, enrolled, id_of, issuing,
+    meanwhile::{Meanwhile, When},
+    revoke, world,
 };
 
 /// Begins an import from the issuing CA of `old`.
@@ -218,6 +220,23 @@ fn the_last_crl_of_the_old_ca_is_served_and_none_is_signed_for_it() {
     // Without an end nobody knows when it may be forgotten: it stays listed.
     let one = shown(&world, &issuer, &gone);
     assert_eq!((one.status, one.not_after), (Status::Revoked, None));
+}
+
+#[test]
+fn of_two_crls_that_are_imported_at_once_the_newer_is_served() {
+    let (old, world) = (world(), world());
+    let [first, second] = [(); 2].map(|()| old.gateway.publish_crl(&old.authed(), &issuing()).unwrap());
+    let (world, store) = Meanwhile::over(world);
+    let issuer = open(&world, &old).issuer;
+    let newer = {
+        let (inner, authed, issuer) = (world.gateway.clone(), world.authed(), issuer.clone());
+        let der = second.der.clone();
+        move || drop(inner.import_crl(&authed, &issuer, &der).unwrap())
+    };
+    store.let_happen(When::Written, Box::new(newer));
+    let imported = world.gateway.import_crl(&world.authed(), &issuer, &first.der).unwrap();
+    assert!(imported.published);
+    assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
 }
 
 #[test]

@@ -206,6 +206,20 @@ impl PublishedCrls {
         });
     }
 
+    /// Puts the CRL of an external issuer in the place of an older one: of two that are imported at once the older may come last.
+    pub(super) fn publish_imported(&self, record: &CrlRecord) {
+        self.newest.rcu(|newest| {
+            let mut newest = BTreeMap::clone(newest);
+            let place = (record.issuer.clone(), record.scope);
+            let known = newest.get(&place).map(AsRef::as_ref);
+            if known.is_none_or(|known| known.number < record.number) {
+                let crl = PublishedCrl::after(known, record.clone());
+                newest.insert(place, crl);
+            }
+            newest
+        });
+    }
+
     fn get(&self, issuer: &IssuerId, scope: CrlScope) -> Option<Arc<PublishedCrl>> {
         self.newest.load().get(&(issuer.clone(), scope)).cloned()
     }

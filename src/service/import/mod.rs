@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use bind::BindRule;
 use plan::Plan;
 
-use super::{Gateway, ServiceError, audit::Act, certificate::RevocationView, crl::PublishedCrl};
+use super::{Gateway, ServiceError, audit::Act, certificate::RevocationView};
 use crate::{
     domain::{
         access::{Administer, Authed},
@@ -515,7 +515,7 @@ impl Gateway {
         let act = Act::of(authed, self.now());
         let (imported, published) = take_crl(self.ports.store.as_ref(), &act, issuer, der)?;
         if let Some(record) = published {
-            self.crls.publish(issuer, &[PublishedCrl::of(record)], &[]);
+            self.crls.publish_imported(&record);
         }
         self.wake();
         Ok(imported)
