@@ -1,13 +1,17 @@
 //! CRLs (RFC 5280 §5) and the worker that makes them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use certgate::{
     domain::crl::{CrlRecord, CrlScope},
+    http::{bridge::Bridge, device::DeviceEdge, forwarded::TrustedProxies, ocsp::OcspCounters},
     service::crl::PublishedCrl,
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber},
     wire::{crl::Crl, ocsp::CertStatus},
 };
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     because,
@@ -156,6 +160,37 @@ pub(super) fn number_of_unstored(world: &World, older: &PublishedCrl) -> u64 {
     published.number
 }
 
+/// The head of what the device listener answers to a GET of a CRL, in small letters.
+fn fetched(world: &World, file: &str) -> String {
+    let bridge = || Arc::new(Bridge::start("test", 1, 1).unwrap());
+    let edge = Arc::new(DeviceEdge {
+        gateway: world.gateway.clone(),
+        enrolment: bridge(),
+        status: bridge(),
+        max_message: 65_536,
+        body_timeout: Duration::from_secs(10),
+        trusted_proxies: TrustedProxies::default(),
+        ocsp_counters: OcspCounters::default(),
+    });
+    let request = format!("GET /crl/{file} HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let answer = async move {
+        let (mut client, server) = tokio::io::duplex(1024 * 1024);
+        let peer = "192.0.2.7:4711".parse().unwrap();
+        let answer = service_fn(move |request| {
+            let edge = edge.clone();
+            async move { Ok::<_, Infallible>(edge.answer(request, peer).await) }
+        });
+        client.write_all(request.as_bytes()).await.unwrap();
+        http1::Builder::new().serve_connection(TokioIo::new(server), answer).await.unwrap();
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    let bytes = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer);
+    let text = String::from_utf8_lossy(&bytes);
+    text.split_inclusive("\r\n\r\n").next().unwrap().to_ascii_lowercase()
+}
+
 #[test]
 fn nothing_older_than_what_was_published_is_served_after_a_crash() {
     let world = world();
@@ -165,7 +200,16 @@ fn nothing_older_than_what_was_published_is_served_after_a_crash() {
     let published = number_of_unstored(&world, &older);
     let world = world.restarted(certgate::service::GatewaySettings::default());
     assert!(world.gateway.crl(&issuing()).is_none());
+    // Gear is told to come back, and nobody remembers that there is no CRL.
+    for path in ["issuing.crl", "issuing.crl.pem"] {
+        let head = fetched(&world, path);
+        assert!(head.starts_with("http/1.1 503") && head.contains("\r\nretry-after: 10\r\n"), "{head}");
+    }
+    for path in ["nobody.crl", "issuing-delta.crl", "issuing/2/0.crl", "issuing.cer"] {
+        assert!(fetched(&world, path).starts_with("http/1.1 404"), "{path}");
+    }
     world.gateway.run_due().unwrap();
+    assert!(fetched(&world, "issuing.crl").starts_with("http/1.1 200"));
     assert_eq!(number(&world), published + 1);
     assert!(crl_entry(&world, certificate.serial()).is_some());
 }

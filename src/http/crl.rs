@@ -1,6 +1,6 @@
 //! CRLs and CA certificates over HTTP (RFC 5280 §4.2.1.13, §4.2.2.1; RFC 2585).
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use der::pem::{self, LineEnding};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::crl::{CrlScope, Partition},
-    service::{Gateway, crl::PublishedCrl},
+    service::Gateway,
     types::IssuerId,
 };
 
@@ -28,6 +28,9 @@ const MAX_AGE: u64 = 300;
 
 /// Gear asks again after this time while no CRL can be given: an operator has to do something.
 const WITHHELD: Duration = Duration::from_secs(300);
+
+/// The same where the worker is about to make one.
+const TO_COME: Duration = Duration::from_secs(10);
 
 /// `{issuer}.crl` in DER, `{issuer}.pem` or `{issuer}.crl.pem` in PEM; `{issuer}-delta` the delta to it, `{issuer}/{of}/{index}` a
 /// partition. Whole or a part; conditional or not: checks in the order of RFC 9110 §13.2.2.
@@ -39,9 +42,17 @@ pub(super) fn revocation_list(
     if request.method() == Method::POST {
         return method_not_allowed("GET, HEAD");
     }
-    let Some((crl, is_pem)) = list_named(gateway, file) else {
-        // An older database does not know what there is: nobody is to remember that there is no such CRL.
-        return if gateway.behind().is_some() { withheld(WITHHELD) } else { not_found() };
+    let (is_pem, meant) = lists_named(file);
+    let Some(crl) = meant.iter().find_map(|(issuer, scope)| gateway.crl_of(issuer, *scope)) else {
+        // Nobody is to remember that there is no such CRL: an older database does not know what there is, and the last one may not
+        // have reached the store before a crash.
+        return if gateway.behind().is_some() {
+            withheld(WITHHELD)
+        } else if meant.iter().any(|(issuer, scope)| gateway.has_crl(issuer, *scope)) {
+            withheld(TO_COME)
+        } else {
+            not_found()
+        };
     };
     let (kind, body, etag) = if is_pem {
         let Ok(text) = crl.to_pem() else { return not_found() };
@@ -69,19 +80,24 @@ pub(super) fn revocation_list(
     partial(request.method(), request.headers(), &validators, response, &body)
 }
 
-/// The CRL that a file name means, and whether it is wanted as PEM.
-fn list_named(gateway: &Gateway, file: &str) -> Option<(Arc<PublishedCrl>, bool)> {
+/// Whether a file name wants a CRL as PEM, and the CRLs that it may mean: an issuer's name may end in `-delta`, too.
+fn lists_named(file: &str) -> (bool, Vec<(IssuerId, CrlScope)>) {
     let pem = file.strip_suffix(".crl.pem").or_else(|| file.strip_suffix(".pem"));
-    let stem = pem.or_else(|| file.strip_suffix(".crl"))?;
-    let found = if let Some((issuer, partition)) = stem.split_once('/') {
-        let (of, index) = partition.split_once('/')?;
-        let partition = Partition { of: number(of)?, index: number(index)? };
-        gateway.crl_of(&issuer.parse().ok()?, CrlScope::Partition(partition))
+    let Some(stem) = pem.or_else(|| file.strip_suffix(".crl")) else { return (false, Vec::new()) };
+    let of = |issuer: &str, scope| issuer.parse().ok().map(|issuer| (issuer, scope));
+    let meant: Vec<_> = if let Some((issuer, place)) = stem.split_once('/') {
+        partition(place).and_then(|it| of(issuer, CrlScope::Partition(it))).into_iter().collect()
     } else {
-        let delta = || gateway.crl_of(&stem.strip_suffix("-delta")?.parse().ok()?, CrlScope::Delta);
-        gateway.crl(&stem.parse().ok()?).or_else(delta)
+        let delta = stem.strip_suffix("-delta").and_then(|issuer| of(issuer, CrlScope::Delta));
+        of(stem, CrlScope::Full).into_iter().chain(delta).collect()
     };
-    found.map(|crl| (crl, pem.is_some()))
+    (pem.is_some(), meant)
+}
+
+/// `{of}/{index}`.
+fn partition(place: &str) -> Option<Partition> {
+    let (of, index) = place.split_once('/')?;
+    Some(Partition { of: number(of)?, index: number(index)? })
 }
 
 /// Written in one way only: a URL in a certificate is compared byte for byte.

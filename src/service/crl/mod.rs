@@ -255,6 +255,22 @@ impl Gateway {
         self.crls.get(issuer, scope)
     }
 
+    /// Whether the issuer is to have a CRL of this scope: where none is published, one is about to be made. The issuer is new, or its last CRL
+    /// did not reach the store before a crash.
+    pub fn has_crl(&self, issuer: &IssuerId, scope: CrlScope) -> bool {
+        self.authorities().issuer(issuer).is_some_and(|authority| {
+            let issuer = &authority.issuer;
+            let is_made = match scope {
+                CrlScope::Full => true,
+                CrlScope::Delta => issuer.crl_policy.delta.is_some(),
+                CrlScope::Partition(Partition { of, index }) => {
+                    issuer.partitionings.contains(&of) && index < of
+                }
+            };
+            is_made && authority.certificate.validity().contains(self.now())
+        })
+    }
+
     /// The newest published CRLs of all scopes, the full one first.
     pub fn crls_of(&self, issuer: &IssuerId) -> Vec<Arc<PublishedCrl>> {
         self.crls.of(issuer)
