@@ -65,7 +65,7 @@ fn the_page_shows_a_password_to_fleet_manage_engine_and_people() {
     let world = world_with(NdesSettings::default(), &[("device", OPEN)]);
     let router = router(&world);
     let credentials = basic(&token(&world, Role::Challenger, &[]));
-    for path in ["/certsrv/mscep_admin/", "/certsrv/mscep_admin", "/CertSrv/MSCEP_Admin/?x=y"] {
+    for path in ["/certsrv/mscep_admin/", "/certsrv/mscep_admin", "/CertSrv/MSCEP_Admin/?keyUsage="] {
         let answer = call(&router, &format!("GET {path}"), Some(&credentials), "");
         let secret = String::from_utf8(password(&answer).expose().to_vec()).unwrap();
         assert_eq!(secret.len(), 16);
@@ -213,6 +213,18 @@ fn an_address_that_guesses_is_turned_away_for_a_minute() {
 }
 
 #[test]
+fn a_misspelt_parameter_gives_no_password_for_everybody() {
+    let world = world_with(NdesSettings::default(), &[("device", OPEN)]);
+    world.register("SN1");
+    let credentials = basic(&token(&world, Role::Challenger, &[]));
+    let answer = call(&router(&world), &format!("{PAGE}?devise=SN1"), Some(&credentials), "");
+    assert_eq!((answer.status, answer.header("content-type")), (400, Some("text/plain")));
+    assert!(answer.text().starts_with("devise: is no parameter of this page"), "{}", answer.text());
+    let open = world.gateway.tickets(&world.authed::<Read>(), &Page::first(10)).unwrap();
+    assert!(open.items.is_empty());
+}
+
+#[test]
 fn programs_get_the_password_and_the_thumbprint_alone() {
     let world =
         world_with(NdesSettings { password_bytes: 16, ..NdesSettings::default() }, &[("device", OPEN)]);
@@ -234,6 +246,8 @@ fn programs_get_the_password_and_the_thumbprint_alone() {
     assert_eq!(thumbprint, hex::encode_upper(sha1));
     assert_eq!(ask("operation=Nonsense").status, 400);
     assert_eq!(ask("operation=NDESGenerateChallenge&keyUsage=80").status, 400);
+    assert_eq!(ask("operation=NDESGenerateChallenge&devise=SN1").status, 400);
+    assert_eq!(ask("operation=NDESGetCACertThumbprint&nocache=1").text(), thumbprint, "it gives no password");
 }
 
 #[test]

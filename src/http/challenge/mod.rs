@@ -8,7 +8,8 @@
 //! | `POST /webhooks/scep-challenge[/PROFILE]` | a challenge for the device that the body describes, plain text ([`webhook`]) |
 //!
 //! To the page may be said, as query parameters: `device` (id or identity) or `user`, for whom the password is; `keyUsage`, which of
-//! the profiles of `[ndes]` it is for; `profile`, another profile.
+//! the profiles of `[ndes]` it is for; `profile`, another profile. A parameter of another name is refused: a misspelt `device` must not
+//! give a password that is good for every device.
 //!
 //! Callers present an API token with the role challenger (or more), as the password of Basic with any user name, or as a bearer. A
 //! realm of NTLM or Negotiate is not offered: clients that can do both, as Fleet, then use Basic.
@@ -46,6 +47,12 @@ use crate::{
 };
 
 const PAGE: &str = "/certsrv/mscep_admin";
+
+/// What may be said to the page, in small letters. `params` is what Windows sends, without a value.
+const PARAMETERS: [&str; 6] = ["operation", "device", "user", "keyusage", "profile", "params"];
+
+/// So much of a name that is refused is shown.
+const MAX_SHOWN: usize = 40;
 
 /// What challenges are answered with.
 struct ChallengeEdge {
@@ -146,6 +153,13 @@ async fn password(
 fn wanted(parameters: &HashMap<String, String>) -> Result<WantedPassword, ServiceError> {
     let given = |name: &str| parameters.get(name).filter(|text| !text.is_empty());
     let invalid = |name: &str, error: &dyn std::fmt::Display| ServiceError::invalid(name, error);
+    if let Some(unknown) = parameters.keys().filter(|name| !PARAMETERS.contains(&name.as_str())).min() {
+        let shown: String = unknown.chars().take(MAX_SHOWN).collect();
+        return Err(invalid(
+            &shown,
+            &"is no parameter of this page: device, user, keyUsage, profile, operation and Params are",
+        ));
+    }
     // A variable that the MDM server has no value for: a password for nobody in particular would be good for every device.
     for name in ["device", "user"] {
         if parameters.get(name).is_some_and(|text| text.trim().is_empty()) {
@@ -175,7 +189,8 @@ fn key_usage(text: &str) -> Option<KeyUsage> {
 
 /// The query's parameters, names in lower case.
 fn parameters(query: &str) -> HashMap<String, String> {
-    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let written = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = written.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
         .map(|(name, value)| {
             (name.to_ascii_lowercase(), percent_decode_str(value).decode_utf8_lossy().into_owned())
@@ -288,6 +303,19 @@ mod tests {
         for empty in ["device=", "device", "Device=%20", "user=&device=SN1"] {
             assert!(matches!(wanted(empty), Err(ServiceError::Invalid { .. })), "{empty}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_is_misspelt_gives_no_password() {
+        let wanted = |query: &str| wanted(&parameters(query));
+        for known in ["", "&", "operation=NDESGenerateChallenge&KeyUsage=0xa0&Params=", "DEVICE=SN1&"] {
+            assert!(wanted(known).is_ok(), "{known}");
+        }
+        for misspelt in ["devise=SN1", "device=SN1&usr=ada", "%64evice=SN1", "=SN1", "_=1700000000"] {
+            assert!(matches!(wanted(misspelt), Err(ServiceError::Invalid { .. })), "{misspelt}");
+        }
+        let long = wanted(&"x".repeat(1000)).unwrap_err().to_string();
+        assert!(long.contains(&"x".repeat(40)) && !long.contains(&"x".repeat(41)), "{long}");
     }
 
     #[test]
