@@ -179,6 +179,26 @@ fn each_refusal_names_the_check_that_failed_and_what_to_do() {
 }
 
 #[test]
+fn a_claimed_name_that_no_certificate_may_have_is_refused_and_says_why() {
+    let claim = "subject = \"\"\nmatch = \"claim\"\nchallenge = [\"static\"]\nidentify = \"subject.cn\"\nallow-unregistered = true\n";
+    let mut options = WorldOptions::default();
+    let secret = Secret::from("shared secret");
+    options.settings.static_challenges.insert("claim".parse().unwrap(), vec![secret.clone()]);
+    let world = World::with(options, &[("claim", claim)]);
+    let client = Client::new();
+    let asked = |octets: usize| {
+        let value = format!("#0c{octets:02x}{}", "78".repeat(octets));
+        client.enrol(&world, "claim", &client.csr(&format!("CN={value}"), Some(&secret)))
+    };
+    assert_eq!(asked(65).failure(), FailInfo::BadRequest);
+    let refused = newest(&world);
+    assert_eq!(failed(&refused), "names");
+    assert!(refused.reason.ends_with("CN: has 65 characters, at most 64 are allowed"), "{}", refused.reason);
+    assert!(refused.hint.contains("`match = \"fill\"` under [profile.claim]"), "{}", refused.hint);
+    assert_eq!(asked(64).certificate().subject().common_name(), Some("x".repeat(64)));
+}
+
+#[test]
 fn a_broken_signature_and_an_answer_that_nothing_can_seal_are_told_apart() {
     let world = world();
     let client = Client::new();

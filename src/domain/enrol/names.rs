@@ -50,7 +50,7 @@ fn by_rule(request: &EnrolRequest<'_>, means: Option<&Means>) -> Result<Names, R
         // Who enrolled without a record, or under names of their own, keeps exactly those names.
         (_, Some(renewed)) => kept(request, renewed)?,
         (MatchRule::Claim, None) if is_minted_for_somebody(means) => filled(request)?,
-        (MatchRule::Claim, None) => claimed(request),
+        (MatchRule::Claim, None) => claimed(request)?,
     })
 }
 
@@ -129,9 +129,17 @@ fn check_same_names(request: &EnrolRequest<'_>, old: &Certificate) -> Result<(),
     difference.filter(|_| !requested.is_empty()).map_or(Ok(()), |it| Err(RefusalReason::Renewal(it)))
 }
 
-/// The request's subject, and its subjectAltNames of the kinds that profiles can have.
-fn claimed(request: &EnrolRequest<'_>) -> Names {
-    well_formed(request.csr.subject(), request.csr.subject_alt_names())
+/// The request's subject, and its subjectAltNames of the kinds that profiles can have. Values are held to the limits of those that templates
+/// give.
+fn claimed(request: &EnrolRequest<'_>) -> Result<Names, RefusalReason> {
+    let names = well_formed(request.csr.subject(), request.csr.subject_alt_names());
+    let directory_names = names.alternatives.iter().filter_map(|name| match name {
+        GeneralName::DirName(name) => Some(name),
+        _ => None,
+    });
+    let mut all = std::iter::once(&names.subject).chain(directory_names);
+    all.try_for_each(Name::check_values).map_err(RefusalReason::NameValue)?;
+    Ok(names)
 }
 
 fn well_formed(subject: &Name, names: &[GeneralName]) -> Names {

@@ -3,7 +3,10 @@
 use crate::{
     domain::challenge::{ChallengeRefused, RENEWAL_REFUSED},
     types::{ContentCipher, DeviceId, DigestAlgorithm, ProfileName, UserId},
-    wire::{scep::FailInfo, x509::KeyKind},
+    wire::{
+        scep::FailInfo,
+        x509::{KeyKind, NameError},
+    },
 };
 
 /// An enrolment that is refused.
@@ -93,6 +96,9 @@ pub enum RefusalReason {
          it is in the attribute 1.3.6.1.4.1.311.2.1.14 alone, or there are two lists of extensions"
     )]
     HiddenAlternatives,
+    /// Claim: a value that no certificate may have.
+    #[error("the request asks for a name that no certificate may have (RFC 5280 appendix A.1): {0}")]
+    NameValue(NameError),
     /// Neither a subject nor a SAN.
     #[error("the certificate would have neither a subject nor a subjectAltName")]
     NoName,
@@ -127,6 +133,7 @@ impl Refusal {
             RefusalReason::Key { .. } => CERTSRV_E_KEY_LENGTH,
             RefusalReason::NamesDiffer(_)
             | RefusalReason::HiddenAlternatives
+            | RefusalReason::NameValue(_)
             | RefusalReason::NoName
             | RefusalReason::Sid { .. }
             | RefusalReason::Template(_) => CERTSRV_E_BAD_REQUESTSUBJECT,
@@ -157,6 +164,7 @@ fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
         RefusalReason::Key { .. } => (FailInfo::BadRequest, "The kind or size of the key is not accepted."),
         RefusalReason::NamesDiffer(_)
         | RefusalReason::HiddenAlternatives
+        | RefusalReason::NameValue(_)
         | RefusalReason::NoName
         | RefusalReason::Sid { .. } => (FailInfo::BadRequest, "The names in the request are not accepted."),
         RefusalReason::Renewal(_) => (FailInfo::BadRequest, RENEWAL_REFUSED),

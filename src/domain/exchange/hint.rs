@@ -219,6 +219,10 @@ impl RefusalReason {
                  Intune may not have seen is not certified on its word."
                     .to_owned()
             }
+            Self::NameValue(_) => format!(
+                "Correct the name in the client's settings: an attribute of it is too long, is empty, or has a control character. Or set \
+                 `match = \"fill\"` under [profile.{profile}] to have certgate set the names."
+            ),
             Self::NoName => format!(
                 "Neither the templates under [profile.{profile}] nor the request give a name: set `subject` or \
                  `subject-alt-names`."

@@ -77,9 +77,8 @@ pub(super) fn from_keyword(text: &str) -> Option<ObjectIdentifier> {
 pub(super) fn encode(oid: ObjectIdentifier, value: &str) -> Result<Vec<u8>, NameError> {
     let rule = RULES.iter().find(|rule| rule.oid == oid);
     let charset = rule.map_or(Charset::Utf8, |rule| rule.charset);
-    let name = || keyword(oid).map_or_else(|| oid.to_string(), str::to_owned);
     check(value, charset, rule.map_or(DEFAULT_MAX, |rule| rule.max))
-        .map_err(|problem| NameError::new(format!("{}: {problem}", name())))?;
+        .map_err(|problem| wrong(oid, &problem))?;
     let tag = match charset {
         Charset::Country | Charset::Printable => PRINTABLE_STRING,
         Charset::Ia5 => IA5_STRING,
@@ -88,17 +87,48 @@ pub(super) fn encode(oid: ObjectIdentifier, value: &str) -> Result<Vec<u8>, Name
     Ok(writer::sequence(&[&writer::oid(oid), &writer::element(tag, &[value.as_bytes()])]))
 }
 
+/// Whether a value that somebody else wrote is within what X.520 and RFC 5280 appendix A.1 allow of its length, and has no control
+/// character. Its alphabet is left as it is: `_` and `@` in PrintableString are common. An attribute that no standard limits may be as long
+/// as it likes, and anything but a string; so may one whose object identifier is longer than any that is known.
+pub(super) fn check_foreign(oid: Option<ObjectIdentifier>, value: Option<&str>) -> Result<(), NameError> {
+    let rule = RULES.iter().find(|rule| Some(rule.oid) == oid);
+    let checked = match (rule, value) {
+        (Some(rule), Some(value)) => check_length(value, rule.charset, rule.max),
+        (Some(_), None) => Err("is no string".to_owned()),
+        (None, _) => Ok(()),
+    };
+    let checked = checked.and_then(|()| check_characters(value.unwrap_or_default(), Charset::Utf8));
+    checked.map_err(|problem| match oid {
+        Some(oid) => wrong(oid, &problem),
+        None => NameError::new(format!("an attribute that is not known: {problem}")),
+    })
+}
+
+fn wrong(oid: ObjectIdentifier, problem: &str) -> NameError {
+    let name = keyword(oid).map_or_else(|| oid.to_string(), str::to_owned);
+    NameError::new(format!("{name}: {problem}"))
+}
+
 fn check(value: &str, charset: Charset, max: usize) -> Result<(), String> {
+    check_length(value, charset, max)?;
+    check_characters(value, charset)
+}
+
+fn check_length(value: &str, charset: Charset, max: usize) -> Result<(), String> {
     let length = value.chars().count();
     if length == 0 {
         return Err("is empty".to_owned());
     }
     if charset == Charset::Country && (length != 2 || !value.bytes().all(|byte| byte.is_ascii_alphabetic())) {
-        return Err(format!("\"{value}\" is not a country code of exactly two letters"));
+        return Err(format!("{value:?} is not a country code of exactly two letters"));
     }
     if length > max {
         return Err(format!("has {length} characters, at most {max} are allowed"));
     }
+    Ok(())
+}
+
+fn check_characters(value: &str, charset: Charset) -> Result<(), String> {
     match value.chars().find(|character| !allowed(*character, charset)) {
         Some(character) => Err(format!("character {character:?} is not allowed")),
         None => Ok(()),

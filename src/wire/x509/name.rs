@@ -93,6 +93,13 @@ impl Name {
         self.values(attribute::COMMON_NAME).pop()
     }
 
+    /// Whether every value is within the limits of its attribute, as those in text have to be, and has no control character.
+    pub fn check_values(&self) -> Result<(), NameError> {
+        self.each_rdn().into_iter().flatten().try_for_each(|(oid, value)| {
+            attribute::check_foreign(ObjectIdentifier::from_bytes(oid).ok(), value.text().as_deref())
+        })
+    }
+
     /// RFC 5280 §7.1: case-insensitive, white space folded, string types equal. Byte-equal names always match.
     pub fn matches(&self, other: &Self) -> bool {
         self.der == other.der || self.folded() == other.folded()
@@ -304,6 +311,48 @@ mod tests {
         ] {
             let error = text.parse::<Name>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_measured_as_text_is() {
+        const UTF8: u8 = 0x0c;
+        let of = |oid: &str, tag: u8, value: &[u8]| {
+            let oid = ObjectIdentifier::new_unwrap(oid);
+            let attribute = writer::sequence(&[&writer::oid(oid), &writer::element(tag, &[value])]);
+            Name::from_der(&writer::sequence(&[&writer::element(SET, &[&attribute])])).unwrap().check_values()
+        };
+        for (oid, most) in [
+            ("2.5.4.3", 64),
+            ("2.5.4.5", 64),
+            ("2.5.4.7", 128),
+            ("2.5.4.8", 128),
+            ("2.5.4.10", 64),
+            ("2.5.4.11", 64),
+            ("2.5.4.12", 64),
+            ("1.2.840.113549.1.9.1", 255),
+        ] {
+            assert_eq!(of(oid, UTF8, &vec![b'x'; most]), Ok(()), "{oid}");
+            let error = of(oid, UTF8, &vec![b'x'; most + 1]).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("has {} characters, at most {most} are allowed", most + 1)),
+                "{error}"
+            );
+        }
+        assert_eq!(of("2.5.4.3", UTF8, "ü".repeat(64).as_bytes()), Ok(()), "characters, not octets");
+        assert_eq!(of("2.5.4.3", 0x1e, &[0, b'x'].repeat(64)), Ok(()), "whatever the string type is");
+        assert_eq!(of("2.5.4.5", 0x13, b"F2L_X@1"), Ok(()), "beyond the alphabet, as clients write it");
+        assert_eq!(of("1.2.3.4", UTF8, &[b'x'; 1000]), Ok(()), "no standard limits it");
+        assert_eq!(of("2.5.4.45", 3, &[0, 1]), Ok(()), "x500UniqueIdentifier");
+        for (oid, tag, value, problem) in [
+            ("2.5.4.6", 0x13, &b"CHE"[..], "C: \"CHE\" is not a country code of exactly two letters"),
+            ("2.5.4.3", UTF8, b"", "CN: is empty"),
+            ("2.5.4.3", UTF8, b"a\x1b[2Jb", "CN: character '\\u{1b}' is not allowed"),
+            ("2.5.4.3", 0x1e, &[0, b'a', 0, 0], "CN: character '\\0' is not allowed"),
+            ("2.5.4.3", 4, b"octets", "CN: is no string"),
+            ("1.2.3.4", UTF8, b"a\nb", "1.2.3.4: character '\\n' is not allowed"),
+        ] {
+            assert_eq!(of(oid, tag, value).unwrap_err().to_string(), problem);
         }
     }
 

@@ -311,6 +311,29 @@ fn a_claim_takes_the_requests_names_but_only_known_kinds() {
 }
 
 #[test]
+fn a_claimed_value_is_held_to_the_limits_of_a_template() {
+    let scene = Scene { device: None, ..Scene::new(CLAIM) };
+    // DER in hexadecimal digits passes by the limits of text, as a request of somebody else's making does.
+    let utf8 = |value: &str| format!("#0c{:02x}{}", value.len(), hex::encode(value));
+    let ask = |subject: &str, names: &[GeneralName]| scene.authorise(&csr(subject, names), &by_static());
+    assert!(ask(&format!("CN={}", utf8(&"x".repeat(64))), &[]).is_ok());
+    let long = format!("CN={}", utf8(&"x".repeat(65)));
+    let inside = GeneralName::DirName(long.parse().unwrap());
+    let bell = format!("CN=router-7,OU={}", utf8("a\u{7}b"));
+    for (subject, names, problem) in [
+        (long.as_str(), &[][..], "CN: has 65 characters, at most 64 are allowed"),
+        ("CN=router-7", &[inside], "CN: has 65 characters, at most 64 are allowed"),
+        (bell.as_str(), &[], "OU: character '\\u{7}' is not allowed"),
+        ("CN=router-7,C=#130343484e", &[], "C: \"CHN\" is not a country code of exactly two letters"),
+    ] {
+        let refusal = ask(subject, names).unwrap_err();
+        assert_eq!(refusal.info, FailInfo::BadRequest, "{subject}");
+        assert_eq!(refusal.text, "The names in the request are not accepted.");
+        assert!(refusal.to_string().ends_with(problem), "{refusal}");
+    }
+}
+
+#[test]
 fn a_ticket_for_a_device_never_yields_claimed_names() {
     let order = Scene::new(CLAIM).authorise(&csr("CN=Administrator", &[]), &by_ticket(Some("SN1"))).unwrap();
     assert_eq!(order.subject().to_string(), "CN=C02XY");
