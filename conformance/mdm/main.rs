@@ -21,7 +21,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certgate::{
     domain::access::Role,
-    http::{api, bridge::Bridge, challenge, serve::Peer},
+    http::{api, bridge::Bridge, challenge, forwarded::TrustedProxies, serve::Peer},
     service::{GatewaySettings, challenge::NdesSettings, token::NewToken},
 };
 use common::{World, WorldOptions};
@@ -46,11 +46,17 @@ fn settings(ndes: NdesSettings) -> GatewaySettings {
 
 /// The router of the admin listener, the same for all requests of a test.
 fn router(world: &World) -> Router {
+    router_behind(world, TrustedProxies::default())
+}
+
+/// The same behind proxies that are believed.
+fn router_behind(world: &World, proxies: TrustedProxies) -> Router {
     let bridge = Arc::new(Bridge::start("test", 1, 8).unwrap());
     challenge::beside(
         api::router(Arc::clone(&world.gateway), Arc::clone(&bridge)),
         Arc::clone(&world.gateway),
         bridge,
+        proxies,
     )
 }
 
@@ -84,10 +90,24 @@ impl Answer {
 
 /// Asks as a network peer: `request` is a method and a path.
 fn call(router: &Router, request: &str, authorization: Option<&str>, body: &str) -> Answer {
+    call_for(router, request, authorization, body, None)
+}
+
+/// The same for a client whose address the peer names.
+fn call_for(
+    router: &Router,
+    request: &str,
+    authorization: Option<&str>,
+    body: &str,
+    client: Option<&str>,
+) -> Answer {
     let (method, path) = request.split_once(' ').unwrap();
     let mut builder = Request::builder().method(method).uri(path);
     if let Some(authorization) = authorization {
         builder = builder.header("authorization", authorization);
+    }
+    if let Some(client) = client {
+        builder = builder.header("x-forwarded-for", client);
     }
     let mut request = builder.body(Body::from(body.to_owned())).unwrap();
     request.extensions_mut().insert(Peer::Network(NETWORK.parse().unwrap()));

@@ -7,13 +7,16 @@ use certgate::{
         access::{Read, Role},
         binding::{Assurance, BoundObject},
     },
+    http::forwarded::TrustedProxies,
     ports::store::Page,
     service::challenge::NdesSettings,
     types::Secret,
     wire::scep::{FailInfo, PkiStatus},
 };
 
-use super::{Answer, OPEN, basic, call, common::Client, router, settings, token, world_with};
+use super::{
+    Answer, OPEN, basic, call, call_for, common::Client, router, router_behind, settings, token, world_with,
+};
 
 const PAGE: &str = "GET /certsrv/mscep_admin/";
 const BOUND: &str = r#"subject = "CN=$DEVICE_ID$""#;
@@ -222,6 +225,24 @@ fn a_misspelt_parameter_gives_no_password_for_everybody() {
     assert!(answer.text().starts_with("devise: is no parameter of this page"), "{}", answer.text());
     let open = world.gateway.tickets(&world.authed::<Read>(), &Page::first(10)).unwrap();
     assert!(open.items.is_empty());
+}
+
+#[test]
+fn who_guesses_behind_a_trusted_proxy_keeps_nobody_else_out() {
+    let world = world_with(NdesSettings::default(), &[("device", OPEN)]);
+    let right = basic(&token(&world, Role::Challenger, &[]));
+    let wrong = basic("cg_wrong");
+    let behind = |proxies: &[&str]| {
+        let proxies = TrustedProxies(proxies.iter().map(|it| it.parse().unwrap()).collect());
+        let router = router_behind(&world, proxies);
+        let status = |credentials: &str, client: &str| {
+            call_for(&router, PAGE, Some(credentials), "", Some(client)).status
+        };
+        (0..20).for_each(|_| assert_eq!(status(&wrong, "198.51.100.9"), 401));
+        ["198.51.100.9", "198.51.100.10"].map(|client| status(&right, client))
+    };
+    assert_eq!(behind(&["192.0.2.0/24"]), [429, 200]);
+    assert_eq!(behind(&[]), [429, 429], "nobody is believed unless he is trusted");
 }
 
 #[test]

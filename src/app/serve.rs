@@ -371,7 +371,12 @@ impl Edges {
         Ok(Self {
             device: Arc::new(device),
             ops: Arc::new(ops),
-            admin: challenge::beside(router.clone(), Arc::clone(gateway), Arc::clone(&api)),
+            admin: challenge::beside(
+                router.clone(),
+                Arc::clone(gateway),
+                Arc::clone(&api),
+                settings.listen.trusted_proxies.clone(),
+            ),
             router,
             api,
         })

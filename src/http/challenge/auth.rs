@@ -14,7 +14,7 @@ use crate::{
         access::{Authed, Forbidden, Mint},
         throttle::ClientNetwork,
     },
-    http::{bridge::BridgeError, serve::Peer},
+    http::{bridge::BridgeError, forwarded::TrustedProxies, serve::Peer},
     service::{Gateway, challenge::ChallengeDenied},
     types::{RequestId, Secret, Timestamp},
 };
@@ -41,7 +41,7 @@ pub(super) async fn as_minter<T: Send + 'static>(
     id: &RequestId,
     work: impl FnOnce(&Gateway, &Authed<Mint>) -> Result<T, ChallengeDenied> + Send + 'static,
 ) -> Result<T, Denied> {
-    let address = address_of(request);
+    let address = address_of(request, &edge.trusted_proxies);
     if edge.wrong.is_full(address, edge.gateway.now()) {
         return Err(Denied::Throttled);
     }
@@ -75,9 +75,10 @@ fn token(header: &str) -> Option<Secret> {
     Some(Secret::new(pair.expose().get(colon + 1..)?.to_vec()))
 }
 
-fn address_of(request: &Parts) -> Option<ClientNetwork> {
+/// Whose request it is, as on the device listener.
+fn address_of(request: &Parts, trusted_proxies: &TrustedProxies) -> Option<ClientNetwork> {
     match request.extensions.get::<Peer>() {
-        Some(Peer::Network(peer)) => Some(peer.ip().into()),
+        Some(Peer::Network(peer)) => Some(trusted_proxies.client(peer.ip(), &request.headers).into()),
         Some(Peer::Local { .. }) | None => None,
     }
 }

@@ -35,7 +35,7 @@ use percent_encoding::percent_decode_str;
 use tracing::Instrument;
 
 use self::auth::{Denied, WrongPasswords, as_minter};
-use super::{bridge::Bridge, logged};
+use super::{bridge::Bridge, forwarded::TrustedProxies, logged};
 use crate::{
     service::{
         Gateway, ServiceError,
@@ -59,11 +59,17 @@ struct ChallengeEdge {
     gateway: Arc<Gateway>,
     bridge: Arc<Bridge>,
     wrong: WrongPasswords,
+    trusted_proxies: TrustedProxies,
 }
 
-/// The router with the places of this module beside its own.
-pub fn beside(router: Router, gateway: Arc<Gateway>, bridge: Arc<Bridge>) -> Router {
-    let edge = Arc::new(ChallengeEdge { gateway, bridge, wrong: WrongPasswords::default() });
+/// The router with the places of this module beside its own. Of `trusted_proxies` the word is taken for whom they speak.
+pub fn beside(
+    router: Router,
+    gateway: Arc<Gateway>,
+    bridge: Arc<Bridge>,
+    trusted_proxies: TrustedProxies,
+) -> Router {
+    let edge = Arc::new(ChallengeEdge { gateway, bridge, wrong: WrongPasswords::default(), trusted_proxies });
     router.layer(from_fn_with_state(edge, answer))
 }
 
