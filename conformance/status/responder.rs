@@ -3,6 +3,7 @@
 
 mod requested;
 mod trusted;
+mod weak;
 
 use std::{
     sync::{

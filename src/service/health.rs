@@ -15,10 +15,11 @@ use crate::{
         access::{Authed, Read},
         crl::{CrlScope, Lateness, SIZE_WARNING},
         issuer::{Generation, GenerationState, Issuer, IssuerKind, OcspAuthority},
-        responder::renew_at,
+        responder::{ResponderWarning, renew_at, warnings},
         vouch::Voucher,
     },
     types::{IssuerId, Timestamp, Validity},
+    wire::x509::Certificate,
 };
 
 /// Issuers are mentioned this long before they expire.
@@ -371,7 +372,10 @@ impl Gateway {
                 format!("{detail}; the next one, which signs from {} on, can be exported", next.since),
             ),
             None if now >= renew_at(&validity) => warn(detail, hint),
-            None => Check::pass(name, detail),
+            None => match broken_digest(external, &signing.certificate) {
+                Some(told) => warn(format!("{detail}; {told}"), hint),
+                None => Check::pass(name, detail),
+            },
         })
     }
 
@@ -451,6 +455,16 @@ impl Gateway {
                     renewed certificates run out (lifecycle.revoke-superseded), or divide the CRL (crl.partitions)";
         Check::not_passed(name, CheckResult::Warn, detail, hint)
     }
+}
+
+/// What is to be said of a delegate's certificate that can be forged. A trusted responder's is our own, and never is.
+fn broken_digest(external: &External, certificate: &Certificate) -> Option<String> {
+    let is_delegate = external.issuer.ocsp == OcspAuthority::Delegate;
+    let found = warnings(certificate);
+    found
+        .iter()
+        .find(|it| is_delegate && matches!(it, ResponderWarning::BrokenDigest(_)))
+        .map(ToString::to_string)
 }
 
 /// Its work is done: neither CRL nor OCSP answers are asked of it, and nothing is to be done about it.
