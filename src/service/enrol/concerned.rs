@@ -43,7 +43,7 @@ impl Gateway {
     }
 }
 
-/// What [`authorise`] decides from, but for the message.
+/// What [`authorise`](crate::domain::enrol::authorise) decides from, but for the message.
 pub(in crate::service) fn facts<'a>(
     authority: &Authority,
     profile: &'a CheckedProfile,
@@ -66,7 +66,7 @@ pub(in crate::service) fn facts<'a>(
 }
 
 /// Reads the records that a request concerns: those that its authorisation names, else those that the request itself names.
-/// What is not found is left out; whether that is allowed is for [`authorise`] to say.
+/// What is not found is left out; whether that is allowed is for [`authorise`](crate::domain::enrol::authorise) to say.
 pub(in crate::service) fn concerned(
     view: &dyn View,
     profile: &CheckedProfile,

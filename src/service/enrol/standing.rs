@@ -80,7 +80,7 @@ impl Gateway {
     }
 
     /// RFC 8894 §2.4. Both kinds are looked for whatever the profile takes: whether it takes what was found is a rule like
-    /// the others ([`authorise`]).
+    /// the others ([`authorise`](crate::domain::enrol::authorise)).
     pub(super) fn check_challenge(
         &self,
         view: &dyn View,

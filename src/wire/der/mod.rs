@@ -1,6 +1,6 @@
 //! DER, and the way from BER to it.
 //!
-//! [`normalise`] is the first thing that touches a message from outside that may be BER: CMS and what is in it. It bounds
+//! [`normalise()`] is the first thing that touches a message from outside that may be BER: CMS and what is in it. It bounds
 //! size, depth and number of elements, so that everything behind it works on small, definite, well-formed DER. Certificates,
 //! requests, CRLs and OCSP are DER already. [`reader`] takes elements apart, `value` reads what is in them, and [`writer`]
 //! puts them together, for all of them.

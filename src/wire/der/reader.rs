@@ -1,7 +1,7 @@
 //! A cursor over the elements of DER.
 //!
 //! It takes what X.690 §10.1 calls DER and nothing else: definite lengths in their shortest form. What comes in BER goes
-//! through [`super::normalise`] first.
+//! through [`super::normalise()`] first.
 
 use super::BerError;
 
