@@ -228,3 +228,25 @@ fn a_challenge_is_good_once() {
     assert_eq!(code(&again), 4, "{}", stderr(&again));
     assert!(!server.scratch().join("other.pem").exists());
 }
+
+/// Hosted servers, and those behind a proxy, are reached by `https://` alone. certgate's own SCEP is not there: that it says so is read
+/// through TLS, once its root is trusted.
+#[test]
+fn a_server_behind_tls_has_to_prove_its_name() {
+    let server = Server::started(FAST, "");
+    let root = server.scratch().join("root.pem");
+    fs::write(&root, http_get(server.device_address(), "/ca/root.pem").unwrap().body).unwrap();
+    let url = format!("https://127.0.0.1:{}/scep/device", server.admin_address().port());
+    let ask = |trusted: &std::path::Path| {
+        let mut command = server.command();
+        stderr(
+            &command.env("SSL_CERT_FILE", trusted).args(["scep", "getca", "--url", &url]).output().unwrap(),
+        )
+    };
+    let told = ask(&root);
+    assert!(told.contains("HTTP 404"), "{told}");
+    let other = server.scratch().join("SN1.pem");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let told = ask(&other);
+    assert!(told.contains("cannot connect to 127.0.0.1") && told.contains("certificate"), "{told}");
+}

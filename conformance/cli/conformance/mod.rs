@@ -503,7 +503,7 @@ fn a_run_names_its_checks_and_takes_a_part_of_them() {
         &["conformance", "scep", &url, "--only", "8894-9.9"][..],
         &["conformance", "scep"],
         &["conformance", "ocsp", &url],
-        &["conformance", "scep", "https://127.0.0.1:1/scep"],
+        &["conformance", "scep", "ftp://127.0.0.1:1/scep"],
         &["conformance", "scep", "pki.lab.example"],
     ] {
         assert_eq!(code(&server().run(wrong)), 2, "{wrong:?}");

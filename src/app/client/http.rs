@@ -1,4 +1,4 @@
-//! A small blocking HTTP/1.1 client: one connection per exchange, over TCP or a Unix socket, bounded in time and size.
+//! A small blocking HTTP/1.1 client: one connection per exchange, over TCP, TLS or a Unix socket, bounded in time and size.
 
 use std::{
     io::{self, Read},
@@ -24,6 +24,8 @@ use tokio::{
     runtime::Runtime,
     task::JoinHandle,
 };
+
+use super::tls::Tls;
 
 /// Longest body that is read: a CRL with a million entries has about 40 MB.
 const MAX_BODY: usize = 128 * 1024 * 1024;
@@ -86,7 +88,7 @@ pub struct Manner {
 /// Where the other side listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
-    Tcp { authority: String, host: String, port: u16 },
+    Tcp { authority: String, host: String, port: u16, tls: bool },
     Unix(PathBuf),
 }
 
@@ -164,6 +166,7 @@ impl Response {
 pub struct HttpClient {
     runtime: Runtime,
     limit: Duration,
+    tls: Tls,
     /// Microseconds in exchanges since they were last taken.
     spent: AtomicU64,
 }
@@ -172,7 +175,7 @@ impl HttpClient {
     /// A client that gives each exchange a minute.
     pub fn new() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, limit: TIME_LIMIT, spent: AtomicU64::new(0) })
+        Ok(Self { runtime, limit: TIME_LIMIT, tls: Tls::default(), spent: AtomicU64::new(0) })
     }
 
     /// The same client with another limit for a whole exchange.
@@ -321,8 +324,13 @@ impl HttpClient {
     fn exchange(&self, target: &Target, request: Request<Full<Bytes>>) -> Result<Response, HttpError> {
         let work = async {
             match target {
-                Target::Tcp { host, port, .. } => {
+                Target::Tcp { host, port, tls, .. } => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await;
+                    let stream = stream.map_err(|source| cannot_connect(target, source))?;
+                    if !tls {
+                        return speak(target, stream, request).await;
+                    }
+                    let stream = self.tls.connect(host, stream).await;
                     speak(target, stream.map_err(|source| cannot_connect(target, source))?, request).await
                 }
                 Target::Unix(socket) => {
@@ -350,20 +358,16 @@ pub fn check_url(url: &str) -> Result<(), HttpError> {
 fn locate(url: &str) -> Result<(Target, String), HttpError> {
     let wrong = |problem| HttpError::Url { url: url.to_owned(), problem };
     let uri: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(wrong(
-                "this client speaks http:// only; SCEP, OCSP and CRLs carry their own signatures",
-            ));
-        }
-        _ => return Err(wrong("a URL starts with http://")),
-    }
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wrong("a URL starts with http:// or https://")),
+    };
     let authority = uri.authority().ok_or_else(|| wrong("the URL names no host"))?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = authority.port_u16().unwrap_or(80);
+    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    Ok((Target::Tcp { authority: authority.to_string(), host, port }, path))
+    Ok((Target::Tcp { authority: authority.to_string(), host, port, tls }, path))
 }
 
 fn request(
@@ -468,11 +472,12 @@ mod tests {
         assert_eq!(path, "/scep/device?operation=GetCACaps");
         let (target, path) = locate("http://[::1]").unwrap();
         assert_eq!((target.to_string().as_str(), path.as_str()), ("::1:80", "/"));
+        assert_eq!(locate("https://pki.example/scep").unwrap().0.to_string(), "pki.example:443");
     }
 
     #[test]
     fn other_schemes_are_refused() {
-        for url in ["https://pki.example/", "ftp://pki.example/", "pki.example/scep", ""] {
+        for url in ["ftp://pki.example/", "pki.example/scep", ""] {
             assert!(matches!(locate(url), Err(HttpError::Url { .. })), "{url}");
         }
     }
