@@ -94,6 +94,13 @@ fn the_issuing_ca_is_replaced_while_devices_go_on() {
     // Cut over.
     expect_success(&server.run(&["issuer", "cutover", "issuing", "--yes"]), "issuer cutover");
     restart(&mut server);
+    // The CRL of the old certificate is signed by a CA that the server shows no more.
+    let crl = ["scep", "getcrl", "--url", &url, "--key", &key, "--cert", &old];
+    let unknown = server.run(&crl);
+    assert_eq!(code(&unknown), 1);
+    assert!(stderr(&unknown).contains("give its certificate with --issuer"), "{}", stderr(&unknown));
+    let replaced = issuer(&server, "issuing");
+    expect_success(&server.run(&[&crl[..], &["--issuer", &replaced]].concat()), "getcrl of the old CA");
     let renewed = file(&server, "renewed.pem");
     expect_success(&server.run(&[&renewal[..], &["--out", &renewed]].concat()), "renewal across");
     expect_success(&enrol(&server, "device", "SN2", &[]), "enrol with the new CA");

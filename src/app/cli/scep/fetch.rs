@@ -9,7 +9,7 @@ use super::{AuthorityArgs, Session, describe, discover, vouched_for};
 use crate::{
     app::{
         cli::{
-            files::{read_certificate, replace, write_certificates},
+            files::{read_certificate, read_certificates, replace, write_certificates},
             output::{self, Field, Format},
         },
         client::{
@@ -59,6 +59,9 @@ pub(super) struct GetCrlArgs {
     /// Serial number of a certificate whose CRL it is [default: that of --cert]
     #[arg(long, value_name = "HEX", required_unless_present = "cert")]
     serial: Option<SerialNumber>,
+    /// CA certificate that signs the CRL too, where the server shows that of a successor by now
+    #[arg(long, value_name = "FILE")]
+    issuer: Option<PathBuf>,
     /// Where to write it (DER)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -127,9 +130,11 @@ pub(super) fn get_crl(args: &GetCrlArgs, format: Format) -> Outcome {
     let requester = Requester { key: &key, certificate: &certificate };
     let content = granted(client.fetch(&authority, MessageType::GetCrl, requester, serial)?)?;
     let crl = content.crls.first().ok_or_else(|| Failure::error("the answer holds no CRL"))?;
-    let signed = authority.ca.all.iter().any(|ca| ca.is_ca() && crl.verify(ca).is_ok());
+    let given = args.issuer.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
+    let signed = authority.ca.all.iter().chain(&given).any(|ca| ca.is_ca() && crl.verify(ca).is_ok());
     if !signed {
-        return Err(Failure::error("the CRL is signed by none of the server's CA certificates"));
+        return Err(Failure::error("the CRL is signed by none of the server's CA certificates")
+            .hint("if the CA was replaced since, give its certificate with --issuer"));
     }
     if let Some(out) = &args.out {
         replace(out, crl.as_der())?;
