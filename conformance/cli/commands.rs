@@ -185,6 +185,18 @@ fn secrets_appear_where_they_were_asked_for_and_nowhere_else() {
     expect_success(&minted, "ticket create");
     let challenge = fs::read_to_string(&out).unwrap();
     assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    // Where the secret could not be kept nothing is made.
+    let again = ["--out", out.to_str().unwrap()];
+    for command in [
+        &["ticket", "create", "--profile", "device", "--device", "SN1"][..],
+        &["token", "create", "x", "--role", "auditor"],
+    ] {
+        let refused = server.run(&[command, &again[..]].concat());
+        assert_eq!(code(&refused), 1);
+        assert!(stderr(&refused).contains("nothing was made"), "{}", stderr(&refused));
+    }
+    let count = |noun| server.json(&[noun, "list"])["items"].as_array().unwrap().len();
+    assert_eq!((count("ticket"), count("token")), (1, 1), "the owner's token alone");
     let token_file = server.scratch().join("api.token");
     let made =
         server.run(&["token", "create", "mdm", "--role", "auditor", "--out", token_file.to_str().unwrap()]);

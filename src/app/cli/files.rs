@@ -94,6 +94,17 @@ pub fn read_challenge(path: &Path) -> Outcome<Secret> {
     Ok(challenge)
 }
 
+/// Looks whether a new file can be made there, before a secret is made that is shown only once.
+pub(super) fn place_for_secret(out: Option<&Path>) -> Outcome {
+    let Some(path) = out else { return Ok(()) };
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::error(format_args!("{} is there already", path.display()))
+            .hint("nothing was made: name another file, or remove that one"));
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::read_dir(directory).map(drop).map_err(Failure::while_doing(directory.display()))
+}
+
 /// Hands over the secret in a server's answer, which is shown this once: to a new file with mode 0600, or alone on standard
 /// output. Gives the answer; without the secret where that went to a file. `lost`: what to do when the file cannot be made.
 pub(super) fn hand_over(format: Format, mut made: Value, out: Option<&Path>, lost: &str) -> Outcome<Value> {
@@ -146,6 +157,18 @@ mod tests {
         assert_eq!(rest, serde_json::json!({"id": "1"}));
         let failure = hand_over(Format::Json, answer, Some(&path), "mint another").unwrap_err();
         assert_eq!(failure.hint.as_deref(), Some("mint another"), "the file is there already");
+    }
+
+    #[test]
+    fn a_secret_is_made_only_where_its_file_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        place_for_secret(None).unwrap();
+        place_for_secret(Some(&path)).unwrap();
+        place_for_secret(Some(Path::new("no-such-file-here"))).unwrap();
+        assert!(place_for_secret(Some(&path.join("below"))).is_err(), "no such directory");
+        std::fs::write(&path, "x").unwrap();
+        assert!(place_for_secret(Some(&path)).unwrap_err().hint.unwrap().contains("nothing was made"));
     }
 
     #[test]

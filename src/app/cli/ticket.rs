@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     admin::{PageArgs, ServerArgs, for_each, segment},
     duration,
-    files::hand_over,
+    files::{hand_over, place_for_secret},
     output::{self, Field, Format},
 };
 use crate::app::failure::Outcome;
@@ -86,6 +86,7 @@ pub(super) fn run(args: TicketArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Create(new) => {
+            place_for_secret(new.out.as_deref())?;
             let request = request(&new);
             let lost = "the ticket exists but its secret is lost: cancel it and mint another";
             let made = hand_over(format, client.post("/tickets", &request)?, new.out.as_deref(), lost)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     admin::{ServerArgs, YesArgs, for_each, segment},
     duration,
-    files::hand_over,
+    files::{hand_over, place_for_secret},
     output::{self, Field, Format},
 };
 use crate::app::failure::Outcome;
@@ -90,6 +90,7 @@ pub(super) fn run(args: TokenArgs, format: Format) -> Outcome {
     let client = args.server.connect()?;
     match args.verb {
         Verb::Create(new) => {
+            place_for_secret(new.out.as_deref())?;
             let role =
                 new.role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             let mut request = json!({ "name": new.name, "role": role, "profiles": new.profiles });
