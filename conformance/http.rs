@@ -101,8 +101,16 @@ fn s4_1_a_scep_is_served_under_every_path_that_clients_use() {
 fn ndes_paths_mean_the_default_profile_whatever_their_case() {
     let server = Server::started(
         &["--key", "p-256", "--issuing-key", "p-256"],
-        "[scep]\ndefault-profile = \"wifi\"\n[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n",
+        "[scep]\ndefault-profile = \"wifi\"\n[profile.wifi]\nsubject = \"CN=$DEVICE_ID$\"\n\
+         [profile.default]\nsubject = \"CN=$DEVICE_ID$\"\nca-bundle = \"message\"\nlegacy = { triple-des = true }\n",
     );
+    // `default` is what Windows calls every CA. PKIOperation goes to the profile of the URL, so its capabilities are the ones to show.
+    for path in ["/certsrv/mscep/mscep.dll", "/scep/wifi"] {
+        let answer =
+            http_get(server.device_address(), &format!("{path}?operation=GetCACaps&message=default"))
+                .unwrap();
+        assert!(!String::from_utf8(answer.body).unwrap().contains("DES3"), "{path}");
+    }
     for path in
         ["/certsrv/mscep/mscep.dll", "/CertSrv/mscep/MSCEP.dll/pkiclient.exe", "/cgi-bin/pkiclient.exe"]
     {

@@ -211,6 +211,8 @@ async fn answer(
         );
     };
     let wrong_method = || Unanswered::Method(request.method().to_string());
+    // The CA identifier of the drafts, which clients put into `message` (`default`, `ca`, `0`, `CAIdentifier`, the trustpoint's name), chooses
+    // nothing: PKIOperation has none, and whoever had been shown the capabilities of another profile would be refused under this one.
     match operation {
         Operation::GetCaCaps if request.method() == Method::POST => refuse(Asked::GetCaCaps, wrong_method()),
         Operation::GetCaCert if request.method() == Method::POST => refuse(Asked::GetCaCert, wrong_method()),
@@ -218,12 +220,12 @@ async fn answer(
         Operation::PkiOperation if request.method() == Method::HEAD => {
             refuse(Asked::PkiOperation, wrong_method())
         }
-        Operation::GetCaCaps => capabilities(edge, &named_or(edge, query, profile), client, origin),
-        Operation::GetCaCert => ca_certificates(edge, &named_or(edge, query, profile), client, origin),
+        Operation::GetCaCaps => capabilities(edge, &profile, client, origin),
+        Operation::GetCaCert => ca_certificates(edge, &profile, client, origin),
         Operation::GetNextCaCert if request.method() == Method::POST => {
             refuse(Asked::GetNextCaCert, wrong_method())
         }
-        Operation::GetNextCaCert => next_ca(edge, &named_or(edge, query, profile), client, origin).await,
+        Operation::GetNextCaCert => next_ca(edge, &profile, client, origin).await,
         Operation::PkiOperation => pki_operation(edge, request, profile, client, origin).await,
     }
 }
@@ -241,15 +243,6 @@ fn operation(name: &str) -> Option<Operation> {
     } else {
         None
     }
-}
-
-/// The CA identifier in `message` chooses the profile only where it exactly names one: clients send `default`, `ca`, `0`, `CAIdentifier`, the
-/// trustpoint's name and other things that mean nothing here.
-fn named_or(edge: &DeviceEdge, query: &str, profile: ProfileName) -> ProfileName {
-    parameter(query, "message")
-        .and_then(|name| name.parse::<ProfileName>().ok())
-        .filter(|name| edge.gateway.authorities().profile(name).is_some())
-        .unwrap_or(profile)
 }
 
 /// The percent-decoded value of a query parameter. `+` stays what it is: this is no form.

@@ -130,7 +130,7 @@ const MEANINGLESS_IDENTIFIER: Quirk = Quirk {
     name: "meaningless-ca-identifier",
     clients: &[Windows, AndroidJscep, Sscep, CiscoIos, Apple],
     always: true,
-    says: "names a CA that does not exist (default, ca, CAIdentifier, a trustpoint): the profile of the URL answers",
+    says: "names a CA as it likes (default, ca, CAIdentifier, a trustpoint): the profile of the URL answers",
     source: "fleetdm/fleet#53703; certnanny/sscep#160; micromdm/scep#241",
     proof: "conformance/http.rs",
 };

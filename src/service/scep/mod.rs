@@ -260,8 +260,7 @@ impl Gateway {
         Ok(CaCertificates { content_type: "application/x-x509-next-ca-cert", body: next.to_vec() })
     }
 
-    /// The profile that an NDES-compatible URL or an unknown CA identifier means: the configured one, else the only one
-    /// there is.
+    /// The profile that a URL means that names none, as the NDES-compatible one: the configured one, else the only one there is.
     pub fn default_profile(&self) -> Option<ProfileName> {
         let authorities = self.authorities();
         if let Some(configured) = &self.settings.default_profile {
