@@ -121,6 +121,17 @@ fn init_fills_the_directory_that_a_configuration_names() {
 }
 
 #[test]
+fn a_profile_under_the_root_is_refused_before_it_could_serve_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("certgate.toml");
+    let text = "public-url = \"http://pki.example\"\n[profile.device]\nsubject = \"CN=$DEVICE_ID$\"\nissuer = \"root\"\n";
+    fs::write(&config, text).unwrap();
+    let made = certgate(&["init", "--key", "p-256", "--config", config.to_str().unwrap()]);
+    assert_ne!(code(&made), 0);
+    assert!(stderr(&made).contains("profile.device.issuer: \"root\" is a root"), "{}", stderr(&made));
+}
+
+#[test]
 fn a_newcomer_is_told_once_where_the_key_lies() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");

@@ -4,7 +4,7 @@ use super::{Ports, ServiceError, audit::Act};
 use crate::{
     domain::{
         access::Actor,
-        issuer::{Generation, Issuer},
+        issuer::{Generation, Issuer, IssuerKind},
         profile::{Profile, ProfileSpec},
     },
     ports::{Tx, View},
@@ -79,6 +79,9 @@ pub(super) fn insert_version(tx: &mut dyn Tx, profile: &Profile, act: &Act) -> R
             return wrong(format!(
                 "\"{id}\" is generation {number} of \"{line}\": name \"{line}\", which means its current one"
             ));
+        }
+        Some(Issuer { id, kind: IssuerKind::Root, .. }) => {
+            return wrong(format!("\"{id}\" is a root, which certifies CAs alone: name one of those"));
         }
         Some(_) => {}
     }

@@ -214,11 +214,11 @@ impl Check<'_> {
         }
         for family in &self.spec.key_types {
             if all.intersection(possible_usage(*family)).is_empty() {
-                let family = if *family == KeyFamily::Rsa { "an RSA" } else { "an EC" };
-                self.fatal(
-                    "key-usage",
-                    format!("leaves nothing that {family} key can do: add digitalSignature"),
-                );
+                let (family, remedy) = match family {
+                    KeyFamily::Rsa => ("an RSA", "add digitalSignature"),
+                    KeyFamily::Ec => ("an EC", "add digitalSignature, or set key-types = [\"rsa\"]"),
+                };
+                self.fatal("key-usage", format!("leaves nothing that {family} key can do: {remedy}"));
             }
         }
         self.parts.key_usage = all;
@@ -292,7 +292,7 @@ impl Check<'_> {
         if u64::from(backdate_minutes) >= u64::from(validity_days) * 24 * 60 {
             self.fatal(
                 "backdate-minutes",
-                "is as long as the validity: a certificate would be expired when it is issued",
+                "is as long as the validity or longer: it is for clocks that are behind, and a day or two is much",
             );
         }
         if self.spec.renewal_grace_days > MAX_RENEWAL_GRACE_DAYS {

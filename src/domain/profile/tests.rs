@@ -58,6 +58,13 @@ fn every_fatal_mistake_is_named_by_its_key() {
 }
 
 #[test]
+fn a_profile_for_encipherment_alone_is_one_for_rsa_keys() {
+    let mistakes = minimal("key-usage = [\"keyEncipherment\"]").mistakes();
+    assert!(mistakes.iter().any(|m| m.problem.contains("key-types = [\"rsa\"]")), "{mistakes:?}");
+    assert_eq!(minimal("key-usage = [\"keyEncipherment\"]\nkey-types = [\"rsa\"]").mistakes(), []);
+}
+
+#[test]
 fn subjects_that_cannot_be_names_are_refused() {
     for subject in ["", "$DEVICE_SN$", "CN=$NOPE$", "CN=$DEVICE_SN", "XX=$DEVICE_SN$", "C=Switzerland"] {
         let mistakes = spec(&format!("subject = \"{subject}\"")).mistakes();
