@@ -91,7 +91,10 @@ fn the_issuing_ca_is_replaced_while_devices_go_on() {
     let used = server.run(&["issuer", "rollover", "issuing", "--cancel", "--yes"]);
     assert_eq!(code(&used), 4, "{}", stderr(&used));
 
-    // Cut over.
+    // Cut over. A time that is past is a mistake, and this cannot be taken back.
+    let past = server.run(&["issuer", "cutover", "issuing", "--at", "2020-01-01T00:00:00Z"]);
+    assert_eq!(code(&past), 4, "{}", stderr(&past));
+    assert_eq!(server.json(&["issuer", "show", "issuing-2"])["generation"]["state"], "announced");
     expect_success(&server.run(&["issuer", "cutover", "issuing", "--yes"]), "issuer cutover");
     restart(&mut server);
     // The CRL of the old certificate is signed by a CA that the server shows no more.

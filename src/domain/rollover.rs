@@ -48,6 +48,9 @@ pub enum RolloverRefused {
         /// When it expires.
         not_after: Timestamp,
     },
+    /// A mistyped year would retire a CA at once, for good.
+    #[error("{0} is past: leave the time out to cut over now")]
+    Past(Timestamp),
     /// A name that profiles and operators cannot use.
     #[error("the name {0} is too long to be numbered")]
     Name(IssuerId),
@@ -102,7 +105,7 @@ impl Line {
     /// The name and place of a successor to be announced now, which becomes current at `cutover_at` at the latest.
     /// `not_after`: the end of the current one. `taken`: names that issuers outside the line have.
     ///
-    /// Errors: a root; one is announced already; too late.
+    /// Errors: a root; one is announced already; past, or too late.
     pub fn successor(
         &self,
         taken: &[IssuerId],
@@ -119,7 +122,7 @@ impl Line {
             return Err(RolloverRefused::Root(line));
         }
         let (id, number) = self.next_name(taken)?;
-        let cutover_at = Some(self.in_time(cutover_at, not_after)?);
+        let cutover_at = Some(self.in_time(cutover_at, not_after, now)?);
         Ok((id, Generation { line, number, state: GenerationState::Announced, since: now, cutover_at }))
     }
 
@@ -137,15 +140,26 @@ impl Line {
     }
 
     /// The announced one with another time of its cut-over. `not_after`: the end of the current one.
-    pub fn rescheduled(&self, at: Timestamp, not_after: Timestamp) -> Result<Issuer, RolloverRefused> {
+    pub fn rescheduled(
+        &self,
+        at: Timestamp,
+        not_after: Timestamp,
+        now: Timestamp,
+    ) -> Result<Issuer, RolloverRefused> {
         let announced = self.expected()?;
-        let cutover_at = Some(self.in_time(Some(at), not_after)?);
+        let cutover_at = Some(self.in_time(Some(at), not_after, now)?);
         Ok(announced.placed(Generation { cutover_at, ..announced.generation.clone() }))
     }
 
     /// When the current one expires there is nobody else to issue: that is the latest time for a cut-over.
-    fn in_time(&self, at: Option<Timestamp>, not_after: Timestamp) -> Result<Timestamp, RolloverRefused> {
+    fn in_time(
+        &self,
+        at: Option<Timestamp>,
+        not_after: Timestamp,
+        now: Timestamp,
+    ) -> Result<Timestamp, RolloverRefused> {
         match at {
+            Some(at) if at <= now => Err(RolloverRefused::Past(at)),
             Some(at) if at > not_after => {
                 let issuer = self.current().map_or(&self.name, |current| &current.id).clone();
                 Err(RolloverRefused::TooLate { issuer, not_after })
@@ -288,12 +302,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_over_after_the_end_of_the_current_one_is_refused() {
+    fn a_cut_over_in_the_past_or_after_the_end_of_the_current_one_is_refused() {
         let first = issuer("issuing", IssuerKind::Subordinate);
         let too_late = Err(RolloverRefused::TooLate { issuer: id("issuing"), not_after: END });
         assert_eq!(line(std::slice::from_ref(&first)).successor(&[], Some(AFTER), END, NOW), too_late);
-        let both = line(&[first.clone(), announced(&[first])]);
-        assert!(both.rescheduled(AFTER, END).is_err());
-        assert_eq!(both.rescheduled(NOW, END).unwrap().generation.cutover_at, Some(NOW));
+        let both = line(&[first.clone(), announced(std::slice::from_ref(&first))]);
+        assert!(both.rescheduled(AFTER, END, NOW).is_err());
+        assert_eq!(both.rescheduled(END, END, NOW).unwrap().generation.cutover_at, Some(END));
+        let past = RolloverRefused::Past(NOW);
+        assert_eq!(both.rescheduled(NOW, END, NOW), Err(past.clone()));
+        assert_eq!(line(&[first]).successor(&[], Some(NOW), END, NOW), Err(past));
     }
 }

@@ -70,7 +70,7 @@ pub struct NewSuccessor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CutOver {
-    /// Then; now where it is left out or past.
+    /// Then, which must not be past; now where it is left out.
     #[serde(default)]
     pub at: Option<Timestamp>,
 }
@@ -325,7 +325,7 @@ impl Gateway {
 
     /// Cuts over to the announced successor, now or at a time. Gives the successor.
     ///
-    /// Errors: none is announced; the current one expires before that time (Refused).
+    /// Errors: none is announced; that time is past, or the current one expires before it (Refused).
     pub fn cut_over(
         &self,
         authed: &Authed<Administer>,
@@ -335,10 +335,10 @@ impl Gateway {
         let act = Act::of(authed, self.now());
         let successor = self.ports.store.write(|tx| {
             let line = line_of(tx.as_view(), issuer)?;
-            let Some(at) = wanted.at.filter(|at| *at > act.at) else {
+            let Some(at) = wanted.at else {
                 return write_cut_over(tx, &line, &act);
             };
-            let rescheduled = line.rescheduled(at, not_after(current_of(&line)?)?)?;
+            let rescheduled = line.rescheduled(at, not_after(current_of(&line)?)?, act.at)?;
             clear_timer(tx, line.announced())?;
             tx.put_issuer(&rescheduled)?;
             tx.set_timer(&timer(&rescheduled.id, at))?;
