@@ -158,6 +158,9 @@ fn what_waited_for_an_operator_is_sealed_under_the_challenge_of_its_request() {
         issuer: world.issuer("issuing").subject().clone(),
         subject: "CN=SN1".parse().unwrap(),
     };
+    // Of a transaction that is not its own a client learns what every other does.
+    let stranger = EcClient::new().send(&world, MessageType::CertPoll, &names.to_der().unwrap());
+    assert_eq!(failure(&stranger).0, Some(FailInfo::BadCertId));
     let polled = client.send(&world, MessageType::CertPoll, &names.to_der().unwrap());
     assert_eq!(opened(&polled, &ticket).subject().to_string(), "CN=SN1");
 }

@@ -6,7 +6,7 @@
 
 use super::{Endpoint, operation::Stop};
 use crate::{
-    domain::exchange::{Refused, Unreadable},
+    domain::exchange::{NotFound, Refused, Unreadable},
     service::Gateway,
     types::Secret,
     wire::{
@@ -35,7 +35,7 @@ impl Gateway {
                 let csr = endpoint.request(payload)?;
                 Some(csr.prove().map_err(|_| Unreadable::SelfSignature)?)
             }
-            MessageType::CertPoll => self.request_polled_for(endpoint, message)?,
+            MessageType::CertPoll => Some(self.request_polled_for(endpoint, message)?),
             MessageType::GetCert | MessageType::GetCrl | MessageType::CertRep => None,
         };
         let password = csr.as_ref().and_then(ProvenCsr::challenge_password);
@@ -44,11 +44,7 @@ impl Gateway {
     }
 
     /// Under the profile in which it was begun: the poll itself is not opened yet.
-    fn request_polled_for(
-        &self,
-        endpoint: &Endpoint,
-        message: &VerifiedPki,
-    ) -> Result<Option<ProvenCsr>, Stop> {
+    fn request_polled_for(&self, endpoint: &Endpoint, message: &VerifiedPki) -> Result<ProvenCsr, Stop> {
         let signer_key = message.signer().public_key().fingerprint();
         let transaction = message.message().transaction_id();
         let profile = match &endpoint.templates {
@@ -58,7 +54,8 @@ impl Gateway {
         let enrolment = self.ports.store.read(|view| {
             Ok::<_, Stop>(view.enrolment_by_transaction(&profile, transaction, &signer_key)?)
         })?;
-        let Some(enrolment) = enrolment else { return Ok(None) };
-        Ok(Some(self.proven(&enrolment)?))
+        // RFC 8894 §4.4: as to everybody, and FAILURE needs no password.
+        let enrolment = enrolment.ok_or(Refused::NotFound(NotFound::Transaction))?;
+        Ok(self.proven(&enrolment)?)
     }
 }
