@@ -13,8 +13,8 @@ use aws_lc_rs::hmac;
 use certgate::{
     adapters::outbound::{Destination, HttpOutbound, HttpSettings, RequestLimits},
     domain::{access::Read as MayRead, enrol::EnrolmentState},
-    ports::HostRule,
-    service::{ApprovalWebhook, GatewaySettings, Ports, scep::ScepError},
+    ports::{HostRule, store::Page},
+    service::{ApprovalWebhook, GatewaySettings, Ports, exchange::ExchangeFilter, scep::ScepError},
     types::Secret,
     wire::scep::{FailInfo, MessageType, PkiStatus},
 };
@@ -225,6 +225,20 @@ fn a_request_that_is_denied_is_rejected_on_record_and_not_asked_about_again() {
     let csr = other.csr("CN=again", Some(&ticket));
     assert_eq!(other.enrol(&world, "device", &csr).status, PkiStatus::Failure);
     assert_eq!(receiver.count(), 2);
+}
+
+#[test]
+fn a_denial_may_give_no_reason() {
+    for denial in [r#"{"allow": false}"#, r#"{"allow": false, "reason": null}"#] {
+        let world = world_asking(&Receiver::says(denial), "http", &[SECRET]);
+        let client = Client::new();
+        let (message, _) = request(&world, &client);
+        client.send(&world, "device", &message).failure();
+        let exchanges = world.gateway.exchanges(&world.authed(), &ExchangeFilter::default(), &Page::first(1));
+        let exchange = exchanges.unwrap().items.remove(0);
+        assert_eq!(exchange.reason, "the approval webhook says no", "{denial}");
+        assert!(exchange.hint.contains("`denial-minutes`"), "{}", exchange.hint);
+    }
 }
 
 #[test]

@@ -113,8 +113,8 @@ pub enum RefusalReason {
     /// The renewal's names or certificate are not those of the certificate that signed it.
     #[error("the renewal does not fit the certificate that signed it: {0}")]
     Renewal(String),
-    /// The approval webhook says no, for this reason.
-    #[error("the approval webhook says no: {0}")]
+    /// The approval webhook says no, for this reason; empty where it gives none.
+    #[error("the approval webhook says no{}{}", if .0.is_empty() { "" } else { ": " }, .0)]
     Denied(String),
     /// The issuer is not valid now.
     #[error("the issuer's certificate is not valid now: renew the issuer")]

@@ -91,8 +91,9 @@ struct Key {
 #[derive(Deserialize)]
 struct Decision {
     allow: bool,
+    /// Left out or `null` where there is none.
     #[serde(default)]
-    reason: String,
+    reason: Option<String>,
 }
 
 impl Gateway {
@@ -118,7 +119,7 @@ impl Gateway {
                 Ok(enrolment)
             }
             Ok(Decision { reason, .. }) => {
-                let reason = clipped(reason, MAX_DETAIL);
+                let reason = clipped(reason.unwrap_or_default(), MAX_DETAIL);
                 self.remember_denial(&enrolment.profile, who, &reason, candidate.now);
                 let refusal = Refusal::from(RefusalReason::Denied(reason));
                 trail.failed(CHECK, &refusal);
