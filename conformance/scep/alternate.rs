@@ -10,8 +10,10 @@ use certgate::{
         device::{DeviceEvent, LifecyclePolicy},
         status::Effect,
     },
-    ports::{CrlSource, CrlUnreadable, Signer},
+    ports::{CrlSource, CrlUnreadable, Signer, store::Page},
     service::{
+        exchange::ExchangeFilter,
+        health::CheckResult,
         import::{ImportBatch, ImportLine, NewImport},
         scep::ScepError,
     },
@@ -302,8 +304,20 @@ fn what_the_other_ca_revoked_renews_nothing_and_an_unknown_status_decides_nothin
     let impostor = OldCa::new("CN=Old CA");
     // Not there, too old, another's: the client is told to come back.
     for crl in [None, Some(ca.crl(&[], start().minus(DAY / 2))), Some(impostor.crl(&[], start().plus(DAY)))] {
-        assert_eq!(ask(crl).unwrap_err(), ScepError::Unavailable);
+        assert!(matches!(ask(crl).unwrap_err(), ScepError::Away { .. }));
     }
+    let traced =
+        world.gateway.exchanges(&world.authed(), &ExchangeFilter::default(), &Page::first(1)).unwrap();
+    assert!(traced.items[0].hint.contains("CRL of `renewal-issuers`"), "{}", traced.items[0].hint);
+    let health = |crl: Option<Arc<Crl>>| {
+        *crls.0.lock().unwrap() = crl;
+        let checks = world.gateway.health().checks;
+        checks.into_iter().find(|check| check.name == "renewal-crl/device").unwrap()
+    };
+    for crl in [None, Some(ca.crl(&[], start().minus(DAY / 2)))] {
+        assert_eq!(health(crl).result, CheckResult::Warn);
+    }
+    assert_eq!(health(Some(ca.crl(&[], start().plus(DAY)))).result, CheckResult::Pass);
     let revoked = ca.crl(&[&client.identity], start().plus(DAY));
     assert_eq!(client.open(&message, ask(Some(revoked)).unwrap()).failure(), FailInfo::BadRequest);
     assert_eq!(world.leaves(), 0);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use certgate::{
     domain::certificate::Purpose,
-    service::{ServiceError, bootstrap},
+    service::{ServiceError, bootstrap, health::CheckResult},
     types::KeyAlgorithm,
     wire::{
         scep::PkiStatus,
@@ -49,6 +49,17 @@ fn root_and_issuing_ca_are_what_rfc_5280_asks() {
     // Both are in the store, so that OCSP knows their serials.
     assert_eq!(world.record(&root).id.issuer.as_str(), "root");
     assert_eq!(world.record(&issuing).id.issuer.as_str(), "root");
+}
+
+#[test]
+fn a_public_url_that_certificates_do_not_say_is_pointed_out() {
+    for (configured, told) in [("http://pki.test.example", false), ("http://new.example", true)] {
+        let mut options = WorldOptions::default();
+        options.settings.public_url = Some(configured.to_owned());
+        let health = World::with(options, &[("device", DEVICE)]).gateway.health();
+        let found = health.checks.iter().find(|check| check.name == "public-url");
+        assert_eq!(found.map(|check| check.result), told.then_some(CheckResult::Warn));
+    }
 }
 
 #[test]

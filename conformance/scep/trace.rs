@@ -199,6 +199,34 @@ fn a_claimed_name_that_no_certificate_may_have_is_refused_and_says_why() {
 }
 
 #[test]
+fn what_to_do_is_something_that_the_profile_takes() {
+    const SUBJECT: &str = "subject = \"CN=x\"";
+    let profiles = [
+        ("static", format!("{SUBJECT}\nchallenge = [\"static\"]")),
+        ("unbound", format!("{SUBJECT}\nchallenge = [\"unbound-ticket\"]")),
+        ("user", format!("{SUBJECT}\nscope = \"user\"")),
+        ("intune", format!("{SUBJECT}\nmatch = \"claim\"\nchallenge = [\"intune\"]")),
+    ];
+    let world = World::new(&profiles.each_ref().map(|(name, spec)| (*name, spec.as_str())));
+    let client = Client::new();
+    let hint = |profile, options: MessageOptions| {
+        client.ask(&world, profile, options, &client.csr("CN=x", None)).failure();
+        newest(&world).hint
+    };
+    for (profile, expected) in [
+        ("static", "the static challenge (`static-challenge-files` under [profile.static])"),
+        ("unbound", "`certgate ticket create --profile unbound --unbound`"),
+        ("user", "`certgate ticket create --profile user --user USER`"),
+        ("intune", "let Intune send its SCEP profile"),
+    ] {
+        for options in [MessageOptions::default(), MessageType::RenewalReq.into()] {
+            let hint = hint(profile, options);
+            assert!(hint.contains(expected), "{hint}");
+        }
+    }
+}
+
+#[test]
 fn a_broken_signature_and_an_answer_that_nothing_can_seal_are_told_apart() {
     let world = world();
     let client = Client::new();

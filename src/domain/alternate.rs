@@ -31,6 +31,34 @@ pub struct AlternateIssuers {
     pub grace: Duration,
 }
 
+impl AlternateIssuers {
+    /// Until when there is a CRL of each CA, by what the CRLs say: their signatures are checked where one is relied upon.
+    pub fn asked_until(&self, crls: &[Arc<Crl>], now: Timestamp) -> Result<Timestamp, NoCrl> {
+        let until = |ca: &Certificate| {
+            in_force(crls.iter().filter(|crl| crl.issuer().matches(ca.subject())), ca, now)
+        };
+        let mut ends = self.certificates.iter().map(|ca| until(ca).map(|crl| ends(crl)));
+        ends.try_fold(Timestamp::MAX, |first, end| Ok(first.min(end?)))
+    }
+}
+
+/// The newest of these CRLs of the CA, while it is valid.
+fn in_force<'c>(
+    own: impl Iterator<Item = &'c Arc<Crl>>,
+    ca: &Certificate,
+    now: Timestamp,
+) -> Result<&'c Arc<Crl>, NoCrl> {
+    let issuer = || ca.subject().to_string();
+    let newest = own.max_by_key(|crl| crl.this_update()).ok_or_else(|| NoCrl::Missing(issuer()))?;
+    let until = ends(newest);
+    if now > until { Err(NoCrl::Stale { issuer: issuer(), since: until }) } else { Ok(newest) }
+}
+
+/// One without nextUpdate is valid for no time (RFC 5280 §5.1.2.5 demands it).
+fn ends(crl: &Crl) -> Timestamp {
+    crl.next_update().unwrap_or(crl.this_update())
+}
+
 /// A certificate that one of them issued and that renews here. Only [`Issued`] gives one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlternateCertificate {
@@ -194,19 +222,14 @@ impl Issued<'_> {
         AlternateCertificate { certificate: self.certificate.clone(), issued_by: self.issuer.clone() }
     }
 
-    /// Asks the newest CRL of the CA among `crls`. One without nextUpdate is valid for no time (RFC 5280 §5.1.2.5 demands it).
+    /// Asks the newest CRL of the CA among `crls`.
     pub fn not_revoked(
         self,
         crls: &[Arc<Crl>],
         now: Timestamp,
     ) -> Result<Result<AlternateCertificate, AlternateRefused>, NoCrl> {
-        let issuer = || self.issuer.subject().to_string();
         let own = crls.iter().filter(|crl| crl.verify(self.issuer).is_ok());
-        let newest = own.max_by_key(|crl| crl.this_update()).ok_or_else(|| NoCrl::Missing(issuer()))?;
-        let until = newest.next_update().unwrap_or(newest.this_update());
-        if now > until {
-            return Err(NoCrl::Stale { issuer: issuer(), since: until });
-        }
+        let newest = in_force(own, self.issuer, now)?;
         let listed = newest.entries().iter().any(|entry| entry.serial == *self.certificate.serial());
         Ok(if listed { Err(AlternateRefused::Revoked) } else { Ok(self.unasked()) })
     }

@@ -8,17 +8,19 @@ use super::{
     Gateway, OcspSigner, ServiceError,
     authority::{Authorities, Authority, External},
     crl::{PublishedCrl, lateness},
+    issuer::public_url,
     outside::Heard,
 };
 use crate::{
     domain::{
         access::{Authed, Read},
+        alternate::AlternateIssuers,
         crl::{CrlScope, Lateness, SIZE_WARNING},
         issuer::{Generation, GenerationState, Issuer, IssuerKind, OcspAuthority},
         responder::{ResponderWarning, renew_at, warnings},
         vouch::Voucher,
     },
-    types::{IssuerId, Timestamp, Validity},
+    types::{IssuerId, ProfileName, Timestamp, Validity},
     wire::x509::Certificate,
 };
 
@@ -30,6 +32,10 @@ const CREDENTIAL_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
 /// Revocations that a restore lost are mentioned this long.
 const RESTORE_WARNING: Duration = Duration::from_secs(90 * 86_400);
+
+/// What to do about a CRL of another CA that cannot be asked.
+const RENEWAL_CRL: &str = "devices that renew with certificates of that CA are told to come back: fetch its newest CRL into `crl-files` of \
+                           `renewal-issuers`, or take out a CA that has ended";
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,7 +54,7 @@ pub enum CheckResult {
 pub struct Check {
     /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `ocsp-responder/NAME`, `scep-message-key/NAME`, `status`, `jobs`,
     /// `clock`, `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`,
-    /// `directory/NAME/ISSUER`.
+    /// `directory/NAME/ISSUER`, `renewal-crl/PROFILE`, `public-url`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -119,9 +125,11 @@ impl Gateway {
         checks.extend(self.check_restoration(now));
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
+        checks.extend(self.check_public_url(&authorities));
         checks.extend(self.check_vouchers());
         checks.extend(self.check_issuer_names(&authorities));
         checks.extend(self.check_credentials(now));
+        checks.extend(self.check_renewal_crls(now));
         checks.extend(self.check_directories(now));
         for authority in authorities.issuers() {
             if is_over(authority, now) {
@@ -174,6 +182,38 @@ impl Gateway {
         };
         let vouching = self.ports.vouchers.vouching.iter();
         vouching.filter_map(|(by, vouching)| Some(check(by, vouching.credential_ends()?))).collect()
+    }
+
+    /// Nothing where the configuration and the certificates say the same.
+    fn check_public_url(&self, authorities: &Authorities) -> Option<Check> {
+        let configured = self.settings.public_url.as_deref()?;
+        let named =
+            authorities.issuers().find_map(|it| public_url(&it.issuer).filter(|it| *it != configured))?;
+        Some(Check::not_passed(
+            "public-url",
+            CheckResult::Warn,
+            format!("is {configured}, and certificates name {named}"),
+            "it is settled when a gateway is made, for it is in every certificate: write the old one, and let its name lead here",
+        ))
+    }
+
+    /// Whether devices can renew with certificates of other CAs whose CRLs are asked. Everything else works without them, so that they
+    /// make nothing unready.
+    fn check_renewal_crls(&self, now: Timestamp) -> Vec<Check> {
+        let asked = self.settings.renewal_issuers.iter().filter(|(_, issuers)| !issuers.crls.is_empty());
+        let check = |(profile, issuers): (&ProfileName, &AlternateIssuers)| {
+            let name = format!("renewal-crl/{profile}");
+            let crls: Result<Vec<_>, _> = issuers.crls.iter().map(|name| self.ports.crls.crl(name)).collect();
+            let found = match &crls {
+                Ok(crls) => issuers.asked_until(crls, now).map_err(|no_crl| no_crl.to_string()),
+                Err(unreadable) => Err(unreadable.to_string()),
+            };
+            found.map_or_else(
+                |problem| Check::not_passed(&name, CheckResult::Warn, problem, RENEWAL_CRL),
+                |until| Check::pass(&name, format!("valid until {until}")),
+            )
+        };
+        asked.map(check).collect()
     }
 
     /// How much there is.

@@ -141,7 +141,7 @@ impl ProfileView {
 }
 
 /// Where the device listener is seen from outside: what the certificates say of the issuer's own.
-fn public_url(issuer: &Issuer) -> Option<&str> {
+pub(super) fn public_url(issuer: &Issuer) -> Option<&str> {
     let suffix = format!("/ca/{}.cer", issuer.id);
     issuer.ca_issuers_urls.iter().find_map(|url| url.strip_suffix(suffix.as_str()))
 }

@@ -120,6 +120,9 @@ impl std::fmt::Debug for Ports {
 /// What the use cases need to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
+    /// The base of the URLs in certificates, as the configuration has it; none where it says nothing. Certificates have that of when their
+    /// issuer was made.
+    pub public_url: Option<String>,
     /// Value of the template variable `REALM`.
     pub realm: String,
     /// The profile of the NDES-compatible URLs, which name none.
@@ -265,6 +268,7 @@ impl Default for GatewaySettings {
     fn default() -> Self {
         const DAY: u64 = 86_400;
         Self {
+            public_url: None,
             realm: String::new(),
             default_profile: None,
             static_challenges: BTreeMap::new(),

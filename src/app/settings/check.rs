@@ -73,6 +73,7 @@ impl<'a> Checker<'a> {
         let intune = self.intune(config, &mut outbound);
         let directories = self.directories(config);
         let gateway = GatewaySettings {
+            public_url: config.public_url.is_some().then(|| public_url.clone()),
             realm: config.scep.realm.clone(),
             default_profile: self.default_profile(config),
             static_challenges: self.static_challenges(config),

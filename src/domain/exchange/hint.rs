@@ -5,7 +5,11 @@
 use super::{NotFound, Refused, Unanswered, Unreadable};
 use crate::{
     domain::{
-        alternate::AlternateRefused, challenge::ChallengeRefused, enrol::RefusalReason, status::Status,
+        alternate::AlternateRefused,
+        challenge::ChallengeRefused,
+        enrol::RefusalReason,
+        profile::{ChallengeMode, ProfileSpec, Scope},
+        status::Status,
         throttle::Limit,
     },
     types::{ContentCipher, DeviceId, ProfileName},
@@ -17,14 +21,49 @@ use crate::{
 pub struct HintFacts<'a> {
     /// The profile that was asked.
     pub profile: &'a ProfileName,
+    /// What stands under it.
+    pub spec: &'a ProfileSpec,
     /// The device, where one is known.
     pub device: Option<&'a DeviceId>,
 }
 
 impl HintFacts<'_> {
-    fn new_ticket(&self) -> String {
-        let device = self.device.map_or("DEVICE", DeviceId::as_str);
-        format!("certgate ticket create --profile {} --device {device}", self.profile)
+    /// How a client of the profile gets a challenge that it takes; goes on a sentence.
+    fn new_challenge(&self) -> String {
+        let profile = self.profile;
+        let takes = |mode| self.spec.challenge.contains(&mode);
+        let mint = |whom| format!("mint a ticket with `certgate ticket create --profile {profile} {whom}`");
+        if takes(ChallengeMode::Ticket) {
+            mint(self.whom())
+        } else if takes(ChallengeMode::UnboundTicket) {
+            mint("--unbound".to_owned())
+        } else if takes(ChallengeMode::Static) {
+            format!(
+                "give the client the static challenge (`static-challenge-files` under [profile.{profile}])"
+            )
+        } else if takes(ChallengeMode::Intune) {
+            "let Intune send its SCEP profile to the device again".to_owned()
+        } else {
+            "have the client ask without a challenge: an operator decides (`certgate queue list`)".to_owned()
+        }
+    }
+
+    /// For whom a ticket of the profile is, as an option of the command line.
+    fn whom(&self) -> String {
+        match self.spec.scope {
+            Scope::Device => format!("--device {}", self.device.map_or("DEVICE", DeviceId::as_str)),
+            Scope::User => "--user USER".to_owned(),
+        }
+    }
+
+    /// The command that shows what the templates are filled from.
+    fn record(&self) -> String {
+        match self.spec.scope {
+            Scope::Device => {
+                format!("certgate device show {}", self.device.map_or("DEVICE", DeviceId::as_str))
+            }
+            Scope::User => "certgate user show USER".to_owned(),
+        }
     }
 }
 
@@ -55,15 +94,16 @@ impl Refused {
             Self::ReplyKey(kind) => reply_key(*kind),
             Self::ReplyPassword(_) => {
                 "The answer to a key that cannot encrypt is sealed with the challenge, so there must be one of at least 16 characters \
-                 in the request, at a renewal too (any will do there). Else have the client sign with an RSA key."
+                 in the request, at a renewal too (any will do there); GetCert and GetCRL have no place for one. Else have the client sign with an \
+                 RSA key."
                     .to_owned()
             }
             Self::Unreadable(unreadable) => unreadable.hint().to_owned(),
             Self::Rule(refusal) => refusal.reason.hint(facts),
             Self::Stranger => format!(
                 "certgate renews only what it issued itself, and what the CAs in `renewal-issuers` under [profile.{profile}] issued. Let the \
-                 device enrol anew: `{}`.",
-                facts.new_ticket()
+                 device enrol anew: {}.",
+                facts.new_challenge()
             ),
             Self::LongCrl { .. } => {
                 "Have the client fetch the CRL over HTTP: its URL is in each certificate (cRLDistributionPoints), and `certgate issuer show` \
@@ -73,7 +113,7 @@ impl Refused {
             Self::NotFound(not_found) => not_found.hint().to_owned(),
             Self::Decided { by_operator: true, .. } => {
                 "An operator or the approval webhook rejected this request. A new one has to differ: let the device make a new key, or wait until \
-                 scep.repeat-window-hours are over."
+                 scep.repeat-window-hours are over. A webhook is asked about whoever it denied after its `denial-minutes`."
                     .to_owned()
             }
             Self::Decided { by_operator: false, .. } => {
@@ -160,8 +200,7 @@ const fn too_soon(limit: Limit) -> &'static str {
 impl RefusalReason {
     /// What to do about it.
     pub fn hint(&self, facts: HintFacts<'_>) -> String {
-        let HintFacts { profile, device } = facts;
-        let device_of = || device.map_or("DEVICE", DeviceId::as_str);
+        let profile = facts.profile;
         match self {
             Self::Challenge(refused) => refused.hint(facts),
             Self::AuthorisedElsewhere(other) => {
@@ -207,8 +246,8 @@ impl RefusalReason {
                 format!("`certgate user show {user}` says where the user stands; `certgate user enable` lets them in again.")
             }
             Self::Template(_) => format!(
-                "Fill in what the templates under [profile.{profile}] use (`certgate device show {}`), or change the templates.",
-                device_of()
+                "Fill in what the templates under [profile.{profile}] use (`{}`), or change the templates.",
+                facts.record()
             ),
             Self::NamesDiffer(_) => format!(
                 "The profile is strict: correct the names in the client's profile or in the record, or set `match = \"fill\"` \
@@ -231,12 +270,13 @@ impl RefusalReason {
                 "A request must not claim another account's SID: correct the record or the client's profile.".to_owned()
             }
             Self::Renewal(_) => format!(
-                "A renewal has to ask for the names that its certificate has. For other names let the device enrol anew: `{}`.",
-                facts.new_ticket()
+                "A renewal has to ask for the names that its certificate has. For other names let the device enrol anew: {}.",
+                facts.new_challenge()
             ),
             Self::Denied(_) => format!(
                 "Whoever runs the webhook of [profile.{profile}] knows why. The same request is not put to it again within \
-                 scep.repeat-window-hours; a new one is."
+                 scep.repeat-window-hours; a new one, with another key, is after `denial-minutes` of `approval-webhook` (10 if it says \
+                 nothing)."
             ),
             Self::IssuerNotValid => "The CA has expired or is not valid yet: `certgate issuer list`, and look at the \
                                      gateway's clock."
@@ -247,35 +287,30 @@ impl RefusalReason {
 
 impl ChallengeRefused {
     fn hint(&self, facts: HintFacts<'_>) -> String {
-        let (again, profile) = (facts.new_ticket(), facts.profile);
+        let (again, profile) = (facts.new_challenge(), facts.profile);
         match self {
             Self::Missing => format!(
-                "The client sent no challenge password. Mint one with `{again}` and put it into the client's settings. A renewal needs \
-                 none, but has to be signed with the certificate that it renews."
+                "The client sent no challenge password. For it to have one, {again}. A renewal needs none, but has to be signed with the \
+                 certificate that it renews."
             ),
             Self::Denied(denial) => format!("The answer of {} means: {}.", denial.by, denial.hint),
             Self::Unknown => format!(
-                "The challenge is mistyped, of another gateway, or the static one of before its last change. Mint another with \
-                 `{again}`."
+                "The challenge is mistyped, of another gateway, or the static one of before its last change. For another, {again}."
             ),
             Self::Expired { at, .. } => {
-                format!(
-                    "The device's ticket ran out at {at}: mint another with `{again}` (--valid makes it last longer)."
-                )
+                format!("The ticket ran out at {at}: {again} (--valid makes one last longer).")
             }
             Self::UsedUp { .. } => format!(
-                "The ticket was used before. If the device did not get its certificate then, mint another with `{again}`; if \
+                "The ticket was used before. If the device did not get its certificate then, {again}; if \
                  nobody should have tried again, somebody else may know it."
             ),
-            Self::Cancelled { .. } => format!("The ticket was withdrawn: mint another with `{again}`."),
+            Self::Cancelled { .. } => format!("The ticket was withdrawn: {again}."),
             Self::OtherProfile { minted_for, .. } => {
-                format!(
-                    "Have the client use the URL of the profile {minted_for}, or mint a ticket for {profile}: `{again}`."
-                )
+                format!("Have the client use the URL of the profile {minted_for}, or {again}.")
             }
             Self::NotGood { status, certificate } => match status {
                 Status::Expired => format!(
-                    "It came too late to renew: let the device enrol anew, `{again}`, or let expired certificates renew for longer with \
+                    "It came too late to renew: let the device enrol anew ({again}), or let expired certificates renew for longer with \
                      `renewal-grace-days` under [profile.{profile}]."
                 ),
                 _ => format!(
@@ -289,7 +324,7 @@ impl ChallengeRefused {
                 "The client may come back from {opens} on, or earlier with a larger `renewal-window-days` under \
                  [profile.{profile}]."
             ),
-            Self::Alternate(refused) => format!("{} If nothing else helps: `{again}`.", refused.hint()),
+            Self::Alternate(refused) => format!("{} If nothing else helps, {again}.", refused.hint()),
             Self::AlternateUsed { certificate } => format!(
                 "A certificate of another CA leads to one certificate of ours within scep.repeat-window-hours. If the device lost its new \
                  key, revoke `{certificate}` (`certgate cert revoke`) or wait; if it is not the device that asks, somebody else has its \
@@ -350,8 +385,8 @@ impl Unanswered {
                  (MTU, proxies, time-outs)."
             }
             Self::Away { .. } => {
-                "The client is told to come back, and nothing is lost. `certgate doctor` says how the last exchange with the other party \
-                 ended, `certgate queue jobs` what waits for it."
+                "The client is told to come back, and nothing is lost. Of Intune `certgate doctor` says how the last exchange ended, and \
+                 `certgate queue jobs` what waits for it. An approval webhook has its own log. A CRL of `renewal-issuers` has to be fetched anew."
             }
             Self::NotPkiMessage(_) => {
                 "What came is no SCEP message: a proxy that answers or inspects, a health check, or a client that sends its \

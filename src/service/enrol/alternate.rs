@@ -4,6 +4,8 @@
 //! stays; another key gets one only when the repeat window is over, or when the first was revoked. Otherwise whoever copied an old key
 //! could have any number of certificates made with it.
 
+use std::time::Duration;
+
 use super::{Candidate, standing::Standing};
 use crate::{
     domain::{
@@ -13,11 +15,14 @@ use crate::{
         enrol::{EnrolmentState, alternate_request_key},
         status::{self, Status},
     },
-    ports::View,
+    ports::{NoAnswer, View},
     service::{Gateway, ServiceError, issue::is_good, scep::Request},
     types::{CertificateId, Fingerprint, Timestamp},
     wire::{scep::MessageType, x509::Certificate},
 };
+
+/// When a client is told to come back that renews with a certificate whose revocation cannot be asked.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What is found of a certificate that one of the other CAs issued.
 pub(super) enum Alternate {
@@ -100,7 +105,9 @@ pub(super) fn standing_by_alternate(
             None => Ok(Standing::Authorised(renewal_from_elsewhere(certificate.clone(), profile))),
         },
         Some(Alternate::Refused(refused)) => Err(refused.clone().into()),
-        Some(Alternate::Unknown(why)) => return Err(ServiceError::Refused(why.clone())),
+        Some(Alternate::Unknown(why)) => {
+            return Err(NoAnswer { reason: why.clone(), retry_after: RETRY_AFTER }.into());
+        }
     })
 }
 

@@ -80,8 +80,11 @@ impl fmt::Display for Stop {
 }
 
 impl<E: Into<ServiceError>> From<E> for Stop {
-    fn from(fault: E) -> Self {
-        Self::Fault(fault.into())
+    fn from(error: E) -> Self {
+        match error.into() {
+            ServiceError::NoAnswer(no_answer) => Self::Away(no_answer),
+            fault => Self::Fault(fault),
+        }
     }
 }
 
@@ -141,6 +144,7 @@ impl Gateway {
             ScepError::from(&why)
         })?;
         let endpoint = Endpoint { templates, ..endpoint };
+        trail.served_by(&endpoint.profile);
         let operation = Operation::of(message.message_type());
         let transaction = message.transaction_id().clone();
         trail.learn(|exchange| {

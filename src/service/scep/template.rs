@@ -38,11 +38,12 @@ impl Gateway {
             MessageType::GetCert | MessageType::GetCrl | MessageType::CertRep => return Ok(None),
         };
         let name = trail.check("profile by key usage", name, ToString::to_string)?;
-        trail.learn(|exchange| exchange.profile = Some(name.clone()));
         if name == *endpoint.profile.name() {
             return Ok(None);
         }
+        trail.learn(|exchange| exchange.profile = Some(name.clone()));
         let chosen = self.endpoint(&name).map_err(|_| ServiceError::not_found("profile", &name))?;
+        trail.served_by(&chosen.profile);
         Ok(Some(Endpoint { templates: endpoint.templates.clone(), ..chosen }))
     }
 

@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     cell::{Cell, Ref, RefCell},
     fmt,
+    sync::Arc,
 };
 
 use super::{Origin, Stop, looks, shown};
@@ -21,6 +22,7 @@ use crate::{
             Ending, Exchange, HintFacts, MAX_CLIENT_TEXT, MAX_DETAIL, MAX_STEPS, Operation, Refused,
             Transcript, Unanswered, clipped,
         },
+        profile::CheckedProfile,
     },
     ports::{Tx, store::StoreResult},
     service::{TraceSettings, exchange::Traced, metric},
@@ -31,6 +33,8 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::service) struct Trail {
     exchange: RefCell<Exchange>,
+    /// The profile that serves it, once it is found.
+    profile: RefCell<Option<Arc<CheckedProfile>>>,
     /// What the client looks like, whether that is kept or not.
     family: Cell<Option<ClientFamily>>,
     /// None where none is kept.
@@ -77,6 +81,7 @@ impl Trail {
         let transcript = on && !settings.keep_transcripts.is_zero();
         Self {
             exchange: RefCell::new(exchange),
+            profile: RefCell::default(),
             family: Cell::new(suggestion.map(|it| it.family)),
             transcript: transcript.then(|| RefCell::new(origin.transcript())),
             nonces: RefCell::default(),
@@ -89,6 +94,7 @@ impl Trail {
     pub(super) fn silent(&self) -> Self {
         Self {
             exchange: self.exchange.clone(),
+            profile: self.profile.clone(),
             family: self.family.clone(),
             transcript: None,
             nonces: RefCell::default(),
@@ -128,6 +134,12 @@ impl Trail {
         for TraceStep { check, passed, detail } in steps {
             self.step(check.clone(), *passed, detail);
         }
+    }
+
+    /// Notes which profile serves it.
+    pub(super) fn served_by(&self, profile: &Arc<CheckedProfile>) {
+        self.learn(|exchange| exchange.profile = Some(profile.name().clone()));
+        self.profile.replace(Some(Arc::clone(profile)));
     }
 
     /// Notes what the client looks like to a profile with these clients.
@@ -186,8 +198,9 @@ impl Trail {
         self.learn(|exchange| {
             exchange.ending = Ending::Refused(info);
             exchange.reason = clipped(refused.to_string(), MAX_DETAIL);
-            if let Some(profile) = &exchange.profile {
-                exchange.hint = refused.hint(HintFacts { profile, device: exchange.device.as_ref() });
+            if let Some(profile) = &*self.profile.borrow() {
+                let (profile, spec) = (profile.name(), profile.spec());
+                exchange.hint = refused.hint(HintFacts { profile, spec, device: exchange.device.as_ref() });
             }
         });
     }
