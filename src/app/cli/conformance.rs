@@ -63,7 +63,8 @@ asked, or not to the end.")]
     Ocsp(Box<OcspArgs>),
     /// Put reports of several servers side by side, as a Markdown table
     #[command(after_help = "Example:
-  certgate -o json conformance scep http://pki.lab.example/scep/device --challenge-file challenge.txt > ours.json
+  certgate -o json conformance scep http://pki.lab.example/scep/device \\
+    --challenge-file challenge.txt > ours.json
   certgate -o json conformance scep http://ndes.lab.example/certsrv/mscep/mscep.dll > ndes.json
   certgate conformance table ours=ours.json NDES=ndes.json")]
     Table(TableArgs),
@@ -123,8 +124,8 @@ struct ScepArgs {
     /// Name to ask for [default: CN=certgate-conformance-.., another one each time]
     #[arg(long, value_name = "DN")]
     subject: Option<Name>,
-    /// CA identifier, or profile, that GetCACaps and GetCACert are asked for, where one URL serves several
-    #[arg(long, value_name = "NAME", visible_alias = "profile")]
+    /// CA identifier for GetCACaps and GetCACert, where one URL serves several CAs
+    #[arg(long, value_name = "NAME")]
     ca_identifier: Option<String>,
     #[command(flatten)]
     common: Common,

@@ -208,6 +208,19 @@ mod tests {
         }
     }
 
+    /// Where help goes into a pipe it is broken at 100 columns, and a command that is broken cannot be pasted.
+    #[test]
+    fn the_examples_of_help_are_not_broken() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
     #[test]
     fn both_spellings_of_enrol_are_taken() {
         for verb in ["enrol", "enroll"] {

@@ -38,7 +38,8 @@ enum Verb {
     #[command(after_help = "Examples:
   certgate ocsp check --issuer ca.pem --cert device.pem
   certgate ocsp check --issuer ca.pem --cert device.pem --nonce --hash sha256 --get
-  certgate ocsp check --issuer old-ca.pem --cert device.pem --url http://pki.lab.example/ocsp --responder responder.pem")]
+  certgate ocsp check --issuer old-ca.pem --cert device.pem \\
+      --url http://pki.lab.example/ocsp --responder responder.pem")]
     Check(Box<CheckArgs>),
     /// Have the answers for all unexpired certificates of an issuer signed before anybody asks
     #[command(after_help = "Examples:

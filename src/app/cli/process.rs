@@ -57,7 +57,7 @@ pub(super) struct QuickstartArgs {
 #[command(after_help = "Examples:
   certgate init --data /var/lib/certgate --name \"Example Lab\" --url http://pki.lab.example
   certgate init --data ./ec --key p-384 --years 20
-  certgate init --config /etc/certgate/certgate.toml     fills the data directory that the file names
+  certgate init --config /etc/certgate/certgate.toml     fills the data directory that it names
 
 Keys are sealed under a key-encryption key. It is made in the data directory unless you say where it is; keep a copy of it
 apart from the backups of the data.")]

@@ -21,7 +21,7 @@ Examples:
   certgate queue show 0f5c...           compare the key with the one that the device shows
   certgate queue approve 0f5c...
   certgate queue reject 0f5c... --note \"not one of ours\"
-  certgate queue jobs                   what certgate does by itself, and what it gave up with the error"
+  certgate queue jobs                   what certgate does by itself, and what it gave up"
 )]
 pub(super) struct QueueArgs {
     #[command(flatten)]

@@ -30,7 +30,8 @@ const SYNC_LIMIT: Duration = Duration::from_secs(3600);
 #[command(after_help = "Examples:
   certgate source add intune --missing hold
   certgate source sync intune --file devices.csv --dry-run    what would it do?
-  certgate source sync intune --file devices.csv --map serial='Serial number',user='Primary user UPN'
+  certgate source sync intune --file devices.csv \\
+      --map serial='Serial number',user='Primary user UPN'
   certgate source show intune
 
 A listing is a whole one: every device of the source that it does not name is absent. After three listings in a row

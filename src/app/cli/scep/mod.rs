@@ -33,9 +33,10 @@ use crate::{
   certgate scep enrol --as apple --url http://pki.lab.example/scep/device --subject CN=SN124 \\
       --challenge-file challenge.txt --key try.key --cert try.pem
   certgate scep getca --url http://pki.lab.example/scep/device --out ca.pem
-  certgate scep getnextca --url http://pki.lab.example/scep/device --ca-fingerprint 5f3c.. --out next.pem
-  certgate scep renew --next --url http://pki.lab.example/scep/device --key device.key --cert device.pem \\
-      --out next.pem")]
+  certgate scep getnextca --url http://pki.lab.example/scep/device \\
+      --ca-fingerprint 5f3c.. --out next.pem
+  certgate scep renew --next --url http://pki.lab.example/scep/device --key device.key \\
+      --cert device.pem --out next.pem")]
 pub(super) struct ScepArgs {
     #[command(subcommand)]
     verb: Verb,
