@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    FAST, code, enrol,
+    FAST, MANUAL, code, enrol,
     process::{Server, expect_success, http_get},
     stderr, stdout,
 };
@@ -153,5 +153,28 @@ fn verified_by_openssl(server: &Server, next: &str) {
     for pem in fs::read_to_string(Path::new(next)).unwrap().split("-----BEGIN CERTIFICATE-----").skip(1) {
         let body = pem.split("-----END").next().unwrap().trim();
         assert!(inside.contains(body), "{inside}");
+    }
+}
+
+/// Who waits for an operator while the CA is replaced gets what the new one issues, and what the old one issued before.
+#[test]
+fn a_request_that_waits_outlives_a_cut_over() {
+    let server = Server::started(FAST, MANUAL);
+    let pending = |device: &str| file(&server, &format!("{device}.pem.pending"));
+    let decide = || {
+        let waiting = server.json(&["queue", "list"])["items"][0]["id"].as_str().unwrap().to_owned();
+        expect_success(&server.run(&["queue", "approve", &waiting]), "queue approve");
+    };
+    assert_eq!(code(&enrol(&server, "manual", "SN1", &[])), 5);
+    decide();
+    assert_eq!(code(&enrol(&server, "manual", "SN2", &[])), 5);
+    expect_success(&server.run(&["issuer", "rollover", "issuing"]), "issuer rollover");
+    expect_success(&server.run(&["issuer", "cutover", "issuing", "--yes"]), "issuer cutover");
+    decide();
+    for (device, ca) in [("SN1", "issuing"), ("SN2", "issuing-2")] {
+        let polled = server.run(&["scep", "poll", "--transaction", &pending(device)]);
+        expect_success(&polled, "scep poll");
+        let certificate = file(&server, &format!("{device}.pem"));
+        openssl(&["verify", "-partial_chain", "-CAfile", &issuer(&server, ca), &certificate]);
     }
 }

@@ -224,6 +224,17 @@ impl Exchange<'_> {
         Some(absolute(file))
     }
 
+    /// What a poll recognises the CA by. It may have a successor until an operator decides: so what the operator of the client said, or the
+    /// CA above all. A request to the announced successor is for that one.
+    fn lasting_pin(&self, args: &AuthorityArgs) -> String {
+        let ca = &self.authority.ca;
+        match &args.ca_fingerprint {
+            _ if args.next => ca.issuer.fingerprint().to_string(),
+            Some(pin) => pin.clone(),
+            None => ca.top().fingerprint().to_string(),
+        }
+    }
+
     fn run(
         &self,
         first: MessageType,
@@ -254,7 +265,15 @@ impl Exchange<'_> {
             let pending = PendingEnrolment {
                 url: args.url.clone(),
                 ca_identifier: args.ca_identifier.clone(),
-                ca_fingerprint: self.authority.ca.issuer.fingerprint().to_string(),
+                ca_fingerprint: self.lasting_pin(args),
+                authorities: self
+                    .authority
+                    .ca
+                    .all
+                    .iter()
+                    .filter(|it| it.is_ca())
+                    .map(Certificate::to_pem)
+                    .collect(),
                 transaction: transaction.clone(),
                 subject: subject.to_string(),
                 signer: self.requester.certificate.to_pem(),
@@ -270,7 +289,7 @@ impl Exchange<'_> {
         deliver(
             granted(reply)?,
             self.subject_key,
-            self.authority,
+            &[&self.authority.ca.all],
             &Files { key: self.key_path, cert: self.cert, chain: self.delivery.chain.as_ref() },
             format,
         )
@@ -284,25 +303,26 @@ pub(super) struct Files<'a> {
     pub(super) chain: Option<&'a PathBuf>,
 }
 
-/// Checks, writes and shows what was issued.
+/// Checks, writes and shows what was issued. `authorities`: the CA certificates that are shown now, and those that were; one of them has to
+/// have signed it.
 pub(super) fn deliver(
     content: Degenerate,
     key: &ClientKey,
-    authority: &Authority,
+    authorities: &[&[Certificate]],
     files: &Files<'_>,
     format: Format,
 ) -> Outcome {
     let (certificate, _) = issued_to(key.public_key(), content)?;
-    let issuer = authority.ca.all.iter().find(|ca| ca.is_ca() && certificate.is_signed_by(ca).is_ok());
-    if issuer.is_none() {
-        return Err(Failure::error(format_args!(
+    let has_signed = |ca: &Certificate| ca.is_ca() && certificate.is_signed_by(ca).is_ok();
+    let authorities = authorities.iter().find(|all| all.iter().any(has_signed)).ok_or_else(|| {
+        Failure::error(format_args!(
             "the certificate names the issuer \"{}\", which signed it with none of the server's CA certificates",
             certificate.issuer()
-        )));
-    }
+        ))
+    })?;
     write_certificates(files.cert, &[&certificate])?;
     if let Some(chain) = files.chain {
-        let cas: Vec<&Certificate> = authority.ca.all.iter().filter(|ca| ca.is_ca()).collect();
+        let cas: Vec<&Certificate> = authorities.iter().filter(|ca| ca.is_ca()).collect();
         write_certificates(chain, &cas)?;
     }
     let result = json!({

@@ -47,6 +47,9 @@ pub(super) struct PollArgs {
     /// The file in which `enrol` or `renew` remembered the transaction
     #[arg(long, value_name = "FILE")]
     transaction: PathBuf,
+    /// SHA-256 or SHA-1 fingerprint of one of the server's CA certificates, if the one that was remembered is there no more
+    #[arg(long, value_name = "HEX")]
+    ca_fingerprint: Option<String>,
     /// File with the challenge of the request, or - for standard input: the answer to a key on a curve is sealed under it [default:
     /// the file that `enrol` read]
     #[arg(long, value_name = "FILE")]
@@ -62,6 +65,9 @@ pub(super) struct PollArgs {
 pub(super) struct PendingEnrolment {
     pub(super) url: String,
     pub(super) ca_fingerprint: String,
+    /// PEM of the CA certificates that the server showed: what was issued before a successor took over is signed by one of these.
+    #[serde(default)]
+    pub(super) authorities: String,
     #[serde(default)]
     pub(super) ca_identifier: Option<String>,
     pub(super) transaction: TransactionId,
@@ -131,7 +137,7 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
     let session = Session::new()?;
     let pin = AuthorityArgs {
         url: pending.url.clone(),
-        ca_fingerprint: Some(pending.ca_fingerprint.clone()),
+        ca_fingerprint: args.ca_fingerprint.clone().or_else(|| Some(pending.ca_fingerprint.clone())),
         ca_identifier: pending.ca_identifier.clone(),
         next: false,
     };
@@ -150,7 +156,9 @@ pub(super) fn poll(args: &PollArgs, format: Format) -> Outcome {
         return pending.remember(&args.transaction, format);
     }
     let places = Files { key: &pending.key, cert: &pending.cert, chain: pending.chain.as_ref() };
-    deliver(granted(reply)?, &key, &authority, &places, format)?;
+    let before =
+        Certificate::all_from_pem(&pending.authorities).map_err(Failure::while_doing("authorities"))?;
+    deliver(granted(reply)?, &key, &[&authority.ca.all, &before], &places, format)?;
     std::fs::remove_file(&args.transaction).map_err(Failure::while_doing(args.transaction.display()))
 }
 

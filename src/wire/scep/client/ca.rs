@@ -71,6 +71,13 @@ impl CaCertificates {
         Some(Ok(Self { all, recipient: self.recipient.clone(), issuer }))
     }
 
+    /// The last of the CAs above the issuer, or the issuer itself: it is still there when the issuer has a successor.
+    pub fn top(&self) -> &Certificate {
+        let above =
+            reached(&self.all, vec![&self.issuer], |from, it| it.is_ca() && from.is_signed_by(it).is_ok());
+        above.last().copied().unwrap_or(&self.issuer)
+    }
+
     /// Whether `certificate` is one of them, byte for byte.
     pub fn has(&self, certificate: &Certificate) -> bool {
         self.all.iter().any(|known| known.as_der() == certificate.as_der())
