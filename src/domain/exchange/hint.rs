@@ -275,8 +275,7 @@ impl RefusalReason {
             ),
             Self::Denied(_) => format!(
                 "Whoever runs the webhook of [profile.{profile}] knows why. The same request is not put to it again within \
-                 scep.repeat-window-hours; a new one, with another key, is after `denial-minutes` of `approval-webhook` (10 if it says \
-                 nothing)."
+                 scep.repeat-window-hours, a new one not before `denial-minutes` of `approval-webhook` are over (10 if it says nothing)."
             ),
             Self::IssuerNotValid => "The CA has expired or is not valid yet: `certgate issuer list`, and look at the \
                                      gateway's clock."
@@ -377,7 +376,8 @@ impl Unanswered {
                  the client use POST, which certgate offers in GetCACaps."
             }
             Self::TooLong { .. } => {
-                "Real messages have 2 to 6 kB. If this is one, raise scep.max-message-bytes (at most 262144)."
+                "Real messages have 2 to 6 kB: look for a tool that probes. If this is one, scep.max-message-bytes is the limit, 262144 at \
+                 most."
             }
             Self::Encoded => "No SCEP client compresses: look for a proxy that does, or a tool that probes.",
             Self::NotArrived => {
