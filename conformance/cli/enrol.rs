@@ -60,6 +60,19 @@ fn a_request_waits_until_an_operator_decides() {
     assert_eq!(code(&server.run(&["queue", "approve", "00000000000000000000000000000000"])), 3);
 }
 
+/// A server may show its message certificate alone.
+#[test]
+fn a_certificate_of_a_ca_that_the_server_does_not_show_is_put_aside() {
+    let server = Server::started(FAST, &format!("{RENEWABLE}ca-bundle = \"message\"\n"));
+    let enrolled = enrol(&server, "device", "SN1", &[]);
+    let aside = file(&server, "SN1.pem.unverified");
+    assert_eq!(code(&enrolled), 1, "{}", stderr(&enrolled));
+    assert!(stderr(&enrolled).contains(&aside), "{}", stderr(&enrolled));
+    assert!(!server.scratch().join("SN1.pem").exists());
+    let issued = Certificate::all_from_pem(&fs::read_to_string(aside).unwrap()).unwrap();
+    assert_eq!(issued[0].subject().common_name().as_deref(), Some("SN1"));
+}
+
 /// Whoever stands in between can show the right CA certificates beside one of his own; the challenge is not for him.
 #[test]
 fn a_challenge_is_encrypted_to_nobody_that_the_pinned_certificate_does_not_vouch_for() {

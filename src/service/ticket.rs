@@ -295,7 +295,10 @@ pub(super) fn withdraw(tx: &mut dyn Tx, id: &TicketId, act: &Act) -> Result<Tick
 fn lifetime(wanted: Option<Duration>) -> Result<Duration, ServiceError> {
     let lifetime = wanted.unwrap_or(DEFAULT_LIFETIME);
     if lifetime.as_secs() == 0 || lifetime > MAX_LIFETIME {
-        return Err(ServiceError::invalid("lifetime", "a ticket lasts between one second and 30 days"));
+        return Err(ServiceError::invalid(
+            "lifetime_seconds",
+            "a ticket lasts between one second and 30 days",
+        ));
     }
     Ok(lifetime)
 }

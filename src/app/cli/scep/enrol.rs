@@ -304,7 +304,7 @@ pub(super) struct Files<'a> {
 }
 
 /// Checks, writes and shows what was issued. `authorities`: the CA certificates that are shown now, and those that were; one of them has to
-/// have signed it.
+/// have signed it. If none did it is put aside: the challenge is spent, and there may be no other.
 pub(super) fn deliver(
     content: Degenerate,
     key: &ClientKey,
@@ -314,12 +314,17 @@ pub(super) fn deliver(
 ) -> Outcome {
     let (certificate, _) = issued_to(key.public_key(), content)?;
     let has_signed = |ca: &Certificate| ca.is_ca() && certificate.is_signed_by(ca).is_ok();
-    let authorities = authorities.iter().find(|all| all.iter().any(has_signed)).ok_or_else(|| {
-        Failure::error(format_args!(
+    let Some(authorities) = authorities.iter().find(|all| all.iter().any(has_signed)) else {
+        let mut aside = files.cert.clone().into_os_string();
+        aside.push(".unverified");
+        let aside = PathBuf::from(aside);
+        write_certificates(&aside, &[&certificate])?;
+        return Err(Failure::error(format_args!(
             "the certificate names the issuer \"{}\", which signed it with none of the server's CA certificates",
             certificate.issuer()
         ))
-    })?;
+        .hint(format_args!("it is in {}: compare it with the CA's certificate before you use it", aside.display())));
+    };
     write_certificates(files.cert, &[&certificate])?;
     if let Some(chain) = files.chain {
         let cas: Vec<&Certificate> = authorities.iter().filter(|ca| ca.is_ca()).collect();
