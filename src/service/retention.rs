@@ -2,7 +2,8 @@
 //!
 //! A pass goes through all of them, tickets first, for an enrolment stays with the ticket that it used. It is done in small pieces, so many
 //! records in a round of the maintenance worker, and begun again an hour after it ended. What is to go is found in a read; the
-//! transaction that removes it looks again. What is old is told by the time that is believed ([`crate::domain::clock`]). Each is on record, by number: what was kept of each is gone.
+//! transaction that removes it looks again. What is old is told by the time that is believed ([`crate::domain::clock`]). Each is on
+//! record, by number: what was kept of each is gone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
