@@ -9,7 +9,7 @@ use certgate::{
         device::Lifecycle,
         enrol::EnrolmentState,
     },
-    service::GatewaySettings,
+    service::{GatewaySettings, scep::ScepError},
     types::{CertificateId, Fingerprint},
     wire::{
         scep::{FailInfo, IssuerAndSerialNumber, IssuerAndSubject, MessageType, PkiStatus},
@@ -19,7 +19,7 @@ use certgate::{
 
 use crate::{
     DEVICE,
-    common::{self, Client, DAY, World},
+    common::{self, Client, DAY, MessageOptions, World},
 };
 
 fn issuer_and_serial(certificate: &Certificate) -> Vec<u8> {
@@ -115,6 +115,19 @@ fn s4_6_a_get_crl_gives_the_newest_crl_alone() {
         crl.verify(&world.issuer(issuer)).unwrap();
         assert_eq!(crl.number(), Some(1));
     }
+}
+
+/// FAILURE would be final for most clients, and the first CRL is a moment away.
+#[test]
+fn s4_6_a_get_crl_before_the_first_crl_is_unavailable() {
+    let world = World::new(&[("device", DEVICE)]);
+    let (client, recipient) = (Client::new(), world.message_certificate("device"));
+    let payload = issuer_and_serial(&recipient);
+    let options = MessageOptions { kind: MessageType::GetCrl, ..MessageOptions::default() };
+    let message = client.sign_message(&options, common::envelope(&payload, &recipient, &options));
+    assert_eq!(world.pki_operation("device", &message).unwrap_err(), ScepError::Unavailable);
+    world.gateway.run_due().unwrap();
+    world.pki_operation("device", &message).unwrap();
 }
 
 /// Anybody may ask for it, as often as he likes, and each answer is a copy of its own.
