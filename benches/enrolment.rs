@@ -5,8 +5,9 @@
 //! printed too, and so is what share of the server's own the cryptography is.
 //!
 //! `cargo bench --bench enrolment` measures certgate; `cargo bench --bench enrolment -- --against URL --challenge-file FILE`
-//! drives the same load against another SCEP server (see `benches/micromdm`). `--connections N` measures that many alone. `-- --traces` measures
-//! what the trace of each request costs: servers with and without it take turns in the same run.
+//! drives the same load against another SCEP server (see `benches/micromdm`). `--connections N` measures that many alone,
+//! `--workers N` gives the server other than its usual number of threads for enrolments. `-- --traces` measures what the trace of each
+//! request costs: servers with and without it take turns in the same run.
 
 #![allow(
     clippy::print_stdout,
@@ -63,7 +64,11 @@ fn main() {
         _ if arguments.iter().any(|argument| argument == "--traces") => {
             traces(enrolments, connections.unwrap_or_else(|| vec![32])[0]);
         }
-        _ => certgate(enrolments, &connections.unwrap_or_else(|| vec![1, 4, 32, 64])),
+        _ => {
+            let connections = connections.unwrap_or_else(|| vec![1, 4, 32, 64]);
+            let workers = option("--workers").map(|number| format!("[limits]\nworkers = {number}\n"));
+            certgate(enrolments, &connections, &format!("{}{PROFILE}", workers.unwrap_or_default()));
+        }
     }
 }
 
@@ -81,12 +86,12 @@ fn against(url: &str, challenge: &Secret, enrolments: usize, connections: &[usiz
     }
 }
 
-fn certgate(enrolments: usize, connections: &[usize]) {
+fn certgate(enrolments: usize, connections: &[usize], configuration: &str) {
     println!(
         "limit: 3 private RSA-2048 operations, 2 verifications, 1 encryption for each enrolment, on {} cores",
         cores()
     );
-    let server = started(PROFILE);
+    let server = started(configuration);
     let challenge = Secret::from(CHALLENGE);
     let results = Results::of("enrolment");
     for &connections in connections {

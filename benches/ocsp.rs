@@ -7,6 +7,8 @@
 //! - the slowest answers during an enrolment storm, against those of an idle server;
 //! - from a revocation's request to OCSP's answer "revoked", against one durable commit and one signature.
 //!
+//! `-- --workers N` gives the server other than its usual number of threads for enrolments.
+//!
 //! The load shares the cores with the server, so that the server's CPU time per request is printed too: it is the sharper ratio.
 
 #![allow(
@@ -90,12 +92,17 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().position(|argument| argument == "--constant") {
         Some(at) => serve_constant(arguments.get(at + 1).expect("a file")),
-        None => measure(),
+        None => {
+            let at = arguments.iter().position(|argument| argument == "--workers");
+            let workers = at.and_then(|at| arguments.get(at + 1));
+            let workers = workers.map(|number| format!("[limits]\nworkers = {number}\n"));
+            measure(&format!("{}{PROFILE}", workers.unwrap_or_default()));
+        }
     }
 }
 
-fn measure() {
-    let server = started();
+fn measure(configuration: &str) {
+    let server = started(configuration);
     let subjects = Subjects::enrolled(&server);
     let constant = Constant::start(&server, &subjects);
     let results = Results::of("ocsp");
@@ -108,8 +115,8 @@ fn measure() {
     revoked(&server, &subjects, &results);
 }
 
-fn started() -> Server {
-    let mut server = Server::initialise(&["--key", "rsa-2048"], PROFILE);
+fn started(configuration: &str) -> Server {
+    let mut server = Server::initialise(&["--key", "rsa-2048"], configuration);
     server.write_secret("bench.challenge", CHALLENGE);
     server.start();
     server

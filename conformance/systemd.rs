@@ -62,6 +62,7 @@ const HARDENING: &[&str] = &[
     "SystemCallArchitectures=native",
     "SystemCallFilter=@system-service",
     "SystemCallFilter=~@privileged @resources",
+    "SystemCallFilter=setpriority",
     "UMask=0077",
     "User=certgate",
 ];

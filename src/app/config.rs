@@ -349,7 +349,7 @@ impl Default for Retention {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Limits {
-    /// Threads for enrolment; 0 = four for each processor and eight more.
+    /// Threads for enrolment, which give way to all others; 0 = four for each processor and 24 more.
     pub workers: u64,
     /// Requests that may wait for one of them.
     pub waiters: u64,

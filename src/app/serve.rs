@@ -7,6 +7,7 @@ mod watched;
 mod workers;
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
@@ -339,23 +340,22 @@ impl Edges {
         store_failure: &StoreFailure,
     ) -> Outcome<Self> {
         let (limits, enrolment, ocsp) = (settings.limits, settings.limits.enrolment, settings.limits.ocsp);
-        let pool = |name, workers, waiters| {
-            Bridge::start(name, workers, waiters)
-                .map(Arc::new)
-                .map_err(Failure::while_doing("starting threads"))
-        };
-        let api = pool("api", API_WORKERS, API_WAITERS)?;
+        let started =
+            |pool: io::Result<Bridge>| pool.map(Arc::new).map_err(Failure::while_doing("starting threads"));
+        let api = started(Bridge::start("api", API_WORKERS, API_WAITERS))?;
         let device = DeviceEdge {
             gateway: Arc::clone(gateway),
-            enrolment: pool("enrolment", enrolment.workers.get(), enrolment.waiters)?,
-            status: Bridge::start_with_side(
+            enrolment: started(Bridge::start_giving_way(
+                "enrolment",
+                enrolment.workers.get(),
+                enrolment.waiters,
+            ))?,
+            status: started(Bridge::start_with_side(
                 "ocsp",
                 ocsp.workers.get(),
                 ocsp.waiters,
                 ("ocsp-single-use", limits.ocsp_single_use_waiters),
-            )
-            .map(Arc::new)
-            .map_err(Failure::while_doing("starting threads"))?,
+            ))?,
             max_message: settings.max_message_bytes,
             body_timeout: limits.body_timeout,
             trusted_proxies: settings.listen.trusted_proxies.clone(),

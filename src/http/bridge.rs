@@ -2,7 +2,8 @@
 //!
 //! Sync code waits (for the store's shared commit, for a signature); async code must not. [`Bridge::call`] hands a closure to the
 //! pool and awaits its answer. When the line is full the call is shed at once, so that a storm ends in quick refusals and not
-//! in time-outs. Enrolment and status have pools of their own: a storm of the one never slows the other.
+//! in time-outs. Enrolment and status have pools of their own, so that nobody waits in the other's line, and the threads of enrolment
+//! give way on the processors ([`Bridge::start_giving_way`]): a storm of enrolments does not slow the answers that gear waits for.
 //!
 //! A pool can have a second line ([`Lane::Side`]), with a bound of its own, for work that may come in any amount. While both have
 //! waiters the threads take from them in turns, so that neither keeps the other waiting for longer than its own work takes.
@@ -15,6 +16,7 @@ use std::{
     thread,
 };
 
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -32,6 +34,11 @@ pub enum BridgeError {
 }
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// How much nicer the threads that give way are than the process. Below 5 they keep a processor to the end of their slice, whoever
+/// wakes; with many of them it takes 7 to 10. They are not starved: the less of them there are, the less they get, a tenth of a
+/// processor for one alone beside one that never waits.
+const NICER: i32 = 10;
 
 /// Where a call stands in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +98,35 @@ impl Bridge {
         (side_name, side_waiters): (&'static str, usize),
     ) -> std::io::Result<Self> {
         let lines = [Line { name, bound: waiters }, Line { name: side_name, bound: side_waiters }];
+        Self::spawn(lines, workers, || Ok(()))
+    }
+
+    /// [`Bridge::start`] for long computations: every other thread of the process goes first. Where the system forbids it, the pool
+    /// works all the same, and a warning says so.
+    pub fn start_giving_way(name: &'static str, workers: usize, waiters: usize) -> std::io::Result<Self> {
+        let lines = [Line { name, bound: waiters }, Line { name, bound: 0 }];
+        Self::spawn(lines, workers, give_way)
+    }
+
+    /// `prepare` runs first on each thread.
+    fn spawn(
+        lines: [Line; 2],
+        workers: usize,
+        prepare: fn() -> rustix::io::Result<()>,
+    ) -> std::io::Result<Self> {
+        let name = lines[0].name;
         let pool = Arc::new(Pool { lines, state: Mutex::default(), arrived: Condvar::new() });
         for number in 0..workers.max(1) {
             let pool = Arc::clone(&pool);
-            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || pool.work())?;
+            let work = move || {
+                if let Err(error) = prepare()
+                    && number == 0
+                {
+                    tracing::warn!(pool = name, %error, "its threads cannot give way to others: allow setpriority");
+                }
+                pool.work();
+            };
+            thread::Builder::new().name(format!("{name}-{number}")).spawn(work)?;
         }
         Ok(Self { pool })
     }
@@ -130,6 +162,11 @@ impl Drop for Bridge {
         self.pool.lock().closed = true;
         self.pool.arrived.notify_all();
     }
+}
+
+/// Makes the calling thread nicer: Linux knows a niceness for each.
+fn give_way() -> rustix::io::Result<()> {
+    setpriority_process(None, getpriority_process(None)? + NICER)
 }
 
 impl Pool {
@@ -229,6 +266,14 @@ mod tests {
         let bridge = Bridge::start("test", 1, 8).unwrap();
         assert_eq!(bridge.call(|| panic!("on purpose")).await, Err(BridgeError::Panicked));
         assert_eq!(bridge.call(|| "still here").await, Ok("still here"));
+    }
+
+    #[tokio::test]
+    async fn threads_of_a_pool_that_gives_way_are_nicer_than_others() {
+        let niceness = || getpriority_process(None).unwrap();
+        let usual = Bridge::start("test", 1, 8).unwrap().call(niceness).await.unwrap();
+        let nicer = Bridge::start_giving_way("test", 1, 8).unwrap().call(niceness).await.unwrap();
+        assert_eq!((usual, nicer), (niceness(), (niceness() + NICER).min(19)));
     }
 
     /// A pool of one thread that is busy until the sender is dropped.

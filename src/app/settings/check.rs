@@ -352,7 +352,7 @@ impl Checker<'_> {
         Limits {
             enrolment: Pool {
                 // Most of them wait for the store's shared commit: the more wait together, the fewer commits there are.
-                workers: self.workers("limits.workers", limits.workers, |processors| 4 * processors + 8),
+                workers: self.workers("limits.workers", limits.workers, |processors| 4 * processors + 24),
                 waiters: self.size("limits.waiters", limits.waiters, 0..=1_000_000),
             },
             ocsp: Pool {
