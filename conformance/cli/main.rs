@@ -13,6 +13,7 @@ mod process;
 mod admin;
 mod cert_check;
 mod checkpoint;
+mod clock;
 mod commands;
 mod conformance;
 mod enrol;

@@ -14,7 +14,10 @@ use certgate::{
 use serde_json::{Value, json};
 use tower_service::Service;
 
-use super::{common::World, enrolled, world};
+use super::{
+    common::{DAY, World},
+    enrolled, world,
+};
 
 const NETWORK: &str = "192.0.2.7:4711";
 const DEVICE: &str = r#"subject = "CN=$DEVICE_ID$""#;
@@ -153,6 +156,22 @@ fn a_copy_of_everything_is_given_on_this_machine_alone_and_once_at_a_time() {
     assert_eq!(problem(&as_root(&router, "POST /backups", "")), (409, "conflict"));
     drop(turn);
     assert_eq!(as_root(&router, "POST /backups", "").0, 200);
+}
+
+#[test]
+fn the_clock_is_accepted_on_this_machine_alone_and_while_it_is_doubted() {
+    let world = world();
+    let router = router(&world);
+    let new =
+        NewToken { name: "t".to_owned(), role: Role::Owner, lifetime_seconds: None, profiles: Vec::new() };
+    let token = world.gateway.create_token(&world.authed(), &new).unwrap().secret;
+    world.clock.set_ahead(DAY);
+    let (request, peer) = ("POST /clock/accept", Some(Peer::Network(NETWORK.parse().unwrap())));
+    let (response, body) = call(&router, peer, request, Some(&token), "");
+    assert_eq!(problem(&(response.status().as_u16(), body)), (409, "refused"));
+    let accepted = as_root(&router, request, "");
+    assert_eq!((accepted.0, &accepted.1["shown"]), (200, &json!("2027-01-16T08:00:00Z")));
+    assert_eq!(problem(&as_root(&router, request, "")), (409, "refused"));
 }
 
 #[test]

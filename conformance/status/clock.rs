@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use certgate::{
-    domain::{certificate::Purpose, issuer::GenerationState, status::Status},
+    domain::{
+        access::{Actor, Caller, Role},
+        certificate::Purpose,
+        issuer::GenerationState,
+        status::Status,
+    },
     ports::store::Page,
     service::{
-        GatewaySettings,
+        GatewaySettings, ServiceError,
         health::{Check, CheckResult},
         rollover::NewSuccessor,
     },
@@ -162,4 +167,51 @@ fn a_clock_that_is_ahead_at_the_start_is_found_out_and_stays_so() {
     work(&world);
     assert!(check(&world).is_none());
     assert_eq!(ocsp_status(&world, old.serial()), certgate::wire::ocsp::CertStatus::Good);
+}
+
+/// What is due is done at once, and a restart changes nothing about that.
+#[test]
+fn a_clock_that_the_operator_accepts_is_believed_at_once_and_after_a_restart() {
+    let world = world();
+    let old = renewed(&world);
+    work(&world);
+    world.clock.set_ahead(DAY * 30);
+    let world = world.restarted(GatewaySettings::default());
+    work(&world);
+    let said = check(&world).unwrap();
+    assert!(said.hint.contains("certgate doctor --accept-clock"), "{}", said.hint);
+    let accepted = world.gateway.accept_clock(&world.authed()).unwrap();
+    assert_eq!((accepted.shown, accepted.believed), (world.now(), world.now().minus(DAY * 30)));
+    assert!(check(&world).is_none());
+    let last = world.gateway.audit_tail(&world.authed(), 1).unwrap().items.remove(0);
+    assert_eq!((&*last.action, &*last.actor), ("clock.accepted", "local uid 0"));
+    assert_eq!(last.detail["believed"], accepted.believed.to_string());
+
+    let world = world.restarted(GatewaySettings::default());
+    work(&world);
+    assert_eq!((check(&world), status(&world, &old)), (None, Status::Revoked));
+}
+
+#[test]
+fn a_clock_that_is_believed_is_not_accepted_nor_one_from_afar() {
+    let world = world();
+    let refused = |world: &World| match world.gateway.accept_clock(&world.authed()) {
+        Err(ServiceError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&world), "the clock is believed: there is nothing to accept");
+    world.clock.set_ahead(DAY * 30);
+    work(&world);
+    let actor = Actor::Token { id: "00".repeat(16).parse().unwrap(), name: "owner".to_owned() };
+    let request = world.gateway.new_request();
+    let afar = Caller { actor, role: Role::Owner, request, profiles: Vec::new() }.prove().unwrap();
+    let Err(ServiceError::Refused(why)) = world.gateway.accept_clock(&afar) else { panic!("accepted") };
+    assert_eq!(why, "the clock is accepted on the server itself, over its socket");
+    assert!(check(&world).is_some());
+    world.gateway.accept_clock(&world.authed()).unwrap();
+    assert_eq!(refused(&world), "the clock is believed: there is nothing to accept");
+    // That it was right once says nothing of the next jump.
+    world.clock.set_ahead(DAY);
+    work(&world);
+    assert!(check(&world).is_some());
 }

@@ -4,7 +4,7 @@
 //! is set right again that stays. So the time that is *believed* goes on, by a clock that nobody sets, from when the clock was last as it
 //! had to be; a jump ahead is believed when the clock has run on from there for a day, in which somebody is told of it. A jump may
 //! also be the correction (a machine without a clock of its own that hears the time, one that slept): then what is due is a day late,
-//! which harms nobody.
+//! which harms nobody, or somebody says that the clock is right.
 //!
 //! Over a restart nothing tells how long it took: a day is believed at once.
 
@@ -83,6 +83,18 @@ impl ClockTrust {
         }
     }
 
+    /// Somebody says that the clock was right when it showed this. What it did since is looked at as ever.
+    pub fn accept(&mut self, right: Reading) {
+        let last = self.last;
+        *self = Self { believed: right, slack: STEP, last: right, doubted: None };
+        self.look(last);
+    }
+
+    /// The last look.
+    pub const fn last(&self) -> Reading {
+        self.last
+    }
+
     /// The time that is believed, as of the last look.
     pub fn believed(&self) -> Timestamp {
         self.believed.at(self.last.elapsed)
@@ -148,6 +160,25 @@ mod tests {
         assert!(half.doubt().is_some(), "it was set back, and is ahead yet");
         let right = looked(half, HOUR * 32, Duration::ZERO);
         assert_eq!((right.doubt(), right.believed()), (None, START.plus(HOUR * 32)));
+    }
+
+    #[test]
+    fn a_clock_that_somebody_says_is_right_is_believed_and_one_that_jumps_after_that_is_not() {
+        let doubted = looked(begun(), HOUR, YEAR);
+        let accepted = |mut trust: ClockTrust| {
+            trust.accept(doubted.last());
+            trust
+        };
+        let trust = accepted(doubted);
+        assert_eq!((trust.doubt(), trust.believed()), (None, START.plus(HOUR + YEAR)));
+        assert_eq!(looked(trust, HOUR * 2, YEAR).doubt(), None);
+        let jumped = looked(trust, HOUR * 2, YEAR * 2).doubt().unwrap();
+        assert_eq!(jumped.believed, START.plus(HOUR * 2 + YEAR));
+        // It jumped again, or was set right, before the word came.
+        let jumped = accepted(looked(doubted, HOUR * 2, YEAR * 2)).doubt().unwrap();
+        assert_eq!(jumped.believed, START.plus(HOUR * 2 + YEAR));
+        let right = accepted(looked(doubted, HOUR * 2, Duration::ZERO));
+        assert_eq!((right.doubt(), right.believed()), (None, START.plus(HOUR * 2)));
     }
 
     #[test]

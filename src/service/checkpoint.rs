@@ -270,7 +270,7 @@ impl Gateway {
         authed: &Authed<Administer>,
         request: &AcceptRestore,
     ) -> Result<AcceptedRestore, ServiceError> {
-        check_local(authed)?;
+        check_local(authed, "an older database is accepted")?;
         let act = Act::of(authed, self.now());
         let behind = self.behind().ok_or_else(|| {
             ServiceError::Refused("the database is not behind: there is nothing to accept".to_owned())

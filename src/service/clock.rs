@@ -8,14 +8,17 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Gateway, Ports, ServiceError,
     audit::Act,
+    backup::check_local,
     health::{Check, CheckResult},
 };
 use crate::{
     domain::{
-        access::Actor,
+        access::{Actor, Administer, Authed},
         clock::{ClockDoubt, ClockTrust, Reading},
     },
     ports::Clock,
@@ -24,6 +27,15 @@ use crate::{
 
 /// How often the time is noted.
 const PERIOD: Duration = Duration::from_secs(3600);
+
+/// The word that the clock is right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedClock {
+    /// What it showed.
+    pub shown: Timestamp,
+    /// The time that was believed until then.
+    pub believed: Timestamp,
+}
 
 /// The clock of one gateway.
 #[derive(Debug)]
@@ -108,6 +120,30 @@ impl Gateway {
         Ok(())
     }
 
+    /// Believes the clock as it is, at once and at the next start: somebody looked, and it is right. Only a caller on this machine may.
+    /// Refused while it is believed, and while the database is behind, for what follows cannot be undone.
+    pub fn accept_clock(&self, authed: &Authed<Administer>) -> Result<AcceptedClock, ServiceError> {
+        check_local(authed, "the clock is accepted")?;
+        self.refuse_while_behind()?;
+        let (right, doubt) = {
+            let watched = self.watched_clock.looked(self.ports.clock.as_ref());
+            (watched.trust.last(), watched.trust.doubt())
+        };
+        let ClockDoubt { shown, believed, .. } = doubt.ok_or_else(|| {
+            ServiceError::Refused("the clock is believed: there is nothing to accept".to_owned())
+        })?;
+        let act = Act::of(authed, shown);
+        let detail = [("shown", shown.to_string()), ("believed", believed.to_string())];
+        self.ports.store.write(|tx| {
+            tx.put_believed_time(shown)?;
+            tx.append_audit(&act.fact("clock.accepted", "clock", &detail))
+        })?;
+        self.watched_clock.looked(self.ports.clock.as_ref()).trust.accept(right);
+        tracing::info!(%shown, %believed, actor = %act.actor, "the clock is accepted");
+        self.wake();
+        Ok(AcceptedClock { shown, believed })
+    }
+
     /// Nothing while the clock is believed.
     pub(super) fn check_clock(&self) -> Option<Check> {
         let ClockDoubt { shown, believed, until } = self.clock_doubt()?;
@@ -115,8 +151,8 @@ impl Gateway {
             "it shows {shown}, and from what was known it should be {believed}: until then, or until it is believed at {until}, no renewed \
              certificate is superseded, no registration runs out, no CA is cut over to by its schedule, no record and no key is removed"
         );
-        let hint = "compare it with a clock that is right, and set it if it is wrong; if it is right nothing needs to be done: what cannot \
-                    wait is done by hand (certgate issuer cutover, certgate cert revoke)";
+        let hint = "compare it with a clock that is right, and set it if it is wrong; if it is right, say so: certgate doctor \
+                    --accept-clock; or wait: what cannot wait is done by hand (certgate issuer cutover, certgate cert revoke)";
         Some(Check::not_passed("clock", CheckResult::Warn, detail, hint))
     }
 }

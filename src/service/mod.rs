@@ -21,7 +21,7 @@
 //! | [`guard`], [`alarm`] | who asks too often, and who guesses challenges; signs of a breach |
 //! | `outside` | what waits for other parties: telling them of certificates, revocations that they ask for |
 //! | `retention` | what is over goes |
-//! | [`maintain`], `timer`, `clock` | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded; and by which time |
+//! | [`maintain`], `timer`, [`clock`] | what time brings: jobs, renewals, new CRLs; registrations that ran out, certificates superseded; and by which time |
 //! | [`rollover`] | the next generation of a CA |
 //! | [`issuer`], [`health`] | what there is, and whether it works |
 //! | `listing`, [`metric`] | a page of anything; the names of what is counted |
@@ -34,7 +34,7 @@ pub mod bootstrap;
 pub mod certificate;
 pub mod challenge;
 pub mod checkpoint;
-mod clock;
+pub mod clock;
 pub mod crl;
 pub mod device;
 pub mod directory;

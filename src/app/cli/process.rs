@@ -134,18 +134,23 @@ gateway then signs nothing that could be wrong. Put the present database back if
 none, --accept-restore goes on from the older one: give the newest CRL of each issuer, so that what was
 revoked stays revoked.
 
+While the clock is further ahead than is believed (check \"clock\": a machine slept, a backup of last week was restored), what cannot
+be undone waits for a day. --accept-clock says that the clock is right: then it is done at once.
+
 Examples:
   certgate doctor
   certgate doctor --probe
   certgate doctor --accept-restore --crl root.crl --crl issuing.crl
+  certgate doctor --accept-clock
 
 Exit codes: 0 ready, 1 not ready, or what was probed does not work."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// Also ask those whom the gateway depends on (Intune, directories): takes as long as they take
-    #[arg(long, conflicts_with = "accept_restore")]
+    #[arg(long, conflicts_with_all = ["accept_restore", "accept_clock"])]
     probe: bool,
     /// Go on from a database that is older than what was published
     #[arg(long)]
@@ -156,6 +161,9 @@ pub(super) struct DoctorArgs {
     /// Go on without the CRL of an issuer, or with OCSP for an external one: what was revoked since the copy is good again
     #[arg(long, requires = "accept_restore")]
     accept_lost_revocations: bool,
+    /// Believe the gateway's clock as it is: what waits because the clock may be ahead is done
+    #[arg(long, conflicts_with = "accept_restore")]
+    accept_clock: bool,
     #[command(flatten)]
     yes: YesArgs,
 }
@@ -298,6 +306,9 @@ pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
     if args.accept_restore {
         return accept_restore(args, format);
     }
+    if args.accept_clock {
+        return accept_clock(args, format);
+    }
     let server = args.server.connect()?;
     let mut report = server.get("/health")?;
     let probe = if args.probe {
@@ -375,6 +386,20 @@ fn accept_restore(args: &DoctorArgs, format: Format) -> Outcome {
             "revoke, wipe and disable again what you did after the copy; your MDM and your logs know",
         );
     }
+    Ok(())
+}
+
+const CLOCK: &[Field] = &[("The clock shows", "/shown"), ("Believed until now", "/believed")];
+
+fn accept_clock(args: &DoctorArgs, format: Format) -> Outcome {
+    let client = args.server.connect()?;
+    let status = client.get("/status")?;
+    let now = status["now"].as_str().unwrap_or_default();
+    args.yes.confirm(&format!(
+        "The gateway's clock shows {now}. Is that right? What is due by it is done, and cannot be undone."
+    ))?;
+    let accepted = client.post("/clock/accept", &json!({}))?;
+    output::object(format, &accepted, CLOCK);
     Ok(())
 }
 

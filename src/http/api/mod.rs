@@ -76,6 +76,7 @@
 //! | `GET /audit?tail=N` | R | the last N, oldest first | listing of `AuditView` |
 //! | `GET /audit/verify` | R | | [`ChainReport`](crate::service::audit::ChainReport) |
 //! | `POST /restore/accept` | A, local socket only | [`AcceptRestore`](crate::service::checkpoint::AcceptRestore) `{crls?, accept_lost_revocations?}` | [`AcceptedRestore`](crate::service::checkpoint::AcceptedRestore) |
+//! | `POST /clock/accept` | A, local socket only | | [`AcceptedClock`](crate::service::clock::AcceptedClock) `{shown, believed}` |
 //! | `POST /backups` | A, local socket only | | the whole store as frames ([`FrameReader`](crate::service::backup::FrameReader)), one at a time |
 //! | `POST /backups/written` | A, local socket only | [`WrittenBackup`](crate::service::backup::WrittenBackup) | the same: it is complete, on record |
 //! | `GET /tokens` | A | | listing of [`TokenView`](crate::service::token::TokenView) |
@@ -197,6 +198,7 @@ fn server_routes() -> Router<Api> {
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/restore/accept", post(backups::accept_restore).layer(DefaultBodyLimit::max(MAX_CRL)))
+        .route("/clock/accept", post(server::accept_clock))
         .route("/backups", post(backups::copy))
         .route("/backups/written", post(backups::written))
         .route("/tokens", get(tokens::list).post(tokens::create))

@@ -138,7 +138,7 @@ fn head(view: &dyn View, now: Timestamp) -> StoreResult<Head> {
 impl Gateway {
     /// Lets a backup begin, on record. Only a caller on this machine gets one, and one at a time.
     pub fn begin_backup(&self, authed: &Authed<Administer>) -> Result<BackupTurn, ServiceError> {
-        check_local(authed)?;
+        check_local(authed, "backups are taken")?;
         if self.backup_runs.swap(true, Ordering::SeqCst) {
             return Err(ServiceError::Conflict("another backup is being taken: wait for its end".to_owned()));
         }
@@ -158,7 +158,7 @@ impl Gateway {
         authed: &Authed<Administer>,
         written: &WrittenBackup,
     ) -> Result<WrittenBackup, ServiceError> {
-        check_local(authed)?;
+        check_local(authed, "backups are taken")?;
         if written.file.len() > MAX_NAME || written.file.chars().any(char::is_control) {
             return Err(ServiceError::invalid("file", "is too long, or holds control characters"));
         }
@@ -170,10 +170,11 @@ impl Gateway {
     }
 }
 
-/// A copy of everything is for those who can read the store's file anyway: a stolen token must not be enough.
-pub(super) fn check_local(authed: &Authed<Administer>) -> Result<(), ServiceError> {
+/// A copy of everything, and what cannot be undone, is for those who can get at the store's file anyway: a stolen token must not be
+/// enough. `what` says what is done.
+pub(super) fn check_local(authed: &Authed<Administer>, what: &str) -> Result<(), ServiceError> {
     match authed.caller().actor {
         Actor::Local { .. } => Ok(()),
-        _ => Err(ServiceError::Refused("backups are taken on the server itself, over its socket".to_owned())),
+        _ => Err(ServiceError::Refused(format!("{what} on the server itself, over its socket"))),
     }
 }
