@@ -7,7 +7,7 @@ use certgate::{
     service::{GatewaySettings, OcspPolicy, OcspSigner, certificate::RevokeRequest, health::CheckResult},
     types::{DigestAlgorithm, IssuerId, KeyAlgorithm, RevocationReason, SerialNumber, SignatureAlgorithm},
     wire::{
-        ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest},
+        ocsp::{CertId, CertStatus, ErrorStatus, OcspRequest, OcspResponse},
         x509::Certificate,
     },
 };
@@ -77,6 +77,47 @@ fn signers_that_were_made_while_the_clock_was_ahead_are_replaced_when_it_is_righ
     let before = number(&world);
     world.gateway.run_due().unwrap();
     assert_eq!(number(&world), before);
+}
+
+/// Five years and a day: nothing that the CA or its delegate signs is believed any more.
+#[test]
+fn s2_3_of_a_ca_that_has_expired_the_answer_is_unauthorized() {
+    for settings in [GatewaySettings::default(), signed_by(OcspSigner::Ca)] {
+        let world = world(WorldOptions { settings, ..WorldOptions::default() });
+        let certificate = enrolled(&world, "SN1").1;
+        let request = |nonce| question(&world, SHA256, certificate.serial(), nonce);
+        let nonce = Some([7; 16].as_slice());
+        let end = world.issuer("issuing").validity().not_after;
+        world.clock.advance(end.since(world.now()));
+        world.gateway.run_due().unwrap();
+        assert_eq!(answered(&world, &request(None)).unwrap().responses[0].status, CertStatus::Good);
+        world.clock.advance(Duration::from_secs(1));
+        world.gateway.run_due().unwrap();
+        for request in [request(None), request(nonce)] {
+            assert_eq!(answered(&world, &request).err(), Some(ErrorStatus::Unauthorized));
+            assert_eq!(world.gateway.ocsp(&request).result, "unauthorized");
+        }
+        // Who asks about certificates of two CAs hears of the other one.
+        let [root, issuing] = ["root", "issuing"].map(|id| world.issuer(id));
+        let both = [(&issuing, certificate.serial()), (&root, issuing.serial())];
+        let both = both.map(|(issuer, serial)| CertId::new(SHA256, issuer, serial).unwrap());
+        let body = world.gateway.ocsp_answer(&OcspRequest::new(both.to_vec(), None)).body;
+        let OcspResponse::Successful(response) = OcspResponse::from_der(&body).unwrap() else { panic!() };
+        response.verify(&root).unwrap();
+        let statuses: Vec<_> = response.responses.iter().map(|it| it.status).collect();
+        assert_eq!(statuses, [CertStatus::Unknown, CertStatus::Good]);
+    }
+}
+
+/// It may be set right again: whoever comes back then has an answer.
+#[test]
+fn by_a_clock_that_is_not_believed_no_ca_has_expired() {
+    let world = world(WorldOptions::default());
+    let request = question(&world, SHA256, enrolled(&world, "SN1").1.serial(), None);
+    world.clock.set_ahead(6 * 365 * DAY);
+    assert_eq!(answered(&world, &request).err(), Some(ErrorStatus::TryLater));
+    world.clock.set_back(6 * 365 * DAY);
+    assert_eq!(answered(&world, &request).unwrap().responses[0].status, CertStatus::Good);
 }
 
 #[test]

@@ -105,3 +105,19 @@ fn a_trusted_responder_that_is_revoked_gives_way_at_once() {
     it.decide(ResponderMode::Trusted, Some("root")).unwrap();
     assert_eq!(it.status(good), CertStatus::Good);
 }
+
+/// Its CA signs no delegate any more; who trusts a responder of ours needs no CA for that.
+#[test]
+fn of_a_ca_that_has_expired_only_a_trusted_responder_answers() {
+    let it = Takeover::new();
+    let good = it.certificates[0].serial();
+    it.delegated();
+    let end = it.old.issuer("issuing").validity().not_after;
+    it.world.clock.advance(end.since(it.world.now()) + Duration::from_secs(1));
+    it.world.gateway.run_due().unwrap();
+    assert_eq!(it.error(good), Some(ErrorStatus::Unauthorized));
+    let (result, detail) = it.check().unwrap();
+    assert!(result == CheckResult::Pass && detail.contains("OCSP says unauthorized"), "{detail}");
+    it.decide(ResponderMode::Trusted, Some("root")).unwrap();
+    assert_eq!(it.status(good), CertStatus::Good);
+}

@@ -11,7 +11,7 @@ use crate::{
     },
     service::{
         Gateway, OcspSigner,
-        authority::{Authorities, Authority, External},
+        authority::{Answered, Authorities, Authority, External},
         crl::{PublishedCrl, lateness},
     },
     types::{IssuerId, Timestamp, Validity},
@@ -86,6 +86,9 @@ impl Gateway {
             }
         };
         let name = format!("ocsp-responder/{id}");
+        if self.ocsp_is_over(Answered::External(external)) {
+            return Some(Check::pass(name, "the CA has expired: OCSP says unauthorized of its certificates"));
+        }
         let warn = |detail: String, hint: String| Check::not_passed(&name, CheckResult::Warn, detail, hint);
         let Some(signing) = self.signing_responder(external) else {
             let detail = "no responder has a certificate that is valid and not revoked: OCSP says tryLater of its certificates";

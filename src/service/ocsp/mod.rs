@@ -3,6 +3,9 @@
 //! - Issuers are found by their CertID. Where no CertID of a request is of an issuer that is answered for, the answer is `unauthorized`
 //!   (RFC 9919 §3.2.3). Those are our own, and external ones once somebody gave us the right ([`super::responder`]); everything after that is
 //!   the same for both. A responder of an external issuer whose own certificate is revoked or on hold signs nothing.
+//! - Of an issuer that has expired no answer can be believed any more, and trying later never helps: it counts as one that is not
+//!   answered for (RFC 6960 §2.3, RFC 9919 §3.2.3), once its end is past by the time that is believed ([`crate::domain::clock`]). Who is
+//!   told to trust a responder believes it in any case.
 //! - A request may name certificates of several issuers. A delegated responder speaks for one issuer only (RFC 6960 §4.2.2.2), so
 //!   the responder of the first issuer that is answered for answers, and says `unknown` of the certificates of others.
 //! - A serial that the issuer never issued is `unknown`, never `good`. Such answers are not cached: the serial may be issued later, or
@@ -42,7 +45,7 @@ use super::{
     status::{Epoch, Standing},
 };
 use crate::{
-    domain::status::Revocation,
+    domain::{issuer::OcspAuthority, status::Revocation},
     types::{CertificateId, IssuerId, SerialNumber, Timestamp},
     wire::ocsp::{CertId, CertIdRef, CertStatus, ErrorStatus, OcspRequest, SingleResponse},
 };
@@ -55,7 +58,7 @@ const ATTEMPTS: usize = 3;
 enum Refusal {
     /// sigRequired.
     SigRequired,
-    /// unauthorized: no issuer that is answered for, or not for this requestor.
+    /// unauthorized: no issuer that is answered for (any more), or not for this requestor.
     Unauthorized,
     /// tryLater: it may pass.
     TryLater(String),
@@ -174,7 +177,7 @@ impl Gateway {
     fn ocsp_outcome(&self, request: &OcspRequest) -> Result<OcspAnswer, Refusal> {
         let authorities = self.authorities();
         let mut named = request.cert_ids.iter().filter_map(|cert_id| issuer_of(&authorities, cert_id));
-        let answered = named.next().ok_or(Refusal::Unauthorized)?;
+        let answered = named.find(|answered| !self.ocsp_is_over(*answered)).ok_or(Refusal::Unauthorized)?;
         let signed_requests = self.ocsp_policy(answered).signed_requests;
         if signed_requests {
             self.check_requestor(request)?;
@@ -353,6 +356,16 @@ impl Gateway {
                 Responding::for_external(external, self.signing_responder(external))
             }
         }
+    }
+
+    /// Whether nobody can answer for an issuer any more: it has expired, and with it whom it delegates.
+    pub(super) fn ocsp_is_over(&self, answered: Answered<'_>) -> bool {
+        let end = answered.certificate().validity().not_after;
+        let is_delegated = match answered {
+            Answered::Own(_) => true,
+            Answered::External(external) => external.issuer.ocsp == OcspAuthority::Delegate,
+        };
+        is_delegated && end < self.now() && end < self.believed_now()
     }
 
     /// Whether it is known of a responder's certificate that it is revoked or on hold.
