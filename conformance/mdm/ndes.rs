@@ -216,13 +216,22 @@ fn an_address_that_guesses_is_turned_away_for_a_minute() {
 }
 
 #[test]
-fn a_misspelt_parameter_gives_no_password_for_everybody() {
+fn a_misspelt_or_repeated_parameter_gives_no_password_for_everybody_or_the_wrong_one() {
     let world = world_with(NdesSettings::default(), &[("device", OPEN)]);
     world.register("SN1");
+    world.register("SN2");
     let credentials = basic(&token(&world, Role::Challenger, &[]));
-    let answer = call(&router(&world), &format!("{PAGE}?devise=SN1"), Some(&credentials), "");
-    assert_eq!((answer.status, answer.header("content-type")), (400, Some("text/plain")));
-    assert!(answer.text().starts_with("devise: is no parameter of this page"), "{}", answer.text());
+    for (query, text) in [
+        ("devise=SN1", "devise: is no parameter of this page"),
+        ("device=SN1&device=SN2", "device: is given more than once"),
+        ("operation=NDESGenerateChallenge&device=SN1&Device=SN1", "device: is given more than once"),
+    ] {
+        let answer = call(&router(&world), &format!("{PAGE}?{query}"), Some(&credentials), "");
+        assert_eq!((answer.status, answer.header("content-type")), (400, Some("text/plain")), "{query}");
+        assert!(answer.text().starts_with(text), "{}", answer.text());
+    }
+    let unknown = call(&router(&world), &format!("{PAGE}?device=SN1&device=SN2"), None, "");
+    assert_eq!(unknown.status, 401);
     let open = world.gateway.tickets(&world.authed::<Read>(), &Page::first(10)).unwrap();
     assert!(open.items.is_empty());
 }

@@ -9,7 +9,7 @@
 //!
 //! To the page may be said, as query parameters: `device` (id or identity) or `user`, for whom the password is; `keyUsage`, which of
 //! the profiles of `[ndes]` it is for; `profile`, another profile. A parameter of another name is refused: a misspelt `device` must not
-//! give a password that is good for every device.
+//! give a password that is good for every device. So is one that is given twice: which of two devices is meant nobody can tell.
 //!
 //! Callers present an API token with the role challenger (or more), as the password of Basic with any user name, or as a bearer. A
 //! realm of NTLM or Negotiate is not offered: clients that can do both, as Fleet, then use Basic.
@@ -119,13 +119,13 @@ async fn ndes(edge: &ChallengeEdge, request: &Parts, id: &RequestId) -> Response
         return method_not_allowed("GET");
     }
     let parameters = parameters(request.uri.query().unwrap_or_default());
-    let operation = parameters.get("operation").map(|name| name.to_ascii_lowercase());
-    match operation.as_deref() {
-        None | Some("") => match password(edge, request, id, &parameters).await {
+    let operation = parameters.as_ref().ok().and_then(|given| given.get("operation"));
+    match operation.map(|name| name.to_ascii_lowercase()).as_deref() {
+        None | Some("") => match password(edge, request, id, parameters).await {
             Ok(password) => page::password(&password),
             Err(denied) => denied_page(&denied),
         },
-        Some("ndesgeneratechallenge") => match password(edge, request, id, &parameters).await {
+        Some("ndesgeneratechallenge") => match password(edge, request, id, parameters).await {
             Ok(password) => page::plain(StatusCode::OK, &String::from_utf8_lossy(password.secret.expose())),
             Err(denied) => denied_plain(&denied),
         },
@@ -146,9 +146,9 @@ async fn password(
     edge: &ChallengeEdge,
     request: &Parts,
     id: &RequestId,
-    parameters: &HashMap<String, String>,
+    parameters: Result<HashMap<String, String>, ServiceError>,
 ) -> Result<crate::service::challenge::Password, Denied> {
-    let wanted = wanted(parameters);
+    let wanted = parameters.and_then(|given| wanted(&given));
     let given =
         as_minter(edge, request, id, move |gateway, authed| gateway.ndes_password(authed, &wanted?)).await;
     count("ndes-page", given.as_ref().map(|_| "given"));
@@ -160,9 +160,8 @@ fn wanted(parameters: &HashMap<String, String>) -> Result<WantedPassword, Servic
     let given = |name: &str| parameters.get(name).filter(|text| !text.is_empty());
     let invalid = |name: &str, error: &dyn std::fmt::Display| ServiceError::invalid(name, error);
     if let Some(unknown) = parameters.keys().filter(|name| !PARAMETERS.contains(&name.as_str())).min() {
-        let shown: String = unknown.chars().take(MAX_SHOWN).collect();
         return Err(invalid(
-            &shown,
+            &shown(unknown),
             &"is no parameter of this page: device, user, keyUsage, profile, operation and Params are",
         ));
     }
@@ -193,15 +192,23 @@ fn key_usage(text: &str) -> Option<KeyUsage> {
     u8::from_str_radix(digits, 16).ok().map(KeyUsage::from_octet)
 }
 
-/// The query's parameters, names in lower case.
-fn parameters(query: &str) -> HashMap<String, String> {
-    let written = query.split('&').filter(|pair| !pair.is_empty());
-    let pairs = written.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs
-        .map(|(name, value)| {
-            (name.to_ascii_lowercase(), percent_decode_str(value).decode_utf8_lossy().into_owned())
-        })
-        .collect()
+/// The query's parameters, names in lower case, each once.
+fn parameters(query: &str) -> Result<HashMap<String, String>, ServiceError> {
+    let mut given = HashMap::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = name.to_ascii_lowercase();
+        let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
+        if given.insert(name.clone(), value).is_some() {
+            return Err(ServiceError::invalid(shown(&name), "is given more than once"));
+        }
+    }
+    Ok(given)
+}
+
+/// As much of a parameter's name as an error shows.
+fn shown(name: &str) -> String {
+    name.chars().take(MAX_SHOWN).collect()
 }
 
 /// The page in NDES's words, with NDES's status, where it has some: 200, for MDM servers read the words of no other.
@@ -303,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_password_for_a_device_without_a_value_is_none_for_anybody() {
-        let wanted = |query: &str| wanted(&parameters(query));
+        let wanted = |query: &str| parameters(query).and_then(|given| wanted(&given));
         assert_eq!(wanted("device=SN1").unwrap().device.as_deref(), Some("SN1"));
         assert!(wanted("keyUsage=&profile=&Params=").unwrap().device.is_none());
         for empty in ["device=", "device", "Device=%20", "user=&device=SN1"] {
@@ -313,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_parameter_that_is_misspelt_gives_no_password() {
-        let wanted = |query: &str| wanted(&parameters(query));
+        let wanted = |query: &str| parameters(query).and_then(|given| wanted(&given));
         for known in ["", "&", "operation=NDESGenerateChallenge&KeyUsage=0xa0&Params=", "DEVICE=SN1&"] {
             assert!(wanted(known).is_ok(), "{known}");
         }
@@ -322,6 +329,17 @@ mod tests {
         }
         let long = wanted(&"x".repeat(1000)).unwrap_err().to_string();
         assert!(long.contains(&"x".repeat(40)) && !long.contains(&"x".repeat(41)), "{long}");
+    }
+
+    #[test]
+    fn a_parameter_that_is_given_twice_gives_no_password() {
+        let queries =
+            ["device=A&device=B", "device=A&Device=A", "params&device=A&Params=", "operation=&operation="];
+        for query in queries {
+            let refused = parameters(query).unwrap_err().to_string();
+            assert!(refused.ends_with("is given more than once"), "{refused}");
+        }
+        assert!(parameters("device=device&user=device").is_ok());
     }
 
     #[test]
