@@ -17,6 +17,7 @@
 
 mod client;
 mod keys;
+pub mod logged;
 pub mod unopenable;
 
 use std::{

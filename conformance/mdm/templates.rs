@@ -5,11 +5,14 @@ use std::time::Duration;
 use certgate::{
     domain::{
         access::{Read, Role},
-        throttle::LockOut,
+        exchange::Ending,
+        throttle::{LockOut, Pace},
     },
+    ports::store::Page,
     service::{
         GatewaySettings,
         challenge::NdesSettings,
+        exchange::ExchangeFilter,
         guard::GuardSettings,
         scep::{CertRep, ScepError},
     },
@@ -22,7 +25,10 @@ use certgate::{
 
 use super::{
     OPEN, basic, call,
-    common::{Answer, Client, MessageOptions, World, WorldOptions, envelope, self_signed, sign_as, signer},
+    common::{
+        Answer, Client, MessageOptions, World, WorldOptions, envelope, logged::logged, self_signed, sign_as,
+        signer,
+    },
     router, settings, token,
 };
 
@@ -209,4 +215,35 @@ fn a_password_for_nobody_in_particular_rings_only_for_another_key() {
     let other = Client::new().csr("CN=SN1", Some(&secret));
     at_ndes(&world, &Client::new(), MessageType::PkcsReq, &other).failure();
     assert_eq!(alarms(), 1);
+}
+
+#[test]
+fn what_is_turned_away_and_what_is_logged_goes_by_the_profile_that_the_key_usage_chose() {
+    let per_profile = Pace::per_minute(1).map(|pace| ("sign".parse().unwrap(), pace)).into_iter().collect();
+    let world = three_with(GuardSettings { per_profile, ..GuardSettings::default() });
+    let ask = |usage| {
+        let csr = request("CN=SN1", &password(&world, ""), usage);
+        let client = Client::new();
+        let message = client.message(&world.message_certificate("device"), &MessageOptions::default(), &csr);
+        world.gateway.ndes_operation(&message, &world.origin()).map(|rep| rep.result)
+    };
+    let log = logged(|| assert_eq!(ask(Some(SIGN)), Ok("success")));
+    let line = log.lines().find(|line| line.contains("SCEP transaction")).unwrap();
+    assert!(line.contains("profile=sign "), "{line}");
+    let log = logged(|| {
+        let refused = ask(Some(SIGN));
+        assert!(matches!(refused, Err(ScepError::TooSoon { retry_after }) if retry_after.as_secs() == 60));
+    });
+    assert!(log.contains("profile=sign limit=\"profile\""), "{log}");
+    assert_eq!(ask(None), Ok("success"), "another profile has its own limit");
+    let turned_away = world.gateway.exchanges(
+        &world.authed::<Read>(),
+        &ExchangeFilter { profile: Some("sign".parse().unwrap()), ..ExchangeFilter::default() },
+        &Page::first(1),
+    );
+    let turned_away = turned_away.unwrap().items.remove(0);
+    assert_eq!(turned_away.ending, Ending::Http(429));
+    assert!(turned_away.reason.contains("requests-per-minute"), "{}", turned_away.reason);
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(ask(Some(SIGN)), Ok("success"));
 }

@@ -23,10 +23,7 @@ use certgate::{
     },
 };
 
-use crate::{
-    at_rest::logged,
-    common::{World, WorldOptions},
-};
+use crate::common::{World, WorldOptions, logged::logged};
 
 const SCEPCLIENT: &[u8] = include_bytes!("../../fixtures/scep/scepclient-des.der");
 const SCEPCLIENT_RENEWAL: &[u8] = include_bytes!("../../fixtures/scep/scepclient-renewal.der");

@@ -21,8 +21,7 @@ use certgate::{
 
 use crate::{
     DEVICE,
-    at_rest::logged,
-    common::{Client, DAY, World, WorldOptions},
+    common::{Client, DAY, World, WorldOptions, logged::logged},
 };
 
 /// As the defaults are, but that tickets and enrolments can be told apart.

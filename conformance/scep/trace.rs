@@ -22,8 +22,8 @@ use certgate::{
 };
 
 use crate::{
-    DEVICE, at_rest, bad_input,
-    common::{self, Client, DAY, MessageOptions, World, WorldOptions},
+    DEVICE, bad_input,
+    common::{self, Client, DAY, MessageOptions, World, WorldOptions, logged::logged},
 };
 
 fn world() -> World {
@@ -453,7 +453,7 @@ fn a_transcript_shows_the_message_and_neither_challenge_nor_ciphertext() {
     let client = Client::new();
     let ticket = world.ticket("device", &world.register("SN1"));
     let secret = std::str::from_utf8(ticket.expose()).unwrap().to_owned();
-    let log = at_rest::logged(|| {
+    let log = logged(|| {
         client.enrol(&world, "device", &client.csr("CN=x", Some(&ticket))).certificate();
     });
     let view = shown(&world, &newest(&world));

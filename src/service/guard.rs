@@ -1,6 +1,7 @@
 //! Who asks too often, and who guesses: decided from memory, before anything costs anything.
 //!
-//! [`Gateway::admit`] is asked at the edge, before the body of a request is read. A lock-out is looked at later, when it is known who
+//! [`Gateway::admit`] is asked at the edge, before the body of a request is read. Where the URL names no profile and the key usage of the
+//! request chooses one, that one's limit counts besides, once the request is open. A lock-out is looked at later, when it is known who
 //! signed and before anything is decrypted: it stops those who need a challenge, and them alone. What the guard knows is lost when the process ends,
 //! and bounded: where more clients come than it can remember, those that were quiet longest are forgotten.
 
@@ -129,12 +130,17 @@ impl Guard {
             };
             bucket.take(pace, now).map_err(|wait| (Limit::Client, wait))?;
         }
+        drop(state);
         // Last: who is refused for himself takes nothing from the others.
-        if let (Weight::Operation, Some(pace)) = (weight, self.settings.per_profile.get(profile)) {
-            let bucket = state.profiles.entry(profile.clone()).or_default();
-            bucket.take(*pace, now).map_err(|wait| (Limit::Profile, wait))?;
-        }
-        Ok(())
+        if weight == Weight::Operation { self.admit_to(profile, now) } else { Ok(()) }
+    }
+
+    /// One PKIOperation more of a profile, whoever asks.
+    fn admit_to(&self, profile: &ProfileName, now: Timestamp) -> Result<(), (Limit, Duration)> {
+        let Some(pace) = self.settings.per_profile.get(profile) else { return Ok(()) };
+        let mut state = self.state();
+        let bucket = state.profiles.entry(profile.clone()).or_default();
+        bucket.take(*pace, now).map_err(|wait| (Limit::Profile, wait))
     }
 
     /// Counts a wrong challenge, by its digest. True: the client is locked out from now on.
@@ -185,6 +191,12 @@ impl Gateway {
         let client = ClientNetwork::from(client);
         let admitted = self.guard.admit(profile, client, weight, self.now());
         admitted.map_err(|(limit, wait)| self.turn_away(profile, client, TooSoon::new(limit, wait)))
+    }
+
+    /// Whether a request that was admitted to another profile may go on in this one, which its content chose.
+    pub(super) fn admit_chosen(&self, profile: &ProfileName) -> Result<(), TooSoon> {
+        let admitted = self.guard.admit_to(profile, self.now());
+        admitted.map_err(|(limit, wait)| TooSoon::new(limit, wait))
     }
 
     /// Whether a client is locked out of a profile now. Nothing that rests on a challenge is to be decided for it; what rests on a

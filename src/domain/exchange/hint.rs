@@ -186,7 +186,7 @@ const fn too_soon(limit: Limit) -> &'static str {
              limits.address-requests-per-minute; else find what asks so often."
         }
         Limit::Profile => {
-            "Nothing was read: all addresses together share this limit. Raise `requests-per-minute` of the profile, or find who asks so often \
+            "All addresses together share this limit. Raise `requests-per-minute` of the profile, or find who asks so often \
              (`certgate enrolment list --profile`)."
         }
         Limit::LockOut => {

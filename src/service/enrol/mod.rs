@@ -464,7 +464,7 @@ impl Candidate<'_> {
         let others_judge = self.request.endpoint.profile.spec().challenge.contains(&ChallengeMode::Intune);
         match self.request.locked_out {
             Some(too_soon) if others_judge && self.csr.challenge_password().is_some() => {
-                let stop = Stop::LockedOut(too_soon);
+                let stop = Stop::TurnedAway(too_soon);
                 self.request.trail.failed("lock-out", &stop);
                 Err(stop)
             }

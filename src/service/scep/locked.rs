@@ -28,15 +28,15 @@ impl Gateway {
             MessageType::CertPoll => self.knows_transaction(endpoint, message)?,
             MessageType::GetCert | MessageType::GetCrl | MessageType::CertRep => true,
         };
-        let passes = if passes { Ok(()) } else { Err(Stop::LockedOut(too_soon)) };
+        let passes = if passes { Ok(()) } else { Err(Stop::TurnedAway(too_soon)) };
         trail.check("lock-out", passes, |()| {
             "the address is locked out, and this needs no challenge".to_owned()
         })?;
         Ok(Some(too_soon))
     }
 
-    /// Counts a request that is turned away for it.
-    pub(super) fn turn_away_locked_out(
+    /// Counts a request that is turned away although it was admitted.
+    pub(super) fn turn_away_opened(
         &self,
         profile: &ProfileName,
         origin: &Origin,

@@ -49,8 +49,9 @@ pub(in crate::service) enum Stop {
     Fault(ServiceError),
     /// No CertRep; HTTP 503: more waits for approval than is good.
     Full,
-    /// No CertRep; HTTP 429: the client is locked out, and the request rests on a challenge.
-    LockedOut(TooSoon),
+    /// No CertRep; HTTP 429: the client is locked out, and the request rests on a challenge; or the profile that its key usage chose
+    /// is asked too often.
+    TurnedAway(TooSoon),
     /// No CertRep; HTTP 503: another party that is needed does not answer. FAILURE would be final for most clients.
     Away(NoAnswer),
 }
@@ -73,7 +74,7 @@ impl fmt::Display for Stop {
             Self::Refused(refused) => refused.fmt(f),
             Self::Fault(error) => error.fmt(f),
             Self::Full => Unanswered::ApprovalsFull.fmt(f),
-            Self::LockedOut(too_soon) => Unanswered::from(*too_soon).fmt(f),
+            Self::TurnedAway(too_soon) => Unanswered::from(*too_soon).fmt(f),
             Self::Away(no_answer) => no_answer.fmt(f),
         }
     }
@@ -155,7 +156,10 @@ impl Gateway {
         let mut reply = Reply::to(&message, &endpoint, self.ports.random.bytes())
             .inspect_err(|error| trail.unanswered(&Unanswered::Fault(error.to_string())))?;
         trail.nonces(&reply.sender_nonce, &reply.recipient_nonce);
-        let answer = match self.process(&endpoint, origin, message, &mut reply, trail) {
+        let answer = self.process(&endpoint, origin, message, &mut reply, trail);
+        // The one that the key usage chose, where it chose another.
+        let profile = trail.served().map_or_else(|| profile.clone(), |profile| profile.name().clone());
+        let answer = match answer {
             Ok(answer) => answer,
             Err(Stop::Refused(refused)) => Answer::Refused(refused),
             Err(Stop::Fault(error)) => return Err(fault(trail, origin, &error)),
@@ -165,8 +169,8 @@ impl Gateway {
                 trail.unanswered(&why);
                 return Err(ScepError::from(&why));
             }
-            Err(Stop::LockedOut(too_soon)) => {
-                let why = Unanswered::from(self.turn_away_locked_out(profile, origin, too_soon));
+            Err(Stop::TurnedAway(too_soon)) => {
+                let why = Unanswered::from(self.turn_away_opened(&profile, origin, too_soon));
                 trail.unanswered(&why);
                 return Err(ScepError::from(&why));
             }

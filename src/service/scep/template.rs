@@ -44,6 +44,8 @@ impl Gateway {
         trail.learn(|exchange| exchange.profile = Some(name.clone()));
         let chosen = self.endpoint(&name).map_err(|_| ServiceError::not_found("profile", &name))?;
         trail.served_by(&chosen.profile);
+        // That of the URL counted before anything was read; what this one may bear is known only now.
+        self.admit_chosen(&name).map_err(Stop::TurnedAway).inspect_err(|why| trail.failed("rate", why))?;
         Ok(Some(Endpoint { templates: endpoint.templates.clone(), ..chosen }))
     }
 

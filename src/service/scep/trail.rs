@@ -142,6 +142,11 @@ impl Trail {
         self.profile.replace(Some(Arc::clone(profile)));
     }
 
+    /// The profile that serves it, as far as it is known.
+    pub(super) fn served(&self) -> Option<Arc<CheckedProfile>> {
+        self.profile.borrow().clone()
+    }
+
     /// Notes what the client looks like to a profile with these clients.
     pub(super) fn looks(&self, clients: &Clients, features: &Features<'_>) {
         let suggestion = suggest(features);
