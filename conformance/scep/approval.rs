@@ -6,13 +6,17 @@ use certgate::{
         binding::{Assurance, BoundObject, Evidence},
         device::{DeviceEvent, LifecyclePolicy},
         enrol::{Enrolment, EnrolmentState},
+        user::{UserDetails, UserEvent},
     },
     service::{ServiceError, enrol::MAX_PENDING, queue::EnrolmentOutcome},
     types::{EnrolmentId, Fingerprint},
     wire::scep::{FailInfo, IssuerAndSubject, MessageType, PkiStatus},
 };
 
-use crate::common::{Answer, Client, MessageOptions, World, envelope};
+use crate::{
+    DEVICE,
+    common::{Answer, Client, MessageOptions, World, envelope},
+};
 
 const MANUAL: &str = r#"
 subject = "CN=$DEVICE_ID$"
@@ -198,4 +202,83 @@ fn eight_operators_approve_one_certificate() {
         running.into_iter().map(|thread| thread.join().unwrap()).filter(|ok| *ok).count()
     });
     assert_eq!((approved, world.leaves()), (1, 1));
+}
+
+/// The device `SN1` in service, with a request that waits; what happens to it, and what its client hears then.
+fn after(events: &[DeviceEvent]) -> (World, Client) {
+    let world = World::new(&[("device", DEVICE), ("manual", MANUAL)]);
+    let device = world.register("SN1");
+    let first = Client::new();
+    first.enrol(&world, "device", &first.csr("CN=x", Some(&world.ticket("device", &device)))).certificate();
+    let client = Client::new();
+    client.enrol(&world, "manual", &client.csr("CN=SN1", None));
+    for event in events {
+        world.gateway.device_event(&world.authed(), &device, *event, "").unwrap();
+    }
+    (world, client)
+}
+
+#[test]
+fn a_request_that_waits_is_refused_with_the_wipe_of_its_device() {
+    let (world, client) = after(&[DeviceEvent::Wipe]);
+    let id = waiting(&world).id;
+    world.register("SN2");
+    let other = Client::new();
+    other.enrol(&world, "manual", &other.csr("CN=SN2", None));
+    assert_eq!(poll(&world, &client).status, PkiStatus::Pending, "a wipe can be withdrawn");
+    let sn1 = "SN1".parse().unwrap();
+    world.gateway.device_event(&world.authed(), &sn1, DeviceEvent::Force, "").unwrap();
+    assert_eq!(poll(&world, &client).failure(), FailInfo::BadRequest);
+    assert_eq!(poll(&world, &other).status, PkiStatus::Pending);
+
+    let view = world.gateway.enrolment_view(&world.authed::<Read>(), &id).unwrap();
+    let EnrolmentOutcome::Refused { reason } = &view.outcome else { panic!("{view:?}") };
+    assert!(reason.contains("SN1 may not enrol: it is wiped"), "{reason}");
+    let last = view.trace.last().unwrap();
+    assert!(!last.passed && last.detail == *reason, "{last:?}");
+    assert_eq!(view.decided_at, Some(world.now()));
+    let facts = world.gateway.audit_tail(&world.authed(), 10).unwrap().items;
+    let of = |action: &str| facts.iter().find(|fact| fact.action == action).unwrap();
+    assert_eq!(
+        (&of("enrolment.refused").object, &of("enrolment.refused").detail["reason"]),
+        (&id.to_string(), reason)
+    );
+    assert_eq!(of("enrolment.refused").request, of("device.forced").request);
+    let approved = world.gateway.approve_enrolment(&world.authed(), &id, "");
+    assert!(matches!(approved, Err(ServiceError::Conflict(_))));
+}
+
+#[test]
+fn a_request_that_waits_is_of_one_life_of_its_device() {
+    let poll_after = |events: &[DeviceEvent]| {
+        let (world, client) = after(events);
+        poll(&world, &client).status
+    };
+    let (retire, force) = (DeviceEvent::Retire, DeviceEvent::Force);
+    assert_eq!(poll_after(&[retire, force]), PkiStatus::Failure);
+    for may_pass in [&[retire][..], &[DeviceEvent::Lost], &[DeviceEvent::Compromised]] {
+        assert_eq!(poll_after(may_pass), PkiStatus::Pending, "{may_pass:?}");
+    }
+    let (world, client) = after(&[]);
+    let id = waiting(&world).id;
+    let sn1 = "SN1".parse().unwrap();
+    world.gateway.device_event(&world.authed(), &sn1, DeviceEvent::Reprovision, "").unwrap();
+    assert_eq!(poll(&world, &client).failure(), FailInfo::BadRequest);
+    let view = world.gateway.enrolment_view(&world.authed::<Read>(), &id).unwrap();
+    assert!(view.trace.last().unwrap().detail.contains("it was set up again"), "{:?}", view.trace);
+}
+
+#[test]
+fn a_request_that_waits_is_refused_with_the_deletion_of_its_user() {
+    let manual = "scope = \"user\"\nsubject = \"CN=$USERID$\"\napproval = \"manual\"\nchallenge = []\n";
+    let world = World::new(&[("manual", manual)]);
+    let ada = "ada".parse().unwrap();
+    world.gateway.put_user(&world.authed(), &ada, &UserDetails::default()).unwrap();
+    let client = Client::new();
+    client.enrol(&world, "manual", &client.csr("CN=ada", None));
+    assert_eq!(waiting(&world).bound_to, Some(BoundObject::User { id: ada.clone() }));
+    world.gateway.user_event(&world.authed(), &ada, UserEvent::Disable, "").unwrap();
+    assert_eq!(poll(&world, &client).status, PkiStatus::Pending, "they may be enabled again");
+    world.gateway.user_event(&world.authed(), &ada, UserEvent::Delete, "").unwrap();
+    assert_eq!(poll(&world, &client).failure(), FailInfo::BadRequest);
 }

@@ -218,6 +218,27 @@ fn user_of_the_device_who_is_disabled_while_it_enrols_gets_nothing() {
     assert!(store.act.lock().unwrap().is_none(), "the change was written");
 }
 
+/// It would wait in vain: nobody could approve it.
+#[test]
+fn a_request_does_not_wait_for_a_device_that_is_retired_meanwhile() {
+    let manual = "subject = \"CN=$DEVICE_ID$\"\napproval = \"manual\"\nchallenge = []\n";
+    let world = World::new(&[("manual", manual)]);
+    world.register("SN1");
+    let (behind, now) = (world.ports.store.clone(), world.now());
+    let act: Act = Box::new(move || {
+        let written: Result<(), StoreError> = behind.write(|tx| {
+            apply(tx, now, DeviceEvent::Retire);
+            Ok(())
+        });
+        written.unwrap();
+    });
+    let (world, _store) = interrupted(world, act);
+    let client = Client::new();
+    let csr = client.csr("CN=SN1", None);
+    assert_eq!(client.enrol(&world, "manual", &csr).status, PkiStatus::Failure);
+    assert!(world.gateway.pending_enrolments(&world.authed(), 1).unwrap().items.is_empty());
+}
+
 #[test]
 fn certificate_that_is_recorded_just_before_its_devices_wipe_falls_with_it() {
     let world = World::new(&[("device", DEVICE)]);

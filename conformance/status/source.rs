@@ -205,6 +205,22 @@ fn a_device_that_stays_away_is_retired_after_the_grace() {
 }
 
 #[test]
+fn a_sync_that_retires_devices_refuses_their_requests_that_wait() {
+    let manual = "subject = \"CN=$DEVICE_ID$\"\napproval = \"manual\"\nchallenge = []\n";
+    let world = World::new(&[("manual", manual)]);
+    add(&world, MissingPolicy::Keep);
+    sync(&world, &numbered(1..4));
+    for id in ["SN1", "SN2", "SN3"] {
+        let client = Client::new();
+        client.enrol(&world, "manual", &client.csr(&format!("CN={id}"), None));
+    }
+    sync(&world, "Serial number,Device name,State\nSN1,The SN1,retired\nSN2,The SN2,retired\nSN3,The SN3,\n");
+    let waiting = world.gateway.pending_enrolments(&world.authed(), 10).unwrap().items;
+    let waiting: Vec<_> = waiting.iter().map(|it| it.requested_subject.as_str()).collect();
+    assert_eq!(waiting, ["CN=SN3"]);
+}
+
+#[test]
 fn a_state_in_the_listing_acts_on_certificates() {
     let world = world();
     add(&world, MissingPolicy::Keep);

@@ -25,6 +25,13 @@ pub enum BoundObject {
     },
 }
 
+impl BoundObject {
+    /// Whether it is this device, in whichever of its lives.
+    pub fn is_device(&self, device: &DeviceId) -> bool {
+        matches!(self, Self::Device { id, .. } if id == device)
+    }
+}
+
 /// Why certgate believes that the certificate belongs to the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -8,6 +8,7 @@ use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
     certificate::{CertificateView, ChangedCertificate, change_certificate, records_of},
+    queue::refuse_of_ended,
     ticket::{open_tickets_of, withdraw},
 };
 use crate::{
@@ -187,6 +188,9 @@ impl Gateway {
                 for ticket in open_tickets_of(tx.as_view(), id, act.at)? {
                     withdraw(tx, &ticket, &act)?;
                 }
+            }
+            if event.may_end_life() {
+                refuse_of_ended(tx, |object| object.is_device(id), &act)?;
             }
             Ok::<_, ServiceError>(changed)
         })?;

@@ -6,16 +6,19 @@ use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
     enrol::{self, Concerned},
-    issue::{Issuance, NotIssued, RequestOrigin},
+    issue::{Issuance, NotIssued, RequestOrigin, trace_step},
 };
 use crate::{
     domain::{
         access::{Authed, Operate, Read},
         binding::{Assurance, BoundObject, Evidence},
         challenge::approved,
-        enrol::{Decision, Enrolment, EnrolmentState, IssueOrder, TraceStep, authorise},
+        enrol::{
+            Decision, Enrolment, EnrolmentState, IssueOrder, Refusal, RefusalReason, TraceStep, authorise,
+        },
+        user::UserState,
     },
-    ports::SealPurpose,
+    ports::{SealPurpose, Tx, View, store::StoreResult},
     types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
     wire::csr::{Csr, ProvenCsr},
 };
@@ -225,6 +228,50 @@ impl Gateway {
         let csr = self.ports.keyring.unseal(purpose, context, &enrolment.sealed_csr)?;
         Csr::from_der(csr.expose())?.prove().map_err(|error| ServiceError::Internal(error.to_string()))
     }
+}
+
+/// Refuses the requests that wait and that `concern` says are about something that is over: a device that is retired or wiped, or was set up
+/// again (a request is of one life, as a ticket is), a user who is deleted. Nobody could approve them, and their clients would ask on.
+pub(super) fn refuse_of_ended(
+    tx: &mut dyn Tx,
+    concern: impl Fn(&BoundObject) -> bool,
+    act: &Act,
+) -> Result<(), ServiceError> {
+    for enrolment in tx.pending_enrolments(usize::MAX)? {
+        let Some((object, _)) = enrolment.binding.as_ref().filter(|(object, _)| concern(object)) else {
+            continue;
+        };
+        let Some(ended) = end_of(tx.as_view(), object)? else { continue };
+        let refusal = Refusal::from(ended);
+        let reason = refusal.reason.to_string();
+        let mut refused = Enrolment {
+            state: EnrolmentState::Refused { info: refusal.info, reason: reason.clone() },
+            decided_at: Some(act.at),
+            ..enrolment
+        };
+        refused.trace.push(trace_step("still holds while it waits", false, &reason));
+        tx.put_enrolment(&refused)?;
+        tx.append_audit(&act.fact("enrolment.refused", &refused.id, &[("reason", reason)]))?;
+    }
+    Ok(())
+}
+
+/// Why nothing will ever be issued again to this life of a device, or to this user; none where that may be.
+pub(super) fn end_of(view: &dyn View, object: &BoundObject) -> StoreResult<Option<RefusalReason>> {
+    Ok(match object {
+        BoundObject::Device { id, generation } => view.device(id)?.and_then(|device| {
+            let because = if device.generation == *generation {
+                device.may_enrol().err().filter(|_| device.lifecycle.is_over())?
+            } else {
+                "it was set up again since it asked"
+            };
+            Some(RefusalReason::DeviceStanding { device: id.clone(), because })
+        }),
+        BoundObject::User { id } => view.user(id)?.and_then(|user| {
+            let because = user.may_enrol().err().filter(|_| user.state == UserState::Deleted)?;
+            Some(RefusalReason::UserStanding { user: id.clone(), because })
+        }),
+    })
 }
 
 /// The enrolment as it will be recorded: what was decided now, and how.

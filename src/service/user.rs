@@ -6,6 +6,7 @@ use super::{
     Gateway, Listing, ServiceError,
     audit::Act,
     certificate::{CertificateView, ChangedCertificate, change_certificate, records_of},
+    queue::refuse_of_ended,
 };
 use crate::{
     domain::{
@@ -162,6 +163,10 @@ fn apply_event(
         changed.extend(change_certificate(tx, &record.id, &transition.causes, act)?);
     }
     tx.put_user(&transition.user)?;
+    if event == UserEvent::Delete {
+        let object = BoundObject::User { id: id.clone() };
+        refuse_of_ended(tx, |concerned| *concerned == object, act)?;
+    }
     let detail = [("certificates-changed", changed.len().to_string()), ("note", note.to_owned())];
     tx.append_audit(&act.fact(fact_name(event), id, &detail))?;
     Ok(changed)

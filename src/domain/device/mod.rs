@@ -355,6 +355,11 @@ impl Lifecycle {
         Self::Expired,
     ];
 
+    /// Whether this life has ended for good: its certificates are revoked, and only reprovision begins another one.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Retired | Self::Wiped)
+    }
+
     /// The textual form, as in the API and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -396,6 +401,11 @@ impl DeviceEvent {
             | Self::Cleared
             | Self::Reprovision => false,
         }
+    }
+
+    /// Whether a life of the device may end with it: see [`Lifecycle::is_over`].
+    pub const fn may_end_life(self) -> bool {
+        matches!(self, Self::Retire | Self::Force | Self::Reprovision)
     }
 
     /// Every event.

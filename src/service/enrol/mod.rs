@@ -56,6 +56,7 @@ use super::{
     Gateway, ServiceError,
     audit::Act,
     issue::{Issuance, NotIssued, RequestOrigin, is_good, trace_step},
+    queue::end_of,
     scep::{Answer, Endpoint, Request, Stop, show_request},
 };
 use crate::{
@@ -408,6 +409,12 @@ impl Gateway {
             let places = if ticket.is_some() { MAX_PENDING } else { MAX_PENDING / 2 };
             if tx.count_pending_enrolments()? >= places {
                 return Err(Stop::Full);
+            }
+            // What is over by now lets go of the requests that wait, and would not of one that comes after that.
+            if let Some((object, _)) = &enrolment.binding
+                && let Some(ended) = end_of(tx.as_view(), object)?
+            {
+                return Err(stop(&ended.into()));
             }
             if let Some(id) = ticket {
                 let ticket = usable_ticket(tx.as_view(), id, &profile, candidate.now)?;

@@ -23,7 +23,7 @@ use crate::{
     ports::{Tx, View, store::Page, store::StoreResult},
     service::{
         Gateway, ServiceError, audit::Act, certificate::ChangedCertificate, device::apply_event,
-        user::record_if_unknown,
+        queue::refuse_of_ended, user::record_if_unknown,
     },
     types::{DeviceId, SourceId},
     wire::inventory::Inventory,
@@ -225,11 +225,19 @@ impl Gateway {
         let accepted = self.accepted();
         let (counts, changed) = self.ports.store.write(|tx| {
             let (mut counts, mut changed) = (SyncCounts::default(), Vec::new());
+            let mut ended = BTreeSet::new();
             for unit in units {
                 if let Some(change) = unit.decide(tx.as_view(), source, act)? {
                     counts.add(&change.counts);
                     changed.extend(write_change(tx, source, &change, act)?);
+                    if change.events.iter().any(|event| event.may_end_life()) {
+                        ended.insert(change.device);
+                    }
                 }
+            }
+            // Once for all of them: every request that waits is looked at.
+            if !ended.is_empty() {
+                refuse_of_ended(tx, |object| ended.iter().any(|id| object.is_device(id)), act)?;
             }
             Ok::<_, ServiceError>((counts, changed))
         })?;
