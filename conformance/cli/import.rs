@@ -162,6 +162,38 @@ fn what_a_partition_lists_is_taken_over_and_the_partition_is_not_published() {
 }
 
 #[test]
+fn an_older_crl_of_the_ca_does_not_put_on_hold_again_what_was_released_since() {
+    let old = Server::started(FAST, "");
+    expect_success(&enrol(&old, "device", "SN1", &[]), "enrol");
+    let serial =
+        old.json(&["cert", "list", "--device", "SN1"])["items"][0]["serial"].as_str().unwrap().to_owned();
+    let new = Server::started(FAST, "");
+    let file = |name: &str, path: &str| {
+        let file = new.scratch().join(name).to_str().unwrap().to_owned();
+        fs::write(&file, http_get(old.device_address(), path).unwrap().body).unwrap();
+        file
+    };
+    let published = |act: &str, name: &str| {
+        expect_success(&old.run(&["cert", act, &format!("issuing/{serial}")]), act);
+        expect_success(&old.run(&["crl", "publish", "issuing"]), "publish");
+        file(name, "/crl/issuing.crl")
+    };
+    let ca = file("ca.cer", "/ca/issuing.cer");
+    let crls = [published("hold", "held.crl"), published("release", "released.crl")];
+    let import = |crl: &str| new.run(&["import", "--issuer-cert", &ca, "--name", "old", "--crl", crl]);
+    for crl in &crls {
+        expect_success(&import(crl), "import");
+    }
+    let shown = format!("old/{serial}");
+    expect_success(&new.run(&["cert", "release", &shown]), "release");
+    let again = import(&crls[0]);
+    expect_success(&again, "import");
+    assert!(stdout(&again).contains("Outdated:     1"), "{}", stdout(&again));
+    assert!(stderr(&again).contains("1 that this one says are on hold were left as they are"), "{again:?}");
+    assert_eq!(new.json(&["cert", "show", &shown])["status"], "good");
+}
+
+#[test]
 fn what_is_no_ca_and_no_source_is_refused() {
     let server = Server::started(FAST, "");
     let run = |arguments: &[&str]| server.run(&[&["import", "--issuer-cert"][..], arguments].concat());

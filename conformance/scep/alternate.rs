@@ -336,7 +336,7 @@ fn what_was_imported_of_the_other_ca_moves_too_unless_it_is_revoked_or_on_hold_h
     let client = device_of(&ca, "CN=SN1");
     let certificate = Some(BASE64_STANDARD.encode(client.identity.as_der()));
     let line = ImportLine { line: 1, certificate, ..ImportLine::default() };
-    let batch = ImportBatch { source: "certs".to_owned(), certificates: vec![line], bind: None };
+    let batch = ImportBatch { source: "certs".to_owned(), certificates: vec![line], bind: None, crl: None };
     world.gateway.import_certificates(&world.authed(), &target.issuer, &batch).unwrap();
     client.renew(&world, "device", &csr).certificate();
     world.put_cause(&client.identity, Effect::Hold);

@@ -2,12 +2,12 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use certgate::{
-    domain::{access::Read, status::Status},
+    domain::{access::Read, import::SourceCrl, status::Status},
     service::{
         GatewaySettings, ServiceError,
         certificate::{CertificateView, RevocationView},
         health::CheckResult,
-        import::{ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
+        import::{CheckedCrl, ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
         rollover::NewSuccessor,
     },
     types::{CertificateId, DigestAlgorithm, IssuerId, RevocationReason, SerialNumber},
@@ -50,7 +50,12 @@ pub(super) fn listed(certificate: &Certificate, revocation: Option<RevocationVie
 
 pub(super) fn take(world: &World, issuer: &IssuerId, lines: Vec<ImportLine>) -> ImportReport {
     let numbered = lines.into_iter().zip(1..).map(|(line, number)| ImportLine { line: number, ..line });
-    let batch = ImportBatch { source: "index.txt".to_owned(), certificates: numbered.collect(), bind: None };
+    let batch = ImportBatch {
+        source: "index.txt".to_owned(),
+        certificates: numbered.collect(),
+        bind: None,
+        crl: None,
+    };
     world.gateway.import_certificates(&world.authed(), issuer, &batch).unwrap()
 }
 
@@ -239,6 +244,43 @@ fn of_two_crls_that_are_imported_at_once_the_newer_is_served() {
     assert_eq!(world.gateway.crl(&issuer).unwrap().der, second.der);
 }
 
+/// The CA released it since, or an operator did; what is revoked for good is so whatever the newer one lists.
+#[test]
+fn a_crl_that_is_older_than_one_that_was_imported_puts_nothing_on_hold() {
+    let (old, world) = (world(), world());
+    let [held, gone] = ["SN1", "SN2"].map(|device| enrolled(&old, device));
+    let crls = [(); 2].map(|()| old.gateway.publish_crl(&old.authed(), &issuing()).unwrap());
+    let [older, newer] = crls.map(|crl| crl.der.clone());
+    let issuer = open(&world, &old).issuer;
+    let source = |der: &[u8]| CheckedCrl::scan(der, &old.issuer("issuing"), drop).unwrap().source();
+    let take = |crl: SourceCrl| {
+        let line = |(it, reason)| ImportLine { revocation: Some(because(&old, reason)), ..of_serial(it) };
+        let lines =
+            [(&held, RevocationReason::CertificateHold), (&gone, RevocationReason::Superseded)].map(line);
+        let batch = ImportBatch {
+            source: "old.crl".to_owned(),
+            certificates: lines.into(),
+            bind: None,
+            crl: Some(crl),
+        };
+        world.gateway.import_certificates(&world.authed(), &issuer, &batch).unwrap()
+    };
+    let status = || [&held, &gone].map(|it| shown(&world, &issuer, it).status);
+    world.gateway.import_crl(&world.authed(), &issuer, &newer).unwrap();
+    let length = audit_length(&world);
+    let report = take(source(&older));
+    assert_eq!((report.added, report.revoked, report.held, report.outdated), (2, 1, 0, 1));
+    assert_eq!((status(), audit_length(&world)), ([Status::Good, Status::Revoked], length + 1));
+    let by_time = SourceCrl { number: None, this_update: old.now().minus(DAY) };
+    assert_eq!((take(by_time).outdated, audit_length(&world)), (1, length + 1), "nothing is written");
+    // The newest itself, once more, is what the CA says.
+    let report = take(source(&newer));
+    assert_eq!((report.held, report.outdated, status()), (1, 0, [Status::Hold, Status::Revoked]));
+    // It is on hold already, so that nothing was passed over.
+    let report = take(source(&older));
+    assert_eq!((report.unchanged, report.outdated), (2, 0));
+}
+
 #[test]
 fn what_another_ca_signed_is_refused() {
     let (old, other, world) = (world(), world(), world());
@@ -291,7 +333,7 @@ fn a_ca_of_our_own_gets_its_records_back() {
     let unknown = world.gateway.import_certificates(
         &authed,
         &"nobody".parse().unwrap(),
-        &ImportBatch { source: String::new(), certificates: Vec::new(), bind: None },
+        &ImportBatch { source: String::new(), certificates: Vec::new(), bind: None, crl: None },
     );
     assert!(matches!(unknown, Err(ServiceError::NotFound { .. })));
 }

@@ -508,6 +508,7 @@ fn what_happens_to_a_device_happens_to_its_imported_certificate() {
             source: "index.txt".to_owned(),
             certificates: lines,
             bind: Some(BindRule::SubjectCommonName),
+            crl: None,
         };
         it.world.gateway.import_certificates(&it.world.authed(), &it.issuer, &batch).unwrap()
     };

@@ -1,10 +1,14 @@
 //! What is taken over from another CA: its certificates, as far as somebody tells of them, and what became of them.
 //!
 //! An import may be repeated, with the same files or newer ones. What is here already stays, what a later file knows in addition
-//! completes it, and what contradicts it is refused. The certificate itself is believed before what a list says of it.
+//! completes it, and what contradicts it is refused. The certificate itself is believed before what a list says of it. A CRL that is older
+//! than one that was imported puts nothing on hold: the CA may have released it since. What it revokes is revoked for good, and counts.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     certificate::{CertificateRecord, Purpose},
+    checkpoint::CrlMark,
     status::{Cause, CauseChange, CauseKey, CauseKind, Effect, Revocation},
 };
 use crate::{
@@ -39,6 +43,23 @@ pub enum ToldStanding {
     Good,
     /// It is revoked, or on hold.
     Revoked(Revocation),
+}
+
+/// The CRL that tells of certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceCrl {
+    /// cRLNumber of one that is about all certificates: a partition has numbers of its own (RFC 5280 §5.2.3).
+    pub number: Option<u64>,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+}
+
+impl SourceCrl {
+    /// Whether the CA has said something else since: `known` is its newest CRL that was imported.
+    pub fn is_older_than(&self, known: CrlMark) -> bool {
+        self.number.map_or(self.this_update < known.this_update, |number| number < known.number)
+    }
 }
 
 /// Why something is not taken over.
@@ -122,6 +143,11 @@ impl Told {
             record.subject.clone_from(subject);
         }
         record
+    }
+
+    /// Whether it is said to be on hold, which may have ended since.
+    pub fn is_hold(&self) -> bool {
+        matches!(&self.standing, ToldStanding::Revoked(it) if it.reason == RevocationReason::CertificateHold)
     }
 
     /// What becomes of the certificate's causes, which are `existing` now. A hold that an import brought ends when the CA says that
@@ -278,6 +304,15 @@ mod tests {
         let by_hand = Cause { note: "lost".to_owned(), ..held.clone() };
         assert_eq!(good.change(&[by_hand], "certgate"), None);
         assert_eq!(told("4f").change(&[held], "certgate"), None);
+    }
+
+    #[test]
+    fn a_crl_is_older_by_its_number_and_without_one_by_its_time() {
+        let known = CrlMark { number: 7, this_update: NOW };
+        let older = |number, this_update| SourceCrl { number, this_update }.is_older_than(known);
+        let before = NOW.minus(std::time::Duration::from_secs(1));
+        assert!(older(Some(6), END) && older(None, before));
+        assert!(!older(Some(7), before) && !older(Some(8), before) && !older(None, NOW));
     }
 
     #[test]

@@ -102,6 +102,7 @@ const FIELDS: &[Field] = &[
     ("On hold", "/held"),
     ("Released", "/released"),
     ("Known before", "/unchanged"),
+    ("Outdated", "/outdated"),
     ("Bound", "/bound"),
     ("Not bound", "/unbound"),
     ("Refused", "/refused"),
@@ -133,6 +134,12 @@ pub(super) fn run(args: ImportArgs, format: Format) -> Outcome {
 fn tell(imported: &Imported) {
     tell_some(&imported.refusals, imported.refused, "");
     tell_some(&imported.unbound_places, imported.unbound, "not bound: ");
+    if imported.outdated > 0 {
+        let number = imported.outdated;
+        note(&format!(
+            "note: a newer CRL of that CA was imported before: {number} that this one says are on hold were left as they are"
+        ));
+    }
     let external = imported.target.as_ref().is_some_and(|target| target.external);
     if let Some(crl) = imported.crl.as_ref().filter(|crl| external && !crl.published) {
         note(if crl.partial {

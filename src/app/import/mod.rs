@@ -76,6 +76,8 @@ pub struct Imported {
     pub released: u64,
     /// Certificates of which everything was known.
     pub unchanged: u64,
+    /// Holds that were passed over: a newer CRL of the CA was imported before.
+    pub outdated: u64,
     /// Certificates that are bound to a device now and were not.
     pub bound: u64,
     /// Certificates that should be bound to a device and could not be.
@@ -161,6 +163,7 @@ impl Imported {
         self.held += report.held;
         self.released += report.released;
         self.unchanged += report.unchanged;
+        self.outdated += report.outdated;
         self.bound += report.bound;
         self.unbound += report.unbound.len() as u64;
         let place = |line: &RefusedLine| {

@@ -16,6 +16,7 @@ use crate::{
         cli::files::read_list,
         failure::{Failure, Outcome},
     },
+    domain::import::SourceCrl,
     service::{
         certificate::RevocationView,
         import::{CheckedCrl, ImportBatch, ImportLine},
@@ -51,7 +52,7 @@ pub enum Source {
 /// A source that can be read.
 pub(super) enum Reading {
     Index { path: PathBuf, length: u64 },
-    Crl { path: PathBuf, der: Vec<u8>, entries: u64 },
+    Crl { path: PathBuf, der: Vec<u8>, entries: u64, which: SourceCrl },
     Certificates { path: PathBuf, files: u64 },
 }
 
@@ -78,8 +79,9 @@ impl Source {
             Self::Crl(path) => {
                 let der = read_list(path)?;
                 let wrong = |error| Failure::usage(format_args!("{}: {error}", path.display()));
-                let entries = CheckedCrl::scan(&der, ca, drop).map_err(wrong)?.entries();
-                Ok(Reading::Crl { path: path.clone(), der, entries })
+                let crl = CheckedCrl::scan(&der, ca, drop).map_err(wrong)?;
+                let (entries, which) = (crl.entries(), crl.source());
+                Ok(Reading::Crl { path: path.clone(), der, entries, which })
             }
             Self::Certificates(path) => {
                 let files = entries(path)?.count() as u64;
@@ -100,7 +102,11 @@ impl Reading {
 
     /// Hands every part to `sink`, until one fails.
     pub(super) fn for_each_part(&self, sink: &mut Sink<'_>) -> Outcome {
-        let mut parts = Parts::new(self.path(), self.length(), sink);
+        let which = match self {
+            Self::Crl { which, .. } => Some(*which),
+            Self::Index { .. } | Self::Certificates { .. } => None,
+        };
+        let mut parts = Parts::new(self.path(), self.length(), which, sink);
         match self {
             Self::Index { path, .. } => read_index(path, &mut parts)?,
             Self::Crl { der, .. } => read_entries(der, &mut parts)?,
@@ -127,6 +133,7 @@ impl Reading {
 /// Gathers lines into parts.
 struct Parts<'s, 'f> {
     source: String,
+    crl: Option<SourceCrl>,
     of: u64,
     done: u64,
     text: usize,
@@ -139,10 +146,10 @@ struct Parts<'s, 'f> {
 }
 
 impl<'s, 'f> Parts<'s, 'f> {
-    fn new(path: &Path, of: u64, sink: &'s mut Sink<'f>) -> Self {
+    fn new(path: &Path, of: u64, crl: Option<SourceCrl>, sink: &'s mut Sink<'f>) -> Self {
         let (lines, places, unreadable) = (Vec::new(), Vec::new(), Vec::new());
         let (source, serials) = (path.display().to_string(), BTreeSet::new());
-        Self { source, of, done: 0, text: 0, serials, lines, places, unreadable, sink }
+        Self { source, crl, of, done: 0, text: 0, serials, lines, places, unreadable, sink }
     }
 
     /// One more that can be told of, with this serial number; `place` where its number says too little.
@@ -172,6 +179,7 @@ impl<'s, 'f> Parts<'s, 'f> {
                 source: self.source.clone(),
                 certificates: take(&mut self.lines),
                 bind: None,
+                crl: self.crl,
             },
             places: take(&mut self.places),
             unreadable: take(&mut self.unreadable),

@@ -28,7 +28,7 @@ use crate::{
     domain::{
         access::{Administer, Authed},
         crl::{CrlRecord, CrlScope},
-        import::{Told, ToldStanding},
+        import::{SourceCrl, Told, ToldStanding},
         issuer::{ExternalIssuer, OcspAuthority},
         queue::JobKind,
         status::Revocation,
@@ -79,6 +79,9 @@ pub struct ImportBatch {
     /// By what the certificates are bound to devices; none: they are not.
     #[serde(default)]
     pub bind: Option<BindRule>,
+    /// The CRL whose entries they are; none: they are from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl: Option<SourceCrl>,
 }
 
 /// What a source tells of one certificate.
@@ -123,6 +126,9 @@ pub struct ImportReport {
     pub released: u64,
     /// Certificates of which everything was known.
     pub unchanged: u64,
+    /// Holds that were passed over: a newer CRL of the CA was imported before.
+    #[serde(default)]
+    pub outdated: u64,
     /// Certificates that are bound to a device now and were not.
     #[serde(default)]
     pub bound: u64,
@@ -194,6 +200,12 @@ impl CheckedCrl {
     /// How many certificates it lists.
     pub const fn entries(&self) -> u64 {
         self.entries
+    }
+
+    /// Which one it is.
+    pub fn source(&self) -> SourceCrl {
+        let number = self.head.number().filter(|_| self.head.distribution_point().is_none());
+        SourceCrl { number, this_update: self.head.this_update() }
     }
 }
 
@@ -328,12 +340,12 @@ pub fn take(
         }
     }
     // Most of an import that is repeated is here already, and costs no commit.
-    let plan = store.read(|view| Plan::of(view, act, issuer, &told, batch.bind))?;
+    let plan = store.read(|view| Plan::of(view, act, issuer, &told, batch))?;
     let (mut report, moved) = if plan.is_empty() {
         (plan.report(&[]), Vec::new())
     } else {
         store.write(|tx| {
-            let plan = Plan::of(tx.as_view(), act, issuer, &told, batch.bind)?;
+            let plan = Plan::of(tx.as_view(), act, issuer, &told, batch)?;
             let changed = plan.carry_out(tx, act)?;
             let report = plan.report(&changed);
             tx.append_audit(&taken(act, issuer, batch, &report))?;
@@ -373,6 +385,7 @@ fn taken(
             ("revoked", report.revoked.to_string()),
             ("held", report.held.to_string()),
             ("released", report.released.to_string()),
+            ("outdated", report.outdated.to_string()),
             ("bound", report.bound.to_string()),
             ("refused", report.refused.len().to_string()),
         ],

@@ -1,15 +1,12 @@
 //! What is to be done for a batch, decided before anything is written.
 
-use super::{
-    ImportReport, RefusedLine,
-    bind::{Bind, BindRule},
-};
+use super::{ImportBatch, ImportReport, RefusedLine, bind::Bind};
 use crate::{
     domain::{
         binding::{Binding, BoundObject},
         certificate::CertificateRecord,
         device::{DeviceEvent, Lifecycle},
-        import::{RecordChange, Told},
+        import::{RecordChange, SourceCrl, Told},
         status::{CauseChange, Revocation, revocation},
     },
     ports::{Tx, View},
@@ -31,6 +28,7 @@ pub(super) struct Plan {
     unbound: Vec<RefusedLine>,
     added: u64,
     unchanged: u64,
+    outdated: u64,
     refused: Vec<RefusedLine>,
 }
 
@@ -40,9 +38,10 @@ impl Plan {
         act: &Act,
         issuer: &IssuerId,
         lines: &[(u64, Told)],
-        bind: Option<BindRule>,
+        batch: &ImportBatch,
     ) -> Result<Self, ServiceError> {
         let actor = act.actor.to_string();
+        let is_outdated = is_outdated(view, issuer, batch.crl)?;
         let mut plan = Self::default();
         let mut seen = std::collections::BTreeSet::new();
         for (line, told) in lines {
@@ -65,7 +64,10 @@ impl Plan {
                 Some(change) if !is_void(&view.causes(&id)?, &change) => Some(change),
                 _ => None,
             };
-            let binding = match (bind, change.outcome(known.as_ref())) {
+            let passed_over = causes.is_some() && is_outdated && told.is_hold();
+            plan.outdated += u64::from(passed_over);
+            let causes = causes.filter(|_| !passed_over);
+            let binding = match (batch.bind, change.outcome(known.as_ref())) {
                 (Some(rule), Some(record)) => rule.find(view, record, act.at)?,
                 (None, _) | (_, None) => Bind::Nothing,
             };
@@ -110,6 +112,7 @@ impl Plan {
             added: self.added,
             completed: self.records.len() as u64 - self.added,
             unchanged: self.unchanged,
+            outdated: self.outdated,
             bound: self.bindings.len() as u64,
             unbound: self.unbound.clone(),
             refused: self.refused.clone(),
@@ -124,6 +127,15 @@ impl Plan {
         }
         report
     }
+}
+
+/// Whether the entries are of a CRL that is not the newest that was imported. Of a CA of ours the newest that is known is our own, which says
+/// nothing of what another responder of it published.
+fn is_outdated(view: &dyn View, issuer: &IssuerId, crl: Option<SourceCrl>) -> Result<bool, ServiceError> {
+    let Some(crl) = crl else { return Ok(false) };
+    let is_external = view.external_issuer(issuer)?.is_some();
+    let known = view.crl_mark(issuer)?.filter(|_| is_external);
+    Ok(known.is_some_and(|known| crl.is_older_than(known)))
 }
 
 /// A device that has a certificate is in service, as if it had enrolled: it can be wiped. One that is revoked for good is none.
