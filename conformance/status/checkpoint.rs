@@ -17,9 +17,10 @@ use certgate::{
         GatewaySettings, Ports, ServiceError,
         checkpoint::{AcceptRestore, AcceptedRestore},
         health::CheckResult,
+        import::NewImport,
         rollover::NewSuccessor,
     },
-    types::{RevocationReason, Timestamp},
+    types::{IssuerId, RevocationReason, Timestamp},
     wire::{ocsp::CertStatus, ocsp::OcspResponse, x509::Certificate},
 };
 
@@ -341,6 +342,37 @@ fn what_happens_is_checkpointed_within_a_minute() {
     assert!(matches!(behind.shortfalls[..], [Shortfall::AuditShort { .. }]), "{behind:?}");
     // Something is missing, but no CRL: this one is the last that was published.
     assert_eq!(present.gateway.crl(&issuing()).unwrap().number, published);
+}
+
+/// The next CA of the line gets the name and the URLs of the one that is lost.
+#[test]
+fn a_ca_that_is_made_anew_goes_on_above_the_numbers_of_the_one_that_is_lost() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    let successor: IssuerId = "issuing-2".parse().unwrap();
+    let make = |gateway: &Copyable| {
+        let wanted = NewSuccessor::default();
+        gateway.world.gateway.roll_over(&gateway.world.authed(), &issuing(), &wanted).unwrap();
+        gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap().number
+    };
+    make(&gateway);
+    let published = gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap().number;
+    let gateway = gateway.with(copy);
+    let lost = Shortfall::Crl { issuer: successor.clone(), published, known: 0 };
+    assert!(gateway.world.gateway.behind().unwrap().shortfalls.contains(&lost));
+    gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() }).unwrap();
+    let open = NewImport {
+        issuer_certificate: World::new(&[]).issuer("issuing").to_pem(),
+        name: Some(successor.clone()),
+    };
+    let taken = gateway.world.gateway.open_import(&gateway.world.authed(), &open);
+    assert!(matches!(taken, Err(ServiceError::Conflict(_))), "{taken:?}");
+    let restarted = |it: Copyable| Copyable { world: it.world.restarted(it.settings.clone()), ..it };
+    // The present database has no such CA, and nothing is missing.
+    let gateway = restarted(gateway);
+    assert_eq!(gateway.check().0, CheckResult::Pass);
+    assert!(make(&gateway) > published + 1_000, "above all that can have been published");
+    assert_eq!(restarted(gateway).check().0, CheckResult::Pass);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Restoring: rows into an empty store, and what must not be undone by that.
 //!
 //! A backup does not know what came after it. Revocations that were published meanwhile come back from the newest CRLs; CRL
-//! numbers go on above everything that can have been published; one-time challenges are withdrawn, for they may have been used.
+//! numbers go on above everything that can have been published, also those of a CA that was made after the backup and whose name will be
+//! given again (the next generation of a CA); one-time challenges are withdrawn, for they may have been used.
 //! An entry for a certificate that the backup does not know becomes a cause without a certificate: OCSP and CRLs list it for ever.
 //!
 //! An entry that follows from what is known anyway (the device's state, or the CA's: its CRL names all certificates below it) becomes no
@@ -190,6 +191,7 @@ pub fn settle_from(
         Restoration { backup_of: origin.of, restored_at: act.at, revocations_lost: !missing.is_empty() };
     store.write(|tx| {
         let issuers = plans.iter().map(|plan| plan.carry_out(tx, act)).collect::<Result<Vec<_>, _>>()?;
+        reserve_of_unknown(tx, origin.published, act.at)?;
         tickets.iter().try_for_each(|id| withdraw(tx, id, act).map(drop))?;
         let settled = Settled { issuers, tickets: tickets.len() as u64, tokens: tx.tokens()?.len() as u64 };
         tx.put_restoration(&restoration)?;
@@ -211,6 +213,40 @@ fn detail(restoration: &Restoration, origin: &Origin<'_>, settled: &Settled) -> 
         ("tickets", settled.tickets.to_string()),
         ("revocations-lost", restoration.revocations_lost.to_string()),
     ]
+}
+
+/// Reserves the CRL numbers of issuers that published and are not known: whoever gets the name goes on above them. Directories, and gear
+/// that remembers what it fetched from `/crl/NAME.crl`, take no number that is lower than the last.
+fn reserve_of_unknown(
+    tx: &mut dyn Tx,
+    published: &BTreeMap<IssuerId, CrlMark>,
+    now: Timestamp,
+) -> Result<(), ServiceError> {
+    for (id, mark) in published {
+        let known = tx.crl_mark(id)?.max(Some(*mark)).unwrap_or(*mark);
+        if tx.issuer(id)?.is_none() && tx.external_issuer(id)?.is_none() {
+            tx.put_crl(&reserved(
+                id,
+                reserved_number(known.number, known.this_update, now),
+                known.this_update,
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// A CRL that nobody made: what comes next has a number above its own.
+fn reserved(issuer: &IssuerId, number: u64, this_update: Timestamp) -> CrlRecord {
+    CrlRecord {
+        issuer: issuer.clone(),
+        scope: CrlScope::Full,
+        base_number: None,
+        number,
+        this_update,
+        next_update: this_update,
+        entries: 0,
+        der: Bytes::new(),
+    }
 }
 
 /// What to do for one issuer.
@@ -343,16 +379,7 @@ impl<'a> Plan<'a> {
         for scope in partitions.map(CrlScope::Partition).chain([CrlScope::Delta]) {
             tx.remove_crl(&self.issuer.id, scope)?;
         }
-        tx.put_crl(&CrlRecord {
-            issuer: self.issuer.id.clone(),
-            scope: CrlScope::Full,
-            base_number: None,
-            number: self.reserved,
-            this_update: self.base,
-            next_update: self.base,
-            entries: 0,
-            der: Bytes::new(),
-        })?;
+        tx.put_crl(&reserved(&self.issuer.id, self.reserved, self.base))?;
         Ok(done)
     }
 

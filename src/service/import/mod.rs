@@ -298,7 +298,9 @@ fn is_taken(view: &dyn View, id: &IssuerId) -> Result<bool, ServiceError> {
         Some(stem) => view.issuer(&stem)?.is_some(),
         None => false,
     };
-    Ok(has_delta || view.issuer(id)?.is_some() || view.external_issuer(id)?.is_some())
+    // Nor one whose CRL numbers a CA has used that an accepted older database does not know: they would be in the way of the CRLs that are imported.
+    let is_used = view.crl_mark(id)?.is_some();
+    Ok(has_delta || is_used || view.issuer(id)?.is_some() || view.external_issuer(id)?.is_some())
 }
 
 /// The common name in small letters, with a number where that is taken.
