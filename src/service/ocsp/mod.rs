@@ -79,30 +79,28 @@ impl Refusal {
     fn reason(&self) -> &str {
         match self {
             Self::SigRequired => "the request is not signed",
-            Self::Unauthorized => "not for this requestor",
+            Self::Unauthorized => "no issuer that is answered for, or not for this requestor",
             Self::TryLater(reason) | Self::Internal(reason) => reason,
         }
     }
 
     fn answer(&self, complaints: &Complaints, now: Timestamp) -> OcspAnswer {
+        self.log(complaints.is_news(self, now));
         match self {
             Self::SigRequired => OcspAnswer::error(ErrorStatus::SigRequired, "sig-required"),
             Self::Unauthorized => OcspAnswer::error(ErrorStatus::Unauthorized, "unauthorized"),
-            Self::TryLater(reason) => {
-                if is_news(&complaints.try_later, now) {
-                    tracing::warn!(%reason, "ocsp: try later");
-                } else {
-                    tracing::debug!(%reason, "ocsp: try later");
-                }
-                OcspAnswer::try_later()
-            }
-            Self::Internal(reason) => {
-                if is_news(&complaints.internal, now) {
-                    tracing::error!(%reason, "ocsp: internal error");
-                } else {
-                    tracing::debug!(%reason, "ocsp: internal error");
-                }
-                OcspAnswer::internal()
+            Self::TryLater(_) => OcspAnswer::try_later(),
+            Self::Internal(_) => OcspAnswer::internal(),
+        }
+    }
+
+    fn log(&self, is_news: bool) {
+        let reason = self.reason();
+        match self {
+            Self::TryLater(_) if is_news => tracing::warn!(%reason, "ocsp: try later"),
+            Self::Internal(_) if is_news => tracing::error!(%reason, "ocsp: internal error"),
+            Self::SigRequired | Self::Unauthorized | Self::TryLater(_) | Self::Internal(_) => {
+                tracing::debug!(%reason, "ocsp: no signed answer");
             }
         }
     }
@@ -116,9 +114,17 @@ pub struct Complaints {
     internal: AtomicU64,
 }
 
-fn is_news(logged: &AtomicU64, now: Timestamp) -> bool {
-    let minute = now.unix() / 60;
-    logged.swap(minute, Ordering::Relaxed) != minute
+impl Complaints {
+    /// Whether nobody was told of such a refusal in this minute. What is the client's doing is no news.
+    fn is_news(&self, refusal: &Refusal, now: Timestamp) -> bool {
+        let logged = match refusal {
+            Refusal::SigRequired | Refusal::Unauthorized => return false,
+            Refusal::TryLater(_) => &self.try_later,
+            Refusal::Internal(_) => &self.internal,
+        };
+        let minute = now.unix() / 60;
+        logged.swap(minute, Ordering::Relaxed) != minute
+    }
 }
 
 /// What is known of a certificate.
@@ -406,4 +412,21 @@ fn issuer_of<'a>(authorities: &'a Authorities, cert_id: &CertId) -> Option<Answe
         cert_id.issuer_name_hash(),
         cert_id.issuer_key_hash(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_refusal_of_its_kind_in_a_minute_is_news_unless_it_is_the_clients_doing() {
+        let complaints = Complaints::default();
+        let is_news = |refusal: &Refusal, second| complaints.is_news(refusal, Timestamp::from_unix(second));
+        let [later, internal] =
+            [Refusal::TryLater("no key".to_owned()), Refusal::Internal("defect".to_owned())];
+        assert_eq!([is_news(&later, 6_000), is_news(&later, 6_059)], [true, false]);
+        assert!(is_news(&internal, 6_059), "another kind");
+        assert!(is_news(&later, 6_060));
+        assert!(!is_news(&Refusal::Unauthorized, 9_000) && !is_news(&Refusal::SigRequired, 9_000));
+    }
 }
