@@ -90,14 +90,12 @@ static-challenge-files = ["bench.challenge"]
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    match arguments.iter().position(|argument| argument == "--constant") {
-        Some(at) => serve_constant(arguments.get(at + 1).expect("a file")),
-        None => {
-            let at = arguments.iter().position(|argument| argument == "--workers");
-            let workers = at.and_then(|at| arguments.get(at + 1));
-            let workers = workers.map(|number| format!("[limits]\nworkers = {number}\n"));
-            measure(&format!("{}{PROFILE}", workers.unwrap_or_default()));
-        }
+    let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+    if let Some(file) = option("--constant") {
+        serve_constant(file);
+    } else {
+        let workers = option("--workers").map(|number| format!("[limits]\nworkers = {number}\n"));
+        measure(&format!("{}{PROFILE}", workers.unwrap_or_default()));
     }
 }
 

@@ -56,9 +56,13 @@ pub struct SourceCrl {
 }
 
 impl SourceCrl {
-    /// Whether the CA has said something else since: `known` is its newest CRL that was imported.
+    /// Whether the CA has said something else since: `known` is its newest CRL that was imported. Number and time must say so both: a CA
+    /// that was set up anew may count from 1 again, and a hold that is passed over is a certificate that is good.
     pub fn is_older_than(&self, known: CrlMark) -> bool {
-        self.number.map_or(self.this_update < known.this_update, |number| number < known.number)
+        match self.number {
+            Some(number) => number < known.number && self.this_update <= known.this_update,
+            None => self.this_update < known.this_update,
+        }
     }
 }
 
@@ -307,12 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn a_crl_is_older_by_its_number_and_without_one_by_its_time() {
+    fn a_crl_is_older_by_its_number_and_its_time() {
         let known = CrlMark { number: 7, this_update: NOW };
         let older = |number, this_update| SourceCrl { number, this_update }.is_older_than(known);
         let before = NOW.minus(std::time::Duration::from_secs(1));
-        assert!(older(Some(6), END) && older(None, before));
+        assert!(older(Some(6), before) && older(Some(6), NOW) && older(None, before));
         assert!(!older(Some(7), before) && !older(Some(8), before) && !older(None, NOW));
+        assert!(!older(Some(1), END), "it counts anew");
     }
 
     #[test]
