@@ -369,7 +369,7 @@ fn jobs_of_a_directory_that_is_no_more_go() {
 }
 
 #[test]
-fn deltas_and_partitions_have_their_places_and_a_delta_that_is_no_more_goes() {
+fn deltas_and_partitions_have_their_places_also_when_they_are_switched_off() {
     let policy = CrlPolicy { delta: Some(6 * 3_600), partitions: Some(2), ..CrlPolicy::default() };
     let (world, fake) = world_with(with_directory(policy, true));
     bring(&world);
@@ -393,8 +393,9 @@ fn deltas_and_partitions_have_their_places_and_a_delta_that_is_no_more_goes() {
     let world = world.restarted(with_directory(without, true));
     world.gateway.run_due().unwrap();
     bring(&world);
-    assert!(fake.values(ENTRY, DELTA).is_empty());
+    assert!(fake.values(ENTRY, FULL) != full);
     assert_eq!(fake.values(ENTRY, FULL), [published(&world, CrlScope::Full)]);
+    assert_eq!(fake.values(ENTRY, DELTA), [published(&world, CrlScope::Delta)]);
 }
 
 #[test]

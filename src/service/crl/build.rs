@@ -3,7 +3,8 @@
 //! Without delta CRLs, everything that an issuer publishes is made whenever something changed or is due. With them a change makes a
 //! delta alone; the full CRL comes by its schedule, or when an operator wants it. Partitions that would say the same again are left as
 //! they are until the schedule asks for them; the delta is made with each of them. What was made under other settings ([`Terms`]) is
-//! made anew whatever the schedule says. What is made together has one number and is published at once.
+//! made anew whatever the schedule says. Where deltas are switched off again there is one with each full CRL. What is made together has one
+//! number and is published at once.
 //!
 //! A CRL of a million entries is one pass: the snapshot's entries, as they lie there, are copied into one buffer that is signed where it
 //! lies, sent from there and put into the store from there. Its number is in the store before it is published; the bytes follow. A
@@ -109,12 +110,10 @@ impl Gateway {
         drafts.iter().try_for_each(|draft| self.check_draft(&build, draft))?;
         let fact =
             operator.map(|act| act.fact("crl.published", issuer, &[("number", build.number.to_string())]));
-        let gone = build.gone();
         let (large, small): (Vec<_>, Vec<_>) = drafts.iter().partition(|draft| draft.is_large());
         self.ports.store.write(|tx| {
             small.iter().try_for_each(|draft| tx.put_crl(&draft.record))?;
             large.iter().try_for_each(|draft| tx.reserve_crl(&draft.record))?;
-            gone.iter().try_for_each(|scope| tx.remove_crl(issuer, *scope))?;
             self.enqueue_publications(tx, authority, build.now)?;
             fact.iter().try_for_each(|fact| tx.append_audit(fact).map(drop))
         })?;
@@ -128,7 +127,7 @@ impl Gateway {
             PublishedCrl::after(before, draft.record)
         });
         let published: Vec<_> = published.collect();
-        self.crls.publish(issuer, &published, &gone);
+        self.crls.publish(issuer, &published);
         self.directories.wake();
         if let Some(since) = self.status.published(issuer, build.changes, build.now) {
             let waited = self.now().since(since);
@@ -247,10 +246,10 @@ impl<'a> Build<'a> {
         self.published.iter().find(|crl| crl.scope == scope)
     }
 
-    /// The scopes that are published and will not be any more.
-    fn gone(&self) -> Vec<CrlScope> {
-        let over = self.policy().delta.is_none() && self.before(CrlScope::Delta).is_some();
-        over.then_some(CrlScope::Delta).into_iter().collect()
+    /// Whether a delta is made. Once there was one it goes on with each full CRL though the issuer has none any more: certificates name it,
+    /// and a client that wants what they name (Windows) takes its absence for an unknown status.
+    fn has_delta(&self) -> bool {
+        self.policy().delta.is_some() || self.before(CrlScope::Delta).is_some()
     }
 
     /// The entries of the full CRL.
@@ -270,7 +269,7 @@ impl<'a> Build<'a> {
                 partitions.extend(self.partition(partition, entries, everything)?);
             }
         }
-        if self.policy().delta.is_some() {
+        if self.has_delta() {
             drafts.extend(self.delta(full || !partitions.is_empty())?);
         }
         drafts.append(&mut partitions);

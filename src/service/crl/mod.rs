@@ -196,12 +196,11 @@ impl PublishedCrls {
         });
     }
 
-    /// Puts new ones in the place of those of their scopes, and takes away what there is of `gone`.
-    pub(super) fn publish(&self, issuer: &IssuerId, crls: &[Arc<PublishedCrl>], gone: &[CrlScope]) {
+    /// Puts new ones in the place of those of their scopes.
+    pub(super) fn publish(&self, issuer: &IssuerId, crls: &[Arc<PublishedCrl>]) {
         self.newest.rcu(|newest| {
             let mut newest = BTreeMap::clone(newest);
             newest.extend(crls.iter().map(|crl| ((issuer.clone(), crl.scope), Arc::clone(crl))));
-            newest.retain(|(id, scope), _| !(id == issuer && gone.contains(scope)));
             newest
         });
     }
