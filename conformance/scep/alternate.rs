@@ -12,6 +12,7 @@ use certgate::{
     },
     ports::{CrlSource, CrlUnreadable, Signer, store::Page},
     service::{
+        GatewaySettings,
         exchange::ExchangeFilter,
         health::CheckResult,
         import::{ImportBatch, ImportLine, NewImport},
@@ -29,6 +30,7 @@ use const_oid::db::rfc5280;
 use crate::{
     DEVICE,
     common::{self, Client, DAY, World, WorldOptions},
+    race,
 };
 
 const BOTH: [MessageType; 2] = [MessageType::RenewalReq, MessageType::PkcsReq];
@@ -109,13 +111,19 @@ impl CrlSource for Crls {
     }
 }
 
-/// A world whose profile `device` trusts the other CA, and `other` does not.
-fn world_with(ca: &OldCa, lines: &str, change: impl FnOnce(&mut AlternateIssuers)) -> World {
+/// Settings with which the profile `device` trusts the other CA.
+fn trusting(ca: &OldCa, change: impl FnOnce(&mut AlternateIssuers)) -> GatewaySettings {
     let mut issuers =
         AlternateIssuers { certificates: vec![ca.certificate.clone()], ..AlternateIssuers::default() };
     change(&mut issuers);
-    let mut options = WorldOptions::default();
-    options.settings.renewal_issuers.insert("device".parse().unwrap(), issuers);
+    let mut settings = GatewaySettings::default();
+    settings.renewal_issuers.insert("device".parse().unwrap(), issuers);
+    settings
+}
+
+/// A world whose profile `device` trusts the other CA, and `other` does not.
+fn world_with(ca: &OldCa, lines: &str, change: impl FnOnce(&mut AlternateIssuers)) -> World {
+    let options = WorldOptions { settings: trusting(ca, change), ..WorldOptions::default() };
     World::with(options, &[("device", &format!("{DEVICE}\n{lines}")), ("other", DEVICE)])
 }
 
@@ -325,19 +333,43 @@ fn what_the_other_ca_revoked_renews_nothing_and_an_unknown_status_decides_nothin
     client.open(&message, good).certificate();
 }
 
-#[test]
-fn what_was_imported_of_the_other_ca_moves_too_unless_it_is_revoked_or_on_hold_here() {
-    let ca = OldCa::new("CN=Old CA");
-    let world = world(&ca);
+/// Takes over the certificate that a client of the other CA has.
+fn import(world: &World, ca: &OldCa, client: &Client) {
     let new = NewImport { issuer_certificate: ca.certificate.to_pem(), name: None };
     let target = world.gateway.open_import(&world.authed(), &new).unwrap();
-    let csr = Client::new().csr("CN=SN1", None);
-    world.register("SN1");
-    let client = device_of(&ca, "CN=SN1");
     let certificate = Some(BASE64_STANDARD.encode(client.identity.as_der()));
     let line = ImportLine { line: 1, certificate, ..ImportLine::default() };
     let batch = ImportBatch { source: "certs".to_owned(), certificates: vec![line], bind: None, crl: None };
     world.gateway.import_certificates(&world.authed(), &target.issuer, &batch).unwrap();
+}
+
+#[test]
+fn what_is_revoked_here_while_it_renews_renews_nothing() {
+    let ca = OldCa::new("CN=Old CA");
+    let world = world(&ca);
+    world.register("SN1");
+    let client = device_of(&ca, "CN=SN1");
+    import(&world, &ca, &client);
+    let (behind, id) = (world.ports.store.clone(), world.record(&client.identity).id);
+    let cause = common::cause(world.now());
+    let revoke: race::Act = Box::new(move || {
+        behind.write(|tx| tx.put_cause(&id, &cause)).unwrap();
+    });
+    let (world, store) = race::interrupted(world, trusting(&ca, |_| ()), revoke);
+    let answer = client.renew(&world, "device", &Client::new().csr("CN=SN1", None));
+    assert_eq!(answer.failure(), FailInfo::BadRequest);
+    assert_eq!(world.leaves(), 0);
+    assert!(store.act.lock().unwrap().is_none(), "it was revoked meanwhile");
+}
+
+#[test]
+fn what_was_imported_of_the_other_ca_moves_too_unless_it_is_revoked_or_on_hold_here() {
+    let ca = OldCa::new("CN=Old CA");
+    let world = world(&ca);
+    let csr = Client::new().csr("CN=SN1", None);
+    world.register("SN1");
+    let client = device_of(&ca, "CN=SN1");
+    import(&world, &ca, &client);
     client.renew(&world, "device", &csr).certificate();
     world.put_cause(&client.identity, Effect::Hold);
     refused(&world, &client, "device", &csr);

@@ -121,6 +121,28 @@ fn approval_looks_at_the_device_again() {
 }
 
 #[test]
+fn approval_looks_for_who_was_registered_since() {
+    let open = format!("{MANUAL}allow-unregistered = true\nidentify = \"subject.cn\"\nmatch = \"claim\"\n");
+    let world = World::new(&[("manual", &open)]);
+    let client = Client::new();
+    let csr = client.csr("CN=SN1", None);
+    assert_eq!(client.enrol(&world, "manual", &csr).status, PkiStatus::Pending);
+    let view = waiting(&world);
+    assert_eq!(view.bound_to, None);
+    let device = world.register("SN1");
+    let happens = |event| world.gateway.device_event(&world.authed(), &device, event, "").unwrap();
+    happens(DeviceEvent::Lost);
+    let approve = || world.gateway.approve_enrolment(&world.authed(), &view.id, "");
+    let refused = approve().unwrap_err();
+    assert!(matches!(refused, ServiceError::Refused(_)) && refused.to_string().contains("lost"), "{refused}");
+    assert_eq!(world.leaves(), 0);
+    // What was approved is what is issued.
+    happens(DeviceEvent::Found);
+    approve().unwrap();
+    assert!(world.bindings(poll(&world, &client).certificate()).is_empty());
+}
+
+#[test]
 fn unregistered_device_is_not_put_before_an_operator() {
     let world = World::new(&[("manual", MANUAL)]);
     let client = Client::new();

@@ -8,7 +8,7 @@ use std::sync::{
 use certgate::{
     domain::user::UserDetails,
     domain::{
-        device::{DeviceEvent, LifecyclePolicy, Registration},
+        device::{Device, DeviceEvent, LifecyclePolicy, Registration},
         status::Status,
         user::UserEvent,
     },
@@ -17,7 +17,7 @@ use certgate::{
         store::{StoreResult, Verdict},
     },
     service::{GatewaySettings, Ports, ServiceError, device::NewDevice},
-    types::{Timestamp, UserId},
+    types::{Secret, Timestamp, UserId},
     wire::scep::PkiStatus,
 };
 
@@ -103,12 +103,12 @@ fn two_operators_approve_one_certificate() {
     assert_eq!(world.leaves(), 1);
 }
 
-type Act = Box<dyn FnOnce() + Send>;
+pub(super) type Act = Box<dyn FnOnce() + Send>;
 
 /// A store before whose next write something else is written.
-struct Interloper {
+pub(super) struct Interloper {
     store: Arc<dyn Store>,
-    act: Mutex<Option<Act>>,
+    pub(super) act: Mutex<Option<Act>>,
 }
 
 impl Store for Interloper {
@@ -126,10 +126,10 @@ impl Store for Interloper {
 }
 
 /// The world over a store in which `act` is done before the next write.
-fn interrupted(world: World, act: Act) -> (World, Arc<Interloper>) {
+pub(super) fn interrupted(world: World, settings: GatewaySettings, act: Act) -> (World, Arc<Interloper>) {
     let store = Arc::new(Interloper { store: world.ports.store.clone(), act: Mutex::new(None) });
     let ports = Ports { store: store.clone(), ..world.ports.clone() };
-    let world = world.restarted_on(ports, GatewaySettings::default());
+    let world = world.restarted_on(ports, settings);
     *store.act.lock().unwrap() = Some(act);
     (world, store)
 }
@@ -153,7 +153,7 @@ fn refused_after(renewal: bool, change: fn(&mut dyn Tx, Timestamp)) {
         });
         written.unwrap();
     });
-    let (world, store) = interrupted(world, act);
+    let (world, store) = interrupted(world, GatewaySettings::default(), act);
     let leaves = world.leaves();
     assert_eq!(client.enrol(&world, "device", &csr).status, PkiStatus::Failure);
     assert_eq!(world.leaves(), leaves);
@@ -212,7 +212,31 @@ fn user_of_the_device_who_is_disabled_while_it_enrols_gets_nothing() {
         });
         written.unwrap();
     });
-    let (world, store) = interrupted(world, act);
+    let (world, store) = interrupted(world, GatewaySettings::default(), act);
+    assert_eq!(client.enrol(&world, "device", &csr).status, PkiStatus::Failure);
+    assert_eq!(world.leaves(), 0);
+    assert!(store.act.lock().unwrap().is_none(), "the change was written");
+}
+
+#[test]
+fn device_that_is_registered_and_retired_while_a_request_claims_its_name_gets_nothing() {
+    let open = "subject = \"\"\nmatch = \"claim\"\nchallenge = [\"static\"]\nidentify = \"subject.cn\"\nallow-unregistered = true\n";
+    let mut settings = GatewaySettings::default();
+    settings.static_challenges.insert("device".parse().unwrap(), vec![Secret::from("static-0123456789")]);
+    let world = World::new(&[("device", open)]);
+    let (behind, now) = (world.ports.store.clone(), world.now());
+    let act: Act = Box::new(move || {
+        let written: Result<(), StoreError> = behind.write(|tx| {
+            let device = Device::new("SN1".parse().unwrap(), Registration::default(), now).unwrap();
+            tx.put_device(&device)?;
+            apply(tx, now, DeviceEvent::Retire);
+            Ok(())
+        });
+        written.unwrap();
+    });
+    let (world, store) = interrupted(world, settings, act);
+    let client = Client::new();
+    let csr = client.csr("CN=SN1", Some(&Secret::from("static-0123456789")));
     assert_eq!(client.enrol(&world, "device", &csr).status, PkiStatus::Failure);
     assert_eq!(world.leaves(), 0);
     assert!(store.act.lock().unwrap().is_none(), "the change was written");
@@ -232,7 +256,7 @@ fn a_request_does_not_wait_for_a_device_that_is_retired_meanwhile() {
         });
         written.unwrap();
     });
-    let (world, _store) = interrupted(world, act);
+    let (world, _store) = interrupted(world, GatewaySettings::default(), act);
     let client = Client::new();
     let csr = client.csr("CN=SN1", None);
     assert_eq!(client.enrol(&world, "manual", &csr).status, PkiStatus::Failure);
@@ -246,7 +270,7 @@ fn certificate_that_is_recorded_just_before_its_devices_wipe_falls_with_it() {
     let (first, second) = (Client::new(), Client::new());
     first.enrol(&world, "device", &first.csr("CN=x", Some(&world.ticket("device", &device)))).certificate();
     let csr = second.csr("CN=x", Some(&world.ticket("device", &device)));
-    let (world, store) = interrupted(world, Box::new(|| {}));
+    let (world, store) = interrupted(world, GatewaySettings::default(), Box::new(|| {}));
     let world = Arc::new(world);
     // The wipe has been asked for, and before it is written the device enrols once more.
     let enrolling = world.clone();

@@ -12,6 +12,7 @@ use super::{
     Gateway, ServiceError,
     audit::Act,
     authority::Authority,
+    enrol::{barred_here, registered_as},
     metric,
     outside::TELL_AFTER,
     rollover::rolls_over,
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
+        alternate::AlternateCertificate,
         audit::AuditFact,
         binding::Evidence,
         certificate::{CertificateRecord, Purpose},
@@ -55,6 +57,10 @@ pub(super) struct Issuance<'a> {
     /// The records that the order was decided with: read again in the transaction.
     pub(super) device: Option<DeviceId>,
     pub(super) user: Option<UserId>,
+    /// Of a request that is bound to nobody the name that nobody was registered under when it was decided, or put before an operator.
+    pub(super) unregistered: Option<String>,
+    /// The certificate of another CA that signed a renewal: looked at again in the transaction, too.
+    pub(super) alternate: Option<&'a AlternateCertificate>,
     pub(super) act: Act,
     /// The notes of the request, which are recorded with the certificate; none for an approval.
     pub(super) trail: Option<&'a Trail>,
@@ -203,7 +209,9 @@ impl Issuance<'_> {
         let ticket = self.check_ticket(tx.as_view())?;
         let (device, user) = self.objects(tx.as_view())?;
         self.order.still_holds(device.as_ref(), user.as_ref())?;
+        self.check_unregistered(tx.as_view())?;
         self.check_renewed(tx.as_view())?;
+        self.check_alternate(tx.as_view())?;
         if tx.not_after(&record.id)?.is_some() {
             return Err(NotIssued::SerialTaken);
         }
@@ -323,6 +331,13 @@ impl Issuance<'_> {
         Ok((device, user))
     }
 
+    /// Whoever was registered meanwhile under the name that nobody had must be in good standing, although nothing is bound to them.
+    fn check_unregistered(&self, view: &dyn View) -> Result<(), NotIssued> {
+        let Some(name) = &self.unregistered else { return Ok(()) };
+        let now = registered_as(view, self.profile, name)?;
+        Ok(self.order.still_holds(now.device.as_ref(), now.user.as_ref())?)
+    }
+
     /// The certificate that signed a renewal must be good by its own causes when the new one is recorded, too. The issuer's state is
     /// [`Issuance::check_issuer`]'s: that is no failure of the client's.
     fn check_renewed(&self, view: &dyn View) -> Result<(), NotIssued> {
@@ -338,6 +353,15 @@ impl Issuance<'_> {
             now: self.act.at,
         })?;
         Ok(())
+    }
+
+    /// The same for the certificate of another CA: what is known here of its revocation may be new.
+    fn check_alternate(&self, view: &dyn View) -> Result<(), NotIssued> {
+        let Some(alternate) = self.alternate else { return Ok(()) };
+        match barred_here(view, alternate, self.act.at)? {
+            Some(barred) => Err(barred.into()),
+            None => Ok(()),
+        }
     }
 
     /// The device as it is once enrolled; none when it is in service already.

@@ -173,11 +173,13 @@ impl Gateway {
         let issuance = Issuance {
             profile: &endpoint.profile,
             authority: &endpoint.authority,
+            unregistered: enrol::unregistered_name(&order, &endpoint.profile, &csr),
             order,
             enrolment: record,
             origin: RequestOrigin::Approval { note },
             device: device.map(|device| device.id),
             user: user.map(|user| user.id),
+            alternate: None,
             act,
             trail: None,
         };

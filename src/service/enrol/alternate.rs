@@ -112,7 +112,7 @@ pub(super) fn standing_by_alternate(
 }
 
 /// Where the records of the other CA were imported, what they (or an operator here since) say of the certificate counts too.
-fn barred_here(
+pub(in crate::service) fn barred_here(
     view: &dyn View,
     alternate: &AlternateCertificate,
     now: Timestamp,
@@ -139,6 +139,14 @@ impl Candidate<'_> {
         match evidence {
             Evidence::Alternate { fingerprint, .. } => self.alternate_key(*fingerprint),
             _ => self.key,
+        }
+    }
+
+    /// The certificate of another CA that what comes of this evidence rests on.
+    pub(super) fn alternate_behind(&self, evidence: &Evidence) -> Option<&AlternateCertificate> {
+        match (evidence, &self.alternate) {
+            (Evidence::Alternate { .. }, Some(Alternate::Good(certificate))) => Some(certificate),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
         certificate::CertificateRecord,
         challenge::{Authorisation, Means},
         device::{Device, IdentityKind},
-        enrol::{EnrolRequest, Renewed},
+        enrol::{EnrolRequest, IssueOrder, Renewed},
         profile::{CheckedProfile, Scope, VariableFacts, Variables, variables},
         user::User,
     },
@@ -103,6 +103,27 @@ pub(in crate::service) fn concerned(
     if let (Some(device), None) = (&concerned.device, &concerned.user) {
         concerned.user = device.user.as_ref().map(|id| view.user(id)).transpose()?.flatten();
     }
+    Ok(concerned)
+}
+
+/// The name that a first certificate is asked for with, where it is to be bound to nobody, because nobody was registered under it.
+pub(in crate::service) fn unregistered_name(
+    order: &IssueOrder,
+    profile: &CheckedProfile,
+    csr: &ProvenCsr,
+) -> Option<String> {
+    let unbound = order.bound().is_none() && order.renews().is_none();
+    if unbound { profile.claimed_identity(csr) } else { None }
+}
+
+/// Whoever is registered under a name that a request under the profile claims.
+pub(in crate::service) fn registered_as(
+    view: &dyn View,
+    profile: &CheckedProfile,
+    claimed: &str,
+) -> StoreResult<Concerned> {
+    let mut concerned = Concerned::default();
+    concerned.look_up(view, profile.spec().scope, claimed)?;
     Ok(concerned)
 }
 

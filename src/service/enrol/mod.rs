@@ -38,8 +38,9 @@ mod reused;
 mod standing;
 mod vouch;
 
+pub(super) use alternate::barred_here;
 pub use approval::ApprovalWebhook;
-pub(super) use concerned::{Concerned, concerned, device_named, facts};
+pub(super) use concerned::{Concerned, concerned, device_named, facts, registered_as, unregistered_name};
 pub use denials::Denials;
 pub use meter::RefusalLimits;
 pub(super) use meter::RefusalMeter;
@@ -348,14 +349,17 @@ impl Gateway {
         enrolment: Enrolment,
     ) -> Result<Answer, Stop> {
         let endpoint = candidate.request.endpoint;
+        let evidence = order.evidence().clone();
         let issuance = Issuance {
             profile: &endpoint.profile,
             authority: &endpoint.authority,
+            unregistered: unregistered_name(&order, &endpoint.profile, &candidate.csr),
             order,
             enrolment,
             origin: RequestOrigin::Message { ticket, repeats_since: self.repeats_since(candidate.now) },
             device: concerned.device_id(),
             user: concerned.user.as_ref().map(|user| user.id.clone()),
+            alternate: candidate.alternate_behind(&evidence),
             act: candidate.act(),
             trail: Some(candidate.request.trail),
         };
