@@ -1,6 +1,10 @@
 //! Who guesses challenges is locked out; who is merely many is not.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use certgate::{
     domain::{
@@ -28,6 +32,7 @@ use certgate::{
 use crate::{
     DEVICE,
     common::{Client, MessageOptions, World, WorldOptions},
+    race,
 };
 
 /// The address from which a [`World`] is asked.
@@ -402,6 +407,29 @@ fn s7_3_where_the_profile_says_so_what_came_of_the_ticket_is_on_hold() {
     let id = world.record(&certificate).id;
     let released = world.gateway.release_certificate(&world.authed(), &id, "it was the device").unwrap();
     assert_eq!(released.status, Status::Good);
+}
+
+#[test]
+fn s7_3_what_is_renewed_while_the_alarm_rings_is_on_hold_too() {
+    let hold_on_reuse = ["device".parse().unwrap()].into();
+    let guard = GuardSettings { hold_on_reuse, ..GuardSettings::default() };
+    let settings = GatewaySettings { guard, ..GatewaySettings::default() };
+    let world = World::new(&[("device", DEVICE)]);
+    let (device, thief) = (Client::new(), Client::new());
+    let (certificate, ticket) = enrolled(&world, &device);
+    let (world, store) = race::interrupted(world, settings, Box::new(|| ()));
+    let world = Arc::new(world);
+    let renewing = device.with_identity(&certificate).in_transaction("renewal");
+    let (inner, (told, renewed)) = (world.clone(), mpsc::channel());
+    *store.act.lock().unwrap() = Some(Box::new(move || {
+        let answer = renewing.renew(&inner, "device", &renewing.csr("CN=x", None));
+        told.send(answer.certificate().clone()).unwrap();
+    }));
+    thief.enrol(&world, "device", &thief.csr("CN=x", Some(&ticket))).failure();
+    for held in [&certificate, &renewed.recv().unwrap()] {
+        assert_eq!(status(&world, held), Status::Hold);
+    }
+    assert_eq!(alarms(&world)[0].certificates.len(), 2);
 }
 
 /// A profile under which whoever has a ticket for nobody in particular enrols, also as somebody whom nobody has registered.

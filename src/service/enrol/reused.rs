@@ -62,6 +62,11 @@ impl Gateway {
             if on_record && ring != Ring::Again {
                 tx.append_audit(&fact)?;
             }
+            let mut alarm = alarm.clone();
+            // One may have been renewed meanwhile.
+            if let Some(ticket) = tx.ticket(id)? {
+                alarm.certificates = came_of(tx.as_view(), &ticket)?.into_iter().collect();
+            }
             tx.put_alarms(&raised(alarms, alarm.clone()))?;
             for certificate in alarm.certificates.iter().filter(|_| alarm.held) {
                 if change_causes(tx, certificate, &[CauseChange::Put(hold(id, &holding))], &holding)? {
