@@ -11,8 +11,11 @@ use certgate::{
     domain::{
         checkpoint::Shortfall,
         crl::{CrlPolicy, CrlScope},
+        vouch::Voucher,
     },
-    ports::{CheckpointError, CheckpointFile},
+    ports::{
+        CheckpointError, CheckpointFile, NoAnswer, RevocationQueue, RevocationRequest, RevocationResult,
+    },
     service::{
         GatewaySettings, Ports, ServiceError,
         checkpoint::{AcceptRestore, AcceptedRestore},
@@ -21,7 +24,7 @@ use certgate::{
         rollover::NewSuccessor,
     },
     types::{IssuerId, RevocationReason, Timestamp},
-    wire::{ocsp::CertStatus, ocsp::OcspResponse, x509::Certificate},
+    wire::{ocsp::CertStatus, ocsp::OcspResponse, scep::PkiStatus, x509::Certificate},
 };
 
 use super::{
@@ -68,10 +71,14 @@ impl Copyable {
     }
 
     fn set(settings: GatewaySettings) -> Self {
+        Self::with_profile(settings, r#"subject = "CN=$DEVICE_ID$,O=Test""#)
+    }
+
+    fn with_profile(settings: GatewaySettings, profile: &str) -> Self {
         let drive = Drive::new(Vec::new(), u64::MAX);
         let store = Arc::new(RedbStore::on(drive.clone()).unwrap());
         let options = WorldOptions { store, settings: settings.clone(), ..WorldOptions::default() };
-        let world = World::with(options, &[("device", r#"subject = "CN=$DEVICE_ID$,O=Test""#)]);
+        let world = World::with(options, &[("device", profile)]);
         let kept = Arc::new(Kept::default());
         let ports = Ports { checkpoint: kept.clone(), ..world.ports.clone() };
         let world = world.restarted_on(ports, settings.clone());
@@ -422,4 +429,79 @@ fn one_that_cannot_be_written_is_shown_and_stops_nothing() {
     *gateway.kept.broken.lock().unwrap() = false;
     gateway.publish();
     assert_eq!(gateway.check().0, CheckResult::Pass);
+}
+
+/// Somebody who wants a certificate revoked.
+struct Wanted(String, Mutex<Vec<RevocationResult>>);
+
+impl RevocationQueue for Wanted {
+    fn requests(&self, _: Option<&str>) -> Result<Vec<RevocationRequest>, NoAnswer> {
+        let request =
+            RevocationRequest { context: "c1".to_owned(), serial: self.0.clone(), issuer_name: None };
+        Ok(if self.1.lock().unwrap().is_empty() { vec![request] } else { Vec::new() })
+    }
+
+    fn report(&self, results: &[RevocationResult]) -> Result<(), NoAnswer> {
+        self.1.lock().unwrap().extend(results.iter().cloned());
+        Ok(())
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn by_issuer(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_copy_does_not_say_that_what_it_does_not_know_cannot_be_revoked() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    let certificate = enrolled(&gateway.world, "SN1");
+    gateway.publish();
+    let present = gateway.copy();
+    let wanted = Arc::new(Wanted(certificate.serial().to_string(), Mutex::default()));
+    let mut gateway = gateway.with(copy);
+    gateway.world.ports.vouchers.revocations = [(Voucher::Intune, wanted.clone() as _)].into();
+    let ask = |gateway: Copyable, database| {
+        let gateway = gateway.with(database);
+        gateway.world.gateway.run_outside().unwrap();
+        gateway
+    };
+    let database = gateway.copy();
+    let gateway = ask(gateway, database);
+    assert!(gateway.world.gateway.behind().is_some());
+    assert_eq!(*wanted.1.lock().unwrap(), []);
+    // The right one is put back.
+    let gateway = ask(gateway, present);
+    assert_eq!(wanted.1.lock().unwrap()[0].outcome, Ok(()));
+    assert!(matches!(gateway.ocsp(&certificate), Some(CertStatus::Revoked { .. })));
+}
+
+#[test]
+fn a_copy_puts_nothing_before_an_operator() {
+    let manual = r#"subject = "CN=$DEVICE_ID$,O=Test"
+approval = "manual""#;
+    let gateway = Copyable::with_profile(GatewaySettings::default(), manual);
+    let device = gateway.world.register("SN1");
+    let secret = gateway.world.ticket("device", &device);
+    let copy = gateway.copy();
+    let (first, second) = (Client::new(), Client::new());
+    let enrol = |client: &Client| client.csr("CN=SN1", Some(&secret));
+    assert_eq!(first.enrol(&gateway.world, "device", &enrol(&first)).status, PkiStatus::Pending);
+    gateway.publish();
+    // The ticket was used, and the copy does not know it.
+    let gateway = gateway.with(copy);
+    let message = second.message(
+        &gateway.world.message_certificate("device"),
+        &certgate::wire::scep::MessageType::PkcsReq.into(),
+        &enrol(&second),
+    );
+    assert!(gateway.world.pki_operation("device", &message).is_err(), "the client is told to come back");
+    gateway.accept(&AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() }).unwrap();
+    let waiting = gateway.world.gateway.pending_enrolments(&gateway.world.authed(), 10).unwrap();
+    assert!(waiting.items.is_empty());
+    assert_eq!(second.enrol(&gateway.world, "device", &enrol(&second)).status, PkiStatus::Failure);
 }

@@ -399,6 +399,8 @@ impl Gateway {
         ticket: Option<&TicketId>,
         enrolment: &Enrolment,
     ) -> Result<Answer, Stop> {
+        // Its ticket may have been used before.
+        self.refuse_while_behind()?;
         let profile = enrolment.profile.clone();
         let fact =
             candidate.act().fact("enrolment.pending", &enrolment.id, &[("profile", profile.to_string())]);

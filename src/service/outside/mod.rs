@@ -65,7 +65,13 @@ impl Outside {
 impl Gateway {
     /// Does what waits for other parties and is due; gives how long until something is due next (at most 60 s). For a thread that may
     /// wait for them.
+    ///
+    /// Nothing while the database is behind: of a certificate that it does not know they would be told that it cannot be revoked, and never ask
+    /// again.
     pub fn run_outside(&self) -> Result<Duration, ServiceError> {
+        if self.behind().is_some() {
+            return Ok(LONGEST_WAIT);
+        }
         self.schedule_polls()?;
         for _ in 0..JOBS_PER_ROUND {
             if !self.run_one_job(&JobWorker::Outside)? {
