@@ -162,6 +162,11 @@ pub(super) fn number_of_unstored(world: &World, older: &PublishedCrl) -> u64 {
 
 /// The head of what the device listener answers to a GET of a CRL, in small letters.
 fn fetched(world: &World, file: &str) -> String {
+    head_of(world, &format!("/crl/{file}"), "")
+}
+
+/// The head of what the device listener answers to a GET with these headers, in small letters.
+pub(super) fn head_of(world: &World, path: &str, headers: &str) -> String {
     let bridge = || Arc::new(Bridge::start("test", 1, 1).unwrap());
     let edge = Arc::new(DeviceEdge {
         gateway: world.gateway.clone(),
@@ -172,7 +177,7 @@ fn fetched(world: &World, file: &str) -> String {
         trusted_proxies: TrustedProxies::default(),
         ocsp_counters: OcspCounters::default(),
     });
-    let request = format!("GET /crl/{file} HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
     let answer = async move {
         let (mut client, server) = tokio::io::duplex(1024 * 1024);
         let peer = "192.0.2.7:4711".parse().unwrap();

@@ -8,20 +8,26 @@ use std::{
     time::Duration,
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use certgate::{
     ports::{
         Store, StoreError, Tx, View,
         store::{StoreResult, Verdict},
     },
     service::{GatewaySettings, Ports, ServiceError},
-    types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SerialNumber, SignatureAlgorithm},
-    wire::ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
+    types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SerialNumber, SignatureAlgorithm, Timestamp},
+    wire::{
+        ocsp::{CertId, CertStatus, OcspRequest, OcspResponse},
+        x509::Certificate,
+    },
 };
 
 use super::{
     answered, because,
     common::{DAY, World, WorldOptions},
-    crl_entry, enrolled, id_of, ocsp_status, plain_request, request, revoke, world,
+    crl::head_of,
+    crl_entry, enrolled, id_of,
+    ocsp_status, plain_request, request, revoke, world,
 };
 
 const TRY_LATER: [u8; 5] = [0x30, 3, 0x0a, 1, 3];
@@ -400,4 +406,49 @@ fn every_kind_of_ca_signs_certificates_crls_and_its_responder() {
         assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
         assert!(crl_entry(&world, certificate.serial()).is_some());
     }
+}
+
+/// The status line of what is answered to who asks of a certificate and has an answer of that date.
+fn asked_again(world: &World, certificate: &Certificate, date: Timestamp) -> String {
+    let path = format!("/ocsp/{}", BASE64_STANDARD.encode(plain_request(world, certificate.serial())));
+    let path = path.replace('+', "%2B").replace('=', "%3D");
+    let headers = format!("If-Modified-Since: {}\r\n", date.to_http_date());
+    head_of(world, &path, &headers).lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn nobody_keeps_an_old_answer_because_the_new_one_has_its_date() {
+    let world = world();
+    let (certificate, other) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    for it in [&certificate, &other] {
+        assert_eq!(ocsp_status(&world, it.serial()), CertStatus::Good);
+        assert_eq!(asked_again(&world, it, world.now()), "http/1.1 304 not modified");
+    }
+    let good_at = world.now();
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    for _ in 0..2 {
+        assert_eq!(asked_again(&world, &certificate, good_at), "http/1.1 200 ok", "made within a second");
+    }
+    // Once it is signed anew its date is its own.
+    world.clock.advance(DAY);
+    world.gateway.run_due().unwrap();
+    assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+    assert_eq!(asked_again(&world, &certificate, world.now()), "http/1.1 304 not modified");
+    assert_eq!(asked_again(&world, &certificate, good_at), "http/1.1 200 ok");
+}
+
+#[test]
+fn nobody_keeps_an_old_answer_of_a_clock_that_was_ahead() {
+    let world = world();
+    let certificate = enrolled(&world, "SN1");
+    let hour = Duration::from_secs(3_600);
+    world.clock.set_ahead(hour);
+    assert_eq!(ocsp_status(&world, certificate.serial()), CertStatus::Good);
+    let good_at = world.now();
+    world.clock.set_back(hour);
+    revoke(&world, &certificate, RevocationReason::KeyCompromise);
+    assert!(matches!(ocsp_status(&world, certificate.serial()), CertStatus::Revoked { .. }));
+    // The time of that answer has come, and this one is given out still.
+    world.clock.advance(hour + Duration::from_secs(60));
+    assert_eq!(asked_again(&world, &certificate, good_at), "http/1.1 200 ok");
 }

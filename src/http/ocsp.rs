@@ -218,7 +218,7 @@ fn is_known(edge: &DeviceEdge, request: &Request<Incoming>, answer: &OcspAnswer)
     let headers = request.headers();
     let asks = headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MODIFIED_SINCE);
     asks && answer.caching.as_ref().is_some_and(|caching| {
-        let (modified, now) = (Some(caching.this_update), edge.gateway.now());
+        let (modified, now) = (Some(caching.modified), edge.gateway.now());
         conditional::is_known(request.method(), headers, &caching.etag, modified, now)
     })
 }

@@ -287,7 +287,7 @@ impl Gateway {
         self.status.trust();
         let authorities = self.authorities();
         for answered in authorities.all_answered() {
-            self.ocsp.forget_issuer(answered.id());
+            self.ocsp.forget_issuer(answered.id(), self.now());
         }
         self.restore_guard.begin_anew(&self.ports, act.at);
         for authority in authorities.issuers() {

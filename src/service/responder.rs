@@ -306,7 +306,7 @@ impl Gateway {
     /// any more: whoever is signing one finds the epochs moved. The worker looks at what is to be renewed and shown.
     pub(super) fn responders_moved(&self, issuer: &IssuerId) {
         self.status.move_all();
-        self.ocsp.forget_issuer(issuer);
+        self.ocsp.forget_issuer(issuer, self.now());
         self.wake();
     }
 

@@ -28,6 +28,8 @@ pub struct OcspCaching {
     pub this_update: Timestamp,
     /// nextUpdate.
     pub next_update: Timestamp,
+    /// Whoever has a copy of this date or a later one has this answer, or one that says the same.
+    pub modified: Timestamp,
     /// How long others may keep it before they ask again; where less is left until nextUpdate, that.
     pub max_age: Duration,
     /// Cache-Control with this max-age, see [`OcspCaching::cache_control`].
@@ -60,6 +62,14 @@ impl OcspAnswer {
         Self { body: Bytes::copy_from_slice(&status.to_der()), caching: None, result }
     }
 
+    /// Copies that are not later than `forgotten` may say something else.
+    pub(super) fn not_before(&mut self, forgotten: Timestamp) {
+        if let Some(caching) = &mut self.caching {
+            let modified = caching.this_update.max(forgotten.plus(Duration::from_secs(1)));
+            Arc::make_mut(caching).modified = modified;
+        }
+    }
+
     /// A signed answer that nobody may keep: made for one client alone.
     pub(super) fn single_use(body: Vec<u8>, first: Option<&SingleResponse>) -> Self {
         Self { body: body.into(), caching: None, result: first.map_or("unknown", |it| word(&it.status)) }
@@ -81,6 +91,7 @@ impl OcspCaching {
         Self {
             this_update,
             next_update,
+            modified: this_update,
             max_age,
             cache_control: cache_control(max_age).into(),
             last_modified: this_update.to_http_date().into(),

@@ -3,6 +3,11 @@
 //! The key is the CertID of the request, byte for byte, because the answer repeats it: so GET and POST, and requests that differ in whatever
 //! is around the CertID, share an answer. Answers lie in the shard of their serial number. What is forgotten is forgotten there under
 //! the shard's lock, and an answer is put in only while the serial's epoch stands still.
+//!
+//! Others keep answers, too, and may know no more of theirs than its date, which has whole seconds and is of a clock that may have been set
+//! back since. So each answer knows which copies are too old to be compared with it by date ([`OcspCaching::modified`]).
+//!
+//! [`OcspCaching::modified`]: super::OcspCaching::modified
 
 use std::{
     collections::HashMap,
@@ -42,6 +47,10 @@ struct Shard {
     /// By the serial number's bytes; of any issuer.
     by_serial: HashMap<Box<[u8]>, Vec<Arc<Entry>>>,
     answers: usize,
+    /// The latest date of all that were put in.
+    latest: Option<Timestamp>,
+    /// The latest date of an answer that was forgotten, whether it was here yet or not.
+    forgotten: Option<Timestamp>,
 }
 
 /// An answer in the cache.
@@ -178,28 +187,33 @@ impl AnswerCache {
     }
 
     /// Remembers `entry`, unless `moved` says that the status moved meanwhile; it is asked where no [`AnswerCache::forget`] can
-    /// come between. Gives whether it was remembered.
+    /// come between. Gives it as it is given out from now on; none where it was not remembered.
     pub(super) fn insert(
         &self,
         serial: &SerialNumber,
-        entry: Entry,
+        mut entry: Entry,
         now: Timestamp,
         moved: impl FnOnce() -> bool,
-    ) -> bool {
+    ) -> Option<OcspAnswer> {
         let mut shard = self.write(serial.as_bytes());
         if moved() {
-            return false;
+            return None;
         }
         if shard.answers >= self.per_shard {
             shard.make_room(self.per_shard, now);
         }
+        if let Some(forgotten) = shard.forgotten {
+            entry.answer.not_before(forgotten);
+        }
+        let answer = entry.answer.clone();
         shard.put(serial, entry);
-        true
+        Some(answer)
     }
 
     /// Drops every answer about a serial. When this returns, none of them is given out any more.
-    pub(crate) fn forget(&self, issuer: &IssuerId, serial: &SerialNumber) {
+    pub(crate) fn forget(&self, issuer: &IssuerId, serial: &SerialNumber, now: Timestamp) {
         let mut shard = self.write(serial.as_bytes());
+        shard.forget_dates(now);
         let Some(entries) = shard.by_serial.get_mut(serial.as_bytes()) else { return };
         let before = entries.len();
         entries.retain(|entry| entry.issuer != *issuer);
@@ -211,9 +225,11 @@ impl AnswerCache {
     }
 
     /// Drops every answer about the certificates of an issuer, as [`AnswerCache::forget`] does for one.
-    pub(crate) fn forget_issuer(&self, issuer: &IssuerId) {
+    pub(crate) fn forget_issuer(&self, issuer: &IssuerId, now: Timestamp) {
         for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|entry| entry.issuer != *issuer);
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            shard.forget_dates(now);
+            shard.retain(|entry| entry.issuer != *issuer);
         }
     }
 
@@ -242,7 +258,13 @@ impl Shard {
         entries.iter().find(|entry| *entry.cert_id == *id.as_der())
     }
 
+    /// Copies of what was given out until now do not count by their dates any more.
+    fn forget_dates(&mut self, now: Timestamp) {
+        self.forgotten = self.forgotten.max(self.latest).max(Some(now));
+    }
+
     fn put(&mut self, serial: &SerialNumber, entry: Entry) {
+        self.latest = self.latest.max(Some(entry.valid_from));
         let entries = self.by_serial.entry(serial.as_bytes().into()).or_default();
         let before = entries.len();
         entries.retain(|old| old.cert_id != entry.cert_id);
@@ -303,7 +325,7 @@ mod tests {
     fn put_for(cache: &AnswerCache, issuer: &IssuerId, id: &CertId, moved: bool) -> bool {
         let answer = OcspAnswer { body: bytes::Bytes::new(), caching: None, result: "good" };
         let entry = Entry::new(issuer, id.as_der(), answer, (NOW, Timestamp::from_unix(1600)), 255);
-        cache.insert(id.serial(), entry, NOW, || moved)
+        cache.insert(id.serial(), entry, NOW, || moved).is_some()
     }
 
     fn put(cache: &AnswerCache, id: &CertId) {
@@ -339,10 +361,10 @@ mod tests {
             [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256].map(|digest| cert_id(digest, 7));
         put(&cache, &sha1);
         assert!(put_for(&cache, &"root".parse().unwrap(), &sha256, false));
-        cache.forget(&issuer(), sha1.serial());
+        cache.forget(&issuer(), sha1.serial(), NOW);
         assert!(!has(&cache, &sha1, 1000) && has(&cache, &sha256, 1000));
         put(&cache, &sha1);
-        cache.forget_issuer(&"root".parse().unwrap());
+        cache.forget_issuer(&"root".parse().unwrap(), NOW);
         assert!(has(&cache, &sha1, 1000) && !has(&cache, &sha256, 1000));
     }
 
@@ -402,7 +424,7 @@ mod tests {
         for form in 0..20_u8 {
             let answer = OcspAnswer { body: bytes::Bytes::new(), caching: None, result: "good" };
             let entry = Entry::new(&issuer(), &[form], answer, (NOW, Timestamp::from_unix(1600)), 0);
-            assert!(cache.insert(id.serial(), entry, NOW, || false));
+            assert!(cache.insert(id.serial(), entry, NOW, || false).is_some());
         }
         assert_eq!(cache.read(id.serial().as_bytes()).answers, MAX_VARIANTS);
     }

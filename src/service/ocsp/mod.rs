@@ -245,29 +245,29 @@ impl Gateway {
             let signed = question.responding.sign(std::slice::from_ref(&response), None, now, why)?;
             let answer = OcspAnswer::of(signed, &response);
             let wanted = Wanted { always: self.ocsp_policy(answered).presign, now: why == Why::Presign };
-            if self.remember(&question, &response, &answer, (epoch, wanted)) {
+            if let Some(answer) = self.remember(&question, &response, answer, (epoch, wanted)) {
                 return Ok(answer);
             }
         }
         Err(Refusal::TryLater("the status keeps moving while the answer is signed".to_owned()))
     }
 
-    /// False: the status moved since `epoch`, and the answer must not leave.
+    /// None: the status moved since `epoch`, and the answer must not leave.
     fn remember(
         &self,
         question: &Question<'_>,
         response: &SingleResponse,
-        answer: &OcspAnswer,
+        answer: OcspAnswer,
         (epoch, wanted): (Epoch, Wanted),
-    ) -> bool {
+    ) -> Option<OcspAnswer> {
         let (issuer, serial) = (question.issuer(), question.serial());
         let moved = || self.status.epoch(issuer, serial) != epoch;
         let Some(next_update) = response.next_update.filter(|_| answer.caching.is_some()) else {
-            return !moved();
+            return (!moved()).then_some(answer);
         };
         let window = (response.this_update, next_update);
         let [spread] = self.ports.random.bytes();
-        let mut entry = Entry::new(issuer, question.cert_id.as_der(), answer.clone(), window, spread);
+        let mut entry = Entry::new(issuer, question.cert_id.as_der(), answer, window, spread);
         if wanted.always || wanted.now {
             entry = entry.wanted(wanted.always);
         }

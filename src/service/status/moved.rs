@@ -36,7 +36,7 @@ impl Gateway {
         for (issuer, serials) in by_issuer {
             outcomes.push(self.status.settle(&self.ports, issuer, &serials, accepted));
             for serial in &serials {
-                self.ocsp.forget(issuer, serial);
+                self.ocsp.forget(issuer, serial, self.now());
             }
         }
         let authorities = self.authorities();
@@ -63,7 +63,7 @@ impl Gateway {
     /// The same for all certificates of an issuer, whose standing changed.
     fn issuer_moved(&self, issuer: &IssuerId, accepted: Accepted) -> Result<Option<Accepted>, ServiceError> {
         let outcome = self.status.settle_issuer(&self.ports, issuer, accepted);
-        self.ocsp.forget_issuer(issuer);
+        self.ocsp.forget_issuer(issuer, self.now());
         for external in self.authorities().trusting(issuer) {
             self.responders_moved(external);
         }
