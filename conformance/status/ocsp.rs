@@ -27,6 +27,7 @@ use super::{
     common::{DAY, World, WorldOptions},
     crl::head_of,
     crl_entry, enrolled, id_of,
+    meanwhile::{Meanwhile, When},
     ocsp_status, plain_request, request, revoke, world,
 };
 
@@ -243,6 +244,31 @@ fn without_the_store_a_cached_answer_serves_until_its_next_update_then_try_later
     assert_eq!(world.gateway.ocsp(&request).body, first);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.gateway.ocsp(&request).body, TRY_LATER.as_slice());
+}
+
+#[test]
+fn what_a_revoked_signer_signed_is_given_out_no_more_though_the_store_failed_when_it_was_replaced() {
+    let (world, faulty) = on_faulty_store(world());
+    let (world, store) = Meanwhile::over(world);
+    world.gateway.run_due().unwrap();
+    let certificate = enrolled(&world, "SN1");
+    let request = plain_request(&world, certificate.serial());
+    let signer = || world.gateway.authorities().issuer(&super::issuing()).unwrap().ocsp.clone().unwrap();
+    let stolen = signer();
+    assert_eq!(world.gateway.ocsp(&request).result, "good");
+    let compromised = because(RevocationReason::KeyCompromise);
+    world.gateway.revoke_certificate(&world.authed(), &stolen.id, &compromised).unwrap();
+    let breaks = faulty.clone();
+    store.let_happen(When::Written, Box::new(move || breaks.break_reads(true)));
+    world.gateway.run_due().unwrap_err();
+    assert!(world.ocsp_cached(&request).is_none());
+    faulty.break_reads(false);
+    // Its successor is recorded, and not in use yet.
+    assert_eq!(world.gateway.ocsp(&request).result, "good");
+    world.gateway.run_due().unwrap();
+    assert!(world.ocsp_cached(&request).is_none());
+    assert_ne!(signer().id, stolen.id);
+    assert!(answered(&world, &request).certificates.contains(&signer().certificate));
 }
 
 #[test]

@@ -428,8 +428,10 @@ impl Gateway {
             return Ok(());
         }
         self.reload_authorities()?;
-        self.authorities().externals().for_each(|external| self.responders_moved(&external.issuer.id));
-        Ok(())
+        let authorities = self.authorities();
+        authorities.externals().for_each(|external| self.responders_moved(&external.issuer.id));
+        // Whether it is new, or has another signer, nobody remembers.
+        authorities.issuers().try_for_each(|authority| self.issuer_added(&authority.issuer.id))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

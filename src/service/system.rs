@@ -303,14 +303,15 @@ impl Gateway {
                 }
             }
         }
-        changed |= self.remove_expired_system_certificates()?;
-        if changed {
-            self.reload_authorities()?;
-        }
+        let removed = self.remove_expired_system_certificates();
+        changed |= *removed.as_ref().unwrap_or(&false);
+        // Whatever else failed: what was renewed is in use from now on.
+        let reloaded = if changed { self.reload_authorities() } else { Ok(()) };
         // What a signer signed that is revoked since must not be given out any more.
         for issuer in barred {
             self.responders_moved(issuer);
         }
+        removed.and(reloaded)?;
         failed.map_or(Ok(changed), Err)
     }
 
