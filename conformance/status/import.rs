@@ -1,24 +1,37 @@
 //! Another CA's certificates, taken over: the CA is a second gateway, whose records and CRL are what is imported.
 
+use std::sync::{Arc, Mutex};
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use certgate::{
-    domain::{access::Read, import::SourceCrl, status::Status},
+    adapters::store::RedbStore,
+    domain::{access::Read, crl::CrlPolicy, import::SourceCrl, status::Status},
     service::{
-        GatewaySettings, ServiceError,
+        GatewaySettings, Ports, ServiceError,
         certificate::{CertificateView, RevocationView},
+        crl::PublishedCrl,
         health::CheckResult,
         import::{CheckedCrl, ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
         rollover::NewSuccessor,
     },
-    types::{CertificateId, DigestAlgorithm, IssuerId, RevocationReason, SerialNumber},
-    wire::{crl::Crl, ocsp::CertId, x509::Certificate},
+    types::{
+        CertificateId, DigestAlgorithm, IssuerId, KeyAlgorithm, RevocationReason, SerialNumber, Validity,
+    },
+    wire::{
+        crl::Crl,
+        ocsp::CertId,
+        x509::{Certificate, CertificateSpec},
+    },
 };
 
 use super::{
-    common::{DAY, World},
-    crl_entry, enrolled, id_of, issuing,
+    common::{DAY, World, WorldOptions, sign_certificate, signer},
+    crl_entry,
+    crl_policy::{settings, world_with},
+    drive::Drive,
+    enrolled, id_of, issuing,
     meanwhile::{Meanwhile, When},
-    revoke, world,
+    plain_request, revoke, world,
 };
 
 /// Begins an import from the issuing CA of `old`.
@@ -336,4 +349,93 @@ fn a_ca_of_our_own_gets_its_records_back() {
         &ImportBatch { source: String::new(), certificates: Vec::new(), bind: None, crl: None },
     );
     assert!(matches!(unknown, Err(ServiceError::NotFound { .. })));
+}
+
+/// A line about a serial number that nobody here issued: revoked, and expiring then.
+fn revoked_elsewhere(world: &World, serial: &SerialNumber, days: u32) -> ImportLine {
+    ImportLine {
+        serial: Some(serial.clone()),
+        not_after: Some(world.now().plus(DAY * days)),
+        revocation: Some(because(world, RevocationReason::KeyCompromise)),
+        ..ImportLine::default()
+    }
+}
+
+#[test]
+fn what_is_imported_as_revoked_is_not_good_for_a_moment() {
+    let (world, store) = Meanwhile::over(world());
+    let serial = SerialNumber::from_random([9; 16]);
+    let request = plain_request(&world, &serial);
+    let nonce = request_with_nonce(&world, &serial);
+    assert_eq!(world.gateway.ocsp(&request).result, "unknown");
+    let said = Arc::new(Mutex::new(Vec::new()));
+    // Its record is there, and the snapshot does not have its causes yet.
+    let asks = {
+        let (gateway, said) = (world.gateway.clone(), said.clone());
+        move || {
+            let answers = [&request, &nonce].map(|request| gateway.ocsp(request).result);
+            said.lock().unwrap().extend(answers);
+        }
+    };
+    store.let_happen(When::Written, Box::new(asks));
+    take(&world, &issuing(), vec![revoked_elsewhere(&world, &serial, 30)]);
+    assert_eq!(*said.lock().unwrap(), ["revoked"; 2]);
+}
+
+#[test]
+fn what_expires_later_than_a_list_said_stays_on_the_crl_until_then() {
+    let policy = CrlPolicy { keep_expired: Some(0), ..CrlPolicy::default() };
+    let world = world_with(settings(policy));
+    let ca = world.gateway.authorities().issuer(&issuing()).unwrap().clone();
+    let serial = SerialNumber::from_random([9; 16]);
+    take(&world, &issuing(), vec![revoked_elsewhere(&world, &serial, 1)]);
+    assert!(crl_entry(&world, &serial).is_some());
+    let key = signer(KeyAlgorithm::P256);
+    let validity = Validity { not_before: world.now(), not_after: world.now().plus(DAY * 30) };
+    let (issuer, subject) = (ca.certificate.subject().clone(), "CN=SN1".parse().unwrap());
+    let spec = CertificateSpec::new(serial.clone(), issuer, subject, validity, key.public_key().clone());
+    let report = take(&world, &issuing(), vec![whole(&sign_certificate(ca.signer.as_ref(), &spec))]);
+    assert_eq!(report.completed, 1);
+    for _ in 0..3 {
+        world.clock.advance(DAY);
+        assert!(crl_entry(&world, &serial).is_some());
+    }
+}
+
+fn request_with_nonce(world: &World, serial: &SerialNumber) -> Vec<u8> {
+    super::request(world, serial, DigestAlgorithm::Sha1, Some(&[7; 16]))
+}
+
+/// A world with delta CRLs, and a later CRL of the same CA, which was made elsewhere.
+fn with_a_crl_from_elsewhere() -> (World, GatewaySettings, Arc<PublishedCrl>) {
+    let settings = settings(CrlPolicy { delta: Some(6 * 3_600), ..CrlPolicy::default() });
+    let drive = Drive::new(Vec::new(), u64::MAX);
+    let store = Arc::new(RedbStore::on(drive.clone()).unwrap());
+    let options = WorldOptions { store, settings: settings.clone(), ..WorldOptions::default() };
+    let world = World::with(options, &[("device", r#"subject = "CN=$DEVICE_ID$,O=Test""#)]);
+    world.gateway.run_due().unwrap();
+    let copy = Arc::new(RedbStore::on(Drive::new(drive.synced(), u64::MAX)).unwrap());
+    let ports = Ports { store: copy, ..world.ports.clone() };
+    let elsewhere = world.opened_on(ports, settings.clone()).unwrap();
+    let newest = (0..9).map(|_| elsewhere.publish_crl(&world.authed(), &issuing()).unwrap()).last();
+    (world, settings, newest.unwrap())
+}
+
+#[test]
+fn the_full_crl_has_a_number_above_an_imported_one_where_there_are_deltas_too() {
+    let (world, _, newest) = with_a_crl_from_elsewhere();
+    world.gateway.import_crl(&world.authed(), &issuing(), &newest.der).unwrap();
+    world.gateway.run_due().unwrap();
+    assert!(world.gateway.crl(&issuing()).unwrap().number > newest.number);
+}
+
+#[test]
+fn the_last_crl_of_a_ca_of_ours_that_has_expired_stays() {
+    let (world, settings, newest) = with_a_crl_from_elsewhere();
+    world.clock.advance(world.issuer("issuing").validity().not_after.since(world.now()));
+    let last = world.gateway.crl(&issuing()).unwrap();
+    world.gateway.import_crl(&world.authed(), &issuing(), &newest.der).unwrap();
+    let world = world.restarted(settings);
+    world.gateway.run_due().unwrap();
+    assert_eq!(world.gateway.crl(&issuing()).unwrap().der, last.der, "nobody can make another");
 }

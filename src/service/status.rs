@@ -30,7 +30,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -55,6 +55,8 @@ const EPOCHS: usize = 1024;
 pub(crate) struct StatusBoard {
     issuers: RwLock<BTreeMap<IssuerId, Arc<IssuerBoard>>>,
     epochs: Vec<AtomicU64>,
+    /// How many imports are under way: see [`StatusBoard::importing`].
+    imports: AtomicUsize,
     /// The database is older than what was published: only bad news can be relied on.
     distrusted: AtomicBool,
 }
@@ -126,6 +128,15 @@ pub(crate) enum Standing {
     Unsettled,
 }
 
+/// An import is under way: see [`StatusBoard::importing`].
+pub(crate) struct Importing<'a>(&'a AtomicUsize);
+
+impl Drop for Importing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// State of a serial's status as a number that grows when it moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch(u64);
@@ -151,6 +162,7 @@ impl StatusBoard {
         Ok(Self {
             issuers: RwLock::new(boards),
             epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
+            imports: AtomicUsize::new(0),
             distrusted: AtomicBool::new(false),
         })
     }
@@ -205,6 +217,19 @@ impl StatusBoard {
             (Some(own), None) => Standing::Listed(own),
             (Some(own), Some(inherited)) => Standing::Listed(inherited.beside(serial, own)),
         }
+    }
+
+    /// Held from before an import is committed until the snapshot has it. Of what is revoked here it is never wrong to say for a moment more
+    /// that it is good; what an import tells of was never good here.
+    pub(crate) fn importing(&self) -> Importing<'_> {
+        self.imports.fetch_add(1, Ordering::SeqCst);
+        Importing(&self.imports)
+    }
+
+    /// Whether a certificate whose record was found before may be one that an import brings, with causes that the snapshot does not have yet.
+    /// One that is over by now has moved the epochs.
+    pub(crate) fn is_importing(&self) -> bool {
+        self.imports.load(Ordering::SeqCst) > 0
     }
 
     /// Read it before the status; see the module's words.

@@ -290,10 +290,14 @@ impl<'a> Build<'a> {
         all
     }
 
-    /// Where there are deltas, a full CRL comes by its schedule only.
+    /// Where there are deltas, a full CRL comes by its schedule only; and where numbers were used elsewhere, for gear that knows them takes no
+    /// older one.
     fn wants_full(&self, everything: bool) -> Result<bool, ServiceError> {
         let full = self.before(CrlScope::Full);
-        let by_change = self.policy().delta.is_none() || self.before(CrlScope::Delta).is_none();
+        let newest = self.published.iter().map(|crl| crl.number).max();
+        let by_change = self.policy().delta.is_none()
+            || self.before(CrlScope::Delta).is_none()
+            || next_number(newest) != self.number;
         match full {
             Some(full) if !everything && !by_change => {
                 Ok(self.policy().is_due(Some(full.window()), self.now) || !self.is_on_terms(full)?)

@@ -321,7 +321,7 @@ fn free_name(view: &dyn View, certificate: &Certificate) -> Result<IssuerId, Ser
     Err(ServiceError::invalid("name", "every name is taken"))
 }
 
-/// Takes a part of a source over, in one transaction. Gives what came of it, and the certificates whose status moved.
+/// Takes a part of a source over, in one transaction. Gives what came of it, and the certificates whose status, or end where they are listed, moved.
 pub fn take(
     store: &dyn Store,
     act: &Act,
@@ -351,7 +351,8 @@ pub fn take(
             let changed = plan.carry_out(tx, act)?;
             let report = plan.report(&changed);
             tx.append_audit(&taken(act, issuer, batch, &report))?;
-            Ok::<_, ServiceError>((report, changed.into_iter().map(|(id, _)| id).collect()))
+            let moved = changed.into_iter().map(|(id, _)| id).chain(plan.listed_with_another_end());
+            Ok::<_, ServiceError>((report, moved.collect()))
         })?
     };
     report.refused.append(&mut refused);
@@ -458,6 +459,10 @@ pub fn take_crl(
         partial: head.distribution_point().is_some(),
         published: false,
     };
+    // No CRL will follow the last one of a CA of ours that has expired: that one stays.
+    if !external && ca.validity().not_after <= act.at {
+        return Ok((imported, None));
+    }
     // One of a partition would call good what is on another.
     if external && head.distribution_point().is_some() {
         return Ok((imported, None));
@@ -515,6 +520,7 @@ impl Gateway {
         batch: &ImportBatch,
     ) -> Result<ImportReport, ServiceError> {
         let (act, accepted) = (Act::of(authed, self.now()), self.accepted());
+        let _importing = self.status.importing();
         let (report, moved) = take(self.ports.store.as_ref(), &act, issuer, batch)?;
         self.status_moved(&moved, accepted)?;
         Ok(report)

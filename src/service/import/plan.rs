@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Plan {
     records: Vec<CertificateRecord>,
     changes: Vec<(CertificateId, CauseChange)>,
+    /// Those that have causes already, and of whose record more is known now.
+    listed: Vec<CertificateId>,
     bindings: Vec<Binding>,
     unbound: Vec<RefusedLine>,
     added: u64,
@@ -59,11 +61,8 @@ impl Plan {
                     continue;
                 }
             };
-            let causes = told.change(&view.causes(&id)?, &actor);
-            let causes = match causes {
-                Some(change) if !is_void(&view.causes(&id)?, &change) => Some(change),
-                _ => None,
-            };
+            let existing = view.causes(&id)?;
+            let causes = told.change(&existing, &actor).filter(|change| !is_void(&existing, change));
             let passed_over = causes.is_some() && is_outdated && told.is_hold();
             plan.outdated += u64::from(passed_over);
             let causes = causes.filter(|_| !passed_over);
@@ -79,6 +78,9 @@ impl Plan {
                 Bind::Nothing => {}
             }
             plan.added += u64::from(matches!(change, RecordChange::Add(_)));
+            if change != RecordChange::Keep && !existing.is_empty() {
+                plan.listed.push(id.clone());
+            }
             match change {
                 RecordChange::Keep => {}
                 RecordChange::Add(record) | RecordChange::Complete(record) => plan.records.push(*record),
@@ -105,6 +107,11 @@ impl Plan {
             put_in_service(tx, binding, act)?;
         }
         Ok(changed)
+    }
+
+    /// The certificates that were listed before, and whose notAfter may be another now: until when they stay on the CRL.
+    pub(super) fn listed_with_another_end(&self) -> impl Iterator<Item = CertificateId> {
+        self.listed.iter().cloned()
     }
 
     pub(super) fn report(&self, changed: &[(CertificateId, Option<Revocation>)]) -> ImportReport {

@@ -45,7 +45,10 @@ use super::{
     status::{Epoch, Standing},
 };
 use crate::{
-    domain::{issuer::OcspAuthority, status::Revocation},
+    domain::{
+        issuer::OcspAuthority,
+        status::{self, Revocation},
+    },
     types::{CertificateId, IssuerId, SerialNumber, Timestamp},
     wire::ocsp::{CertId, CertIdRef, CertStatus, ErrorStatus, OcspRequest, SingleResponse},
 };
@@ -335,6 +338,10 @@ impl Gateway {
             Err(_) if listed => None,
             Err(error) => return Err(error.into()),
         };
+        let revocation = match (revocation, not_after) {
+            (None, Some(_)) => self.imported_meanwhile(question)?,
+            (known, _) => known,
+        };
         let status = match revocation {
             _ if not_after.is_none() && !listed => CertStatus::Unknown,
             Some(Revocation { at, reason, .. }) => CertStatus::Revoked { at, reason },
@@ -349,6 +356,15 @@ impl Gateway {
     fn not_after_of(&self, question: &Question<'_>) -> Result<Option<Timestamp>, ServiceError> {
         let id = CertificateId { issuer: question.issuer().clone(), serial: question.serial().clone() };
         Ok(self.ports.store.read(|view| view.not_after(&id))?)
+    }
+
+    /// What a certificate is revoked or on hold for that is not listed, and that is being imported perhaps.
+    fn imported_meanwhile(&self, question: &Question<'_>) -> Result<Option<Revocation>, ServiceError> {
+        if !self.status.is_importing() {
+            return Ok(None);
+        }
+        let id = CertificateId { issuer: question.issuer().clone(), serial: question.serial().clone() };
+        Ok(status::revocation(&self.ports.store.read(|view| view.causes(&id))?))
     }
 
     /// What answers for an issuer now.
