@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use certgate::{
-    domain::crl::{CrlRecord, CrlScope},
+    domain::crl::{CrlPolicy, CrlRecord, CrlScope},
     http::{bridge::Bridge, device::DeviceEdge, forwarded::TrustedProxies, ocsp::OcspCounters},
-    service::crl::PublishedCrl,
+    service::{GatewaySettings, crl::PublishedCrl},
     types::{CertificateId, IssuerId, RevocationReason, SerialNumber},
     wire::{crl::Crl, ocsp::CertStatus},
 };
@@ -16,7 +16,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{
     because,
     common::{DAY, World, cause},
-    crl_entry, enrolled, id_of, issuing, ocsp_status, revoke, world,
+    crl_entry,
+    crl_policy::{settings, world_with},
+    enrolled, id_of, issuing,
+    meanwhile::{Meanwhile, When},
+    ocsp_status, revoke, world,
 };
 
 fn number(world: &World) -> u64 {
@@ -332,4 +336,90 @@ fn the_root_has_a_crl_of_its_own_and_a_revoked_ca_is_on_it() {
     let crl = Crl::from_der(&world.gateway.crl(&root).unwrap().der).unwrap();
     let [entry] = crl.entries() else { panic!("{:?}", crl.entries()) };
     assert_eq!((&entry.serial, entry.reason), (&ca.serial, RevocationReason::CaCompromise));
+}
+
+#[test]
+fn what_a_crl_missed_is_on_the_next_one_though_the_process_died_in_between() {
+    let (world, store) = Meanwhile::over(world());
+    world.gateway.run_due().unwrap();
+    let (first, second) = (enrolled(&world, "SN1"), enrolled(&world, "SN2"));
+    revoke(&world, &first, RevocationReason::KeyCompromise);
+    world.clock.advance(Duration::from_secs(5));
+    // The CRL for the first one is made while the second one is in the store and not yet in the snapshot.
+    let worker = Arc::clone(&world.gateway);
+    let work = move || {
+        worker.run_due().unwrap();
+    };
+    store.let_happen(When::Written, Box::new(work));
+    revoke(&world, &second, RevocationReason::KeyCompromise);
+    let listed = |world: &World| Crl::from_der(&world.gateway.crl(&issuing()).unwrap().der).unwrap();
+    assert_eq!(listed(&world).entries().len(), 1);
+    assert!(world.gateway.jobs(&world.authed(), 10).unwrap().items.is_empty());
+    let world = world.restarted(GatewaySettings::default());
+    world.clock.advance(Duration::from_secs(6));
+    world.gateway.run_due().unwrap();
+    assert_eq!(listed(&world).entries().len(), 2, "it does not wait for the schedule");
+}
+
+/// A world whose changes since the last CRLs have no job, as after one that was given up; begun anew.
+fn without_jobs(world: World, settings: &GatewaySettings) -> World {
+    let jobs = world.read(|view| view.jobs(10));
+    assert_eq!(jobs.len(), 1);
+    world.write(|tx| jobs.iter().try_for_each(|job| tx.remove_job(job.sequence).map(drop)));
+    let world = world.restarted(settings.clone());
+    world.clock.advance(Duration::from_secs(6));
+    world.gateway.run_due().unwrap();
+    world
+}
+
+#[test]
+fn a_start_makes_the_crl_that_is_missing_and_none_that_says_nothing_new() {
+    let without = CrlPolicy { keep_expired: Some(0), ..CrlPolicy::default() };
+    let with_deltas = CrlPolicy { delta: Some(6 * 3_600), ..without };
+    for settings in [without, with_deltas].map(settings) {
+        let mut world = world_with(settings.clone());
+        let [gone, held, raised] = ["SN1", "SN2", "SN3"].map(|device| enrolled(&world, device));
+        world.gateway.hold_certificate(&world.authed(), &id_of(&held), "").unwrap();
+        revoke(&world, &raised, RevocationReason::Superseded);
+        world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+        world.gateway.run_due().unwrap();
+        let newest = |world: &World| {
+            let all = world.gateway.crls_of(&issuing()).into_iter().map(|crl| crl.number);
+            all.max().unwrap()
+        };
+        let mut number = newest(&world);
+        world.clock.advance(Duration::from_secs(5));
+        world.gateway.run_due().unwrap();
+        number = number.max(newest(&world));
+        let changes: [&dyn Fn(&World); 3] = [
+            &|world| revoke(world, &gone, RevocationReason::KeyCompromise),
+            &|world| drop(world.gateway.release_certificate(&world.authed(), &id_of(&held), "").unwrap()),
+            &|world| revoke(world, &raised, RevocationReason::KeyCompromise),
+        ];
+        for change in changes {
+            change(&world);
+            world = without_jobs(world, &settings);
+            assert_eq!(newest(&world), number + 1);
+            number += 1;
+            for _ in 0..2 {
+                world = world.restarted(settings.clone());
+                world.clock.advance(Duration::from_secs(6));
+                world.gateway.run_due().unwrap();
+                assert_eq!(newest(&world), number, "there is nothing new");
+            }
+        }
+        // Nor is what left the CRL when it had expired.
+        world.clock.advance(gone.validity().not_after.since(world.now()) + DAY);
+        for _ in 0..2 {
+            world.clock.advance(DAY);
+            world.gateway.run_due().unwrap();
+        }
+        let number = newest(&world);
+        let full = Crl::from_der(&world.gateway.crl(&issuing()).unwrap().der).unwrap();
+        assert!(full.entries().is_empty());
+        let world = world.restarted(settings.clone());
+        world.clock.advance(Duration::from_secs(6));
+        world.gateway.run_due().unwrap();
+        assert_eq!(newest(&world), number);
+    }
 }

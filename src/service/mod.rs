@@ -406,6 +406,8 @@ impl Gateway {
         if let Some(behind) = gateway.behind() {
             gateway.status.distrust();
             gateway.crls.withhold_all_but(&behind.published);
+        } else {
+            gateway.note_unpublished();
         }
         Ok(gateway)
     }

@@ -272,6 +272,11 @@ impl StatusBoard {
         since
     }
 
+    /// Something of `issuer` is on no CRL.
+    pub(crate) fn not_published(&self, issuer: &IssuerId, now: Timestamp) {
+        self.board(issuer).write().unpublished_since.get_or_insert(now);
+    }
+
     /// Since when a change of `issuer` waits for a CRL.
     pub(crate) fn unpublished_since(&self, issuer: &IssuerId) -> Option<Timestamp> {
         self.board(issuer).read().unpublished_since

@@ -438,7 +438,7 @@ fn latest(published: &[Arc<PublishedCrl>]) -> Option<Timestamp> {
 }
 
 /// Whether the CRL lists exactly these.
-fn says(crl: &PublishedCrl, entries: &EntryList<'_>) -> Result<bool, ServiceError> {
+pub(super) fn says(crl: &PublishedCrl, entries: &EntryList<'_>) -> Result<bool, ServiceError> {
     Ok(EncodedEntries::of(&crl.der)?.same(entries.iter()))
 }
 

@@ -53,7 +53,15 @@ pub(super) fn lead_to<'a>(
     changes: impl Iterator<Item = EncodedEntry<'a>>,
     now: impl Iterator<Item = EncodedEntry<'a>>,
 ) -> bool {
-    Applied { base: base.peekable(), changes: changes.peekable() }.eq(now)
+    applied(base, changes).eq(now)
+}
+
+/// `base` with the changes.
+pub(super) fn applied<'a>(
+    base: EncodedEntries<'a>,
+    changes: impl Iterator<Item = EncodedEntry<'a>>,
+) -> impl Iterator<Item = EncodedEntry<'a>> {
+    Applied { base: base.peekable(), changes: changes.peekable() }
 }
 
 /// The next one, if it is about the same certificate as `wanted`.

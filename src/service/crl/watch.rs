@@ -15,10 +15,12 @@ use crate::{
         Gateway, ServiceError,
         audit::Act,
         authority::Authority,
-        crl::PublishedCrl,
+        crl::{PublishedCrl, build::says, delta},
         metric::{self, label},
+        status::Listed,
     },
     types::{IssuerId, Timestamp},
+    wire::crl::{EncodedEntries, EncodedEntry},
 };
 
 /// The newest CRL of a scope, by its number, and how late it was when that was last said.
@@ -39,6 +41,50 @@ impl Gateway {
             alive && (late || self.crl_due_at(authority, now).is_none_or(|at| at <= now))
         });
         due.map(|authority| authority.issuer.id.clone()).collect()
+    }
+
+    /// At the start: what was committed and is on no CRL is due, whatever became of its job. A CRL may have been made, and the process have died,
+    /// between the commit and the snapshot; or the job was given up. Of a CA that is revoked or on hold nothing is compared: its list is long.
+    pub(in crate::service) fn note_unpublished(&self) {
+        let now = self.now();
+        let authorities = self.authorities();
+        for authority in authorities.issuers().filter(|it| it.certificate.validity().contains(now)) {
+            let id = &authority.issuer.id;
+            let listed = self
+                .status
+                .with_snapshot(id, |snapshot| snapshot.inherited.is_none().then(|| snapshot.listed.clone()));
+            // One that cannot be read says nothing.
+            let shown = listed
+                .flatten()
+                .is_some_and(|listed| self.is_published(authority, &listed, now).unwrap_or_default());
+            if !shown {
+                self.status.not_published(id, now);
+            }
+        }
+    }
+
+    /// Whether the newest full CRL, with the delta to it, says what is `listed`, but for what has expired since.
+    fn is_published(
+        &self,
+        authority: &Authority,
+        listed: &Listed,
+        now: Timestamp,
+    ) -> Result<bool, ServiceError> {
+        let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
+        let Some(full) = self.crl(id) else { return Ok(false) };
+        let due = listed.entries(|not_after| policy.keeps(not_after, now, Some(full.this_update)));
+        let delta = self.crl_of(id, CrlScope::Delta).filter(|it| it.base_number == Some(full.number));
+        // Nearly always: a million of them are one comparison of bytes.
+        if delta.is_none() && says(&full, &due)? {
+            return Ok(true);
+        }
+        let changes = match &delta {
+            Some(delta) => EncodedEntries::of(&delta.der)?,
+            None => EncodedEntries::none(),
+        };
+        let said = || Ok::<_, ServiceError>(delta::applied(EncodedEntries::of(&full.der)?, changes.clone()));
+        let all = listed.entries(|_| true);
+        Ok(are_among(due.iter(), said()?) && are_among(said()?, all.iter()))
     }
 
     /// When a CRL of the issuer has to be made next, by its schedule or for a change that none shows yet.
@@ -106,6 +152,19 @@ impl Gateway {
         let fact = act.fact("crl.late", issuer, &detail);
         Ok(self.ports.store.write(|tx: &mut dyn Tx| tx.append_audit(&fact))?)
     }
+}
+
+/// Whether each of `some` is one of `all`, byte for byte; both in the order of serials.
+fn are_among<'a>(
+    some: impl Iterator<Item = EncodedEntry<'a>>,
+    all: impl Iterator<Item = EncodedEntry<'a>>,
+) -> bool {
+    let mut all = all.peekable();
+    let mut is_there = |wanted: EncodedEntry<'a>| {
+        while all.next_if(|it| it.order() < wanted.order()).is_some() {}
+        all.next_if(|it| it.order() == wanted.order()).is_some_and(|it| it.der == wanted.der)
+    };
+    some.into_iter().all(&mut is_there)
 }
 
 /// How late the successor of a CRL of the issuer is. One that ends with its issuer is shorter than others, and late only when the schedule
