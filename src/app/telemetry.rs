@@ -1,5 +1,7 @@
 //! Log lines to standard error; metrics in memory, rendered for whoever asks the ops listener.
 
+mod line;
+
 use std::io;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
@@ -58,7 +60,7 @@ pub fn log_filter(text: &str) -> Result<EnvFilter, FilterError> {
 pub fn start_logging(log: &Log) -> Result<(), TelemetryError> {
     let filter = log_filter(&std::env::var(LOG_VARIABLE).unwrap_or_else(|_| log.filter.clone()))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| line::OneLine(io::stderr()));
     match log.format {
         LogFormat::Text => registry.with(lines.with_ansi(false)).try_init()?,
         LogFormat::Json => {
