@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     code,
     process::{expect_success, free_address, http_get},
@@ -171,10 +173,63 @@ fn check_config_names_the_key_of_each_mistake() {
 }
 
 #[test]
+fn init_makes_no_certificates_that_lead_nowhere() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let init = |options: &[&str]| {
+        let output =
+            certgate(&[&["init", "--key", "p-256", "--data", data.to_str().unwrap()], options].concat());
+        (code(&output), stderr(&output))
+    };
+    for options in
+        [&["--listen", "0.0.0.0:80"][..], &["--listen", "[::]:80"], &["--url", "http://0.0.0.0:8080"]]
+    {
+        let (code, said) = init(options);
+        assert!(code == 2 && said.contains("--url http://NAME"), "{options:?}: {said}");
+    }
+    let (code, said) = init(&["--url", "https://pki.example"]);
+    assert!(code == 2 && said.contains("public-url: \"https://pki.example\""), "{said}");
+    assert!(!said.contains("(line"), "nobody wrote that file: {said}");
+    assert!(!data.exists());
+    assert_eq!(init(&["--listen", "0.0.0.0:80", "--url", "http://pki.example"]).0, 0);
+}
+
+#[test]
+fn check_config_prints_its_findings_as_json() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("certgate.toml");
+    let report = |text: &str| {
+        fs::write(&config, format!("public-url = \"http://pki.example\"\n{text}")).unwrap();
+        let output = certgate(&["-o", "json", "check-config", config.to_str().unwrap()]);
+        (code(&output), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let profile = "[profile.a]\nsubject = \"CN=$DEVICE_ID$\"\nchallenge = [\"unbound-ticket\"]\n";
+    let (code, usable) = report(profile);
+    assert_eq!((code, &usable["usable"], &usable["profiles"]), (0, &json!(true), &json!(["a"])));
+    assert_eq!(
+        (&usable["mistakes"], &usable["warnings"][0]["key"]),
+        (&json!([]), &json!("profile.a.challenge"))
+    );
+    let (code, broken) = report("[crl]\nlife-time = 3\n");
+    assert_eq!((code, &broken["usable"]), (2, &json!(false)));
+    let mistake = &broken["mistakes"][0];
+    assert_eq!((&mistake["key"], &mistake["line"]), (&json!("crl.life-time"), &json!(3)));
+    assert!(mistake["problem"].as_str().unwrap().contains("lifetime-hours"), "{mistake}");
+}
+
+#[test]
 fn a_directory_without_a_gateway_is_not_served() {
     let root = tempfile::tempdir().unwrap();
     let output = certgate(&["serve", "--data", root.path().to_str().unwrap()]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("certgate init --data"), "{}", stderr(&output));
     assert!(http_get(free_address(), "/livez").is_none());
+}
+
+#[test]
+fn manual_pages_are_written_to_a_directory_that_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("share/man/man1");
+    expect_success(&certgate(&["man", "--out", directory.to_str().unwrap()]), "man");
+    assert!(contents(&directory)["certgate-scep-enrol.1"].starts_with(b".ie"));
 }

@@ -23,7 +23,7 @@ pub use issuer::{IssuerOptions, Signer};
 pub use mdm::{ChallengeWebhook, Ndes};
 pub use outside::{ApprovalWebhook, Intune, Outbound, RenewalIssuers};
 
-use super::document::Document;
+use super::document::{Document, Finding};
 use crate::{
     domain::profile::ProfileSpec,
     service::OverBudget,
@@ -443,6 +443,7 @@ impl Config {
         let expected = "expected { files = [\"..\"], crl-files = [\"..\"], grace-days = 0 }";
         let renewal_issuers = taken(document, "renewal-issuers", expected, RenewalIssuers::read);
         let config: Self = document.read();
+        document.mistakes.iter_mut().for_each(name_taken_keys);
         Self {
             challenge_files,
             ca_certificate_files,
@@ -452,6 +453,27 @@ impl Config {
             renewal_issuers,
             ..config
         }
+    }
+}
+
+/// The keys of a profile that are no part of its versions.
+const TAKEN: [&str; 6] = [
+    "static-challenge-files",
+    "ca-certificate-files",
+    "requests-per-minute",
+    "on-ticket-reuse",
+    "approval-webhook",
+    "renewal-issuers",
+];
+
+/// Who misspelt one of them is told of them, too.
+fn name_taken_keys(mistake: &mut Finding) {
+    if mistake.key.starts_with("profile.")
+        && mistake.key.split('.').count() == 3
+        && mistake.problem.starts_with("unknown field")
+    {
+        let names = TAKEN.map(|name| format!(", `{name}`")).concat();
+        mistake.problem.push_str(&names);
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::{fmt, ops::Range, path::PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
 /// Something about one key of the configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The key path, `profile.device.challenge`; empty for the file as a whole.
     pub key: String,
@@ -156,7 +156,7 @@ impl<'i> Document<'i> {
             let mistake = Finding {
                 key: place.as_ref().map_or_else(String::new, |place| place.path.join(".")),
                 line: error.span().map(|span| self.places.line_at(span.start)),
-                problem: error.message().to_owned(),
+                problem: in_words(error.message()),
             };
             if !self.is_said(&mistake) {
                 self.mistakes.push(mistake);
@@ -173,6 +173,17 @@ impl<'i> Document<'i> {
             let name = said.key.strip_prefix(&mistake.key).and_then(|rest| rest.strip_prefix('.'));
             name.is_some_and(|name| mistake.problem == format!("missing field `{name}`"))
         })
+    }
+}
+
+/// The reader's words without those of its own language.
+fn in_words(message: &str) -> String {
+    let message = message.replace("expected a sequence", "expected a list");
+    match message.rsplit_once("expected ") {
+        Some((before, "u8" | "u16" | "u32" | "u64" | "usize")) => {
+            format!("{before}expected a whole number")
+        }
+        _ => message,
     }
 }
 
@@ -233,6 +244,16 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start} in {mistakes:#?}");
         }
         assert!(raw.named["x"].flag, "what is right is still read");
+    }
+
+    #[test]
+    fn what_is_expected_is_said_in_words() {
+        let (_, mistakes) = read("[a]\nnumber = \"5\"\n");
+        assert!(mistakes[0].ends_with("expected a whole number"), "{mistakes:?}");
+        assert_eq!(
+            in_words("invalid type: string \"x\", expected a sequence"),
+            "invalid type: string \"x\", expected a list"
+        );
     }
 
     #[test]

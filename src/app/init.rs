@@ -14,7 +14,7 @@ use super::{
     config::Starter,
     failure::{Failure, Outcome},
     serve::STORE_FILE,
-    settings::Settings,
+    settings::{ConfigErrors, Settings},
 };
 use crate::{
     adapters::{
@@ -131,7 +131,7 @@ pub fn create(request: &Request) -> Outcome<Initialised> {
     let stage = Stage::begin(&request.data)?;
     let config = stage.path.join(CONFIG_FILE);
     fs::write(&config, configuration(request)?).map_err(Failure::while_doing(config.display()))?;
-    let (settings, _) = Settings::load(&config).map_err(Failure::usage)?;
+    let (settings, _) = Settings::load(&config).map_err(|errors| unusable(&errors))?;
     let made = populate(&stage, &settings, &request.authorities)?;
     stage.commit()?;
     Ok(Initialised {
@@ -142,6 +142,12 @@ pub fn create(request: &Request) -> Outcome<Initialised> {
         key_beside_store: request.kek.is_none(),
         made,
     })
+}
+
+/// The file is gone with the stage, and nobody wrote its lines: only the keys say something.
+fn unusable(errors: &ConfigErrors) -> Failure {
+    let mistakes = errors.mistakes.iter().map(|mistake| format!("{}: {}", mistake.key, mistake.problem));
+    Failure::usage(mistakes.collect::<Vec<_>>().join("\n"))
 }
 
 /// Fills the data directory of a configuration file that exists already.

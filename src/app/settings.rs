@@ -21,6 +21,8 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
+
 pub use self::{directory::DirectorySettings, outbound::OutboundSettings};
 pub use super::document::{ConfigErrors, Finding};
 use super::{
@@ -31,7 +33,7 @@ use crate::{
     adapters::{intune::IntuneSettings, keys::KekSource},
     http::forwarded::TrustedProxies,
     service::{GatewaySettings, profile::ConfiguredProfile},
-    types::DirectoryName,
+    types::{DirectoryName, ProfileName},
 };
 
 /// Everything that the configuration file says, checked and with its defaults filled in.
@@ -164,32 +166,50 @@ impl Settings {
     }
 }
 
-/// What `certgate check-config` says of the file at `path`: a report for people. Errors: the report of a file that cannot be used.
-pub fn check(path: &Path) -> Result<String, String> {
-    let lines = |label: &str, findings: &[Finding]| -> String {
-        findings
-            .iter()
-            .flat_map(|finding| [label, ": ", &finding.to_string(), "\n"].map(str::to_owned))
-            .collect()
-    };
+/// What `certgate check-config` finds in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfigReport {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether a gateway can be started with it.
+    pub usable: bool,
+    /// The profiles, if it can.
+    pub profiles: Vec<ProfileName>,
+    /// What stops.
+    pub mistakes: Vec<Finding>,
+    /// What is allowed but unwise.
+    pub warnings: Vec<Finding>,
+}
+
+/// Checks the file at `path`.
+pub fn check(path: &Path) -> ConfigReport {
+    let file = path.to_owned();
     match Settings::load(path) {
         Ok((settings, warnings)) => {
-            let profiles: Vec<_> = settings.profiles.iter().map(|profile| profile.name.as_str()).collect();
-            Ok(format!(
-                "{}{}: ok ({} warnings; profiles: {})\n",
-                lines("warning", &warnings),
-                path.display(),
-                warnings.len(),
-                if profiles.is_empty() { "none".to_owned() } else { profiles.join(", ") },
-            ))
+            let profiles = settings.profiles.into_iter().map(|profile| profile.name).collect();
+            ConfigReport { file, usable: true, profiles, mistakes: Vec::new(), warnings }
         }
-        Err(errors) => Err(format!(
-            "{}{}{}: {} mistakes\n",
-            lines("error", &errors.mistakes),
-            lines("warning", &errors.warnings),
-            path.display(),
-            errors.mistakes.len(),
-        )),
+        Err(ConfigErrors { mistakes, warnings, .. }) => {
+            ConfigReport { file, usable: false, profiles: Vec::new(), mistakes, warnings }
+        }
+    }
+}
+
+impl fmt::Display for ConfigReport {
+    /// For people: the outcome, then every mistake and warning on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number =
+            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let file = self.file.display();
+        if self.usable {
+            let profiles: Vec<_> = self.profiles.iter().map(ProfileName::as_str).collect();
+            let profiles = if profiles.is_empty() { "none".to_owned() } else { profiles.join(", ") };
+            write!(f, "{file}: ok ({}; profiles: {profiles})", number(self.warnings.len(), "warning"))?;
+        } else {
+            write!(f, "{file}: {}", number(self.mistakes.len(), "mistake"))?;
+        }
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\nerror: {mistake}"))?;
+        self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }
 }
 

@@ -151,7 +151,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Quickstart(args) => process::quickstart(args),
         Command::Init(args) => process::init(*args, format),
         Command::Serve(args) => process::serve(&args),
-        Command::CheckConfig(args) => process::check_config(&args),
+        Command::CheckConfig(args) => process::check_config(&args, format),
         Command::Doctor(args) => process::doctor(&args, format),
         Command::Issuer(args) => issuer::run(args, format),
         Command::Profile(args) => profile::run(args, format),

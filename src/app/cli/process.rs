@@ -95,7 +95,7 @@ pub(super) struct InitArgs {
     /// File with a passphrase (mode 0600) that the key-encryption key is derived from
     #[arg(long, value_name = "FILE")]
     kek_passphrase_file: Option<PathBuf>,
-    /// Host name or address in the TLS certificate, beside localhost; may be repeated
+    /// Host name or address in the TLS certificate, beside 127.0.0.1; may be repeated [default: localhost]
     #[arg(long = "server-name", value_name = "NAME")]
     server_names: Vec<String>,
 }
@@ -104,7 +104,8 @@ pub(super) struct InitArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Without arguments the configuration is ./certgate.toml, else /etc/certgate/certgate.toml.
-SIGTERM finishes the requests in flight and ends; a second signal ends at once."
+SIGTERM finishes the requests in flight and ends; a second signal ends at once. The configuration is
+read at the start: `certgate check-config`, then restart (SIGHUP changes nothing)."
 )]
 pub(super) struct ServeArgs {
     /// The configuration file
@@ -117,6 +118,9 @@ pub(super) struct ServeArgs {
 
 /// Check a configuration file and name every mistake by its key.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Files and credentials that it names are read, too: run it as the server's own user. Exit codes: 0 ok, 2 a mistake."
+)]
 pub(super) struct CheckConfigArgs {
     /// The configuration file [default: ./certgate.toml, else /etc/certgate/certgate.toml]
     file: Option<PathBuf>,
@@ -217,6 +221,12 @@ fn request(args: InitArgs, authorities: Authorities) -> Outcome<init::Request> {
         (None, Some(file)) => Some(KekSource::PassphraseFile(whole(file)?)),
         (None, None) => None,
     };
+    // In every certificate, and never to be changed: it has to lead somewhere.
+    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
+    if ["http://0.0.0.0", "http://[::]"].iter().any(|nowhere| url.starts_with(nowhere)) {
+        return Err(Failure::usage(format_args!("devices and network gear cannot reach {url}"))
+            .hint("say --url http://NAME: it goes into every certificate"));
+    }
     let port = |port| SocketAddr::new(args.listen.ip(), port);
     Ok(init::Request {
         data,
@@ -281,15 +291,15 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
 }
 
 /// Runs `certgate check-config`.
-pub(super) fn check_config(args: &CheckConfigArgs) -> Outcome {
+pub(super) fn check_config(args: &CheckConfigArgs, format: Format) -> Outcome {
     let config = args.file.clone().map_or_else(usual_config, Ok)?;
-    match settings::check(&config) {
-        Ok(report) => {
-            output::line(report.trim_end());
-            Ok(())
-        }
-        Err(report) => Err(Failure::usage(report.trim_end())),
+    let report = settings::check(&config);
+    match format {
+        Format::Json => output::json(&json!(report)),
+        Format::Table if report.usable => output::line(&report.to_string()),
+        Format::Table => return Err(Failure::usage(report)),
     }
+    if report.usable { Ok(()) } else { Err(Failure::usage("the configuration file cannot be used")) }
 }
 
 fn usual_config() -> Outcome<PathBuf> {

@@ -38,7 +38,8 @@ pub(super) fn completion(args: &CompletionArgs) -> Outcome {
 /// Runs `certgate man`.
 pub(super) fn man(args: &ManArgs) -> Outcome {
     if let Some(directory) = &args.out {
-        return clap_mangen::generate_to(Cli::command(), directory)
+        return std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
             .map_err(Failure::while_doing(directory.display()));
     }
     let mut page = Vec::new();

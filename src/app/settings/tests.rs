@@ -389,14 +389,24 @@ fn check_reports_in_words() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("certgate.toml");
     fs::write(&path, format!("public-url = \"http://x\"\n{PROFILE}")).unwrap();
-    assert!(check(&path).unwrap().ends_with("certgate.toml: ok (0 warnings; profiles: device)\n"));
+    assert!(check(&path).to_string().ends_with("certgate.toml: ok (0 warnings; profiles: device)"));
     fs::write(&path, "data = 7\n[log]\nlevel = \"x=y\"\n").unwrap();
-    let report = check(&path).unwrap_err();
+    let report = check(&path).to_string();
     assert!(
-        report.contains("error: data (line 1): ") && report.contains("error: log.level (line 3): "),
+        report.contains("\nerror: data (line 1): ") && report.contains("\nerror: log.level (line 3): "),
         "{report}"
     );
-    assert!(report.ends_with("certgate.toml: 2 mistakes\n"), "{report}");
+    assert!(report.lines().next().unwrap().ends_with("certgate.toml: 2 mistakes"), "{report}");
+    assert!(check(&dir.path().join("none.toml")).to_string().contains("none.toml: 1 mistake\n"));
+}
+
+#[test]
+fn a_misspelt_key_of_a_profile_is_told_every_key_of_profiles() {
+    let text = "[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-file = [\"x\"]\n";
+    let found = parse(text).unwrap_err().mistakes[0].to_string();
+    for key in ["`subject`", "`static-challenge-files`", "`renewal-issuers`", "`approval-webhook`"] {
+        assert!(found.contains(key), "{key} in {found}");
+    }
 }
 
 #[test]
