@@ -6,8 +6,10 @@ mod common;
 mod process;
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     thread,
     time::Duration,
 };
@@ -22,7 +24,7 @@ use certgate::{
     },
 };
 use common::{Client, MessageOptions};
-use process::{Answer, Server, http_get, http_post};
+use process::{Answer, Server, http_get, http_post, send_signal};
 use redb::{Database, TableDefinition};
 
 const KEYS: [&str; 4] = ["--key", "p-256", "--issuing-key", "p-256"];
@@ -61,6 +63,49 @@ fn a_store_of_a_newer_certgate_is_refused_in_plain_words_and_left_alone() {
     // Nothing was written: with the version put back it serves as before.
     put_schema(&server, PRESENT);
     server.start();
+}
+
+/// What a start says that comes to nothing.
+fn refused_start(server: &Server) -> String {
+    let config = server.data().join("certgate.toml");
+    let output = server.command().args(["serve", "--config"]).arg(&config).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+#[test]
+fn what_a_start_says_of_a_broken_data_directory_can_be_done() {
+    let server = Server::initialise(&KEYS, PROFILE);
+    let (store, key) = (server.data().join("certgate.redb"), server.data().join("kek.key"));
+    let whole = fs::read(&store).unwrap();
+
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = refused_start(&server);
+    assert!(said.contains("chmod 0600") && !said.contains("put back the right one"), "{said}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+
+    // A disk that was full, a copy that broke off: `init` would refuse this directory.
+    fs::write(&store, b"").unwrap();
+    let said = refused_start(&server);
+    assert!(said.contains("certgate restore") && !said.contains("certgate init"), "{said}");
+    for broken in [&whole[..whole.len() / 2], &[7; 5_000]] {
+        fs::write(&store, broken).unwrap();
+        let said = refused_start(&server);
+        assert!(said.contains("certgate.redb: ") && said.contains("certgate restore"), "{said}");
+    }
+    fs::write(&store, whole).unwrap();
+}
+
+#[test]
+fn sighup_leaves_the_gateway_at_work() {
+    let mut server = Server::started(&KEYS, PROFILE);
+    send_signal("HUP", server.process_id());
+    while !server.log().contains("SIGHUP changes nothing") {
+        assert_eq!(http_get(server.ops_address(), "/readyz").map(|answer| answer.status), Some(200));
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!bundle(&server).is_empty());
+    assert_eq!(server.terminate(), Some(0));
 }
 
 fn bundle(server: &Server) -> Vec<Certificate> {

@@ -7,7 +7,7 @@ mod watched;
 mod workers;
 
 use std::{
-    io,
+    io::{self, IsTerminal as _},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +34,7 @@ use crate::{
         crl_files::CrlFiles,
         directory::LdapDirectory,
         intune::{IntuneClient, IntuneSettings},
-        keys::{KekError, SoftwareKeyring},
+        keys::{KekError, SoftwareKeyring, secret_file::SecretFileError},
         outbound::HttpOutbound,
         store::RedbStore,
         system::{SystemClock, SystemRandomSource},
@@ -167,10 +167,14 @@ fn directories(settings: &Settings) -> Outcome<Directories> {
 
 fn cannot_open_keys(data: &Path, error: &KekError) -> Failure {
     let failure = Failure::error(error);
-    if data.join(STORE_FILE).exists() {
-        failure.hint("without this key the data cannot be used: put back the right one")
-    } else {
-        failure.hint(format_args!("{} is not initialised: run `certgate init` first", data.display()))
+    if !data.join(STORE_FILE).exists() {
+        return failure
+            .hint(format_args!("{} is not initialised: run `certgate init` first", data.display()));
+    }
+    match error {
+        // It is there, and the error says what to do about it.
+        KekError::Secret(SecretFileError::Exposed { .. }) => failure,
+        _ => failure.hint("without this key the data cannot be used: put back the right one"),
     }
 }
 
@@ -180,9 +184,16 @@ fn cannot_open_store(data: &Path, error: &StoreError) -> Failure {
             Failure::error(format_args!("{} is in use: another certgate serves from it", data.display()))
                 .hint("stop that one first, or talk to it with the other commands")
         }
-        other => Failure::error(other),
+        StoreError::Unavailable(_) | StoreError::Corrupt { .. } => {
+            Failure::error(format_args!("{}: {error}", data.join(STORE_FILE).display())).hint(BROKEN_STORE)
+        }
+        StoreError::NewerSchema { .. } | StoreError::Conflict { .. } => Failure::error(error),
     }
 }
+
+/// What is left to do when a database cannot be read.
+const BROKEN_STORE: &str = "look at the disk: space, permissions, errors in the system log; if the file itself is broken, keep it \
+     aside and take a backup: `certgate restore` into a new directory";
 
 impl Server {
     /// Opens the gateway and listens. When this returns, every listener accepts and every issuer has a CRL.
@@ -239,7 +250,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Blocks until SIGTERM, SIGINT or SIGHUP. Errors: the store failed, and only a new process can write to it again.
+    /// Blocks until it is told to end ([`next_signal`]). Errors: the store failed, and only a new process can write to it again.
     pub fn wait_for_end(&self) -> Outcome {
         let mut store_failure = self.store_failure.clone();
         self.runtime.block_on(async {
@@ -280,22 +291,37 @@ impl Server {
     }
 }
 
-/// Waits for SIGTERM, SIGINT or SIGHUP.
-pub(super) async fn next_signal() -> std::io::Result<()> {
+/// Waits for SIGTERM or SIGINT. SIGHUP ends what was started at a terminal, which is gone then; elsewhere somebody sends it who wants the
+/// configuration read again, and must not be left without a gateway.
+pub(super) async fn next_signal() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hang_up.recv() => {}
+    // A terminal that is gone says that it is none.
+    let at_terminal = io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => {
+                if at_terminal {
+                    return Ok(());
+                }
+                tracing::warn!("SIGHUP changes nothing: the configuration is read at the start; `certgate check-config`, then restart");
+            }
+        }
     }
-    Ok(())
 }
 
 fn cannot_start(error: ServiceError) -> Failure {
     match error {
-        ServiceError::NotInitialised => Failure::error(error),
+        // `init` makes a gateway whole or not at all.
+        ServiceError::NotInitialised => Failure::error(format_args!(
+            "{STORE_FILE} in the data directory is there, and empty"
+        ))
+        .hint(
+            "a gateway was here: put its database back, or `certgate restore` a backup into a new directory",
+        ),
         ServiceError::Key(_) => {
             Failure::error(error).hint("is this the key-encryption key that the gateway was made with?")
         }
