@@ -108,6 +108,21 @@ fn sighup_leaves_the_gateway_at_work() {
     assert_eq!(server.terminate(), Some(0));
 }
 
+#[test]
+fn an_alarm_can_be_seen_to_ring_for_the_first_time() {
+    let server = Server::started(&KEYS, PROFILE);
+    let text = http_get(server.ops_address(), "/metrics").unwrap().body;
+    let text = String::from_utf8(text).unwrap();
+    for counter in [
+        "certgate_tickets_reused_total{profile=\"wifi\"} 0",
+        "certgate_lock_outs_total{profile=\"wifi\"} 0",
+        "certgate_refusals_not_recorded_total{profile=\"wifi\"} 0",
+        "certgate_bridge_shed_total{pool=\"enrolment\"} 0",
+    ] {
+        assert!(text.lines().any(|line| line == counter), "{counter} in\n{text}");
+    }
+}
+
 fn bundle(server: &Server) -> Vec<Certificate> {
     let answer = http_get(server.device_address(), "/scep/wifi?operation=GetCACert").unwrap();
     Degenerate::from_ber(&answer.body).unwrap().certificates

@@ -115,6 +115,9 @@ impl Bridge {
         prepare: fn() -> rustix::io::Result<()>,
     ) -> std::io::Result<Self> {
         let name = lines[0].name;
+        for line in &lines {
+            metrics::counter!(metric::BRIDGE_SHED, label::POOL => line.name).increment(0);
+        }
         let pool = Arc::new(Pool { lines, state: Mutex::default(), arrived: Condvar::new() });
         for number in 0..workers.max(1) {
             let pool = Arc::clone(&pool);

@@ -1,5 +1,9 @@
 //! The names of the metrics, their labels and their label values. What they mean is described once, in `app::telemetry`.
 
+use std::collections::BTreeSet;
+
+use crate::types::ProfileName;
+
 /// Counter. SCEP requests by `profile`, `operation`, `result`.
 pub const SCEP_REQUESTS: &str = "certgate_scep_requests_total";
 /// Counter. Messages of PKIOperation by the family that the `client` looks like; `unknown` where nothing tells.
@@ -104,6 +108,15 @@ pub const TRACES_NOT_KEPT: &str = "certgate_scep_traces_not_kept_total";
 
 /// Counter. Records whose time was over and that were removed, by `kind`: `ticket`, `enrolment` or `job`.
 pub const RECORDS_PRUNED: &str = "certgate_records_pruned_total";
+
+/// Shows what rings for a profile before it does: that a counter moved is seen only from a value that was read before.
+pub(super) fn begin_alarms(profiles: &BTreeSet<ProfileName>) {
+    for profile in profiles {
+        for name in [TICKETS_REUSED, LOCK_OUTS, REFUSALS_NOT_RECORDED] {
+            metrics::counter!(name, label::PROFILE => profile.to_string()).increment(0);
+        }
+    }
+}
 
 /// Names of labels.
 pub mod label {

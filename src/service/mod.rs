@@ -364,6 +364,7 @@ impl Gateway {
         // What a process had begun that was killed must not wait until its lease is over.
         ports.store.write(|tx| tx.end_leases())?;
         let profiles = profiles.iter().map(|profile| profile.name.clone()).collect();
+        metric::begin_alarms(&profiles);
         let authorities = authority::Authorities::load(&ports, &profiles)?;
         let status = status::StatusBoard::load(&ports)?;
         let restore_guard = checkpoint::RestoreGuard::open(&ports)?;

@@ -128,6 +128,10 @@ impl Gateway {
     fn is_news(&self, issuer: &IssuerId, scope: CrlScope, number: u64, lateness: Lateness) -> bool {
         let mut known = self.crls.late.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.insert((issuer.clone(), scope), (number, lateness));
+        if before.is_none() {
+            // Seen from now on, not from its first alarm on.
+            metrics::counter!(metric::CRL_LATE, label::ISSUER => issuer.to_string()).increment(0);
+        }
         let said = before.filter(|(of, _)| *of == number).map_or(Lateness::OnTime, |(_, said)| said);
         lateness > said
     }

@@ -162,6 +162,8 @@ impl Gateway {
         }
         let behind = self.behind_in(known).map_or(Duration::ZERO, |since| self.now().since(since));
         metrics::gauge!(metric::DIRECTORY_BEHIND, &labels).set(behind.as_secs_f64());
+        // Seen from now on, not from its first alarm on.
+        metrics::counter!(metric::DIRECTORY_LATE, &labels).increment(0);
     }
 
     /// What is known: the directories are not asked now, for a health check must not wait. HTTP has the CRLs whatever they say, so that
