@@ -33,6 +33,31 @@ fn waiting(server: &Server) -> String {
 }
 
 #[test]
+fn what_could_not_be_written_is_not_asked_for() {
+    let server = Server::started(FAST, "");
+    let nowhere = file(&server, "no-such-directory/SN1.pending");
+    let key = file(&server, "SN2.key");
+    for (device, place, said) in [("SN1", &nowhere, "no-such-directory"), ("SN2", &key, "name the same file")]
+    {
+        let refused = enrol(&server, "device", device, &["--transaction", place]);
+        assert!(code(&refused) != 0 && stderr(&refused).contains(said), "{}", stderr(&refused));
+    }
+    let tickets = server.json(&["ticket", "list"]);
+    let states = tickets["items"].as_array().unwrap().iter().map(|ticket| ticket["state"].as_str().unwrap());
+    assert_eq!(states.collect::<Vec<_>>(), ["open", "open"], "no ticket is spent");
+    let reports = server.run(&[
+        "conformance",
+        "scep",
+        &server.scep_url("device"),
+        "--junit",
+        &nowhere,
+        "--only",
+        "8894-3.5",
+    ]);
+    assert!(code(&reports) == 1 && stderr(&reports).contains("--junit"), "{}", stderr(&reports));
+}
+
+#[test]
 fn a_request_waits_until_an_operator_decides() {
     let server = Server::started(FAST, MANUAL);
     let asked = enrol(&server, "manual", "SN1", &[]);

@@ -218,11 +218,19 @@ fn problem(status: u16, body: &Value) -> Failure {
         "conflict" | "refused" | "forbidden" | "unauthenticated" => FailureKind::Refused,
         _ => FailureKind::Error,
     };
-    let message = [text("detail"), text("title")].into_iter().find(|text| !text.is_empty());
-    let message = message.map_or_else(|| format!("the server answered HTTP {status}"), str::to_owned);
     let hint = (kind == FailureKind::Error && !text("request_id").is_empty())
         .then(|| format!("the server's log has more under request {}", text("request_id")));
+    // That the log has more is said by the hint, with the place.
+    let detail = if hint.is_some() { "" } else { without_json(text("detail")) };
+    let message = [detail, text("title")].into_iter().find(|text| !text.is_empty());
+    let message = message.map_or_else(|| format!("the server answered HTTP {status}"), str::to_owned);
     Failure { kind, message, hint }
+}
+
+/// What is wrong with a value, without its place in a body that this program wrote.
+fn without_json(detail: &str) -> &str {
+    let Some(problem) = detail.strip_prefix("body: ") else { return detail };
+    problem.rsplit_once(" at line 1 column ").map_or(problem, |(problem, _)| problem)
 }
 
 /// A path segment, escaped.
@@ -333,6 +341,27 @@ mod tests {
             let failure = problem(500, &body);
             assert_eq!((failure.kind, failure.message.as_str()), (kind, "D"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_problem_is_told_without_what_the_operator_did_not_write() {
+        let told = |name: &str, detail: &str| {
+            let kind = format!("urn:certgate:problem:{name}");
+            let body = json!({"type": kind, "title": "T", "detail": detail, "request_id": "00ff"});
+            let failure = problem(400, &body);
+            (failure.message, failure.hint)
+        };
+        let (message, _) = told(
+            "invalid",
+            "body: \"a b\" is not a valid device id: expected 1 to 128 letters at line 1 column 27",
+        );
+        assert_eq!(message, "\"a b\" is not a valid device id: expected 1 to 128 letters");
+        assert_eq!(
+            told("invalid", "uses: a ticket has between 1 and 100 uses").0,
+            "uses: a ticket has between 1 and 100 uses"
+        );
+        let (message, hint) = told("unavailable", "the server's log says more under the request id");
+        assert_eq!((message.as_str(), hint.unwrap().contains("00ff")), ("T", true));
     }
 
     #[test]

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::{
     duration,
-    files::{read_certificate, read_certificates, read_challenge, replace},
+    files::{read_certificate, read_certificates, read_challenge, replace, writable},
     output::{self, Format},
+    url,
 };
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
     app::{
-        client::http::{HttpClient, check_url},
+        client::http::HttpClient,
         conformance::{
             self, About, Level, Line, Outcome as CheckOutcome, Report, Suite,
             column::{self, Column},
@@ -85,7 +86,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), Failure> {
 /// What both suites take.
 #[derive(Args, Debug)]
 struct Common {
-    /// Make these checks alone: an id, or its beginning, as 8894-3.5.1; may be repeated
+    /// Make these checks alone: an id, or its beginning, as 8894-3.5.1 or 6960-2.2; may be repeated
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
     /// Name all checks, and ask nobody
@@ -107,7 +108,11 @@ impl Common {
         }
     }
 
+    /// The connection to the server. Errors: the report of some minutes could not be written in the end.
     fn line(&self) -> Outcome<Line> {
+        if let Some(path) = &self.junit {
+            writable(path).map_err(Failure::while_doing(format_args!("--junit {}", path.display())))?;
+        }
         let http = HttpClient::new().map_err(Failure::error)?;
         Ok(Line::new(http.with_limit(Duration::from_secs(self.timeout.0))))
     }
@@ -116,7 +121,7 @@ impl Common {
 #[derive(Args, Debug)]
 struct ScepArgs {
     /// URL of the SCEP server, without `?operation=`
-    #[arg(value_name = "URL", required_unless_present = "list")]
+    #[arg(value_name = "URL", value_parser = url::scep, required_unless_present = "list")]
     url: Option<String>,
     /// File with a challenge that is good for several certificates, or - for standard input
     #[arg(long, value_name = "FILE")]
@@ -134,7 +139,7 @@ struct ScepArgs {
 #[derive(Args, Debug)]
 struct OcspArgs {
     /// URL of the responder
-    #[arg(value_name = "URL", required_unless_present = "list")]
+    #[arg(value_name = "URL", value_parser = url::http, required_unless_present = "list")]
     url: Option<String>,
     /// Certificate of the CA that issued the certificates
     #[arg(long, value_name = "FILE", required_unless_present = "list")]
@@ -179,7 +184,6 @@ fn run_scep(args: &ScepArgs, format: Format) -> Outcome {
         list(&abouts, format);
         return Ok(());
     };
-    check_url(url).map_err(Failure::usage)?;
     let (clock, random) = (SystemClock, SystemRandomSource::default());
     let options = scep::Options {
         url: url.clone(),
@@ -216,7 +220,6 @@ fn run_ocsp(args: &OcspArgs, format: Format) -> Outcome {
         list(&abouts, format);
         return Ok(());
     };
-    check_url(url).map_err(Failure::usage)?;
     let options = ocsp::Options {
         url: url.clone(),
         issuer: read_certificate(issuer)?,

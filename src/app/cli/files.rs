@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::Value;
@@ -67,10 +67,29 @@ fn with_line_end(pem: String) -> String {
     if pem.ends_with('\n') { pem } else { pem + "\n" }
 }
 
-/// Replaces a file in one step.
-pub fn replace(path: &Path, content: &[u8]) -> Outcome {
+/// Looks whether [`replace`] can write to `path`, by trying the file that it would move there.
+pub(super) fn writable(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let trial = beside(path);
+    match std::fs::OpenOptions::new().write(true).create_new(true).open(&trial) {
+        Ok(_) => std::fs::remove_file(&trial),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a file is written before it takes the place of `path`.
+fn beside(path: &Path) -> PathBuf {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
+    temporary.into()
+}
+
+/// Replaces a file in one step.
+pub fn replace(path: &Path, content: &[u8]) -> Outcome {
+    let temporary = beside(path);
     let write = || {
         std::fs::write(&temporary, content)?;
         std::fs::rename(&temporary, path)

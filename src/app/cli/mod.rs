@@ -26,6 +26,7 @@ mod sim;
 mod source;
 mod ticket;
 mod token;
+mod url;
 mod user;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     files::{read_certificate, read_certificates},
     output::{self, Field, Format},
+    url,
 };
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
@@ -64,7 +65,7 @@ struct CheckArgs {
     #[arg(long, value_name = "HEX", conflicts_with = "cert", requires = "url")]
     serial: Option<SerialNumber>,
     /// The responder [default: the certificate's own OCSP URL]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url::http)]
     url: Option<String>,
     /// Believe this responder, whoever issued its certificate (a trusted responder); several in a PEM file may be named
     #[arg(long, value_name = "FILE")]

@@ -11,6 +11,7 @@ use super::{
     files::read_challenge,
     output::{self, Field, Format, note},
     scep::{AuthorityArgs, Session, discover, rsa_algorithm},
+    url,
 };
 use crate::{
     app::{
@@ -42,7 +43,7 @@ Exit codes: 0 all right, 5 some of it failed, 1 nothing worked."
 )]
 pub(super) struct SimArgs {
     /// URL of the SCEP server, without `?operation=`
-    #[arg(long, value_name = "URL", required_unless_present = "cleanup")]
+    #[arg(long, value_name = "URL", value_parser = url::scep, required_unless_present = "cleanup")]
     url: Option<String>,
     /// SHA-256 or SHA-1 fingerprint that one of its CA certificates must have
     #[arg(long, value_name = "HEX")]

@@ -192,8 +192,21 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Own(failure) => failure,
             ClientError::Refused { .. } | ClientError::Disliked { .. } => Self::refused(error),
-            ClientError::Status { status: 404, .. } => Self::not_found(error)
-                .hint("is the path of the URL right? In the SCEP URLs of certgate it names the profile"),
+            // A request of SCEP has its name, and one to a URL of OCSP or of a CRL that URL.
+            ClientError::Status { status: 404, ref operation, .. } => {
+                let scep = if operation.contains("://") {
+                    ""
+                } else {
+                    " In the SCEP URLs of certgate it names the profile"
+                };
+                let hint = format!("is the path of the URL right?{scep}");
+                Self::not_found(error).hint(hint)
+            }
+            ClientError::Http(HttpError::Connect { ref source, .. }) => {
+                let hint = tls_hint(&source.to_string());
+                let failure = Self::error(error);
+                if let Some(hint) = hint { failure.hint(hint) } else { failure }
+            }
             ClientError::Status { retry_after: Some(pause), .. } => {
                 Self::error(error).hint(format_args!("come back in {} seconds", pause.as_secs()))
             }
@@ -206,6 +219,14 @@ impl From<ClientError> for Failure {
             other => Self::error(other),
         }
     }
+}
+
+/// What helps where TLS does not come about, by the words of rustls.
+fn tls_hint(problem: &str) -> Option<&'static str> {
+    if problem.contains("InvalidContentType") {
+        return Some("there is no TLS at that port: does the URL begin with http://?");
+    }
+    problem.contains("UnknownIssuer").then_some("name a PEM file with its authority in SSL_CERT_FILE")
 }
 
 /// The other side's words, fit for a terminal.
@@ -230,6 +251,25 @@ mod tests {
         let failure = Failure::from(ClientError::Refused { info: FailInfo::BadRequest, text });
         assert_eq!(failure.message, "the server refused: badRequest: challenge[31m expired");
         assert_eq!(failure.kind, FailureKind::Refused);
+    }
+
+    #[test]
+    fn the_hint_is_one_for_what_was_asked() {
+        let not_found = |operation: &str| {
+            let (operation, words) = (operation.to_owned(), String::new());
+            Failure::from(ClientError::Status { operation, status: 404, retry_after: None, words })
+                .hint
+                .unwrap()
+        };
+        assert!(not_found("GetCACert").contains("profile"));
+        assert!(!not_found("http://pki.example/ocsp").contains("profile"));
+        let tls = |words: &str| {
+            let (target, source) = ("pki.example:80".to_owned(), std::io::Error::other(words.to_owned()));
+            Failure::from(ClientError::Http(HttpError::Connect { target, source })).hint
+        };
+        assert!(tls("received corrupt message of type InvalidContentType").unwrap().contains("http://"));
+        assert!(tls("invalid peer certificate: UnknownIssuer").unwrap().contains("SSL_CERT_FILE"));
+        assert_eq!(tls("Connection refused (os error 111)"), None);
     }
 
     #[test]

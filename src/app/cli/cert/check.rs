@@ -14,6 +14,7 @@ use crate::{
             admin::{AdminClient, ServerArgs, segment},
             files::read_certificate,
             output::{self, Field, Format},
+            url,
         },
         client::{
             crl::{self, first_over_http},
@@ -39,10 +40,10 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "FILE", requires = "cert")]
     issuer: Option<PathBuf>,
     /// Ask this responder [default: the one that the certificate names; of an imported certificate: this gateway]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url::http)]
     ocsp_url: Option<String>,
     /// Fetch the CRL here [default: where the certificate says; of an imported certificate: this gateway]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url::http)]
     crl_url: Option<String>,
 }
 

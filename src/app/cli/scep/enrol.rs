@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{
     AuthorityArgs, ISSUED, Session, describe, discover,
     pending::{self, PendingEnrolment},
+    places::{self, Place},
     shown,
 };
 use crate::{
@@ -132,10 +133,22 @@ impl Delivery {
             path.into()
         })
     }
+
+    /// Looks whether everything can be written, the certificate to `cert` as the option `cert_option` says. `keys`: what must stay.
+    fn check(&self, (cert_option, cert): Place<'_>, keys: &[Place<'_>]) -> Outcome {
+        let transaction = self.transaction_path();
+        let mut written = vec![(cert_option, cert), ("--transaction", transaction.as_path())];
+        written.extend(self.chain.as_deref().map(|chain| ("--chain", chain)));
+        places::check(&written, keys)
+    }
 }
 
 /// `certgate scep enrol`.
 pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
+    let mut keys = vec![("--key", args.key.as_path())];
+    let challenge_file = args.challenge_file.as_deref().filter(|path| *path != Path::new("-"));
+    keys.extend(challenge_file.map(|path| ("--challenge-file", path)));
+    args.delivery.check(("--cert", &args.delivery.cert), &keys)?;
     let session = Session::new()?;
     let client = session.client(&args.authority).speaking_as(args.speak.persona());
     let authority = discover(&client, &args.authority)?;
@@ -165,6 +178,10 @@ pub(super) fn enrol(args: &EnrolArgs, format: Format) -> Outcome {
 
 /// `certgate scep renew`.
 pub(super) fn renew(args: &RenewArgs, format: Format) -> Outcome {
+    let mut keys = vec![("--key", args.key.as_path())];
+    keys.extend(args.new_key.as_deref().map(|path| ("--new-key", path)));
+    let place = args.out.as_deref().map_or(("--cert", args.delivery.cert.as_path()), |out| ("--out", out));
+    args.delivery.check(place, &keys)?;
     let session = Session::new()?;
     let client = session.client(&args.authority).speaking_as(args.speak.persona());
     let authority = discover(&client, &args.authority)?;

@@ -3,13 +3,17 @@
 mod enrol;
 mod fetch;
 mod pending;
+mod places;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::output::{self, Field, Format};
+use super::{
+    output::{self, Field, Format},
+    url,
+};
 use crate::{
     adapters::system::{SystemClock, SystemRandomSource},
     app::{
@@ -65,7 +69,7 @@ enum Verb {
 #[derive(Args, Clone, Debug)]
 pub(super) struct AuthorityArgs {
     /// URL of the SCEP server, without `?operation=`
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url::scep)]
     pub(super) url: String,
     /// SHA-256 or SHA-1 fingerprint of one of its CA certificates: it, or one below it, must be the one that requests are encrypted to
     #[arg(long, value_name = "HEX")]

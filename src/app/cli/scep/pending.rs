@@ -127,7 +127,8 @@ impl PendingEnrolment {
 
     fn load(path: &Path) -> Outcome<Self> {
         let text = std::fs::read_to_string(path).map_err(Failure::while_doing(path.display()))?;
-        serde_json::from_str(&text).map_err(Failure::while_doing(path.display()))
+        let what = format!("{} is no transaction that `enrol` or `renew` remembered", path.display());
+        serde_json::from_str(&text).map_err(Failure::while_doing(what))
     }
 }
 
