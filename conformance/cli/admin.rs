@@ -71,6 +71,17 @@ fn the_api_serves_bearers_of_tokens_over_tls() {
 }
 
 #[test]
+fn who_writes_http_instead_of_https_is_told_so() {
+    let server = Server::started(FAST, "");
+    let answer = http_get(server.admin_address(), "/certsrv/mscep_admin/").unwrap();
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(answer.status == 400 && text.contains("https://"), "{text}");
+    let answer = http_get(server.device_address(), "/certsrv/mscep_admin/").unwrap();
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(answer.status == 404 && text.contains("admin listener, over HTTPS"), "{text}");
+}
+
+#[test]
 fn a_role_bounds_what_a_token_can_do() {
     let server = Server::started(FAST, "");
     server.register_device("SN1");

@@ -113,7 +113,13 @@ fn a_password_for_a_device_is_for_no_other() {
     let credentials = basic(&token(&world, Role::Challenger, &[]));
     world.register("SN1");
     world.register("SN2");
-    assert_eq!(call(&router, PAGE, Some(&credentials), "").status, 400, "the profile takes no unbound ones");
+    let refused = call(&router, PAGE, Some(&credentials), "");
+    assert_eq!(refused.status, 400, "the profile takes no unbound ones");
+    assert!(
+        refused.text().contains("name it") && refused.text().contains("unbound-ticket"),
+        "{}",
+        refused.text()
+    );
     assert_eq!(call(&router, &format!("{PAGE}?device=nobody"), Some(&credentials), "").status, 404);
 
     let secret = password(&call(&router, &format!("{PAGE}?device=SN1"), Some(&credentials), ""));

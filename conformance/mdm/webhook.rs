@@ -99,6 +99,18 @@ fn jamf_may_name_a_device_by_its_udid_or_its_id_as_serial_number() {
 }
 
 #[test]
+fn a_slash_at_the_end_of_the_url_changes_nothing() {
+    let world = world(false);
+    register(&world, "laptop-7", IdentityKind::Serial, "C02XY");
+    let (router, credentials) = (router(&world), basic(&token(&world, Role::Challenger, &[])));
+    let call =
+        |path: &str| call(&router, path, Some(&credentials), &about(&json!({"serialNumber": "C02XY"})));
+    assert_eq!(call("POST /webhooks/scep-challenge/device/").status, 200);
+    let elsewhere = call("POST /certsrv/mscep/mscep.dll");
+    assert!(elsewhere.status == 404 && elsewhere.text().contains("device listener"), "{}", elsewhere.text());
+}
+
+#[test]
 fn a_probe_without_a_device_gets_a_text_that_opens_nothing() {
     let world = world(true);
     let (router, credentials) = (router(&world), basic(&token(&world, Role::Challenger, &[])));
@@ -150,6 +162,8 @@ fn what_is_no_call_is_refused_and_strangers_are_not_read() {
     assert_eq!(status(&about(&json!({"serialNumber": "x".repeat(70_000)}))), 400);
     assert_eq!(status(&about(&json!({"serialNumber": "a\u{7}b"}))), 400);
     assert_eq!(call(&router, URL, None, "not even JSON").status, 401);
+    let unknown = call(&router, URL, Some(&basic("cg_of-last-year")), "x");
+    assert!(unknown.status == 401 && unknown.text().contains("expired or was revoked"), "{}", unknown.text());
     assert_eq!(call(&router, URL, Some(&basic(&token(&world, Role::Auditor, &[]))), "x").status, 403);
     assert_eq!(call(&router, "GET /webhooks/scep-challenge/device", Some(&credentials), "").status, 405);
     assert_eq!(

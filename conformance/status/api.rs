@@ -201,6 +201,24 @@ fn errors_are_problems_with_the_request_id() {
 }
 
 #[test]
+fn what_is_served_nowhere_is_told_where_it_would_be() {
+    let world = world();
+    let router = router(&world);
+    let network = Some(Peer::Network(NETWORK.parse().unwrap()));
+    let cases = [
+        ("GET /nowhere", None, "API is below /api/v1"),
+        ("DELETE /devices", None, "the header Allow"),
+        ("GET /status", None, "present an API token"),
+        ("GET /status", Some("cg_expired"), "has expired or was revoked"),
+    ];
+    for (request, token, detail) in cases {
+        let (response, body) = call(&router, network.clone(), request, token, "");
+        assert!(body["detail"].as_str().unwrap().contains(detail), "{request}: {body}");
+        assert_eq!(response.headers().contains_key("allow"), response.status() == 405, "{request}");
+    }
+}
+
+#[test]
 fn a_listing_is_read_only_for_those_who_may_bring_one() {
     let world = world();
     let router = router(&world);

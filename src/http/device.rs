@@ -74,7 +74,7 @@ impl DeviceEdge {
                 let client = self.trusted_proxies.client(peer.ip(), request.headers());
                 scep::exchange(self, request, client, id).await
             } else {
-                not_found()
+                elsewhere(&path)
             }
         }
         .instrument(span)
@@ -141,6 +141,15 @@ pub(super) fn typed(content_type: &'static str, body: Bytes) -> Response<Full<By
 
 pub(super) fn not_found() -> Response<Full<Bytes>> {
     plain(StatusCode::NOT_FOUND, "nothing is served here")
+}
+
+/// For a path of no protocol of devices.
+fn elsewhere(path: &str) -> Response<Full<Bytes>> {
+    let lower = path.to_ascii_lowercase();
+    if ["/certsrv/mscep_admin", "/webhooks/", "/api/"].iter().any(|place| lower.starts_with(place)) {
+        return plain(StatusCode::NOT_FOUND, "this is on the admin listener, over HTTPS");
+    }
+    not_found()
 }
 
 pub(super) fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {

@@ -11,7 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
@@ -27,7 +33,7 @@ use tower_service::Service;
 
 use super::{
     crowd::{Crowd, Place},
-    device::DeviceEdge,
+    device::{DeviceEdge, plain},
     forwarded::TrustedProxies,
     ops::OpsEdge,
     patience::Patience,
@@ -116,6 +122,9 @@ pub async fn serve_api_tls(
     accept_loop("admin", listener, limits, shutdown, move |stream, peer, connection| {
         let (acceptor, router) = (acceptor.clone(), router.clone());
         async move {
+            if let Ok(true) = timeout(head_timeout, speaks_plain_http(&stream)).await {
+                return connection.serve(stream, async |_| Ok(wants_https())).await;
+            }
             match timeout(head_timeout, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => connection.serve_router(stream, Peer::Network(peer), router).await,
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
@@ -124,6 +133,20 @@ pub async fn serve_api_tls(
         }
     })
     .await;
+}
+
+/// Whether the first octet is that of an HTTP method: a TLS record of a ClientHello begins with 22 (RFC 8446 §5.1).
+async fn speaks_plain_http(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase()
+}
+
+/// For who wrote `http://` where `https://` belongs, and would see but noise.
+fn wants_https() -> Response<Full<Bytes>> {
+    let mut answer =
+        plain(StatusCode::BAD_REQUEST, "this port speaks HTTPS: the URL has to begin with https://");
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// The API over the local socket, for the command line.

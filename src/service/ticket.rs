@@ -235,14 +235,22 @@ impl Gateway {
         if !takes(ChallengeMode::Ticket) {
             return Err(ServiceError::Refused(format!("the profile {} takes no tickets", wanted.profile)));
         }
+        let unbound = match (&wanted.device, &wanted.user) {
+            (None, None) => {
+                ", or let the profile's `challenge` have \"unbound-ticket\" for one that names nobody"
+            }
+            _ => "",
+        };
         match (spec.scope, &wanted.device, &wanted.user) {
             (Scope::Device, Some(_), None) | (Scope::User, None, Some(_)) => Ok(()),
-            (Scope::Device, ..) => {
-                Err(ServiceError::invalid("device", "a ticket of this profile is for one device"))
-            }
-            (Scope::User, ..) => {
-                Err(ServiceError::invalid("user", "a ticket of this profile is for one user"))
-            }
+            (Scope::Device, ..) => Err(ServiceError::invalid(
+                "device",
+                format_args!("a ticket of this profile is for one device: name it{unbound}"),
+            )),
+            (Scope::User, ..) => Err(ServiceError::invalid(
+                "user",
+                format_args!("a ticket of this profile is for one user: name it{unbound}"),
+            )),
         }
     }
 

@@ -294,7 +294,8 @@ impl ChallengeRefused {
             ),
             Self::Denied(denial) => format!("The answer of {} means: {}.", denial.by, denial.hint),
             Self::Unknown => format!(
-                "The challenge is mistyped, of another gateway, or the static one of before its last change. For another, {again}."
+                "The challenge is mistyped, of another gateway, or the static one of before its last change. For another, {again}. One that begins with \"unusable-\" \
+                 is what the challenge webhook gives where the MDM server names no device."
             ),
             Self::Expired { at, .. } => {
                 format!("The ticket ran out at {at}: {again} (--valid makes one last longer).")

@@ -43,6 +43,9 @@ pub(super) enum Failure {
     /// Nobody knows who asks.
     #[error("present an API token: Authorization: Bearer ..")]
     Unauthenticated,
+    /// What is presented opens nothing.
+    #[error("the API token is not known, has expired or was revoked")]
+    UnknownToken,
     /// The process at the other end of the local socket is somebody else's.
     #[error("the local socket serves root and the server's own user, not uid {0}")]
     StrangeUid(u32),
@@ -84,7 +87,7 @@ impl Failure {
             Self::Service(error) => kind_of(error),
             Self::Bridge(BridgeError::Shed) => OVERLOADED,
             Self::Bridge(BridgeError::Panicked) => INTERNAL,
-            Self::Unauthenticated => UNAUTHENTICATED,
+            Self::Unauthenticated | Self::UnknownToken => UNAUTHENTICATED,
             Self::StrangeUid(_) => FORBIDDEN,
             Self::Body { status, .. } => kind_of_status(*status),
         }
@@ -124,8 +127,8 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Turns every error answer into a problem; leaves the others alone.
-pub(super) fn finish(response: Response<Body>, request: &RequestId) -> Response<Body> {
+/// Turns every error answer into a problem; leaves the others alone. `path` is what was asked for.
+pub(super) fn finish(response: Response<Body>, request: &RequestId, path: &str) -> Response<Body> {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
@@ -133,7 +136,7 @@ pub(super) fn finish(response: Response<Body>, request: &RequestId) -> Response<
     let failure = parts.extensions.remove::<Failure>();
     let ((kind, title, status), detail) = match &failure {
         Some(failure) => (failure.kind(), shown(failure)),
-        None => (kind_of_status(parts.status), String::new()),
+        None => (kind_of_status(parts.status), of_router(parts.status, path)),
     };
     let problem = Problem {
         kind: format!("{TYPE}{kind}"),
@@ -146,10 +149,29 @@ pub(super) fn finish(response: Response<Body>, request: &RequestId) -> Response<
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     // The length of the body that is replaced.
     parts.headers.remove(axum::http::header::CONTENT_LENGTH);
-    if matches!(failure, Some(Failure::Unauthenticated)) {
+    if status == StatusCode::UNAUTHORIZED {
         parts.headers.insert(axum::http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     Response::from_parts(parts, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
+}
+
+/// What is said where the router answered without a handler of ours.
+fn of_router(status: StatusCode, path: &str) -> String {
+    let of_devices = ["/scep", "/certsrv/mscep/", "/ocsp", "/crl/", "/ca/"];
+    let lower = path.to_ascii_lowercase();
+    match status {
+        StatusCode::NOT_FOUND if of_devices.iter().any(|place| lower.starts_with(place)) => {
+            "SCEP, OCSP, CRLs and CA certificates are on the device listener, over plain HTTP".to_owned()
+        }
+        StatusCode::NOT_FOUND => {
+            "nothing is served at this path; the API is below /api/v1, for MDM servers there are \
+            /certsrv/mscep_admin/ and /webhooks/scep-challenge/PROFILE"
+                .to_owned()
+        }
+        StatusCode::METHOD_NOT_ALLOWED => "the header Allow names what is taken at this path".to_owned(),
+        StatusCode::PAYLOAD_TOO_LARGE => "it has more bytes than are taken here".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// What the caller reads. Faults of ours are logged in full and told in general.

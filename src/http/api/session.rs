@@ -130,7 +130,7 @@ fn recognise(
             profiles: Vec::new(),
         }),
         Credential::Local(uid) => Err(Failure::StrangeUid(*uid)),
-        Credential::Bearer(secret) => gateway.authenticate(secret, request)?.ok_or(Failure::Unauthenticated),
+        Credential::Bearer(secret) => gateway.authenticate(secret, request)?.ok_or(Failure::UnknownToken),
         Credential::Nothing => Err(Failure::Unauthenticated),
     }
 }
@@ -141,8 +141,9 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     request.extensions_mut().insert(id.clone());
     let reads = request.method().is_safe();
     let span = tracing::info_span!("api", request = %id, method = %logged(request.method().as_str()), path = logged(request.uri().path()));
+    let path = request.uri().path().to_owned();
     let response = next.run(request).instrument(span.clone()).await;
-    let mut response = span.in_scope(|| finish(response, &id));
+    let mut response = span.in_scope(|| finish(response, &id, &path));
     // Reading is too frequent to be told of; every act has its audit record under the same id.
     let (status, acts) = (response.status().as_u16(), !reads);
     span.in_scope(|| {

@@ -24,6 +24,8 @@ use crate::{
 pub(super) enum Denied {
     #[error("present an API token with the role challenger, as the password")]
     Unauthenticated,
+    #[error("the password is no API token, or one that has expired or was revoked")]
+    UnknownToken,
     #[error("too many wrong passwords from this address: try again in a minute")]
     Throttled,
     #[error(transparent)]
@@ -50,11 +52,11 @@ pub(super) async fn as_minter<T: Send + 'static>(
     let (gateway, id) = (edge.gateway.clone(), id.clone());
     let answer = edge.bridge.call(move || {
         let caller = gateway.authenticate(&secret, &id).map_err(ChallengeDenied::from)?;
-        let authed = caller.ok_or(Denied::Unauthenticated)?.prove::<Mint>()?;
+        let authed = caller.ok_or(Denied::UnknownToken)?.prove::<Mint>()?;
         Ok(work(&gateway, &authed)?)
     });
     let answer = answer.await?;
-    if matches!(answer, Err(Denied::Unauthenticated)) {
+    if matches!(answer, Err(Denied::UnknownToken)) {
         edge.wrong.count(address, edge.gateway.now());
     }
     answer

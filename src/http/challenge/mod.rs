@@ -87,8 +87,9 @@ impl Place {
             return Some(Self::Page);
         }
         let rest = path.strip_prefix(webhook::PATH)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
         match (rest, rest.strip_prefix('/')) {
-            ("" | "/", _) => Some(Self::Webhook(None)),
+            ("", _) => Some(Self::Webhook(None)),
             (_, Some(profile)) if !profile.contains('/') => Some(Self::Webhook(Some(profile.to_owned()))),
             _ => None,
         }
@@ -248,7 +249,7 @@ fn denied_plain(denied: &Denied) -> Response<Body> {
 
 const fn status_of(denied: &Denied) -> StatusCode {
     match denied {
-        Denied::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Denied::Unauthenticated | Denied::UnknownToken => StatusCode::UNAUTHORIZED,
         Denied::Throttled => StatusCode::TOO_MANY_REQUESTS,
         Denied::Forbidden(_) | Denied::Challenge(ChallengeDenied::NotPermitted(_)) => StatusCode::FORBIDDEN,
         Denied::Challenge(ChallengeDenied::CacheFull(_)) | Denied::Bridge(_) => {
@@ -277,7 +278,7 @@ fn method_not_allowed(allow: &'static str) -> Response<Body> {
 /// Counts an answer by where it was asked for and how it ended.
 fn count(origin: &'static str, answer: Result<&'static str, &Denied>) {
     let result = answer.unwrap_or_else(|denied| match denied {
-        Denied::Unauthenticated => "unauthenticated",
+        Denied::Unauthenticated | Denied::UnknownToken => "unauthenticated",
         Denied::Throttled => "throttled",
         Denied::Forbidden(_) | Denied::Challenge(ChallengeDenied::NotPermitted(_)) => "forbidden",
         Denied::Challenge(ChallengeDenied::CacheFull(_)) => "cache-full",
@@ -303,9 +304,10 @@ mod tests {
             assert!(Place::of(path).is_none(), "{path}");
         }
         assert!(matches!(Place::of("/webhooks/scep-challenge/"), Some(Place::Webhook(None))));
-        assert!(
-            matches!(Place::of("/webhooks/scep-challenge/a"), Some(Place::Webhook(Some(name))) if name == "a")
-        );
+        for path in ["/webhooks/scep-challenge/a", "/webhooks/scep-challenge/a/"] {
+            assert!(matches!(Place::of(path), Some(Place::Webhook(Some(name))) if name == "a"), "{path}");
+        }
+        assert!(Place::of("/webhooks/scep-challenge/a/b").is_none());
     }
 
     #[test]

@@ -67,6 +67,10 @@ impl Gateway {
         if described.identities.is_empty() {
             let mut text = b"unusable-".to_vec();
             text.extend_from_slice(self.hexadecimal(16).expose());
+            tracing::warn!(
+                "the call names no device by serial number or UDID: it gets a text that no challenge is, as a server that tries the \
+                 URL does; a device that is given it is refused"
+            );
             return Ok(WebhookChallenge::Unusable(Secret::new(text)));
         }
         let device = self.known_or_registered(authed, described)?;
