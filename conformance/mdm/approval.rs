@@ -14,7 +14,10 @@ use certgate::{
     adapters::outbound::{Destination, HttpOutbound, HttpSettings, RequestLimits},
     domain::{access::Read as MayRead, enrol::EnrolmentState},
     ports::{HostRule, store::Page},
-    service::{ApprovalWebhook, GatewaySettings, Ports, exchange::ExchangeFilter, scep::ScepError},
+    service::{
+        ApprovalWebhook, GatewaySettings, Ports, exchange::ExchangeFilter, health::CheckResult,
+        scep::ScepError,
+    },
     types::Secret,
     wire::scep::{FailInfo, MessageType, PkiStatus},
 };
@@ -277,12 +280,24 @@ fn comes_back(broken: &Receiver, scheme: &str) {
     let (message, _) = request(&world, &client);
     assert!(matches!(world.pki_operation("device", &message), Err(ScepError::Away { .. })));
     assert_eq!(world.leaves(), 0);
+    let (result, detail) = health(&world);
+    assert_eq!(result, CheckResult::Warn, "an operator is told");
+    assert!(detail.starts_with("did not answer at "), "{detail}");
 
     let well = Receiver::says(ALLOW);
     let ports = Ports { outbound: outbound(well.address), ..world.ports.clone() };
     let world = world.restarted_on(ports, settings(&format!("http://{}/", well.address), &[SECRET]));
+    assert_eq!(health(&world), (CheckResult::Pass, "was not asked yet".to_owned()));
     client.send(&world, "device", &message).certificate();
     assert_eq!(well.count(), 1);
+    assert_eq!(health(&world).0, CheckResult::Pass);
+}
+
+/// What `certgate doctor` says of the webhook.
+fn health(world: &World) -> (CheckResult, String) {
+    let mut checks = world.gateway.health().checks.into_iter();
+    let check = checks.find(|check| check.name == "approval-webhook/device").unwrap();
+    (check.result, check.detail)
 }
 
 #[test]

@@ -88,6 +88,34 @@ fn a_token_works_until_it_is_revoked_or_expires() {
 }
 
 #[test]
+fn an_api_token_does_not_end_unannounced() {
+    let world = world();
+    let token = |name: &str, days: u32| {
+        let lifetime_seconds = Some(u64::from(days) * DAY.as_secs());
+        let new = NewToken {
+            name: name.to_owned(),
+            role: Role::Challenger,
+            lifetime_seconds,
+            profiles: Vec::new(),
+        };
+        world.gateway.create_token(&world.authed(), &new).unwrap().token.id
+    };
+    let (fleet, _script) = (token("fleet", 365), token("nightly script", 20));
+    let warning = || {
+        let mut checks = world.gateway.health().checks.into_iter();
+        checks.find(|check| check.name == "tokens").map(|check| check.detail)
+    };
+    world.clock.advance(334 * DAY);
+    assert_eq!(warning(), None);
+    world.clock.advance(2 * DAY);
+    assert!(warning().unwrap().contains("\"fleet\" ends at "), "{warning:?}", warning = warning());
+    world.clock.advance(30 * DAY);
+    assert!(warning().unwrap().contains("\"fleet\" ended at "), "{warning:?}", warning = warning());
+    world.gateway.revoke_token(&world.authed(), &fleet).unwrap();
+    assert_eq!(warning(), None, "somebody has seen to it");
+}
+
+#[test]
 fn every_act_is_in_an_unbroken_record() {
     let world = world();
     let certificate = enrolled(&world, "SN1");

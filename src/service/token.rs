@@ -5,7 +5,11 @@ use std::{fmt, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, Listing, Ports, ServiceError, audit::Act};
+use super::{
+    Gateway, Listing, Ports, ServiceError,
+    audit::Act,
+    health::{Check, CheckResult},
+};
 use crate::{
     domain::access::{Actor, Administer, ApiToken, Authed, Caller, Role},
     ports::MacPurpose,
@@ -14,6 +18,12 @@ use crate::{
 
 /// What every token's text starts with, so that secret scanners find lost ones.
 const PREFIX: &str = "cg_";
+
+/// What was made to live as long as this is used by somebody who has to be told when it ends.
+const LASTING: Duration = Duration::from_secs(60 * 86_400);
+
+/// For so long before and after its end.
+const END_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
 /// A token to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +165,24 @@ impl Gateway {
             }
             Ok(token.into())
         })
+    }
+
+    /// Nothing where no token that was to last is about to end, or ended lately: an MDM server would be left without challenges
+    /// overnight. Whoever makes tokens of a few weeks makes them all the time, and is told nothing.
+    pub(super) fn check_tokens(&self, now: Timestamp) -> Option<Check> {
+        let tokens = self.ports.store.read(|view| view.tokens()).unwrap_or_default();
+        let ends = |token: &ApiToken| {
+            let end = token.expires_at.filter(|end| end.since(token.created_at) >= LASTING)?;
+            let is_near = end <= now.plus(END_WARNING) && now <= end.plus(END_WARNING);
+            (is_near && token.revoked_at.is_none()).then(|| (end, token.name.clone()))
+        };
+        let mut ending: Vec<_> = tokens.iter().filter_map(ends).collect();
+        ending.sort();
+        let (end, name) = ending.first()?;
+        let verb = if *end <= now { "ended" } else { "ends" };
+        let detail = format!("the API token \"{name}\" {verb} at {end}, first of {}", ending.len());
+        let hint = "certgate token create makes another, for who uses it; certgate token list, and token revoke for the old one";
+        Some(Check::not_passed("tokens", CheckResult::Warn, detail, hint))
     }
 
     /// Who bears this secret. None: nobody, or nobody any more.

@@ -21,12 +21,16 @@ use crate::{
         exchange::{MAX_DETAIL, clipped},
     },
     ports::{NoAnswer, OutboundMethod, OutboundRequest},
-    service::{Gateway, issue::trace_step, scep::Stop},
+    service::{Gateway, health::Check, issue::trace_step, scep::Stop},
     types::{DeviceId, EnrolmentId, Fingerprint, ProfileName, Secret, Timestamp, TransactionId, UserId},
 };
 
 /// The check in traces.
 const CHECK: &str = "approval webhook";
+
+/// What `certgate doctor` says where there is no answer.
+const WEBHOOK_AWAY: &str = "devices are told to come back, and no ticket is used up: look at the webhook and its log, at `approval-webhook` \
+                            of the profile, and at [outbound]";
 
 /// When a client is told to come back, where nobody says otherwise, and what the webhook may say at most.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -149,8 +153,24 @@ impl Gateway {
         self.denials.remember(who, reason.to_owned(), now, time);
     }
 
-    /// The decision, or why there is none.
+    /// How the last exchange with each webhook ended.
+    pub(in crate::service) fn check_approval_webhooks(&self) -> Vec<Check> {
+        let check = |profile| self.outside.check(check_name(profile), WEBHOOK_AWAY);
+        self.settings.approval_webhooks.keys().map(check).collect()
+    }
+
+    /// The decision, or why there is none; either is what `certgate doctor` says of the webhook.
     fn ask_webhook(&self, profile: &ProfileName, question: &Question<'_>) -> Result<Decision, NoAnswer> {
+        let decided = self.decision_of_webhook(profile, question);
+        self.outside.heard(check_name(profile), self.now(), decided.as_ref().err());
+        decided
+    }
+
+    fn decision_of_webhook(
+        &self,
+        profile: &ProfileName,
+        question: &Question<'_>,
+    ) -> Result<Decision, NoAnswer> {
         let webhook = self.settings.approval_webhooks.get(profile);
         let webhook =
             webhook.ok_or_else(|| away("approval is \"webhook\", and there is no approval-webhook"))?;
@@ -202,6 +222,10 @@ impl Gateway {
             Ok::<_, Stop>(tx.append_audit(&fact)?)
         })
     }
+}
+
+fn check_name(profile: &ProfileName) -> String {
+    format!("approval-webhook/{profile}")
 }
 
 fn away(reason: impl fmt::Display) -> NoAnswer {

@@ -40,7 +40,7 @@ impl Gateway {
     /// Asks. No answer is no refusal: the client is told to come back.
     pub(super) fn ask(&self, candidate: &Candidate<'_>, by: Voucher) -> Result<Verdict, Stop> {
         let answer = self.vouching(by)?.validate(&voucher_request(candidate));
-        self.outside.heard(by, self.now(), answer.as_ref().err());
+        self.outside.heard(by.to_string(), self.now(), answer.as_ref().err());
         answer.map_err(|no_answer| {
             candidate.request.trail.failed(ASKED, &no_answer);
             Stop::Away(no_answer)
@@ -53,7 +53,7 @@ impl Gateway {
         let refused = RefusedNotice { hresult: refusal.hresult(), description: refusal.reason.to_string() };
         for (by, vouching) in &self.ports.vouchers.vouching {
             let told = vouching.tell_refused(&voucher_request(candidate), &refused);
-            self.outside.heard(*by, self.now(), told.as_ref().err());
+            self.outside.heard(by.to_string(), self.now(), told.as_ref().err());
             if let Err(error) = told {
                 tracing::warn!(request = %candidate.request.origin.request, %by, %error, "could not be told of the refusal");
             }
@@ -139,7 +139,7 @@ impl Gateway {
             issuer: record.id.issuer.to_string(),
         };
         let told = self.vouching(by)?.tell_issued(&request, &issued);
-        self.outside.heard(by, self.now(), told.as_ref().err());
+        self.outside.heard(by.to_string(), self.now(), told.as_ref().err());
         Ok(told?)
     }
 

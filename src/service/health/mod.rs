@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, ServiceError, authority::Authorities, issuer::public_url, outside::Heard};
+use super::{Gateway, ServiceError, authority::Authorities, issuer::public_url};
 use crate::{
     domain::{
         access::{Authed, Read},
@@ -21,6 +21,10 @@ const CREDENTIAL_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
 /// Revocations that a restore lost are mentioned this long.
 const RESTORE_WARNING: Duration = Duration::from_secs(90 * 86_400);
+
+/// What to do about who vouches and does not answer.
+const VOUCHER_AWAY: &str =
+    "devices are told to come back, and nothing is lost; see `certgate queue jobs` and the README on Intune";
 
 /// What to do about a CRL of another CA that cannot be asked.
 const RENEWAL_CRL: &str = "devices that renew with certificates of that CA are told to come back: fetch its newest CRL into `crl-files` of \
@@ -42,8 +46,8 @@ pub enum CheckResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// `store`, `issuer/NAME`, `crl/NAME`, `ocsp-signer/NAME`, `ocsp-responder/NAME`, `scep-message-key/NAME`, `status`, `jobs`,
-    /// `clock`, `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `intune`, `intune/certificate`, `issuer-sections`,
-    /// `directory/NAME/ISSUER`, `renewal-crl/PROFILE`, `public-url`.
+    /// `clock`, `key-encryption-key`, `checkpoint`, `restored`, `lock-outs`, `alarms`, `tokens`, `intune`, `intune/certificate`, `issuer-sections`,
+    /// `directory/NAME/ISSUER`, `renewal-crl/PROFILE`, `approval-webhook/PROFILE`, `public-url`.
     pub name: String,
     /// How it came out.
     pub result: CheckResult,
@@ -114,8 +118,10 @@ impl Gateway {
         checks.extend(self.check_restoration(now));
         checks.extend(self.check_lock_outs());
         checks.extend(self.check_alarms(now));
+        checks.extend(self.check_tokens(now));
         checks.extend(self.check_public_url(&authorities));
         checks.extend(self.check_vouchers());
+        checks.extend(self.check_approval_webhooks());
         checks.extend(self.check_issuer_names(&authorities));
         checks.extend(self.check_credentials(now));
         checks.extend(self.check_renewal_crls(now));
@@ -125,19 +131,9 @@ impl Gateway {
         HealthReport { ready, checks }
     }
 
-    /// How the last exchange with each of them ended: they are not asked now, for a health check must not wait. While they are away
-    /// everything else works, so that they make nothing unready.
+    /// How the last exchange with each of those who vouch ended.
     fn check_vouchers(&self) -> Vec<Check> {
-        let check = |by: &Voucher| match self.outside.last_heard(*by) {
-            None => Check::pass(by.to_string(), "was not asked yet"),
-            Some(Heard { at, problem: None }) => Check::pass(by.to_string(), format!("answered at {at}")),
-            Some(Heard { at, problem: Some(problem) }) => Check::not_passed(
-                by.to_string(),
-                CheckResult::Warn,
-                format!("did not answer at {at}: {problem}"),
-                "devices are told to come back, and nothing is lost; see `certgate queue jobs` and the README on Intune",
-            ),
-        };
+        let check = |by: &Voucher| self.outside.check(by.to_string(), VOUCHER_AWAY);
         self.ports.vouchers.vouching.keys().map(check).collect()
     }
 

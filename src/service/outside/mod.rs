@@ -12,7 +12,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Gateway, ServiceError, audit::Act, certificate::change_certificate, maintain::WorkSignal};
+use super::{
+    Gateway, ServiceError,
+    audit::Act,
+    certificate::change_certificate,
+    health::{Check, CheckResult},
+    maintain::WorkSignal,
+};
 use crate::{
     domain::{
         access::Actor,
@@ -35,30 +41,38 @@ pub(super) const TELL_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Outside {
     pub(super) work: WorkSignal,
-    heard: Mutex<BTreeMap<Voucher, Heard>>,
+    /// By the name of its check.
+    heard: Mutex<BTreeMap<String, Heard>>,
     /// Held by whoever probes.
     probing: Mutex<()>,
 }
 
 /// How the last exchange ended.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
-    /// When.
-    pub(super) at: Timestamp,
+struct Heard {
+    at: Timestamp,
     /// Why there was no answer.
-    pub(super) problem: Option<String>,
+    problem: Option<String>,
 }
 
 impl Outside {
-    /// Notes how an exchange ended.
-    pub(super) fn heard(&self, by: Voucher, at: Timestamp, problem: Option<&NoAnswer>) {
+    /// Notes how an exchange ended, for the check `name`.
+    pub(super) fn heard(&self, name: String, at: Timestamp, problem: Option<&NoAnswer>) {
         let problem = problem.map(|no_answer| no_answer.reason.clone());
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(by, Heard { at, problem });
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Heard { at, problem });
     }
 
-    /// How the last exchange ended; none since this process started.
-    pub(super) fn last_heard(&self, by: Voucher) -> Option<Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&by).cloned()
+    /// The check `name`: how the last exchange ended since this process started. Nobody is asked now, for a health check must not wait.
+    /// Who is away makes nothing unready, because everything else works meanwhile.
+    pub(super) fn check(&self, name: String, hint: &str) -> Check {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        match heard {
+            None => Check::pass(name, "was not asked yet"),
+            Some(Heard { at, problem: None }) => Check::pass(name, format!("answered at {at}")),
+            Some(Heard { at, problem: Some(problem) }) => {
+                Check::not_passed(name, CheckResult::Warn, format!("did not answer at {at}: {problem}"), hint)
+            }
+        }
     }
 }
 

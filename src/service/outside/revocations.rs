@@ -72,7 +72,7 @@ impl Gateway {
         let mut left_alone = false;
         for _ in 0..MAX_LISTS {
             let listed = queue.requests(filter);
-            self.outside.heard(by, self.now(), listed.as_ref().err());
+            self.outside.heard(by.to_string(), self.now(), listed.as_ref().err());
             let listed = listed?;
             let results: Vec<_> =
                 listed.iter().filter_map(|request| self.revoke_as_asked(by, request, issuers)).collect();
@@ -81,7 +81,7 @@ impl Gateway {
                 break;
             }
             let reported = queue.report(&results);
-            self.outside.heard(by, self.now(), reported.as_ref().err());
+            self.outside.heard(by.to_string(), self.now(), reported.as_ref().err());
             reported?;
             for result in &results {
                 count(by, result);
