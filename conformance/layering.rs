@@ -1,4 +1,5 @@
-//! The house rule, checked: no layer imports one above it, adapters are named only by `app`, files stay readable.
+//! The house rule, checked: no layer imports one above it, adapters are named only by `app`, files stay readable; the README
+//! names what is counted and recorded.
 //!
 //! `types <- wire <- domain <- ports <- service <- http <- app`; `adapters` stand beside `service`: they implement `ports`.
 //! The check reads every `crate::...` path in `src/`, in `use` lines (nested groups too) and in expressions.
@@ -6,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a source tree that cannot be read is a failed test")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -38,10 +40,37 @@ fn files_stay_under_600_lines() {
     assert!(long.is_empty(), "split these into a folder of the same name: {long:?}");
 }
 
+/// What an operator looks for in a log or on a dashboard is to be found in the README, and what is there exists.
+#[test]
+fn the_readme_names_every_metric_and_every_fact_of_the_audit_record() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
+    let services: Vec<_> = sources().into_iter().filter(|(path, _)| layer_of(path) == "service").collect();
+    let texts: BTreeSet<&str> = services.iter().flat_map(|(_, source)| source.split('"')).collect();
+    let metrics: BTreeSet<_> = texts.iter().copied().filter(|text| text.starts_with("certgate_")).collect();
+    assert!(metrics.len() > 40, "{metrics:?}");
+    let of_rows = |heading: &str| -> BTreeSet<&str> {
+        let section = readme.split(heading).nth(1).and_then(|rest| rest.split("</details>").next());
+        let rows = section.expect("a section of the README").lines().filter(|line| line.starts_with("| "));
+        rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect()
+    };
+    let shown = of_rows("All metrics of");
+    let shown = shown.into_iter().filter(|name| name.starts_with("certgate_")).collect::<BTreeSet<_>>();
+    assert_eq!(shown, metrics);
+    let facts = of_rows("All facts of the audit record");
+    let objects: BTreeSet<_> =
+        facts.iter().filter_map(|fact| fact.split_once('.')).map(|(object, _)| object).collect();
+    let is_fact = |text: &&str| {
+        let parts = text.split_once('.').filter(|(object, _)| objects.contains(object));
+        parts.is_some_and(|(_, act)| {
+            act.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !act.is_empty()
+        })
+    };
+    assert_eq!(facts, texts.iter().copied().filter(is_fact).collect());
+}
+
 #[test]
 fn the_check_reads_the_whole_house() {
-    let layers: std::collections::BTreeSet<_> =
-        sources().iter().map(|(path, _)| layer_of(path).to_owned()).collect();
+    let layers: BTreeSet<_> = sources().iter().map(|(path, _)| layer_of(path).to_owned()).collect();
     for layer in LAYERS.into_iter().chain(["adapters"]) {
         assert!(layers.contains(layer), "no file of {layer} was read");
     }

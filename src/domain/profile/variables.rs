@@ -219,6 +219,20 @@ mod tests {
         assert_eq!([16, 32, 64].map(|n: usize| all[&format!("RANDOM_{n}")].len()), [16, 32, 64]);
     }
 
+    /// Who writes a template finds the names there.
+    #[test]
+    fn the_configuration_reference_has_every_name() {
+        let reference = include_str!("../../app/example.toml").to_ascii_uppercase();
+        let words: std::collections::BTreeSet<_> =
+            reference.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        let aliases =
+            ALIASES.iter().map(|(alias, _)| *alias).filter(|alias| !alias.starts_with("USER_CUSTOM"));
+        for name in NAMES.into_iter().chain(aliases).chain(["USER_CUSTOM1", "USER_CUSTOM4"]) {
+            assert!(words.contains(name), "{name}");
+        }
+        assert!(reference.contains("DEVICE.ATTR.NAME") && reference.contains("USER.ATTR.NAME"));
+    }
+
     #[test]
     fn every_listed_name_is_its_own_canonical_name() {
         for name in NAMES {
