@@ -93,7 +93,9 @@ impl Places {
 
     /// What is to be said of `key`: with the line of it, or else of the nearest section around it.
     pub(super) fn finding(&self, key: &str, problem: impl fmt::Display) -> Finding {
-        let line_of = |key: &str| self.places.iter().find(|place| place.path.join(".") == key);
+        // A value of a list stands where the list does.
+        let whole = |key: &str| key.split_once('[').map_or(key, |(list, _)| list).to_owned();
+        let line_of = |key: &str| self.places.iter().find(|place| place.path.join(".") == whole(key));
         let mut outwards =
             std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(outer, _)| outer));
         let line = outwards.find_map(line_of).map(|place| self.line_at(place.key.start));
@@ -277,5 +279,10 @@ mod tests {
             "a.number (line 2): is missing"
         );
         assert_eq!(document.places.finding("z", "is missing").to_string(), "z: is missing");
+        let document = Document::parse("[a]\nflag = true\nnames = [\"x\"]\n");
+        assert_eq!(
+            document.places.finding("a.names[0]", "is wrong").to_string(),
+            "a.names[0] (line 3): is wrong"
+        );
     }
 }

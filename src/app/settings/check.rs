@@ -64,6 +64,9 @@ impl<'a> Checker<'a> {
         let listen = self.listen(&config.listen, &data);
         let public_url = self.public_url(config, &listen);
         let checkpoint = plain(&data.join(&config.restore.checkpoint));
+        if checkpoint == data {
+            self.mistake("restore.checkpoint", "names no file");
+        }
         let kek = self.kek(&config.keys.kek);
         let ocsp = self.ocsp(config);
         let crl = self.crl(&config.crl);

@@ -401,6 +401,14 @@ fn check_reports_in_words() {
 }
 
 #[test]
+fn a_checkpoint_is_a_file() {
+    for path in ["", "."] {
+        let text = format!("{PROFILE}[restore]\ncheckpoint = \"{path}\"\n");
+        assert!(mistake(&text).starts_with("restore.checkpoint (line "), "{path}");
+    }
+}
+
+#[test]
 fn a_misspelt_key_of_a_profile_is_told_every_key_of_profiles() {
     let text = "[profile.a]\nsubject = \"CN=x\"\nstatic-challenge-file = [\"x\"]\n";
     let found = parse(text).unwrap_err().mistakes[0].to_string();

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    fmt::Write as _,
     io::{self, Write},
 };
 
@@ -29,10 +30,16 @@ fn escaped(event: &str) -> Cow<'_, str> {
     }
     let mut text = String::with_capacity(event.len() + 16);
     for character in line.chars() {
-        if is_escaped(character) {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
+        match character {
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            // As JSON has it, for the event may be JSON. All of them have four digits.
+            other if is_escaped(other) => {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\u{:04x}", u32::from(other));
+            }
+            other => text.push(other),
         }
     }
     text.push_str(end);
@@ -69,6 +76,25 @@ mod tests {
     }
 
     #[test]
+    fn an_event_in_json_stays_json() {
+        let log = Log::default();
+        let written = log.clone();
+        let lines = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || OneLine(written.clone()));
+        let serial = "X\n\t\u{1b}[31m\u{7f}\u{9b}\u{2028}\u{202e} \"quoted\" 漢";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::warn!(%serial, "no challenge is given");
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+        assert!(!text.contains(['\u{7f}', '\u{9b}', '\u{2028}']), "{text:?}");
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["serial"], serial);
+    }
+
+    #[test]
     fn what_a_stranger_writes_begins_no_line_and_steers_no_terminal() {
         let log = Log::default();
         let written = log.clone();
@@ -84,7 +110,7 @@ mod tests {
         let lines: Vec<_> = text.split('\n').collect();
         assert_eq!(lines.len(), 3, "two events and the end: {text:?}");
         assert!(lines[0].contains(r"serial X\n2026-11-21T02:04:54Z"), "{text:?}");
-        assert!(lines[0].contains(r"\u{1b}[31m\u{9b}\u{0}\u{2028}\u{202e}"), "{text:?}");
+        assert!(lines[0].contains(r"\u001b[31m\u009b\u0000\u2028\u202e"), "{text:?}");
         assert!(lines[1].ends_with("Gerät 漢 'x' \"y\""), "what is no control stays: {text:?}");
     }
 }
