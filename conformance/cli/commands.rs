@@ -49,11 +49,34 @@ fn every_event_of_a_device_has_its_verb() {
         ("reprovision", "pending"),
     ];
     for (verb, state) in steps {
-        let yes: &[&str] =
-            if ["retire", "wipe", "compromised", "force"].contains(&verb) { &["--yes"] } else { &[] };
+        let yes: &[&str] = if ["retire", "wipe", "compromised", "force", "reprovision"].contains(&verb) {
+            &["--yes"]
+        } else {
+            &[]
+        };
         let outcome = server.json(&[&["device", verb, "SN1"], yes].concat());
         assert_eq!(outcome["device"]["lifecycle"], state, "{verb}");
     }
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_asked_about() {
+    let server = Server::started(FAST, "");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    server.json(&["user", "add", "ada"]);
+    let shown = server.json(&["device", "show", "SN1"]);
+    let certificate = shown["certificates"][0]["id"].as_str().unwrap();
+    let acts: [&[&str]; 4] = [
+        &["device", "reprovision", "SN1"],
+        &["device", "wipe", "SN1"],
+        &["cert", "revoke", certificate],
+        &["user", "delete", "ada"],
+    ];
+    for act in acts {
+        let output = server.run(act);
+        assert!(code(&output) == 2 && stderr(&output).contains("--yes"), "{act:?}: {}", stderr(&output));
+    }
+    assert_eq!(server.json(&["device", "show", "SN1"]), shown);
 }
 
 #[test]

@@ -53,8 +53,9 @@ enum Verb {
     Compromised(RiskyEventArgs),
     /// The suspicion was unfounded: the hold for it is released
     Cleared(EventArgs),
-    /// Begin a new life after a wipe or retirement: the device may enrol again, with a new ticket (open ones are withdrawn)
-    Reprovision(EventArgs),
+    /// Begin a new life, after a wipe or retirement or in service: the device may enrol again, with a new ticket (open ones are
+    /// withdrawn); what certificates it still has are revoked for good, as superseded
+    Reprovision(RiskyEventArgs),
 }
 
 #[derive(Args, Debug)]
@@ -196,7 +197,9 @@ pub(super) fn run(args: DeviceArgs, format: Format) -> Outcome {
         Verb::Lost(event) => happen(&client, format, "lost", &event),
         Verb::Found(event) => happen(&client, format, "found", &event),
         Verb::Cleared(event) => happen(&client, format, "cleared", &event),
-        Verb::Reprovision(event) => happen(&client, format, "reprovision", &event),
+        Verb::Reprovision(risky) => {
+            risk(&client, format, "reprovision", "Revoke for good, and set up anew,", &risky)
+        }
     }
 }
 
