@@ -28,7 +28,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower_service::Service;
 
 use super::{
@@ -122,11 +122,11 @@ pub async fn serve_api_tls(
     accept_loop("admin", listener, limits, shutdown, move |stream, peer, connection| {
         let (acceptor, router) = (acceptor.clone(), router.clone());
         async move {
-            if let Ok(true) = timeout(head_timeout, speaks_plain_http(&stream)).await {
-                return connection.serve(stream, async |_| Ok(wants_https())).await;
-            }
-            match timeout(head_timeout, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection.serve_router(stream, Peer::Network(peer), router).await,
+            match timeout(head_timeout, opened(&acceptor, stream)).await {
+                Ok(Ok(Opened::Tls(stream))) => {
+                    connection.serve_router(*stream, Peer::Network(peer), router).await;
+                }
+                Ok(Ok(Opened::Plain(stream))) => connection.serve(stream, async |_| Ok(wants_https())).await,
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
             }
@@ -135,10 +135,20 @@ pub async fn serve_api_tls(
     .await;
 }
 
-/// Whether the first octet is that of an HTTP method: a TLS record of a ClientHello begins with 22 (RFC 8446 §5.1).
-async fn speaks_plain_http(stream: &TcpStream) -> bool {
+/// What a connection to the HTTPS listener turned out to be.
+enum Opened {
+    Tls(Box<TlsStream<TcpStream>>),
+    /// HTTP without TLS.
+    Plain(TcpStream),
+}
+
+/// The TLS handshake, unless the first octet is that of an HTTP method: the record of a ClientHello begins with 22 (RFC 8446 §5.1).
+async fn opened(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<Opened> {
     let mut first = [0];
-    matches!(stream.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase()
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+        return Ok(Opened::Plain(stream));
+    }
+    Ok(Opened::Tls(Box::new(acceptor.accept(stream).await?)))
 }
 
 /// For who wrote `http://` where `https://` belongs, and would see but noise.
