@@ -143,9 +143,18 @@ fn an_unknown_device_is_registered_where_that_is_wanted() {
     let device = world.gateway.device(&world.authed::<Read>(), &"C09".parse().unwrap()).unwrap();
     assert_eq!((device.name.as_str(), device.model.as_str()), ("front desk", "Mac"));
     assert_eq!(device.identities[&IdentityKind::Udid], "U-9");
+    let named =
+        about(&json!({"serialNumber": "C10", "deviceName": format!("Gerät\n漢字 {}", "x".repeat(300))}));
+    assert_eq!(call(&router, URL, Some(&credentials), &named).status, 200, "its name is for people");
+    let device = world.gateway.device(&world.authed::<Read>(), &"C10".parse().unwrap()).unwrap();
+    assert!(
+        device.name.starts_with("Gerät漢字 xxx") && device.name.chars().count() == 128,
+        "{}",
+        device.name
+    );
     let events = world.gateway.audit_tail(&world.authed::<Read>(), 50).unwrap().items;
     let registered = events.iter().filter(|event| event.action == "device.registered");
-    assert_eq!(registered.map(|event| event.actor.as_str()).collect::<Vec<_>>(), ["token mdm"]);
+    assert_eq!(registered.map(|event| event.actor.as_str()).collect::<Vec<_>>(), ["token mdm", "token mdm"]);
 }
 
 #[test]

@@ -480,11 +480,19 @@ impl fmt::Display for IdentityKind {
     }
 }
 
+/// The longest text of a record.
+const MAX_TEXT: usize = 128;
+
+/// `text` as a record takes it: without what cannot be printed, and what is too much. For names that only people read.
+pub fn fitting_text(text: &str) -> String {
+    text.trim().chars().filter(|character| !character.is_control()).take(MAX_TEXT).collect()
+}
+
 /// The trimmed text, if it is printable and has at most 128 characters.
 pub(super) fn checked_text(field: &str, text: &str) -> Result<String, InvalidRecord> {
     let text = text.trim();
     let wrong = |problem| Err(InvalidRecord { field: field.to_owned(), problem });
-    if text.chars().count() > 128 {
+    if text.chars().count() > MAX_TEXT {
         return wrong("must have at most 128 characters");
     }
     if text.chars().any(char::is_control) {

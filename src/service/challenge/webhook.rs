@@ -7,7 +7,7 @@ use crate::{
     domain::{
         access::{Authed, Mint},
         challenge::TicketOrigin,
-        device::{Device, IdentityKind, Registration},
+        device::{Device, IdentityKind, Registration, fitting_text},
     },
     ports::View,
     service::{Gateway, ServiceError, audit::Act, device::insert_device, ticket::Minting},
@@ -151,10 +151,11 @@ fn id_for(described: &DescribedDevice) -> Result<DeviceId, ServiceError> {
     first.parse().map_err(|error| ServiceError::invalid("device", error))
 }
 
+/// A name that somebody gave the device, however long, must not cost it its challenge.
 fn registration(described: &DescribedDevice) -> Registration {
     Registration {
-        name: described.name.clone(),
-        model: described.model.clone(),
+        name: fitting_text(&described.name),
+        model: fitting_text(&described.model),
         identities: described.identities.clone(),
         ..Registration::default()
     }
