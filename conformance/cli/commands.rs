@@ -32,6 +32,15 @@ fn each_ending_has_its_exit_code() {
 }
 
 #[test]
+fn a_name_that_is_empty_is_said_to_be_so() {
+    let server = Server::started(FAST, "");
+    for arguments in [["device", "show", ""], ["cert", "show", ""], ["enrolment", "show", ""]] {
+        let output = server.run(&arguments);
+        assert!(code(&output) == 3 && stderr(&output).contains("is a name empty"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn every_event_of_a_device_has_its_verb() {
     let server = Server::started(FAST, "");
     expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");

@@ -229,6 +229,9 @@ fn problem(status: u16, body: &Value) -> Failure {
 
 /// What is wrong with a value, without its place in a body that this program wrote.
 fn without_json(detail: &str) -> &str {
+    if detail.starts_with("nothing is served at this path") {
+        return "the server has no such place: is a name empty, or is it another version of certgate?";
+    }
     let Some(problem) = detail.strip_prefix("body: ") else { return detail };
     problem.rsplit_once(" at line 1 column ").map_or(problem, |(problem, _)| problem)
 }
@@ -360,6 +363,8 @@ mod tests {
             told("invalid", "uses: a ticket has between 1 and 100 uses").0,
             "uses: a ticket has between 1 and 100 uses"
         );
+        let (message, _) = told("not-found", "nothing is served at this path; the API is below /api/v1");
+        assert!(message.contains("is a name empty"), "{message}");
         let (message, hint) = told("unavailable", "the server's log says more under the request id");
         assert_eq!((message.as_str(), hint.unwrap().contains("00ff")), ("T", true));
     }
