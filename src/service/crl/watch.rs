@@ -63,7 +63,8 @@ impl Gateway {
         }
     }
 
-    /// Whether the newest full CRL, with the delta to it, says what is `listed`, but for what has expired since.
+    /// Whether the newest full CRL, with the delta to it, says what is `listed`, but for what has expired since. Where there is none, one is made
+    /// before any is given out.
     fn is_published(
         &self,
         authority: &Authority,
@@ -71,7 +72,7 @@ impl Gateway {
         now: Timestamp,
     ) -> Result<bool, ServiceError> {
         let (id, policy) = (&authority.issuer.id, authority.issuer.crl_policy);
-        let Some(full) = self.crl(id) else { return Ok(false) };
+        let Some(full) = self.crl(id) else { return Ok(true) };
         let due = listed.entries(|not_after| policy.keeps(not_after, now, Some(full.this_update)));
         let delta = self.crl_of(id, CrlScope::Delta).filter(|it| it.base_number == Some(full.number));
         // Nearly always: a million of them are one comparison of bytes.
