@@ -17,7 +17,6 @@
 
 mod client;
 mod keys;
-pub mod logged;
 pub mod unopenable;
 
 use std::{

@@ -25,10 +25,8 @@ use certgate::{
 
 use super::{
     OPEN, basic, call,
-    common::{
-        Answer, Client, MessageOptions, World, WorldOptions, envelope, logged::logged, self_signed, sign_as,
-        signer,
-    },
+    common::{Answer, Client, MessageOptions, World, WorldOptions, envelope, self_signed, sign_as, signer},
+    logged::logged,
     router, settings, token,
 };
 

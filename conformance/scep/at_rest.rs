@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use certgate::{adapters::store::RedbStore, domain::access::Operate, types::Secret, wire::scep::PkiStatus};
 
-use crate::common::{Client, World, WorldOptions, logged::logged};
+use crate::{
+    common::{Client, World, WorldOptions},
+    logged::logged,
+};
 
 const STATIC: &str = "static challenge of everybody";
 

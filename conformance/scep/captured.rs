@@ -23,7 +23,10 @@ use certgate::{
     },
 };
 
-use crate::common::{World, WorldOptions, logged::logged};
+use crate::{
+    common::{World, WorldOptions},
+    logged::logged,
+};
 
 const SCEPCLIENT: &[u8] = include_bytes!("../../fixtures/scep/scepclient-des.der");
 const SCEPCLIENT_RENEWAL: &[u8] = include_bytes!("../../fixtures/scep/scepclient-renewal.der");

@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../logged.rs"]
+mod logged;
 
 mod abuse;
 mod alternate;

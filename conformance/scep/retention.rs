@@ -21,7 +21,8 @@ use certgate::{
 
 use crate::{
     DEVICE,
-    common::{Client, DAY, World, WorldOptions, logged::logged},
+    common::{Client, DAY, World, WorldOptions},
+    logged::logged,
 };
 
 /// As the defaults are, but that tickets and enrolments can be told apart.

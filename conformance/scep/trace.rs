@@ -23,7 +23,8 @@ use certgate::{
 
 use crate::{
     DEVICE, bad_input,
-    common::{self, Client, DAY, MessageOptions, World, WorldOptions, logged::logged},
+    common::{self, Client, DAY, MessageOptions, World, WorldOptions},
+    logged::logged,
 };
 
 fn world() -> World {

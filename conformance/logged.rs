@@ -24,7 +24,7 @@ impl io::Write for ThreadLog {
 ///
 /// The subscriber is the whole program's: of one that is a thread's own, `tracing` forgets events whose place another
 /// thread passes first at that moment.
-pub fn logged(work: impl FnOnce()) -> String {
+pub(crate) fn logged(work: impl FnOnce()) -> String {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
         tracing_subscriber::fmt()
