@@ -36,9 +36,9 @@ pub enum BridgeError {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// How much nicer the threads that give way are than the process. Below 5 they keep a processor to the end of their slice, whoever
-/// wakes; with 32 of them it takes 7. More would make whoever waits for the store's lock wait for one of them that does not get to run:
-/// with 7 one alone has a sixth of a processor beside a thread that never waits.
-const NICER: i32 = 7;
+/// wakes; with 32 of them it takes 8. More would make whoever waits for the store's lock wait for one of them that does not get to run:
+/// with 8 one alone has a seventh of a processor beside a thread that never waits.
+const NICER: i32 = 8;
 
 /// Where a call stands in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
