@@ -157,7 +157,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// A delta of an issuer that makes none any more goes, if it is not newer than its `full` CRL.
+    /// A delta where there is none any more (a restore takes it away) goes, if it is not newer than its `full` CRL.
     fn no_delta(
         &mut self,
         attribute: DirectoryAttribute,
