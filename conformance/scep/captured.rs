@@ -10,7 +10,7 @@ use certgate::{
         binding::{Assurance, Evidence},
         key::{KeyPurpose, SealedKey},
     },
-    ports::{Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer, store::Page},
+    ports::{Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer, store::Page},
     service::{
         Ports,
         exchange::ExchangeFilter,
@@ -54,6 +54,10 @@ impl Keyring for Captured {
     fn decrypter(&self, _key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
         let pkcs8 = include_bytes!("../../fixtures/scep/message-ca.p8");
         Ok(Arc::new(SoftwareDecrypter::from_pkcs8(pkcs8)?))
+    }
+
+    fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError> {
+        self.0.legacy_signer(key)
     }
 
     fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {

@@ -8,7 +8,7 @@ use std::sync::{
 
 use certgate::{
     domain::key::{KeyPurpose, SealedKey},
-    ports::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer},
+    ports::{CannotDecrypt, Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer},
     service::{GatewaySettings, Ports},
     types::{KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm, Timestamp},
     wire::{
@@ -56,6 +56,10 @@ impl Keyring for Counting<dyn Keyring> {
 
     fn decrypter(&self, key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
         Ok(Arc::new(Counting(self.0.decrypter(key)?, self.1.clone())))
+    }
+
+    fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError> {
+        self.0.legacy_signer(key)
     }
 
     fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {

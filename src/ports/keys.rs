@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     domain::key::{KeyPurpose, SealedKey},
     types::{KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm, Timestamp},
-    wire::x509::PublicKey,
+    wire::{scep::LegacyCertRep, x509::PublicKey},
 };
 
 /// What can go wrong with a private key. Never says anything about the key itself.
@@ -28,8 +28,16 @@ pub trait Signer: Send + Sync {
     fn public_key(&self) -> &PublicKey;
     /// What kind of key it is.
     fn algorithm(&self) -> KeyAlgorithm;
-    /// Signs `message` (not its digest). ECDSA signatures are DER. Errors: `algorithm` does not belong to the key, SHA-1, or the token failed.
+    /// Signs `message` (not its digest). ECDSA signatures are DER. Errors: `algorithm` does not belong to the key, MD5, SHA-1, or the token
+    /// failed.
     fn sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+/// Signs CertReps with MD5 and SHA-1, and nothing else: for old gear, under a profile that allows it. Apart from [`Signer`], so that no
+/// certificate, CRL or OCSP response can be signed so.
+pub trait LegacySigner: Send + Sync {
+    /// RSASSA-PKCS1-v1_5 with the digest of `answer`.
+    fn sign(&self, answer: &LegacyCertRep) -> Result<Vec<u8>, KeyError>;
 }
 
 /// The encrypted key does not open. Carries nothing: every cause must look alike (no padding oracle).
@@ -79,6 +87,8 @@ pub trait Keyring: Send + Sync {
     fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError>;
     /// Opens an RSA key for unwrapping. Errors: not an RSA key, or not a [`KeyPurpose::ScepMessage`] key.
     fn decrypter(&self, key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError>;
+    /// Opens an RSA key for CertReps with MD5 and SHA-1. Errors: not an RSA key, or not a [`KeyPurpose::ScepMessage`] key.
+    fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError>;
     /// HMAC-SHA-256 of `data` under a key that only this keyring has: what is stored of challenges and tokens, so that a copy of the
     /// store alone does not allow guessing.
     fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32];

@@ -14,7 +14,7 @@ pub use checkpoint::{CheckpointError, CheckpointFile, NoCheckpoint};
 pub use clock::Clock;
 pub use crl_source::{CrlSource, CrlUnreadable, NoCrls};
 pub use directory::{Directories, Directory, DirectoryError, DirectorySession, EntryValues, NewValues};
-pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer};
+pub use keys::{CannotDecrypt, Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer};
 pub use outbound::{
     HostRule, NoOutbound, Outbound, OutboundAnswer, OutboundError, OutboundMethod, OutboundRequest,
 };

@@ -87,12 +87,13 @@ impl FromStr for KeyAlgorithm {
     }
 }
 
-/// A message digest. SHA-1 is here to read old requests and for the identifiers that the RFCs define with it;
-/// MD5 to read the oldest requests alone. Nothing is signed with either. Stored by position.
+/// A message digest. SHA-1 is here for old requests and for the identifiers that the RFCs define with it; MD5 for the oldest
+/// requests alone. Nothing is signed with either but the answers to such requests, and requests in the manner of an old client. Stored by
+/// position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DigestAlgorithm {
-    /// SHA-1: legacy signatures only where a profile allows them; CertID and key identifiers.
+    /// SHA-1: signatures of requests and answers only where a profile allows them; CertID and key identifiers.
     Sha1,
     /// SHA-256.
     Sha256,
@@ -100,7 +101,7 @@ pub enum DigestAlgorithm {
     Sha384,
     /// SHA-512.
     Sha512,
-    /// MD5: signatures of requests only where a profile allows them, and the thumbprints that old gear shows.
+    /// MD5: signatures of requests and answers only where a profile allows them, and the thumbprints that old gear shows.
     Md5,
 }
 

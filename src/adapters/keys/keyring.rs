@@ -6,12 +6,13 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use super::{
     KeyEncryptionKey,
+    legacy::SoftwareLegacySigner,
     seal::{Label, Sealer},
     software::{SoftwareDecrypter, SoftwareSigner, generate_pkcs8},
 };
 use crate::{
     domain::key::{KeyPurpose, SealedKey},
-    ports::{Decrypter, KeyError, Keyring, MacPurpose, SealPurpose, Signer},
+    ports::{Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer},
     types::{KeyAlgorithm, KeyId, Secret, Timestamp},
 };
 
@@ -80,6 +81,18 @@ impl Keyring for SoftwareKeyring {
         Ok(Arc::new(decrypter))
     }
 
+    fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError> {
+        if key.purpose != KeyPurpose::ScepMessage {
+            return Err(KeyError::Unsupported("only a SCEP message key signs with MD5 or SHA-1"));
+        }
+        if !key.algorithm.is_rsa() {
+            return Err(KeyError::Unsupported("only an RSA key signs with MD5 or SHA-1"));
+        }
+        let pkcs8 = self.open(key)?;
+        check_public_key(key, SoftwareSigner::from_pkcs8(pkcs8.expose())?.public_key().as_spki())?;
+        Ok(Arc::new(SoftwareLegacySigner::from_pkcs8(pkcs8.expose())?))
+    }
+
     fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
         self.sealer.mac(purpose, data)
     }
@@ -101,7 +114,13 @@ fn check_public_key(key: &SealedKey, own: &[u8]) -> Result<(), KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{DigestAlgorithm, KeyTransport, SignatureAlgorithm};
+    use crate::{
+        types::{DigestAlgorithm, KeyTransport, SignatureAlgorithm},
+        wire::{
+            scep::{CertRepSpec, LegacyCertRep, Outcome},
+            x509::{Certificate, PublicKey},
+        },
+    };
 
     fn keyring(byte: u8) -> SoftwareKeyring {
         SoftwareKeyring::new(KeyEncryptionKey::new([byte; 32], "test".to_owned()))
@@ -182,6 +201,61 @@ mod tests {
         {
             let result = keyring(7).decrypter(&make(algorithm, purpose));
             assert!(matches!(result, Err(KeyError::Unsupported(_))));
+        }
+    }
+
+    /// A CertRep to be signed with `digest`.
+    fn legacy_answer(digest: DigestAlgorithm) -> LegacyCertRep {
+        let signer = Certificate::from_der(include_bytes!("../../../fixtures/scep/message-ca.cer")).unwrap();
+        let specification = CertRepSpec {
+            outcome: Outcome::Pending,
+            transaction_id: &"0123456789ABCDEF".parse().unwrap(),
+            recipient_nonce: &[],
+            sender_nonce: [7; 16],
+            signer: &signer,
+            digest,
+            signing_time: None,
+        };
+        specification.legacy().unwrap().unwrap()
+    }
+
+    #[test]
+    fn an_rsa_message_key_of_each_length_signs_answers_with_sha1_and_md5() {
+        for algorithm in [KeyAlgorithm::Rsa2048, KeyAlgorithm::Rsa3072, KeyAlgorithm::Rsa4096] {
+            let key = make(algorithm, KeyPurpose::ScepMessage);
+            let signer = keyring(7).legacy_signer(&key).unwrap();
+            for digest in [DigestAlgorithm::Sha1, DigestAlgorithm::Md5] {
+                let answer = legacy_answer(digest);
+                let signature = signer.sign(&answer).unwrap();
+                let public_key = PublicKey::from_spki(&key.public_key).unwrap();
+                let verify = |message: &[u8]| {
+                    public_key.verify(SignatureAlgorithm::RsaPkcs1(digest), message, &signature)
+                };
+                assert!(verify(answer.to_be_signed()).is_ok(), "{algorithm} {digest}");
+                assert!(verify(b"another").is_err(), "{algorithm} {digest}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_but_a_message_key_signs_with_sha1_or_md5() {
+        let purposes =
+            [KeyPurpose::Issuer, KeyPurpose::OcspSigner, KeyPurpose::ServerTls, KeyPurpose::ScepMessage];
+        for purpose in purposes {
+            let algorithm =
+                if purpose == KeyPurpose::ScepMessage { KeyAlgorithm::P256 } else { KeyAlgorithm::Rsa2048 };
+            let key = make(algorithm, purpose);
+            let refused = |key: &SealedKey| keyring(7).legacy_signer(key).err();
+            assert!(matches!(refused(&key), Some(KeyError::Unsupported(_))), "{purpose:?}");
+            // Nor does the record of a CA's key that was changed to say it was one.
+            let renamed =
+                SealedKey { purpose: KeyPurpose::ScepMessage, algorithm: KeyAlgorithm::Rsa2048, ..key };
+            assert_eq!(refused(&renamed), Some(KeyError::CannotUnseal), "{purpose:?}");
+            let ordinary = keyring(7).signer(&make(KeyAlgorithm::Rsa2048, purpose)).unwrap();
+            for digest in [DigestAlgorithm::Sha1, DigestAlgorithm::Md5] {
+                let signed = ordinary.sign(SignatureAlgorithm::RsaPkcs1(digest), b"message");
+                assert!(matches!(signed, Err(KeyError::Unsupported(_))), "{purpose:?} {digest}");
+            }
         }
     }
 

@@ -124,7 +124,7 @@ impl Signer for SoftwareSigner {
         match (&self.key, algorithm) {
             (_, RsaPss(_)) => Err(KeyError::Unsupported("nothing is signed with RSASSA-PSS")),
             (_, RsaPkcs1(Md5 | Sha1) | Ecdsa(Md5 | Sha1)) => {
-                Err(KeyError::Unsupported("nothing is signed with MD5 or SHA-1"))
+                Err(KeyError::Unsupported("this key signs nothing with MD5 or SHA-1"))
             }
             (SigningKey::Rsa(key), RsaPkcs1(Sha256)) => sign_rsa(key, &signature::RSA_PKCS1_SHA256, message),
             (SigningKey::Rsa(key), RsaPkcs1(Sha384)) => sign_rsa(key, &signature::RSA_PKCS1_SHA384, message),

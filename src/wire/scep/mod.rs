@@ -26,7 +26,7 @@ pub use super::cms::{
 pub use message::{MAX_NONCE, MessageCheckError, NotPkiMessage, PkiMessage, ReplyAttributes, VerifiedPki};
 pub use payload::{Degenerate, IssuerAndSerialNumber, IssuerAndSubject};
 pub use rollover::NextCaSpec;
-pub use write::{CertRepSpec, Outcome, RequestSpec};
+pub use write::{CertRepSpec, LegacyCertRep, Outcome, RequestSpec};
 
 use const_oid::ObjectIdentifier;
 

@@ -1,4 +1,27 @@
 //! Writing pkiMessages: strict DER, string types as RFC 8894 §3.2.1 has them.
+//!
+//! **Broken digests.** A CertRep that is to be signed with MD5 or SHA-1 is a type of its own, [`LegacyCertRep`]: who may sign so can sign
+//! nothing else, no certificate, no CRL, no OCSP response.
+//!
+//! Whoever asks chooses the transactionID and the senderNonce that comes back as recipientNonce. Could he compute what comes before them, he
+//! could look for two texts with one digest, have one signed and use the other. So 16 octets that he cannot know come before: our own
+//! senderNonce. DER orders the attributes by their encodings, so by their lengths:
+//!
+//! | attribute | octets of its content | |
+//! |---|---|---|
+//! | messageType, pkiStatus, failInfo | 17 | ours |
+//! | contentType | 24 | ours |
+//! | messageDigest with MD5 | 31 | of our content |
+//! | senderNonce | 32 | ours, random |
+//! | recipientNonce, transactionID | 16 and what was chosen | the requester's; of 32 they come behind senderNonce, by their types |
+//! | messageDigest with SHA-1 | 35 | of our content |
+//!
+//! A nonce or transactionID of 1 to 15 octets would come first. Two of them are not room for a block of a collision as one computes them (64 octets),
+//! but for 2^64 trials. [`CertRepSpec::legacy`] makes no such message.
+//!
+//! Not covered: within the content of a SUCCESS the name of the requester's certificate (RecipientInfo's issuerAndSerialNumber) comes before
+//! the first random octet, and messageDigest with MD5 is no better than MD5. So a requester can have an answer signed that is also one to another
+//! content. What counts in a content, certificates and CRLs, bears the CA's own signature.
 
 use super::{
     FAIL_INFO, FAIL_INFO_TEXT, FailInfo, MESSAGE_TYPE, MessageType, PKI_STATUS, PkiStatus, RECIPIENT_NONCE,
@@ -88,6 +111,43 @@ impl CertRepSpec<'_> {
         attributes.extend(self.signing_time.map(signing_time));
         SignedDataSpec { content: self.outcome.content(), signer: self.signer, digest: self.digest }
             .unsigned(attributes, algorithm)
+    }
+
+    /// The message to be signed with a broken digest. None: the digest is a good one, or what the requester chose would come before our
+    /// senderNonce.
+    pub fn legacy(&self) -> Result<Option<LegacyCertRep>, EncodeError> {
+        if !self.digest.is_broken() || !self.nonce_comes_first() {
+            return Ok(None);
+        }
+        self.unsigned(SignatureAlgorithm::RsaPkcs1(self.digest)).map(LegacyCertRep).map(Some)
+    }
+
+    /// Whether senderNonce comes before whatever the requester chose: an empty value is no choice, and shorter ones come first.
+    fn nonce_comes_first(&self) -> bool {
+        let chosen = [self.transaction_id.as_str().len(), self.recipient_nonce.len()];
+        chosen.into_iter().all(|length| length == 0 || length >= self.sender_nonce.len())
+    }
+}
+
+/// A CertRep that is complete but for its signature, RSASSA-PKCS1-v1_5 with MD5 or SHA-1; see the top of this file. Only
+/// [`CertRepSpec::legacy`] makes one.
+#[derive(Debug)]
+pub struct LegacyCertRep(Unsigned);
+
+impl LegacyCertRep {
+    /// The digest of messageDigest and signature.
+    pub fn digest(&self) -> DigestAlgorithm {
+        self.0.algorithm().digest()
+    }
+
+    /// The exact bytes that the signature covers.
+    pub fn to_be_signed(&self) -> &[u8] {
+        self.0.to_be_signed()
+    }
+
+    /// Puts `signature` in place.
+    pub fn finish(self, signature: &[u8]) -> Result<Vec<u8>, EncodeError> {
+        self.0.finish(signature)
     }
 }
 

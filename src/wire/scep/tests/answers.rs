@@ -142,6 +142,77 @@ fn a_digest_that_is_not_the_signatures_is_an_error() {
     assert!(spec.unsigned(RSA_SHA256).is_err());
 }
 
+/// What `reader` finds in the attributes of a message that is to be signed, in their order: (type, value).
+fn to_be_signed(rep: &LegacyCertRep) -> Vec<(const_oid::ObjectIdentifier, Vec<u8>)> {
+    let set = Element::only_tagged(rep.to_be_signed(), 0x31).unwrap();
+    let members = set.open().map(|attribute| {
+        let mut fields = attribute.unwrap().open();
+        let oid = const_oid::ObjectIdentifier::from_bytes(fields.any().unwrap().content).unwrap();
+        (oid, fields.any().unwrap().open().any().unwrap().content.to_vec())
+    });
+    members.collect()
+}
+
+#[test]
+fn under_a_broken_digest_our_nonce_comes_before_what_the_requester_chose() {
+    let signer = message_ca();
+    let outcomes = [
+        Outcome::Success(sealed(b"issued")),
+        Outcome::Failure { info: FailInfo::BadRequest, text: Some("no".to_owned()) },
+        Outcome::Pending,
+    ];
+    let mut made = 0;
+    for digest in [DigestAlgorithm::Md5, DigestAlgorithm::Sha1] {
+        for outcome in &outcomes {
+            for (transaction, nonce) in [1, 8, 15, 16, 17, 40, 126, 256]
+                .into_iter()
+                .flat_map(|id| [0, 1, 15, 16, 17, 64].map(|nonce| (id, nonce)))
+            {
+                let chosen = vec![0; nonce];
+                let spec = CertRepSpec {
+                    outcome: outcome.clone(),
+                    transaction_id: &"x".repeat(transaction).parse().unwrap(),
+                    recipient_nonce: &chosen,
+                    sender_nonce: [9; 16],
+                    signer: &signer,
+                    digest,
+                    signing_time: None,
+                };
+                let Some(rep) = spec.legacy().unwrap() else {
+                    assert!(transaction < 16 || (1..16).contains(&nonce), "{transaction} {nonce}");
+                    continue;
+                };
+                made += 1;
+                assert_eq!(rep.digest(), digest);
+                let attributes = to_be_signed(&rep);
+                let place = |wanted| attributes.iter().position(|(oid, _)| *oid == wanted).unwrap();
+                let ours = place(SENDER_NONCE);
+                assert!(ours < place(TRANSACTION_ID), "{transaction} {nonce}");
+                assert!(ours < place(RECIPIENT_NONCE) || nonce == 0, "{transaction} {nonce}");
+            }
+        }
+    }
+    // Five lengths of a transactionID and four of a nonce.
+    assert_eq!(made, 2 * outcomes.len() * 5 * 4);
+}
+
+#[test]
+fn under_a_good_digest_nothing_is_signed_the_old_way() {
+    let signer = message_ca();
+    for digest in [DigestAlgorithm::Sha256, DigestAlgorithm::Sha384, DigestAlgorithm::Sha512] {
+        let spec = CertRepSpec {
+            outcome: Outcome::Pending,
+            transaction_id: &"0123456789abcdef".parse().unwrap(),
+            recipient_nonce: RECIPIENT_NONCE_SENT,
+            sender_nonce: [0; 16],
+            signer: &signer,
+            digest,
+            signing_time: None,
+        };
+        assert!(spec.legacy().unwrap().is_none(), "{digest}");
+    }
+}
+
 #[test]
 fn a_signing_time_after_2049_is_generalized() {
     let late: Timestamp = "2050-01-01T00:00:00Z".parse().unwrap();
