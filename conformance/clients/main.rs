@@ -59,6 +59,16 @@ subject = "CN=$DEVICE_ID$,O=Clients"
 challenge = ["ticket"]
 legacy = { sha1 = true, des = true, triple-des = true }
 
+[profile.oldest]
+subject = "CN=$DEVICE_ID$,O=Clients"
+challenge = ["ticket"]
+legacy = { sha1 = true, md5 = true }
+
+[profile.sha1-gear]
+subject = "CN=$DEVICE_ID$,O=Clients"
+challenge = ["ticket"]
+legacy = { sha1 = true }
+
 [profile.approved]
 subject = "CN=$DEVICE_ID$,O=Clients"
 challenge = ["ticket"]
@@ -106,6 +116,18 @@ fn authority_files(directory: &Path, profile: &str) -> (PathBuf, PathBuf, PathBu
         write("issuing.pem", &certificates[1]),
         write("message.pem", &certificates[0]),
     )
+}
+
+/// How many answers under this profile were signed with an old digest.
+fn old_signatures(profile: &str, digest: &str) -> u64 {
+    let metrics = process::http_get(server().ops_address(), "/metrics").unwrap().body;
+    let metrics = String::from_utf8(metrics).unwrap();
+    let named = |line: &&str| {
+        line.starts_with("certgate_legacy_algorithm_total{")
+            && line.contains(&format!("profile=\"{profile}\""))
+            && line.contains(&format!("algorithm=\"{digest}-answer\""))
+    };
+    metrics.lines().find(named).map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 /// The certificate names the device, was recorded, and is good; its key is the file's.

@@ -20,7 +20,7 @@ pub(super) struct Request {
 
 /// A PKCSReq made by OpenSSL. `encryption` goes to `openssl cms -encrypt`, behind the recipient that `-keyopt` refers to.
 pub(super) fn request(directory: &Path, recipient: &Path, challenge: &str, encryption: &[&str]) -> Request {
-    request_of(directory, recipient, challenge, encryption, &["rsa:2048"])
+    request_of(directory, recipient, challenge, encryption, &["rsa:2048"], &SHA256)
 }
 
 /// What `openssl req -newkey` makes a P-256 key from.
@@ -33,6 +33,7 @@ fn request_of(
     challenge: &str,
     encryption: &[&str],
     kind: &[&str],
+    digest: &Digest,
 ) -> Request {
     let file = |name: &str| directory.join(name);
     let config = file("request.cnf");
@@ -72,15 +73,43 @@ fn request_of(
             .arg(recipient)
             .args(encryption),
     );
-    let message = signed_message(directory, &fs::read(&envelope).unwrap(), &signer, &key);
+    let message = signed_message(directory, &fs::read(&envelope).unwrap(), &signer, &key, digest);
     Request { message, key, signer }
 }
 
-fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -> Vec<u8> {
+/// A digest as OpenSSL's commands take it and as its output names it, with its object identifier.
+struct Digest {
+    name: &'static str,
+    oid: &'static [u8],
+}
+
+const SHA256: Digest =
+    Digest { name: "sha256", oid: &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01] };
+const SHA1: Digest = Digest { name: "sha1", oid: &[0x2b, 0x0e, 0x03, 0x02, 0x1a] };
+const MD5: Digest = Digest { name: "md5", oid: &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x05] };
+
+impl Digest {
+    fn option(&self) -> String {
+        format!("-{}", self.name)
+    }
+}
+
+fn signed_message(
+    directory: &Path,
+    content: &[u8],
+    signer: &Path,
+    key: &Path,
+    algorithm: &Digest,
+) -> Vec<u8> {
+    let dgst = || {
+        let mut command = Command::new("openssl");
+        command.arg("dgst").arg(algorithm.option());
+        command
+    };
     let digest = |bytes: &[u8]| {
         let input = directory.join("digest.in");
         fs::write(&input, bytes).unwrap();
-        succeed(Command::new("openssl").args(["dgst", "-sha256", "-binary"]).arg(&input)).stdout
+        succeed(dgst().arg("-binary").arg(&input)).stdout
     };
     let printable = |text: &str| tlv(0x13, text.as_bytes());
     let verisign = |last: u8| [0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x45, 0x01, 0x09, last];
@@ -97,12 +126,11 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
 
     let to_sign = directory.join("attributes.der");
     fs::write(&to_sign, tlv(0x31, &attributes)).unwrap();
-    let signature =
-        succeed(Command::new("openssl").args(["dgst", "-sha256", "-sign"]).arg(key).arg(&to_sign)).stdout;
+    let signature = succeed(dgst().arg("-sign").arg(key).arg(&to_sign)).stdout;
 
     let certificate =
         succeed(Command::new("openssl").args(["x509", "-outform", "DER", "-in"]).arg(signer)).stdout;
-    let sha256 = tlv(0x30, &[tlv(0x06, &SHA256), tlv(0x05, &[])].concat());
+    let digest_algorithm = tlv(0x30, &[tlv(0x06, algorithm.oid), tlv(0x05, &[])].concat());
     let key_kind = text(&succeed(Command::new("openssl").args(["pkey", "-noout", "-text", "-in"]).arg(key)));
     let algorithm = if key_kind.contains("NIST CURVE") {
         tlv(0x30, &tlv(0x06, &ECDSA_WITH_SHA256))
@@ -114,7 +142,7 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
         &[
             tlv(0x02, &[1]),
             issuer_and_serial(&certificate),
-            sha256.clone(),
+            digest_algorithm.clone(),
             tlv(0xa0, &attributes),
             algorithm,
             tlv(0x04, &signature),
@@ -126,7 +154,7 @@ fn signed_message(directory: &Path, content: &[u8], signer: &Path, key: &Path) -
         0x30,
         &[
             tlv(0x02, &[1]),
-            tlv(0x31, &sha256),
+            tlv(0x31, &digest_algorithm),
             encapsulated,
             tlv(0xa0, &certificate),
             tlv(0x31, &signer_info),
@@ -142,7 +170,6 @@ const PKCS9_CONTENT_TYPE: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0
 const PKCS9_MESSAGE_DIGEST: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x04];
 const RSA_ENCRYPTION: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const ECDSA_WITH_SHA256: [u8; 8] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
-const SHA256: [u8; 9] = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
 
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
@@ -280,6 +307,50 @@ fn enrols(name: &str, encryption: &[&str]) {
     );
 }
 
+/// What OpenSSL reads in the SignerInfo of a CertRep: (digestAlgorithm, signatureAlgorithm).
+fn algorithms(reply: &Path) -> (String, String) {
+    let printed = text(&succeed(
+        Command::new("openssl").args(["cms", "-cmsout", "-print", "-inform", "DER", "-in"]).arg(reply),
+    ));
+    let (_, signer_info) = printed.split_once("signerInfos:").unwrap();
+    let behind = |field: &str| {
+        let (_, rest) = signer_info.split_once(field).unwrap();
+        let line = rest.lines().find(|line| line.contains("algorithm:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    (behind("digestAlgorithm:"), behind("signatureAlgorithm:"))
+}
+
+#[test]
+fn verifies_an_answer_with_the_digest_of_the_request() {
+    for digest in [&SHA1, &MD5] {
+        let name = format!("openssl-{}", digest.name);
+        let directory = workplace(&name);
+        let (root, issuing, message) = authority_files(&directory, "oldest");
+        server().register_device(&name);
+        let (challenge, _) = server().ticket("oldest", &name);
+        let request = request_of(&directory, &message, &challenge, &["-aes128"], &["rsa:2048"], digest);
+        let ask = |profile: &str| {
+            let path = format!("/scep/{profile}?operation=PKIOperation");
+            http_post(server().device_address(), &path, "", &request.message).unwrap().body
+        };
+        let certificate = open_reply(&directory, &ask("oldest"), &message, &root, &issuing, &request);
+        assert_enrolled(&certificate, &request.key, &name);
+        let signed = algorithms(&directory.join("reply.der"));
+        assert_eq!(signed, (digest.name.to_owned(), "rsaEncryption".to_owned()));
+
+        // A refusal has no content.
+        let refused = directory.join("refused.der");
+        fs::write(&refused, ask("modern")).unwrap();
+        succeed(
+            Command::new("openssl")
+                .args(["cms", "-verify", "-noverify", "-inform", "DER", "-content", "/dev/null", "-in"])
+                .arg(&refused),
+        );
+        assert_eq!(algorithms(&refused), ("sha256".to_owned(), "rsaEncryption".to_owned()));
+    }
+}
+
 #[test]
 fn a_key_on_a_curve_opens_its_answer_with_the_challenge() {
     let name = "openssl-password";
@@ -287,7 +358,7 @@ fn a_key_on_a_curve_opens_its_answer_with_the_challenge() {
     let (_, _, message) = authority_files(&directory, "modern");
     server().register_device(name);
     let (challenge, _) = server().ticket("modern", name);
-    let request = request_of(&directory, &message, &challenge, &["-aes256"], &EC_KEY);
+    let request = request_of(&directory, &message, &challenge, &["-aes256"], &EC_KEY, &SHA256);
     let address = server().device_address();
     let answer = http_post(address, "/scep/modern?operation=PKIOperation", "", &request.message).unwrap();
 

@@ -2,7 +2,9 @@
 
 use std::{fs, process::Command};
 
-use super::{assert_enrolled, process::expect_success, serial_of, server, succeed, workplace};
+use super::{
+    assert_enrolled, old_signatures, process::expect_success, serial_of, server, succeed, workplace,
+};
 
 pub(super) fn scepclient(directory: &std::path::Path, url: &str, challenge: &str) -> Command {
     let mut command = Command::new("scepclient");
@@ -26,6 +28,7 @@ fn enrols_and_renews_under_a_legacy_profile() {
     let url = server().scep_url("old-gear");
 
     succeed(&mut scepclient(&directory, &url, &challenge));
+    assert!(old_signatures("old-gear", "sha1") > 0, "it is answered with SHA-1, as it asks");
     let (certificate, key) = (directory.join("client.pem"), directory.join("key.pem"));
     assert_enrolled(&certificate, &key, "micromdm-1");
     let first = serial_of(&certificate);

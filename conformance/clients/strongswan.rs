@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{assert_enrolled, authority_files, serial_of, server, succeed, workplace};
+use super::{assert_enrolled, authority_files, old_signatures, serial_of, server, succeed, workplace};
 
 struct Files {
     directory: PathBuf,
@@ -111,6 +111,19 @@ fn enrols_and_renews_with_rsassa_pss() {
         fs::write(&renewed, succeed(&mut renew).stdout).unwrap();
         assert_enrolled(&renewed, &new_key, &device);
     }
+}
+
+#[test]
+fn enrols_with_sha1_and_verifies_an_answer_with_sha1() {
+    let files = prepare("strongswan-sha1", "sha1-gear");
+    server().register_device("swan-sha1");
+    let (challenge, _) = server().ticket("sha1-gear", "swan-sha1");
+    let certificate = files.directory.join("cert.pem");
+    let mut enrol = scep(&files, "sha1-gear");
+    enrol.arg("--in").arg(&files.key).args(["--password", &challenge, "--digest", "sha1"]);
+    fs::write(&certificate, succeed(&mut enrol).stdout).unwrap();
+    assert_enrolled(&certificate, &files.key, "swan-sha1");
+    assert_eq!(old_signatures("sha1-gear", "sha1"), 1);
 }
 
 #[test]

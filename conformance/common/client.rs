@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use certgate::{
-    adapters::{keys::software, system::SystemRandomSource},
+    adapters::{
+        keys::{legacy::SoftwareLegacySigner, software},
+        system::SystemRandomSource,
+    },
     ports::{Decrypter, Random, Signer},
     service::scep::CertRep,
     types::{
@@ -23,6 +26,7 @@ use super::{DAY, START, World, keys};
 #[derive(Clone)]
 pub struct Client {
     signer: Arc<dyn Signer>,
+    legacy_signer: Arc<SoftwareLegacySigner>,
     decrypter: Arc<dyn Decrypter>,
     /// What it signs its messages with: self-signed, or one that it was given.
     pub identity: Certificate,
@@ -111,9 +115,9 @@ impl Client {
 
     /// A client with a key that no other client of this thread has, a self-signed certificate and a transactionID of its own.
     pub fn new() -> Self {
-        let (signer, decrypter) = keys::next();
+        let (signer, legacy_signer, decrypter) = keys::next();
         let identity = self_signed(signer.as_ref(), "CN=SCEP SIGNER");
-        Self { transaction: transaction_of(signer.public_key()), signer, decrypter, identity }
+        Self { transaction: transaction_of(signer.public_key()), signer, legacy_signer, decrypter, identity }
     }
 
     /// The same key with another certificate.
@@ -156,7 +160,13 @@ impl Client {
 
     /// A pkiMessage with this content.
     pub fn sign_message(&self, options: &MessageOptions, content: Vec<u8>) -> Vec<u8> {
-        sign_as(self.signer.as_ref(), &self.identity, &self.transaction, options, content)
+        if !options.digest.is_broken() {
+            return sign_as(self.signer.as_ref(), &self.identity, &self.transaction, options, content);
+        }
+        let specification = request_spec(&self.identity, &self.transaction, options, content);
+        let unsigned = specification.unsigned(SignatureAlgorithm::RsaPkcs1(options.digest)).unwrap();
+        let signature = self.legacy_signer.sign_as_client(options.digest, unsigned.to_be_signed()).unwrap();
+        unsigned.finish(&signature).unwrap()
     }
 
     /// Sends a payload and opens the answer.
@@ -194,7 +204,9 @@ impl Client {
         assert_eq!(message.message_type(), Some(MessageType::CertRep));
         assert_eq!(message.transaction_id(), request.transaction_id());
         assert_eq!(message.sender_nonce().len(), 16);
-        let verified = message.verify().expect("a signed CertRep");
+        // MD5 only in answer to MD5.
+        let md5 = request.clone().verify_taking(true).is_ok_and(|it| it.digest() == DigestAlgorithm::Md5);
+        let verified = message.verify_taking(md5).expect("a signed CertRep");
         let reply = verified.reply().expect("the attributes of a CertRep");
         assert_eq!(reply.recipient_nonce, request.sender_nonce());
         let mut answer = Answer {
@@ -262,17 +274,26 @@ pub fn sign_as(
     options: &MessageOptions,
     content: Vec<u8>,
 ) -> Vec<u8> {
-    let specification = RequestSpec {
+    let specification = request_spec(identity, transaction, options, content);
+    let unsigned = specification.unsigned(signer.algorithm().signature(options.digest)).unwrap();
+    let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
+    unsigned.finish(&signature).unwrap()
+}
+
+fn request_spec<'a>(
+    identity: &'a Certificate,
+    transaction: &'a TransactionId,
+    options: &MessageOptions,
+    content: Vec<u8>,
+) -> RequestSpec<'a> {
+    RequestSpec {
         message_type: options.kind,
         transaction_id: transaction,
         sender_nonce: random(),
         content,
         signer: identity,
         digest: options.digest,
-    };
-    let unsigned = specification.unsigned(signer.algorithm().signature(options.digest)).unwrap();
-    let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).unwrap();
-    unsigned.finish(&signature).unwrap()
+    }
 }
 
 /// An EnvelopedData.

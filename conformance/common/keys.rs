@@ -7,13 +7,13 @@ use std::{
 };
 
 use certgate::{
-    adapters::keys::software,
+    adapters::keys::{legacy::SoftwareLegacySigner, software},
     ports::{Decrypter, Signer},
     types::KeyAlgorithm,
 };
 
-/// A key that signs and unwraps.
-type Pair = (Arc<dyn Signer>, Arc<dyn Decrypter>);
+/// A key that signs, signs with MD5 and SHA-1, and unwraps.
+type Pair = (Arc<dyn Signer>, Arc<SoftwareLegacySigner>, Arc<dyn Decrypter>);
 
 static MADE: Mutex<Vec<Arc<OnceLock<Pair>>>> = Mutex::new(Vec::new());
 
@@ -39,6 +39,7 @@ fn make() -> Pair {
     let pkcs8 = software::generate_pkcs8(KeyAlgorithm::Rsa2048).unwrap();
     (
         Arc::new(software::SoftwareSigner::from_pkcs8(pkcs8.expose()).unwrap()),
+        Arc::new(SoftwareLegacySigner::from_pkcs8(pkcs8.expose()).unwrap()),
         Arc::new(software::SoftwareDecrypter::from_pkcs8(pkcs8.expose()).unwrap()),
     )
 }

@@ -68,8 +68,8 @@ fn request(subject: &str, challenge: &Secret, usage: Option<u8>) -> Vec<u8> {
     der(0x30, &[&info, &ecdsa_with_sha256, &der(3, &[&[0], &signature])])
 }
 
-fn at_ndes(world: &World, client: &Client, kind: MessageType, payload: &[u8]) -> Answer {
-    let options = MessageOptions::from(kind);
+fn at_ndes(world: &World, client: &Client, options: impl Into<MessageOptions>, payload: &[u8]) -> Answer {
+    let options = options.into();
     let message = client.message(&world.message_certificate("device"), &options, payload);
     let rep: CertRep = world.gateway.ndes_operation(&message, &world.origin()).unwrap();
     client.open(&message, rep)
@@ -80,6 +80,11 @@ fn three() -> World {
 }
 
 fn three_with(guard: GuardSettings) -> World {
+    three_of(guard, "")
+}
+
+/// The same with these lines in the profile of the URL.
+fn three_of(guard: GuardSettings, general: &str) -> World {
     let profile = |unit: &str| OPEN.replace("O=Test", &format!("OU={unit}"));
     let (sign, encipher) = (profile("sign"), format!("{}approval = \"manual\"", profile("encipher")));
     let ndes = NdesSettings {
@@ -87,8 +92,12 @@ fn three_with(guard: GuardSettings) -> World {
         encryption: Some("encipher".parse().unwrap()),
         ..NdesSettings::default()
     };
-    let profiles =
-        [("device", profile("general")), ("sign", sign), ("encipher", encipher), ("vpn", profile("vpn"))];
+    let profiles = [
+        ("device", profile("general") + general),
+        ("sign", sign),
+        ("encipher", encipher),
+        ("vpn", profile("vpn")),
+    ];
     let profiles: Vec<_> = profiles.iter().map(|(name, toml)| (*name, toml.as_str())).collect();
     let settings = GatewaySettings { guard, ..settings(ndes) };
     let world = World::with(WorldOptions { settings, ..WorldOptions::default() }, &profiles);
@@ -113,6 +122,20 @@ fn the_key_usage_of_the_request_chooses_the_profile() {
         let answer = at_ndes(&world, &client, MessageType::PkcsReq, &csr);
         assert_eq!(answer.certificate().subject().to_string(), format!("CN=SN1,OU={unit}"), "{usage:?}");
     }
+}
+
+#[test]
+fn a_digest_that_only_the_profile_of_the_url_takes_signs_no_answer_of_another() {
+    let world = three_of(GuardSettings::default(), "legacy = { md5 = true }\n");
+    let md5 = MessageOptions { digest: DigestAlgorithm::Md5, ..MessageOptions::default() };
+    let ask = |usage| {
+        let csr = request("CN=SN1", &password(&world, ""), usage);
+        at_ndes(&world, &Client::new(), md5.clone(), &csr)
+    };
+    let answer = ask(None);
+    assert_eq!((answer.status, answer.digest), (PkiStatus::Success, DigestAlgorithm::Md5));
+    let answer = ask(Some(SIGN));
+    assert_eq!((answer.failure(), answer.digest), (FailInfo::BadAlg, DigestAlgorithm::Sha256));
 }
 
 #[test]

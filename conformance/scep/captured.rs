@@ -106,7 +106,7 @@ fn send(world: &World, message: &[u8]) -> Outside {
     let rep = world.pki_operation("shared", message).unwrap();
     let message = PkiMessage::from_ber(&rep.body).unwrap();
     assert_eq!(message.transaction_id(), request.transaction_id());
-    let verified = message.verify().unwrap();
+    let verified = message.verify_taking(true).unwrap();
     let reply = verified.reply().unwrap();
     assert_eq!(reply.recipient_nonce, request.sender_nonce());
     let cipher = verified.envelope().ok().map(|envelope| {
@@ -127,19 +127,19 @@ fn issued(world: &World, device: &str) -> Certificate {
 }
 
 #[test]
-fn s2_9_b_scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_is_answered_with_better() {
+fn s2_9_b_scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so() {
     let world = world("sha1 = true, des = true");
     let mut answer = None;
     let log = logged(|| answer = Some(send(&world, SCEPCLIENT)));
-    for algorithm in ["sha1", "des"] {
+    for algorithm in ["sha1", "des", "sha1-answer"] {
         let warned =
             |line: &str| line.contains("WARN") && line.contains(&format!("algorithm=\"{algorithm}\""));
         assert!(log.lines().any(warned), "{log}");
     }
     let answer = answer.unwrap();
     assert_eq!((answer.status, answer.fail_info), (PkiStatus::Success, None));
-    // No signature with SHA-1, no envelope with single DES.
-    assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha256, Some(ContentCipher::TripleDesCbc)));
+    // Its own digest, and a better cipher.
+    assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha1, Some(ContentCipher::TripleDesCbc)));
     let certificate = issued(&world, "dev1.example");
     assert_eq!(certificate.subject().to_string(), "CN=dev1.example");
     let [binding] = world.bindings(&certificate).try_into().unwrap();
@@ -147,11 +147,10 @@ fn s2_9_b_scepclient_2_1_with_sha1_and_des_enrols_where_the_profile_says_so_and_
 }
 
 #[test]
-fn scepclient_2_1_enrols_under_legacy_and_is_answered_in_single_des_but_with_sha256() {
+fn scepclient_2_1_enrols_under_legacy_and_is_answered_in_kind() {
     let answer = send(&world_of("client = \"legacy\""), SCEPCLIENT);
     assert_eq!((answer.status, answer.fail_info), (PkiStatus::Success, None));
-    // Nothing is signed with SHA-1, whatever a profile says.
-    assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha256, Some(ContentCipher::DesCbc)));
+    assert_eq!((answer.digest, answer.cipher), (DigestAlgorithm::Sha1, Some(ContentCipher::DesCbc)));
 }
 
 #[test]
@@ -241,26 +240,38 @@ fn s2_9_c_what_is_old_needs_leave() {
     for (name, switch) in
         [("3des", "triple-des = true"), ("des", "des = true"), ("sha1", "sha1 = true"), ("md5", "md5 = true")]
     {
-        assert_eq!(send(&world(""), &odd(name)).fail_info, Some(FailInfo::BadAlg), "{name}");
+        let refused = send(&world(""), &odd(name));
+        let refusal = (Some(FailInfo::BadAlg), DigestAlgorithm::Sha256);
+        assert_eq!((refused.fail_info, refused.digest), refusal, "{name}");
         assert_eq!(send(&world(switch), &odd(name)).status, PkiStatus::Success, "{name}");
     }
     // One old algorithm opens no other.
     let others = world("sha1 = true, des = true, triple-des = true");
-    assert_eq!(send(&others, &odd("md5")).fail_info, Some(FailInfo::BadAlg));
+    let refused = send(&others, &odd("md5"));
+    assert_eq!((refused.fail_info, refused.digest), (Some(FailInfo::BadAlg), DigestAlgorithm::Sha256));
     assert_eq!(others.leaves(), 0);
 }
 
 #[test]
-fn md5_is_let_in_by_the_legacy_client_with_a_warning_and_answered_with_sha256() {
+fn md5_is_let_in_by_the_legacy_client_with_a_warning_and_answered_with_md5() {
     let world = world_of("client = \"legacy\"");
     let mut answer = None;
     let log = logged(|| answer = Some(send(&world, &odd("md5"))));
     let answer = answer.unwrap();
-    assert_eq!((answer.status, answer.digest), (PkiStatus::Success, DigestAlgorithm::Sha256));
-    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("algorithm=\"md5\"")), "{log}");
+    assert_eq!((answer.status, answer.digest), (PkiStatus::Success, DigestAlgorithm::Md5));
+    for algorithm in ["md5", "md5-answer"] {
+        let warned =
+            |line: &str| line.contains("WARN") && line.contains(&format!("algorithm=\"{algorithm}\""));
+        assert!(log.lines().any(warned), "{log}");
+    }
     let mut changed = odd("md5");
     *changed.last_mut().unwrap() ^= 1;
-    assert_eq!(send(&world, &changed).fail_info, Some(FailInfo::BadMessageCheck));
+    let refused = send(&world, &changed);
+    // Who does not prove that he signs with MD5 gets no signature with it.
+    assert_eq!(
+        (refused.fail_info, refused.digest),
+        (Some(FailInfo::BadMessageCheck), DigestAlgorithm::Sha256)
+    );
 }
 
 #[test]

@@ -10,9 +10,10 @@ use crate::{
     domain::{
         certificate::{Purpose, SystemCertificate},
         issuer::{ExternalIssuer, GenerationState, Issuer, OcspAuthority},
+        key::SealedKey,
         profile::CheckedProfile,
     },
-    ports::{Decrypter, Signer, View},
+    ports::{Decrypter, KeyError, Keyring, LegacySigner, Signer, View},
     types::{CertificateId, DigestAlgorithm, IssuerId, KeyId, ProfileName, SignatureAlgorithm, Timestamp},
     wire::x509::Certificate,
 };
@@ -165,6 +166,32 @@ pub struct MessageKey {
     pub signer: Arc<dyn Signer>,
     /// Opens envelopes.
     pub decrypter: Arc<dyn Decrypter>,
+    legacy: Arc<LegacyKey>,
+}
+
+/// The same key once more, for CertReps with MD5 and SHA-1: sealed until the first of them is signed.
+struct LegacyKey {
+    sealed: SealedKey,
+    opened: OnceLock<Arc<dyn LegacySigner>>,
+}
+
+impl MessageKey {
+    fn open(keyring: &dyn Keyring, key: SealedKey, certificate: Certificate) -> Result<Self, KeyError> {
+        let (signer, decrypter) = (keyring.signer(&key)?, keyring.decrypter(&key)?);
+        let legacy = Arc::new(LegacyKey { sealed: key, opened: OnceLock::new() });
+        Ok(Self { certificate, signer, decrypter, legacy })
+    }
+
+    /// Signs CertReps with MD5 and SHA-1. `keyring` opens the key at the first call.
+    pub fn legacy_signer(&self, keyring: &dyn Keyring) -> Result<&dyn LegacySigner, KeyError> {
+        let LegacyKey { sealed, opened } = &*self.legacy;
+        if let Some(signer) = opened.get() {
+            return Ok(signer.as_ref());
+        }
+        // Two threads may open it: one of the two is kept.
+        let signer = keyring.legacy_signer(sealed)?;
+        Ok(opened.get_or_init(|| signer).as_ref())
+    }
 }
 
 impl std::fmt::Debug for Authority {
@@ -342,12 +369,8 @@ impl Authority {
         let responder = newest.map(|system| Responder::open(ports, view, system)).transpose()?;
         let mut message_keys = Vec::new();
         for system in view.system_certificates(Purpose::ScepMessage, &issuer.id)? {
-            let key = key_of(view, &system.key)?;
-            message_keys.push(MessageKey {
-                certificate: certificate_of(view, &system)?,
-                signer: ports.keyring.signer(&key)?,
-                decrypter: ports.keyring.decrypter(&key)?,
-            });
+            let (key, certificate) = (key_of(view, &system.key)?, certificate_of(view, &system)?);
+            message_keys.push(MessageKey::open(&*ports.keyring, key, certificate)?);
         }
         let stand_in = message_keys.first().map(|key| stand_in(&key.certificate)).transpose()?;
         Ok(Self {
@@ -376,7 +399,7 @@ fn chain_of(issuer: &Issuer, all: &BTreeMap<IssuerId, &Issuer>) -> Result<Vec<Ce
     Ok(chain)
 }
 
-fn key_of(view: &dyn View, id: &KeyId) -> Result<crate::domain::key::SealedKey, ServiceError> {
+fn key_of(view: &dyn View, id: &KeyId) -> Result<SealedKey, ServiceError> {
     view.key(id)?.ok_or_else(|| ServiceError::Internal(format!("the key {id} is not in the store")))
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::failure::{Failure, Outcome},
     ports::{Clock, Random},
-    types::{Secret, SerialNumber, Timestamp, TransactionId},
+    types::{DigestAlgorithm, Secret, SerialNumber, Timestamp, TransactionId},
     wire::{
         csr::CsrSpec,
         scep::{
@@ -266,18 +266,19 @@ impl<'a> ScepClient<'a> {
         password: Option<&Secret>,
     ) -> Exchanged<Reply> {
         let sender_nonce = self.random::<16>();
+        let algorithm = requester.key.signature_with(self.persona.digest);
         let spec = RequestSpec {
             message_type,
             transaction_id: transaction,
             sender_nonce,
             content: envelope_as(self.persona, self.seal(authority, payload)?)?,
             signer: requester.certificate,
-            digest: requester.key.signature_with(self.persona.digest).digest(),
+            digest: algorithm.digest(),
         };
-        let algorithm = requester.key.signature_with(self.persona.digest);
         let message = requester.key.finish(spec.unsigned(algorithm).map_err(Failure::error)?)?;
         let response = self.send(authority, message_as(self.persona, requester.key, message)?)?;
-        let sent = Sent { ca: &authority.ca, transaction, sender_nonce: &sender_nonce };
+        let md5 = algorithm.digest() == DigestAlgorithm::Md5;
+        let sent = Sent { ca: &authority.ca, transaction, sender_nonce: &sender_nonce, md5 };
         match sent.read(&response.body).map_err(told_of(&response))? {
             Meaning::Granted(grant) => {
                 self.liked(self.persona.check_answer(&response, self.exchange(authority)))?;

@@ -39,13 +39,13 @@ pub enum ReplyCipher {
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, one for each old algorithm")]
 pub struct OldAlgorithms {
-    /// Requests signed with SHA-1.
+    /// Requests signed with SHA-1, and their answers.
     pub sha1: bool,
     /// Envelopes encrypted with triple DES.
     pub triple_des: bool,
     /// Envelopes encrypted with single DES.
     pub des: bool,
-    /// Requests signed with MD5.
+    /// Requests signed with MD5, and their answers.
     pub md5: bool,
 }
 

@@ -54,8 +54,7 @@ pub const LEAF_ALONE: Quirk = Quirk {
 };
 
 /// Answers in the request's own cipher: old IOS reports `E_ENCRYPT_ALG_NOT_SUPPORTED` for another. Only where the profile takes that
-/// cipher at all. The oldest also verify no answer that is signed with SHA-256 (Keyfactor/ejbca-ce#176); nothing is signed with SHA-1,
-/// so those are not served.
+/// cipher at all.
 pub const ANSWERED_IN_KIND: Quirk = Quirk {
     name: "answered-in-kind",
     clients: &[CiscoIos, Juniper, Legacy],
@@ -85,12 +84,22 @@ pub const SHA384_KEYWORD: Quirk = Quirk {
     proof: "conformance/clients/strongswan.rs",
 };
 
-/// Old algorithms: single DES, triple DES, SHA-1.
+/// Answers signed with the request's own digest. Only where the profile takes that at all.
+const SIGNED_IN_KIND: Quirk = Quirk {
+    name: "signed-in-kind",
+    clients: &[CiscoIos, Juniper, Legacy],
+    always: true,
+    says: "checks an answer only with the digest that it signed with: SHA-1 and MD5 too, where the profile takes them",
+    source: "Keyfactor/ejbca-ce#176; smallstep/certificates#2100; Junos scep-digest-algorithm md5|sha-1",
+    proof: "conformance/scep/old_digest.rs",
+};
+
+/// Old algorithms: single DES, triple DES, SHA-1, MD5.
 const OLD_ALGORITHMS: Quirk = Quirk {
     name: "old-algorithms",
     clients: &[Legacy],
     always: false,
-    says: "knows nothing better than SHA-1 and single DES: both are taken, and each use is a warning",
+    says: "knows nothing better than SHA-1 or MD5 and single DES: all are taken, and each use is a warning",
     source: "smallstep/certificates#916, #2100; micromdm/scep#211",
     proof: "conformance/scep/captured.rs",
 };
@@ -246,13 +255,14 @@ const SCRAPED_CHALLENGE: Quirk = Quirk {
 };
 
 /// Every entry, those that `client` decides first.
-pub const ALL: [&Quirk; 21] = [
+pub const ALL: [&Quirk; 22] = [
     &CA_IN_SUCCESS,
     &LEAF_ALONE,
     &ANSWERED_IN_KIND,
     &SHA1_KEYWORD,
     &SHA384_KEYWORD,
     &OLD_ALGORITHMS,
+    &SIGNED_IN_KIND,
     &RA_FIRST,
     &RA_PURPOSE,
     &INDEFINITE_LENGTHS,

@@ -347,7 +347,7 @@ impl Check<'_> {
         if legacy.sha1 {
             self.warning(
                 "legacy.sha1",
-                "SHA-1 signatures on requests can be forged: only for gear that knows no other",
+                "SHA-1 signatures on requests can be forged, and the answers are signed with it too: only for gear that knows no other",
             );
         }
         if legacy.triple_des {
@@ -362,7 +362,7 @@ impl Check<'_> {
         if legacy.md5 {
             self.warning(
                 "legacy.md5",
-                "MD5 signatures on requests are forged in seconds: only for gear that knows no other",
+                "MD5 signatures on requests are forged in seconds, and the answers are signed with it too: only for gear that knows no other",
             );
         }
     }

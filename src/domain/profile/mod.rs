@@ -101,13 +101,13 @@ pub enum KeyFamily {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Legacy {
-    /// Requests signed with SHA-1.
+    /// Requests signed with SHA-1; their answers are signed with it too.
     pub sha1: Option<bool>,
     /// Envelopes encrypted with triple DES; the answer uses triple DES too.
     pub triple_des: Option<bool>,
     /// Envelopes encrypted with single DES; the answer uses triple DES, or single DES with `reply-cipher = "request"`.
     pub des: Option<bool>,
-    /// Requests signed with MD5.
+    /// Requests signed with MD5; their answers are signed with it too.
     pub md5: Option<bool>,
 }
 

@@ -366,7 +366,8 @@ impl Gateway {
         // A signature and an encryption: while the record is being committed.
         let answer = |record: &CertificateRecord| {
             let granted = granted(endpoint, record)?;
-            self.sign_reply(candidate.request.reply, granted)
+            let Request { endpoint, origin, reply, .. } = candidate.request;
+            self.sign_reply(reply, granted, endpoint.profile.name(), origin)
         };
         match self.issue_meanwhile(&issuance, answer) {
             Ok((record, answer)) => {

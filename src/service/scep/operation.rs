@@ -192,7 +192,9 @@ impl Gateway {
             request = %origin.request, peer = origin.peer, %profile, operation, %transaction, result, reason,
             looks_like = trail.client(), "SCEP transaction"
         );
-        let body = self.sign_reply(&reply, answer).map_err(|error| fault(trail, origin, &error))?;
+        let body = self
+            .sign_reply(&reply, answer, &profile, origin)
+            .map_err(|error| fault(trail, origin, &error))?;
         Ok(CertRep { body, operation, result })
     }
 
@@ -245,10 +247,10 @@ impl Gateway {
         trail.wire(|transcript| shown::message(transcript, &message));
         let digest = endpoint.check_digest(message.digest(), origin);
         trail.check("digest", digest, |()| message.digest().to_string())?;
+        // From here on the digest is one that the profile allows. A refusal, too, is read only where its signature can be checked.
+        reply.digest = message.digest();
         trail.check("key of the signer", check_reply_key(&message), KeyKind::to_string)?;
         let locked_out = self.check_lock_out(endpoint, kind, &message, origin, trail)?;
-        // From here on the digest is one that the profile allows and the key one that an answer can be encrypted to.
-        reply.digest = reply_digest(message.digest());
         let envelope = trail.check("envelope", message.envelope().map_err(envelope_error), |envelope| {
             format!("recipients: {}", envelope.recipients.len())
         })?;
@@ -275,7 +277,7 @@ impl Gateway {
         let opened = self.open_envelope(&envelope, &addressed);
         let opened = trail.check("decryption", opened, |payload| format!("{} bytes", payload.expose().len()));
         let cipher = envelope.cipher;
-        let read = |payload, reply: &Reply, trail: &Trail| {
+        let read = |payload, reply: &mut Reply, trail: &Trail| {
             let authority = addressed.authority;
             self.read(endpoint, authority, origin, trail, kind, &message, cipher, payload, locked_out, reply)
         };
@@ -328,9 +330,14 @@ impl Gateway {
         cipher: ContentCipher,
         payload: Secret,
         locked_out: Option<TooSoon>,
-        reply: &Reply,
+        reply: &mut Reply,
     ) -> Result<Answer, Stop> {
         let chosen = self.chosen(endpoint, kind, message, &payload, trail)?;
+        if let Some(chosen) = &chosen
+            && !chosen.takes(message.digest())
+        {
+            reply.digest = DigestAlgorithm::Sha256;
+        }
         let locked_out = match &chosen {
             Some(chosen) => self.check_lock_out(chosen, kind, message, origin, trail)?.or(locked_out),
             None => locked_out,
@@ -372,11 +379,21 @@ impl Gateway {
 impl Endpoint {
     /// RFC 8894 §2.9: SHA-1 is a MAY, MD5 a MUST NOT, so both need the profile's leave.
     fn check_digest(&self, digest: DigestAlgorithm, origin: &Origin) -> Result<(), Stop> {
+        let allowed = self.takes(digest);
+        match digest {
+            DigestAlgorithm::Md5 => self.legacy(allowed, "md5", "md5", origin),
+            DigestAlgorithm::Sha1 => self.legacy(allowed, "sha1", "sha1", origin),
+            DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => Ok(()),
+        }
+    }
+
+    /// Whether requests may be signed with it, and so answers.
+    fn takes(&self, digest: DigestAlgorithm) -> bool {
         let legacy = self.profile.behaviour().old_algorithms;
         match digest {
-            DigestAlgorithm::Md5 => self.legacy(legacy.md5, "md5", "md5", origin),
-            DigestAlgorithm::Sha1 => self.legacy(legacy.sha1, "sha1", "sha1", origin),
-            DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => Ok(()),
+            DigestAlgorithm::Md5 => legacy.md5,
+            DigestAlgorithm::Sha1 => legacy.sha1,
+            DigestAlgorithm::Sha256 | DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => true,
         }
     }
 
@@ -398,13 +415,10 @@ impl Endpoint {
         switch: &'static str,
         origin: &Origin,
     ) -> Result<(), Stop> {
-        let profile = self.profile.name();
         if !allowed {
             return Err(Refused::Legacy { algorithm, switch }.into());
         }
-        tracing::warn!(request = %origin.request, peer = origin.peer, %profile, algorithm, "legacy algorithm used");
-        metrics::counter!(metric::LEGACY_ALGORITHM, metric::label::PROFILE => profile.to_string(), metric::label::ALGORITHM => algorithm)
-            .increment(1);
+        tell_of_legacy(algorithm, self.profile.name(), origin);
         Ok(())
     }
 
@@ -441,6 +455,13 @@ impl Endpoint {
         let authority = if issues { addressed } else { &self.authority };
         Self { authority: Arc::clone(authority), ..self.clone() }
     }
+}
+
+/// Logs and counts the use of an old algorithm.
+pub(super) fn tell_of_legacy(algorithm: &'static str, profile: &ProfileName, origin: &Origin) {
+    tracing::warn!(request = %origin.request, peer = origin.peer, %profile, algorithm, "legacy algorithm used");
+    metrics::counter!(metric::LEGACY_ALGORITHM, metric::label::PROFILE => profile.to_string(), metric::label::ALGORITHM => algorithm)
+        .increment(1);
 }
 
 /// The key that an envelope is opened with.
@@ -496,16 +517,6 @@ fn envelope_error(error: EnvelopeError) -> Stop {
         EnvelopeError::Algorithm(why) => Refused::NotSpoken(why).into(),
         EnvelopeError::Missing => Unreadable::NoEnvelope.into(),
         EnvelopeError::Malformed(why) => Unreadable::Envelope(why).into(),
-    }
-}
-
-/// The request's, for a client that can sign with a digest can check it. SHA-1 and MD5 requests are answered with SHA-256
-/// (invariant: no signature is made with either); scepclient 2.1.0, which sends SHA-1, takes that.
-const fn reply_digest(request: DigestAlgorithm) -> DigestAlgorithm {
-    match request {
-        DigestAlgorithm::Md5 | DigestAlgorithm::Sha1 | DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
-        DigestAlgorithm::Sha384 => DigestAlgorithm::Sha384,
-        DigestAlgorithm::Sha512 => DigestAlgorithm::Sha512,
     }
 }
 

@@ -1,9 +1,13 @@
 //! The CertRep (RFC 8894 §3.3.2), fitted to what the request showed that the client can read.
 
-use super::{Endpoint, ScepError, operation::Answer, sealed::SealKey};
+use super::{
+    Endpoint, Origin, ScepError,
+    operation::{Answer, tell_of_legacy},
+    sealed::SealKey,
+};
 use crate::{
     service::{Gateway, ServiceError, authority::MessageKey},
-    types::{ContentCipher, DigestAlgorithm, KeyTransport, Secret, TransactionId},
+    types::{ContentCipher, DigestAlgorithm, KeyTransport, ProfileName, Secret, TransactionId},
     wire::{
         scep::{
             CertRepSpec, EnvelopeRandom, Outcome, PasswordRandom, PkiMessage, SealError, seal,
@@ -18,7 +22,7 @@ pub(in crate::service) struct Reply {
     transaction_id: TransactionId,
     pub(super) recipient_nonce: Vec<u8>,
     pub(super) sender_nonce: [u8; 16],
-    /// SHA-256 until the request's is known and allowed.
+    /// SHA-256 until the request's is known and allowed; then that, for who signs with a digest can check it.
     pub(super) digest: DigestAlgorithm,
     /// Signs: the newest until the request names another. Apple compares the signer of the answer byte for byte with the
     /// certificate that it encrypted to.
@@ -59,11 +63,13 @@ impl Reply {
 }
 
 impl Gateway {
-    /// The CertRep.
+    /// The CertRep. `profile` is the one that serves the request.
     pub(in crate::service) fn sign_reply(
         &self,
         reply: &Reply,
         answer: Answer,
+        profile: &ProfileName,
+        origin: &Origin,
     ) -> Result<Vec<u8>, ServiceError> {
         let outcome = match answer {
             Answer::Granted(payload) => Outcome::Success(self.seal(reply, &payload)?),
@@ -84,8 +90,17 @@ impl Gateway {
             // Not asked for by RFC 8894 §3.2, and devices without a clock have refused it.
             signing_time: None,
         };
+        // MD5 or SHA-1, and the attributes in a safe order: what the requester chose comes behind a nonce of ours (see `wire::scep::write`).
+        if let Some(unsigned) = specification.legacy()? {
+            let algorithm = if reply.digest == DigestAlgorithm::Md5 { "md5-answer" } else { "sha1-answer" };
+            tell_of_legacy(algorithm, profile, origin);
+            let signature = reply.message_key.legacy_signer(&*self.ports.keyring)?.sign(&unsigned)?;
+            return Ok(unsigned.finish(&signature)?);
+        }
+        let digest = if reply.digest.is_broken() { DigestAlgorithm::Sha256 } else { reply.digest };
         let signer = &reply.message_key.signer;
-        let unsigned = specification.unsigned(signer.algorithm().signature(reply.digest))?;
+        let specification = CertRepSpec { digest, ..specification };
+        let unsigned = specification.unsigned(signer.algorithm().signature(digest))?;
         let signature = signer.sign(unsigned.algorithm(), unsigned.to_be_signed())?;
         Ok(unsigned.finish(&signature)?)
     }

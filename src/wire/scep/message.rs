@@ -137,7 +137,8 @@ impl PkiMessage {
         self.verify_taking(false)
     }
 
-    /// [`PkiMessage::verify`], where MD5 counts if `md5` says so: for requests of the oldest gear, where a profile lets it in.
+    /// [`PkiMessage::verify`], where MD5 counts if `md5` says so: for requests of the oldest gear, where a profile lets it in, and for
+    /// answers to such requests.
     pub fn verify_taking(self, md5: bool) -> Result<VerifiedPki, MessageCheckError> {
         // An unknown algorithm is told before a missing certificate: it is what the client can change.
         self.signature.algorithms(md5)?;

@@ -72,7 +72,9 @@ impl Persona {
         response: &Response,
         exchange: Exchange,
     ) -> Result<(), String> {
-        let Some(verified) = PkiMessage::from_ber(&response.body).ok().and_then(|it| it.verify().ok()) else {
+        let md5 = exchange.digest == DigestAlgorithm::Md5;
+        let message = PkiMessage::from_ber(&response.body).ok();
+        let Some(verified) = message.and_then(|it| it.verify_taking(md5).ok()) else {
             return Ok(());
         };
         self.each(|check| match check {

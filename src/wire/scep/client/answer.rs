@@ -19,6 +19,8 @@ pub struct Sent<'a> {
     pub transaction: &'a TransactionId,
     /// The request's senderNonce.
     pub sender_nonce: &'a [u8],
+    /// Whether an answer may be signed with MD5: where the request was.
+    pub md5: bool,
 }
 
 /// What a checked answer means; a SUCCESS is still closed.
@@ -59,7 +61,7 @@ impl Sent<'_> {
         const WHAT: &str = "the server's answer";
         let verified = PkiMessage::from_ber(body)
             .map_err(AnswerError::unreadable(WHAT))?
-            .verify()
+            .verify_taking(self.md5)
             .map_err(|error| AnswerError::Signature(format!("{WHAT} does not verify: {error}")))?;
         self.check_origin(&verified)?;
         let message = verified.message();
