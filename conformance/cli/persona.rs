@@ -10,6 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certgate::{
     app::client::persona::PERSONAS,
+    types::DigestAlgorithm,
     wire::{
         der::normalise,
         scep::{MessageType, PkiMessage},
@@ -22,23 +23,28 @@ use crate::{
     stderr, stdout,
 };
 
-/// A default profile, one with the switches for old gear, and one whose answers hold the CA certificates.
+/// A default profile, one with the switches for old gear, one with all of them, and one whose answers hold the CA certificates.
 const PROFILES: &str = r#"
 [profile.device]
 subject = "CN=$DEVICE_ID$"
 
 [profile.old]
 subject = "CN=$DEVICE_ID$"
-legacy = { triple-des = true }
+legacy = { triple-des = true, sha1 = true }
+
+[profile.oldest]
+subject = "CN=$DEVICE_ID$"
+client = "legacy"
+renewal-window-days = 365
 
 [profile.chain]
 subject = "CN=$DEVICE_ID$"
 include-ca = true
-legacy = { triple-des = true }
+legacy = { triple-des = true, sha1 = true }
 "#;
 
-/// Those that cannot do better than triple DES.
-const OLD: [&str; 2] = ["cisco-ios", "juniper"];
+/// Those that cannot do better than triple DES, and the profile that they need.
+const OLD: [(&str, &str); 3] = [("cisco-ios", "old"), ("juniper", "old"), ("cisco-ios-12", "oldest")];
 
 #[test]
 fn each_client_enrols_with_the_default_profile_or_with_its_switch() {
@@ -46,10 +52,10 @@ fn each_client_enrols_with_the_default_profile_or_with_its_switch() {
     for persona in &PERSONAS {
         let name = persona.name;
         let asked = enrol(&server, "device", &format!("{name}-1"), &["--as", name]);
-        if OLD.contains(&name) {
+        if let Some((_, profile)) = OLD.iter().find(|(old, _)| *old == name) {
             assert_eq!(code(&asked), 4, "{name}: {}", stderr(&asked));
             assert!(stderr(&asked).contains("badAlg"), "{name}: {}", stderr(&asked));
-            expect_success(&enrol(&server, "old", &format!("{name}-2"), &["--as", name]), name);
+            expect_success(&enrol(&server, profile, &format!("{name}-2"), &["--as", name]), name);
         } else {
             expect_success(&asked, name);
         }
@@ -247,6 +253,36 @@ fn cisco_speaks_old_http_and_breaks_its_base64_into_lines() {
     let value = sent[2].head.split("message=").nth(1).unwrap().split(' ').next().unwrap();
     let lines: Vec<_> = value.split("%0A").collect();
     assert!(lines.len() > 30 && lines.last() == Some(&""), "{value}");
+}
+
+#[test]
+fn old_clients_sign_with_what_they_know_and_verify_an_answer_with_the_same() {
+    let server = Server::started(FAST, PROFILES);
+    for (name, profile, digest) in
+        [("juniper", "old", DigestAlgorithm::Sha1), ("cisco-ios-12", "oldest", DigestAlgorithm::Md5)]
+    {
+        let relay = Relay::start(&server, |answer| answer);
+        let url = relay.url(profile);
+        // Each wants the digest of its request in the answer, or could not check it.
+        expect_success(&ask(&server, &url, profile, name, &["--as", name]), name);
+        let file = |kind: &str| server.scratch().join(format!("{name}.{kind}")).to_str().unwrap().to_owned();
+        let (key, cert) = (file("key"), file("pem"));
+        expect_success(
+            &server.run(&["scep", "renew", "--as", name, "--url", &url, "--key", &key, "--cert", &cert]),
+            name,
+        );
+        let messages: Vec<_> = relay.sent().into_iter().filter_map(|sent| sent.message).collect();
+        assert_eq!(messages.len(), 2, "{name}");
+        for message in messages {
+            assert_eq!(message.verify_taking(true).unwrap().digest(), digest, "{name}");
+        }
+        let metrics = http_get(server.ops_address(), "/metrics").unwrap().body;
+        let metrics = String::from_utf8(metrics).unwrap();
+        let counted = format!(
+            "certgate_legacy_algorithm_total{{profile=\"{profile}\",algorithm=\"{digest}-answer\"}} 2"
+        );
+        assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{fmt, path::Path};
 
 use crate::{
     adapters::keys::{
+        legacy::SoftwareLegacySigner,
         secret_file,
         software::{self, SoftwareDecrypter, SoftwareSigner},
     },
@@ -23,6 +24,7 @@ const DIGEST: DigestAlgorithm = DigestAlgorithm::Sha256;
 pub struct ClientKey {
     signer: SoftwareSigner,
     decrypter: Option<SoftwareDecrypter>,
+    pkcs8: Secret,
 }
 
 impl fmt::Debug for ClientKey {
@@ -62,7 +64,7 @@ impl ClientKey {
         let rsa = signer.algorithm().is_rsa();
         let decrypter =
             rsa.then(|| SoftwareDecrypter::from_pkcs8(pkcs8.expose())).transpose().map_err(Failure::error)?;
-        Ok(Self { signer, decrypter })
+        Ok(Self { signer, decrypter, pkcs8: pkcs8.clone() })
     }
 
     /// The public half.
@@ -86,11 +88,16 @@ impl ClientKey {
         key.signature(key.digest(digest))
     }
 
-    /// Signs a structure.
+    /// Signs a structure; with MD5 or SHA-1 what an old client signs so.
     pub fn finish(&self, unsigned: Unsigned) -> Outcome<Vec<u8>> {
-        let signature =
-            self.signer.sign(unsigned.algorithm(), unsigned.to_be_signed()).map_err(Failure::error)?;
-        unsigned.finish(&signature).map_err(Failure::error)
+        let (algorithm, message) = (unsigned.algorithm(), unsigned.to_be_signed());
+        let signature = if algorithm.digest().is_broken() {
+            SoftwareLegacySigner::from_pkcs8(self.pkcs8.expose())
+                .and_then(|signer| signer.sign_as_client(algorithm.digest(), message))
+        } else {
+            self.signer.sign(algorithm, message)
+        };
+        unsigned.finish(&signature.map_err(Failure::error)?).map_err(Failure::error)
     }
 
     /// The throw-away self-signed certificate under which a first request is signed (RFC 8894 §2.3).

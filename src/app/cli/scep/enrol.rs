@@ -90,8 +90,8 @@ pub(super) struct RenewArgs {
 /// Like whom to speak.
 #[derive(Args, Clone, Debug)]
 struct Speak {
-    /// Speak on the wire as this client does, and refuse what it would refuse: apple, windows, android-jscep, cisco-ios, fortigate,
-    /// juniper, paloalto, mikrotik, sscep, certmonger or strongswan
+    /// Speak on the wire as this client does, and refuse what it would refuse: apple, windows, android-jscep, cisco-ios, cisco-ios-12,
+    /// fortigate, juniper, paloalto, mikrotik, sscep, certmonger or strongswan
     #[arg(long = "as", value_name = "CLIENT", value_parser = persona::named)]
     speak_as: Option<&'static Persona>,
 }

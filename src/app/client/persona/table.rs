@@ -41,8 +41,32 @@ const fn agent(user_agent: &'static str) -> Manner {
     Manner { user_agent: Some(user_agent), ..CERTGATE.manner }
 }
 
+/// GET alone, whatever is offered, by HTTP/1.0, `%0A` behind each 64 characters, `/pkiclient.exe`, `message` is the trustpoint's name
+/// (smallstep/certificates#846, #916, #917). Triple DES; `hash sha256` under the trustpoint, since the old default MD5 (#2100) is taken by
+/// no server that keeps to RFC 8894 §2.9 (`cisco-ios-12` has it). The answer must have the request's algorithms (Keyfactor/ejbca-ce#176); a
+/// renewal is a PKCSReq under the old certificate (dogtag PR#3413).
+const CISCO_IOS: Persona = Persona {
+    name: "cisco-ios",
+    client: "Cisco IOS and IOS-XE",
+    manner: Manner {
+        old_http: true,
+        host: false,
+        accept: false,
+        ..agent("Mozilla/4.0 (compatible; MSIE 5.0; Cisco PKI)")
+    },
+    path: "/pkiclient.exe",
+    ca_identifier: Some("trustpoint"),
+    verb: Verb::Get,
+    spelling: Spelling::Lines,
+    cipher: Some(ContentCipher::TripleDesCbc),
+    transaction: TransactionForm::Md5Upper,
+    renewal: Renewal::PkcsReq,
+    checks: &[Check::SameAlgorithms],
+    ..CERTGATE
+};
+
 /// All of them, by name.
-pub static PERSONAS: [Persona; 11] = [
+pub static PERSONAS: [Persona; 12] = [
     // SecSCEP.c (open source) and profiled: GetCACert comes first; the Content-Type is compared as a whole (error 22004); the RA is picked by
     // keyUsage (22003); the first certificate of the answer is the leaf (22008); always PKCSReq, also for a renewal, under a throw-away
     // certificate with a UUID for a name; the transactionID is the SHA-1 of the key in upper case; BER with indefinite lengths (micromdm/scep#79);
@@ -89,28 +113,15 @@ pub static PERSONAS: [Persona; 11] = [
         checks: &[Check::ReplyTypePrefix, Check::ContentTypeAttribute],
         ..CERTGATE
     },
-    // GET alone, whatever is offered, by HTTP/1.0, `%0A` behind each 64 characters, `/pkiclient.exe`, `message` is the trustpoint's name
-    // (smallstep/certificates#846, #916, #917). Triple DES; `hash sha256` under the trustpoint, since the old default MD5 (#2100) is taken by
-    // no server that keeps to RFC 8894 §2.9. The answer must have the request's algorithms (Keyfactor/ejbca-ce#176); a renewal is a PKCSReq
-    // under the old certificate (dogtag PR#3413).
+    CISCO_IOS,
+    // IOS 12 as it comes, without `hash`: MD5 and single DES (smallstep/certificates#2100, #916), and the same in the answer
+    // (Keyfactor/ejbca-ce#176).
     Persona {
-        name: "cisco-ios",
-        client: "Cisco IOS and IOS-XE",
-        manner: Manner {
-            old_http: true,
-            host: false,
-            accept: false,
-            ..agent("Mozilla/4.0 (compatible; MSIE 5.0; Cisco PKI)")
-        },
-        path: "/pkiclient.exe",
-        ca_identifier: Some("trustpoint"),
-        verb: Verb::Get,
-        spelling: Spelling::Lines,
-        cipher: Some(ContentCipher::TripleDesCbc),
-        transaction: TransactionForm::Md5Upper,
-        renewal: Renewal::PkcsReq,
-        checks: &[Check::SameAlgorithms],
-        ..CERTGATE
+        name: "cisco-ios-12",
+        client: "Cisco IOS 12",
+        cipher: Some(ContentCipher::DesCbc),
+        digest: DigestAlgorithm::Md5,
+        ..CISCO_IOS
     },
     // Fortinet tips 262267, 420924: the transactionID is an MD5 in hexadecimal; of the attributes only transactionID, messageType and
     // senderNonce (and CMS's messageDigest) are sent.
@@ -123,12 +134,12 @@ pub static PERSONAS: [Persona; 11] = [
         ..CERTGATE
     },
     // `scep-encryption-algorithm des3` is the best that old Junos has; an answer with CA certificates beside the new one is refused (EJBCA's
-    // documentation, "include CA certificate in response"). Its `scep-digest-algorithm sha-1` is not imitated: nothing in certgate signs with
-    // SHA-1.
+    // documentation, "include CA certificate in response"). `scep-digest-algorithm` is MD5 or SHA-1.
     Persona {
         name: "juniper",
         client: "Juniper (Junos)",
         cipher: Some(ContentCipher::TripleDesCbc),
+        digest: DigestAlgorithm::Sha1,
         transaction: TransactionForm::Sha1,
         checks: &[Check::LeafAlone],
         ..CERTGATE
