@@ -220,6 +220,27 @@ fn who_is_not_registered_moves_only_where_the_profile_lets_it_and_keeps_its_name
     assert!(world.bindings(certificate).is_empty());
 }
 
+/// Its names are kept, also those that the request leaves out: they say whose it is.
+#[test]
+fn a_retired_device_does_not_come_back_by_leaving_its_name_out_of_the_request() {
+    let ca = OldCa::new("CN=Old CA");
+    let world = world_with(&ca, "allow-unregistered = true\nidentify = \"san.dns\"", |_| ());
+    let device = world.register("sn1.example");
+    let client = Client::new();
+    let old = ca.gave_with(&client, "CN=x", |specification| CertificateSpec {
+        subject_alt_names: vec![GeneralName::Dns("sn1.example".to_owned())],
+        ..specification
+    });
+    let event = |event| world.gateway.device_event(&world.authed(), &device, event, "").unwrap();
+    event(DeviceEvent::Lost);
+    let csr = Client::new().csr("CN=x", None);
+    refused(&world, &client.with_identity(&old), "device", &csr);
+    event(DeviceEvent::Found);
+    let answer = client.with_identity(&old).renew(&world, "device", &csr);
+    let [binding] = world.bindings(answer.certificate()).try_into().unwrap();
+    assert!(binding.object.is_device(&device));
+}
+
 #[test]
 fn a_retired_device_does_not_come_back_by_its_old_certificate() {
     let ca = OldCa::new("CN=Old CA");

@@ -3,13 +3,16 @@
 use certgate::{
     domain::{device::DeviceEvent, status::Effect},
     service::scep::ScepError,
-    types::DeviceId,
-    wire::scep::{FailInfo, PkiStatus},
+    types::{DeviceId, Secret},
+    wire::{
+        scep::{FailInfo, PkiStatus},
+        x509::GeneralName,
+    },
 };
 
 use crate::{
     DEVICE,
-    common::{Client, MessageOptions, World, cause},
+    common::{Client, MessageOptions, World, WorldOptions, cause},
 };
 
 /// A device in service, with one more ticket and a certificate to renew.
@@ -135,4 +138,79 @@ fn a_ca_whose_own_certificate_is_on_hold_issues_nothing() {
     let id = scene.world.record(&issuing).id;
     scene.world.write(|tx| tx.release_cause(&id, &cause(scene.world.now()).key));
     assert_eq!(scene.fresh.enrol(&scene.world, "device", &scene.request).status, PkiStatus::Success);
+}
+
+/// Everybody who knows the static challenge, registered or not, under the names that they ask for.
+fn open_world(identify: &str) -> (World, Secret) {
+    let open = format!(
+        "subject = \"\"\nmatch = \"claim\"\nchallenge = [\"static\"]\nidentify = \"{identify}\"\nallow-unregistered = true\n\
+         renewal-window-days = 0\n"
+    );
+    let secret = Secret::from("static-0123456789");
+    let mut options = WorldOptions::default();
+    options.settings.static_challenges.insert("open".parse().unwrap(), vec![secret.clone()]);
+    (World::with(options, &[("open", &open)]), secret)
+}
+
+fn lost(world: &World, id: &str) -> DeviceId {
+    let device = world.register(id);
+    world.gateway.device_event(&world.authed(), &device, DeviceEvent::Lost, "").unwrap();
+    device
+}
+
+#[test]
+fn a_lost_device_does_not_hide_behind_a_second_name() {
+    let (world, secret) = open_world("subject.cn");
+    lost(&world, "SN1");
+    for subject in ["CN=SN1", "CN=SN1,CN=x", "CN=x,CN=SN1", "CN=SN1+CN=x,O=Lab"] {
+        let client = Client::new();
+        let answer = client.enrol(&world, "open", &client.csr(subject, Some(&secret)));
+        assert_eq!(answer.status, PkiStatus::Failure, "{subject}");
+    }
+    assert_eq!(world.leaves(), 0);
+
+    let (world, secret) = open_world("san.dns");
+    lost(&world, "sn1.example");
+    let dns = |host: &str| GeneralName::Dns(host.to_owned());
+    for names in [[dns("x.example"), dns("sn1.example")], [dns("sn1.example"), dns("x.example")]] {
+        let client = Client::new();
+        let answer = client.enrol(&world, "open", &client.csr_with("CN=x", &names, Some(&secret)));
+        assert_eq!(answer.status, PkiStatus::Failure, "{names:?}");
+    }
+    assert_eq!(world.leaves(), 0);
+}
+
+#[test]
+fn a_request_is_for_the_registered_one_of_its_names_and_never_for_two() {
+    let (world, secret) = open_world("subject.cn");
+    let device = world.register("SN1");
+    // As a directory names a user or computer: the container has a common name, too.
+    for subject in ["CN=SN1,CN=Computers,DC=lab", "CN=x,CN=SN1"] {
+        let client = Client::new();
+        let answer = client.enrol(&world, "open", &client.csr(subject, Some(&secret)));
+        let [binding] = world.bindings(answer.certificate()).try_into().unwrap();
+        assert!(binding.object.is_device(&device), "{subject}");
+    }
+    world.register("SN2");
+    let client = Client::new();
+    let answer = client.enrol(&world, "open", &client.csr("CN=SN1,CN=SN2", Some(&secret)));
+    assert_eq!(answer.status, PkiStatus::Failure);
+}
+
+/// Its certificate is bound to nobody, for nobody was registered when it enrolled.
+#[test]
+fn a_device_that_was_registered_and_lost_since_renews_nothing() {
+    let (world, secret) = open_world("subject.cn");
+    let client = Client::new();
+    let answer = client.enrol(&world, "open", &client.csr("CN=SN1", Some(&secret)));
+    let enrolled = client.with_identity(answer.certificate());
+    let renew = |transaction: &str| {
+        let enrolled = enrolled.in_transaction(transaction);
+        enrolled.renew(&world, "open", &enrolled.csr("CN=SN1", None)).status
+    };
+    let device = lost(&world, "SN1");
+    assert_eq!(renew("lost"), PkiStatus::Failure);
+    assert_eq!(world.leaves(), 1);
+    world.gateway.device_event(&world.authed(), &device, DeviceEvent::Found, "").unwrap();
+    assert_eq!(renew("found"), PkiStatus::Success);
 }

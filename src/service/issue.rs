@@ -57,8 +57,8 @@ pub(super) struct Issuance<'a> {
     /// The records that the order was decided with: read again in the transaction.
     pub(super) device: Option<DeviceId>,
     pub(super) user: Option<UserId>,
-    /// Of a request that is bound to nobody the name that nobody was registered under when it was decided, or put before an operator.
-    pub(super) unregistered: Option<String>,
+    /// Of a request that is bound to nobody the names that nobody was registered under when it was decided, or put before an operator.
+    pub(super) unregistered: Vec<String>,
     /// The certificate of another CA that signed a renewal: looked at again in the transaction, too.
     pub(super) alternate: Option<&'a AlternateCertificate>,
     pub(super) act: Act,
@@ -331,11 +331,13 @@ impl Issuance<'_> {
         Ok((device, user))
     }
 
-    /// Whoever was registered meanwhile under the name that nobody had must be in good standing, although nothing is bound to them.
+    /// Whoever was registered meanwhile under a name that nobody had must be in good standing, although nothing is bound to them.
     fn check_unregistered(&self, view: &dyn View) -> Result<(), NotIssued> {
-        let Some(name) = &self.unregistered else { return Ok(()) };
-        let now = registered_as(view, self.profile, name)?;
-        Ok(self.order.still_holds(now.device.as_ref(), now.user.as_ref())?)
+        for name in &self.unregistered {
+            let now = registered_as(view, self.profile, name)?;
+            self.order.still_holds(now.device.as_ref(), now.user.as_ref())?;
+        }
+        Ok(())
     }
 
     /// The certificate that signed a renewal must be good by its own causes when the new one is recorded, too. The issuer's state is

@@ -173,7 +173,7 @@ impl Gateway {
         let issuance = Issuance {
             profile: &endpoint.profile,
             authority: &endpoint.authority,
-            unregistered: enrol::unregistered_name(&order, &endpoint.profile, &csr),
+            unregistered: enrol::unregistered_names(&order, &endpoint.profile, &csr),
             order,
             enrolment: record,
             origin: RequestOrigin::Approval { note },

@@ -270,7 +270,7 @@ pub fn template(bytes: &[u8]) {
         .map(|key| (key.to_owned(), value.clone()))
         .into();
     let csr = Csr::from_der(REQUEST).expect("the fixture is a request").prove().expect("it is signed");
-    let _ = profile.claimed_identity(&csr);
+    let _ = profile.claimed_identities(csr.subject(), csr.subject_alt_names());
     let authorisation = check_static(&[0; 32], &[[0; 32]], &name).expect("the same challenge");
     let request = EnrolRequest {
         profile: &profile,
@@ -278,6 +278,7 @@ pub fn template(bytes: &[u8]) {
         message: None,
         device: None,
         user: None,
+        several: None,
         renews: None,
         issuer_validity: Validity { not_before: Timestamp::EPOCH, not_after: Timestamp::MAX },
         variables: &variables,

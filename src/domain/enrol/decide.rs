@@ -58,10 +58,12 @@ pub struct EnrolRequest<'a> {
     /// The message that brought it; none when the request was checked before and waited for approval.
     pub message: Option<MessageAlgorithms>,
     /// The device: the ticket's, the renewed certificate's, or the one that the request names (see
-    /// [`CheckedProfile::claimed_identity`]).
+    /// [`CheckedProfile::claimed_identities`]).
     pub device: Option<&'a Device>,
     /// The user: the ticket's, the renewed certificate's, the device's, or the one that the request names.
     pub user: Option<&'a User>,
+    /// Two who are registered and whom the request names, where it does.
+    pub several: Option<&'a str>,
     /// The certificate that signed the renewal; none for a first enrolment.
     pub renews: Option<Renewed<'a>>,
     /// The validity of the issuer's certificate.
@@ -296,6 +298,9 @@ fn check_object(
     grounds: &Grounds<'_>,
 ) -> Result<Option<(BoundObject, Assurance)>, RefusalReason> {
     let spec = request.profile.spec();
+    if let Some(named) = request.several {
+        return Err(RefusalReason::SeveralNamed(named.to_owned()));
+    }
     let (what, found) = match spec.scope {
         Scope::Device => ("device", request.device.map(bound_device)),
         Scope::User => ("user", request.user.map(bound_user)),

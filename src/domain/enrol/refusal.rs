@@ -68,6 +68,9 @@ pub enum RefusalReason {
         /// From the records.
         found: String,
     },
+    /// The request names several who are registered.
+    #[error("the request names {0}, and is for one: see `identify` in the profile")]
+    SeveralNamed(String),
     /// The device must not be given a certificate.
     #[error("the device {device} may not enrol: {because}")]
     DeviceStanding {
@@ -171,6 +174,7 @@ fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
         RefusalReason::AuthorisedElsewhere(_)
         | RefusalReason::MeansNotTaken(_)
         | RefusalReason::NotRegistered { .. }
+        | RefusalReason::SeveralNamed(_)
         | RefusalReason::OtherObject { .. }
         | RefusalReason::DeviceStanding { .. }
         | RefusalReason::UserStanding { .. }

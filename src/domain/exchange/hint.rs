@@ -233,6 +233,10 @@ impl RefusalReason {
                 "Register the device first (`certgate device register`, or a source), or look at `identify` under \
                  [profile.{profile}]: it says where the request names its device."
             ),
+            Self::SeveralNamed(_) => format!(
+                "Have the request name one of them, or look at `identify` under [profile.{profile}]: it says where the request names \
+                 its device or user."
+            ),
             Self::OtherObject { .. } => {
                 "The challenge or certificate is somebody else's, or the device began a new life since: mint a ticket for the \
                  right one."

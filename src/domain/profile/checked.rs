@@ -14,10 +14,7 @@ use super::{
 use crate::{
     domain::{client::behaviour::Behaviour, digest::digest_of},
     types::{ProfileName, Timestamp, Validity},
-    wire::{
-        csr::ProvenCsr,
-        x509::{GeneralName, KeyKind, KeyUsage, Name},
-    },
+    wire::x509::{GeneralName, KeyKind, KeyUsage, Name},
 };
 
 /// A profile version, parsed. Only [`Profile::checked`] makes one; services keep it.
@@ -155,14 +152,15 @@ impl CheckedProfile {
         validity.not_after.plus(Duration::from_secs(u64::from(self.spec().renewal_grace_days) * 86_400))
     }
 
-    /// The device or user that the request names, in the place where the profile looks: to be looked up among
-    /// ids and identities.
-    pub fn claimed_identity(&self, csr: &ProvenCsr) -> Option<String> {
-        let subject = |attribute| csr.subject().values(attribute).into_iter().next();
+    /// The devices or users that a subject and its alternatives name in the place where the profile looks: to be looked up among ids
+    /// and identities. All of them: which one a relying party reads, the first or the last, nobody knows.
+    pub fn claimed_identities(&self, subject: &Name, alternatives: &[GeneralName]) -> Vec<String> {
+        let Some(field) = self.identify else { return Vec::new() };
+        let subject = |attribute| subject.values(attribute);
         let alternative = |pick: fn(&GeneralName) -> Option<&String>| {
-            csr.subject_alt_names().iter().find_map(pick).cloned()
+            alternatives.iter().filter_map(pick).cloned().collect::<Vec<_>>()
         };
-        let claimed = match self.identify? {
+        let claimed = match field {
             IdentityField::SubjectCn => subject(rfc4519::CN),
             IdentityField::SubjectSerialNumber => subject(rfc4519::SERIAL_NUMBER),
             IdentityField::SubjectOu => subject(rfc4519::OU),
@@ -183,7 +181,7 @@ impl CheckedProfile {
                 _ => None,
             }),
         };
-        claimed.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        claimed.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
     }
 
     /// The subject that the template gives. The error names the variable without a value, or what the value

@@ -21,6 +21,8 @@ use crate::{
 pub(in crate::service) struct Concerned {
     pub(in crate::service) device: Option<Device>,
     pub(in crate::service) user: Option<User>,
+    /// Two who are registered and whom the request names, where it does.
+    several: Option<String>,
     pub(in crate::service) renews: Option<(CertificateRecord, Certificate)>,
 }
 
@@ -58,6 +60,7 @@ pub(in crate::service) fn facts<'a>(
         message: None,
         device: concerned.device.as_ref(),
         user: concerned.user.as_ref(),
+        several: concerned.several.as_deref(),
         renews: concerned.renews.as_ref().map(|(record, certificate)| Renewed { record, certificate }),
         issuer_validity: authority.certificate.validity(),
         variables,
@@ -82,9 +85,12 @@ pub(in crate::service) fn concerned(
             | Means::Ticket { device: None, user: None, .. },
         )
         | None => {
-            if let Some(claimed) = profile.claimed_identity(csr) {
-                concerned.look_up(view, profile.spec().scope, &claimed)?;
+            let mut claimed = profile.claimed_identities(csr.subject(), csr.subject_alt_names());
+            // Its names are kept, also those that the request leaves out.
+            if let Some(Means::Alternate(renewed)) = authorisation.map(Authorisation::means) {
+                claimed.extend(names_in(profile, renewed.certificate()));
             }
+            concerned.look_up(view, profile.spec().scope, &claimed)?;
         }
         Some(Means::Ticket { device, user, .. }) => {
             concerned.device = device.as_ref().map(|id| view.device(id)).transpose()?.flatten();
@@ -106,14 +112,23 @@ pub(in crate::service) fn concerned(
     Ok(concerned)
 }
 
-/// The name that a first certificate is asked for with, where it is to be bound to nobody, because nobody was registered under it.
-pub(in crate::service) fn unregistered_name(
+fn names_in(profile: &CheckedProfile, certificate: &Certificate) -> Vec<String> {
+    profile.claimed_identities(certificate.subject(), certificate.subject_alt_names())
+}
+
+/// The names that a certificate is asked for with, and those that it will say, where it is to be bound to nobody, because nobody was
+/// registered under them: when it was decided, or, of a renewal, when its first one was.
+pub(in crate::service) fn unregistered_names(
     order: &IssueOrder,
     profile: &CheckedProfile,
     csr: &ProvenCsr,
-) -> Option<String> {
-    let unbound = order.bound().is_none() && order.renews().is_none();
-    if unbound { profile.claimed_identity(csr) } else { None }
+) -> Vec<String> {
+    if order.bound().is_some() {
+        return Vec::new();
+    }
+    let mut names = profile.claimed_identities(csr.subject(), csr.subject_alt_names());
+    names.extend(profile.claimed_identities(order.subject(), order.subject_alt_names()));
+    names
 }
 
 /// Whoever is registered under a name that a request under the profile claims.
@@ -123,7 +138,7 @@ pub(in crate::service) fn registered_as(
     claimed: &str,
 ) -> StoreResult<Concerned> {
     let mut concerned = Concerned::default();
-    concerned.look_up(view, profile.spec().scope, claimed)?;
+    concerned.look_up(view, profile.spec().scope, &[claimed.to_owned()])?;
     Ok(concerned)
 }
 
@@ -141,12 +156,26 @@ impl Concerned {
         Ok(())
     }
 
-    /// Looks a claimed name up among ids, then, for devices, among identities.
-    fn look_up(&mut self, view: &dyn View, scope: Scope, claimed: &str) -> StoreResult<()> {
-        match scope {
-            Scope::Device => self.device = device_named(view, claimed)?,
-            Scope::User => {
-                self.user = claimed.parse().ok().map(|id| view.user(&id)).transpose()?.flatten();
+    /// Looks claimed names up among ids, then, for devices, among identities: the one who is registered counts, also behind names that
+    /// nobody has.
+    fn look_up(&mut self, view: &dyn View, scope: Scope, claimed: &[String]) -> StoreResult<()> {
+        for name in claimed {
+            match scope {
+                Scope::Device => {
+                    let Some(found) = device_named(view, name)? else { continue };
+                    let known = self.device.get_or_insert_with(|| found.clone());
+                    if known.id != found.id {
+                        self.several = Some(format!("the devices {} and {}", known.id, found.id));
+                    }
+                }
+                Scope::User => {
+                    let found = name.parse().ok().map(|id| view.user(&id)).transpose()?.flatten();
+                    let Some(found) = found else { continue };
+                    let known = self.user.get_or_insert_with(|| found.clone());
+                    if known.id != found.id {
+                        self.several = Some(format!("the users {} and {}", known.id, found.id));
+                    }
+                }
             }
         }
         Ok(())

@@ -40,7 +40,7 @@ mod vouch;
 
 pub(super) use alternate::barred_here;
 pub use approval::ApprovalWebhook;
-pub(super) use concerned::{Concerned, concerned, device_named, facts, registered_as, unregistered_name};
+pub(super) use concerned::{Concerned, concerned, device_named, facts, registered_as, unregistered_names};
 pub use denials::Denials;
 pub use meter::RefusalLimits;
 pub(super) use meter::RefusalMeter;
@@ -353,7 +353,7 @@ impl Gateway {
         let issuance = Issuance {
             profile: &endpoint.profile,
             authority: &endpoint.authority,
-            unregistered: unregistered_name(&order, &endpoint.profile, &candidate.csr),
+            unregistered: unregistered_names(&order, &endpoint.profile, &candidate.csr),
             order,
             enrolment,
             origin: RequestOrigin::Message { ticket, repeats_since: self.repeats_since(candidate.now) },

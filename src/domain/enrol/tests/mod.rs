@@ -119,6 +119,7 @@ impl Scene {
             message: self.message,
             device: self.device.as_ref(),
             user: self.user.as_ref(),
+            several: None,
             renews,
             issuer_validity: self.issuer_validity.unwrap_or(self.issuer.certificate.validity()),
             variables: &variables,
@@ -480,7 +481,8 @@ fn texts_for_the_client_hold_no_internals() {
 #[test]
 fn the_request_names_its_device_where_the_profile_looks() {
     let claimed = |identify: &str, csr: &ProvenCsr| {
-        profile(&format!("{FILL}\nidentify = \"{identify}\"")).claimed_identity(csr)
+        let profile = profile(&format!("{FILL}\nidentify = \"{identify}\""));
+        profile.claimed_identities(csr.subject(), csr.subject_alt_names())
     };
     let request = csr(
         "CN=SN1,serialNumber=C02XY,OU=computers",
@@ -500,8 +502,8 @@ fn the_request_names_its_device_where_the_profile_looks() {
         ("san.uri", "urn:x:1"),
         ("san.upn", "ada@lab"),
     ] {
-        assert_eq!(claimed(identify, &request).as_deref(), Some(value), "{identify}");
-        assert_eq!(claimed(identify, &csr("", &[])), None, "{identify}");
+        assert_eq!(claimed(identify, &request), [value], "{identify}");
+        assert!(claimed(identify, &csr("", &[])).is_empty(), "{identify}");
     }
 }
 
