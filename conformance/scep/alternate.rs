@@ -21,7 +21,7 @@ use certgate::{
     types::{DigestAlgorithm, KeyAlgorithm, RevocationReason, SerialNumber, Timestamp, Validity},
     wire::{
         crl::{Crl, CrlEntry, CrlSpec},
-        scep::{FailInfo, MessageType},
+        scep::{FailInfo, MessageType, PkiStatus},
         x509::{CaConstraint, Certificate, CertificateSpec, GeneralName, KeyUsage},
     },
 };
@@ -239,6 +239,23 @@ fn a_retired_device_does_not_come_back_by_leaving_its_name_out_of_the_request() 
     let answer = client.with_identity(&old).renew(&world, "device", &csr);
     let [binding] = world.bindings(answer.certificate()).try_into().unwrap();
     assert!(binding.object.is_device(&device));
+}
+
+/// The other CA does not know that the key is in other hands.
+#[test]
+fn a_key_that_was_compromised_here_does_not_move_here_again() {
+    let ca = OldCa::new("CN=Old CA");
+    for reason in [RevocationReason::Superseded, RevocationReason::KeyCompromise] {
+        let world = world(&ca);
+        world.register("SN1");
+        let client = device_of(&ca, "CN=SN1");
+        let csr = Client::new().csr("CN=SN1", None);
+        let answer = client.renew(&world, "device", &csr);
+        world.put_cause(answer.certificate(), Effect::Revoke { reason });
+        let again = client.in_transaction("again").renew(&world, "device", &csr).status;
+        let compromised = reason == RevocationReason::KeyCompromise;
+        assert_eq!(again == PkiStatus::Failure, compromised, "{reason:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use certgate::{
     domain::{device::DeviceEvent, status::Effect},
     service::scep::ScepError,
-    types::{DeviceId, Secret},
+    types::{DeviceId, RevocationReason, Secret},
     wire::{
         scep::{FailInfo, PkiStatus},
         x509::GeneralName,
@@ -213,4 +213,18 @@ fn a_device_that_was_registered_and_lost_since_renews_nothing() {
     assert_eq!(world.leaves(), 1);
     world.gateway.device_event(&world.authed(), &device, DeviceEvent::Found, "").unwrap();
     assert_eq!(renew("found"), PkiStatus::Success);
+}
+
+/// Somebody recorded it and has the key: the challenge in it is right for as long as it stands.
+#[test]
+fn a_recorded_request_gets_no_certificate_for_a_key_that_was_compromised() {
+    for reason in [RevocationReason::Superseded, RevocationReason::KeyCompromise] {
+        let (world, secret) = open_world("subject.cn");
+        let client = Client::new();
+        let csr = client.csr("CN=SN1", Some(&secret));
+        let certificate = client.enrol(&world, "open", &csr).certificate().clone();
+        world.put_cause(&certificate, Effect::Revoke { reason });
+        let again = client.enrol(&world, "open", &csr).status;
+        assert_eq!(again == PkiStatus::Failure, reason == RevocationReason::KeyCompromise, "{reason:?}");
+    }
 }

@@ -30,6 +30,14 @@ impl BoundObject {
     pub fn is_device(&self, device: &DeviceId) -> bool {
         matches!(self, Self::Device { id, .. } if id == device)
     }
+
+    /// The device, if it is one.
+    pub const fn device(&self) -> Option<&DeviceId> {
+        match self {
+            Self::Device { id, .. } => Some(id),
+            Self::User { .. } => None,
+        }
+    }
 }
 
 /// Why certgate believes that the certificate belongs to the object.

@@ -27,7 +27,7 @@ use crate::{
         certificate::{CertificateRecord, Purpose},
         challenge::{ChallengeRefused, RenewalFacts, check_renewal, check_ticket},
         device::{Device, DeviceEvent, Lifecycle},
-        enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, TraceStep},
+        enrol::{Enrolment, EnrolmentState, IssueOrder, IssuerFacts, Refusal, RefusalReason, TraceStep},
         exchange::{MAX_DETAIL, clipped},
         issuer::GenerationState,
         profile::{Approval, CheckedProfile},
@@ -38,7 +38,8 @@ use crate::{
     },
     ports::{Signer, StoreError, Tx, View, store::StoreResult},
     types::{
-        CertificateId, DeviceId, DigestAlgorithm, Fingerprint, SerialNumber, TicketId, Timestamp, UserId,
+        CertificateId, DeviceId, DigestAlgorithm, Fingerprint, RevocationReason, SerialNumber, TicketId,
+        Timestamp, UserId,
     },
     wire::x509::{Certificate, CertificateSpec, Name},
 };
@@ -279,6 +280,12 @@ impl Issuance<'_> {
                     return Ok(None);
                 };
                 match view.certificate(&certificate)? {
+                    Some(record)
+                        if record.public_key == self.order.public_key().fingerprint()
+                            && is_compromised(view, &record.id)? =>
+                    {
+                        Err(Refusal::from(RefusalReason::CompromisedKey { certificate: record.id }).into())
+                    }
                     Some(record) if !is_good(view, &record, self.act.at)? => Ok(None),
                     Some(record) if record.public_key == self.order.public_key().fingerprint() => {
                         Ok(Some(record))
@@ -412,6 +419,12 @@ pub(super) fn is_good(
 ) -> Result<bool, StoreError> {
     let causes = view.causes(&record.id)?;
     Ok(status::effective(&causes, &record.validity, now) == status::Status::Good)
+}
+
+/// Whether a certificate was revoked because its key is in other hands.
+pub(super) fn is_compromised(view: &dyn View, certificate: &CertificateId) -> StoreResult<bool> {
+    let revoked = status::revocation(&view.causes(certificate)?);
+    Ok(revoked.is_some_and(|revoked| revoked.reason == RevocationReason::KeyCompromise))
 }
 
 /// Has a certificate signed, with `digest` where the key leaves a choice, and reads it back.

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::challenge::{ChallengeRefused, RENEWAL_REFUSED},
-    types::{ContentCipher, DeviceId, DigestAlgorithm, ProfileName, UserId},
+    types::{CertificateId, ContentCipher, DeviceId, DigestAlgorithm, ProfileName, UserId},
     wire::{
         scep::FailInfo,
         x509::{KeyKind, NameError},
@@ -116,6 +116,12 @@ pub enum RefusalReason {
     /// The renewal's names or certificate are not those of the certificate that signed it.
     #[error("the renewal does not fit the certificate that signed it: {0}")]
     Renewal(String),
+    /// The same request led to a certificate that was revoked because its key is in other hands.
+    #[error("the same request led to the certificate {certificate}, whose key is compromised")]
+    CompromisedKey {
+        /// Which.
+        certificate: CertificateId,
+    },
     /// The approval webhook says no, for this reason; empty where it gives none.
     #[error("the approval webhook says no{}{}", if .0.is_empty() { "" } else { ": " }, .0)]
     Denied(String),
@@ -175,6 +181,7 @@ fn answer(reason: &RefusalReason) -> (FailInfo, &'static str) {
         | RefusalReason::MeansNotTaken(_)
         | RefusalReason::NotRegistered { .. }
         | RefusalReason::SeveralNamed(_)
+        | RefusalReason::CompromisedKey { .. }
         | RefusalReason::OtherObject { .. }
         | RefusalReason::DeviceStanding { .. }
         | RefusalReason::UserStanding { .. }

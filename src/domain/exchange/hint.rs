@@ -237,6 +237,9 @@ impl RefusalReason {
                 "Have the request name one of them, or look at `identify` under [profile.{profile}]: it says where the request names \
                  its device or user."
             ),
+            Self::CompromisedKey { certificate } => format!(
+                "Have the device make a new key and ask anew: this one is in other hands, as `certgate cert show {certificate}` says."
+            ),
             Self::OtherObject { .. } => {
                 "The challenge or certificate is somebody else's, or the device began a new life since: mint a ticket for the \
                  right one."

@@ -150,7 +150,7 @@ impl Candidate<'_> {
         }
     }
 
-    fn alternate_key(&self, certificate: Fingerprint) -> Fingerprint {
+    pub(super) fn alternate_key(&self, certificate: Fingerprint) -> Fingerprint {
         let profile = self.request.endpoint.profile.name();
         alternate_request_key(profile, certificate, self.request.addressed.later_generation())
     }

@@ -56,7 +56,7 @@ use self::{
 use super::{
     Gateway, ServiceError,
     audit::Act,
-    issue::{Issuance, NotIssued, RequestOrigin, is_good, trace_step},
+    issue::{Issuance, NotIssued, RequestOrigin, is_compromised, is_good, trace_step},
     queue::end_of,
     scep::{Answer, Endpoint, Request, Stop, show_request},
 };
@@ -68,7 +68,7 @@ use crate::{
         challenge::{Authorisation, Means},
         enrol::{
             Decision, Deferral, EnrolRequest, Enrolment, EnrolmentState, IssueOrder, MessageAlgorithms,
-            Refusal, TraceStep, authorise, defer, request_key,
+            Refusal, RefusalReason, TraceStep, authorise, defer, request_key,
         },
         exchange::{MAX_DETAIL, Refused, Unreadable, clipped},
         issuer::GenerationState,
@@ -214,6 +214,9 @@ impl Gateway {
         if let Some(state) = self.earlier_answer(view, candidate)? {
             return Ok(Course::Repeat(state));
         }
+        if let Some(refused) = compromised_before(view, &candidate.key, &candidate.csr)? {
+            return Ok(refused);
+        }
         let profile = &candidate.request.endpoint.profile;
         let signer = view.certificate_by_fingerprint(&candidate.request.message.signer().fingerprint())?;
         // What was imported is still another CA's.
@@ -232,6 +235,10 @@ impl Gateway {
             Standing::Ask(_) => None,
         };
         if let Some(Means::Alternate(certificate)) = authorisation.map(Authorisation::means) {
+            let key = candidate.alternate_key(certificate.fingerprint());
+            if let Some(refused) = compromised_before(view, &key, &candidate.csr)? {
+                return Ok(refused);
+            }
             match self.led_to(view, candidate, certificate)? {
                 Some(Ok(state)) => return Ok(Course::Repeat(state)),
                 Some(Err(refused)) => return refuse_challenge(view, refused),
@@ -469,6 +476,26 @@ impl Gateway {
         self.tell_before_delivery(id)?;
         Ok(granted(endpoint, &record)?)
     }
+}
+
+/// Whoever recorded the request, and has its key, must not get out of it what was taken from them: with a static challenge in it, it
+/// could be sent again for as long as that stands. The same goes for a key that was certified on the word of another CA, which knows
+/// nothing of it.
+fn compromised_before(
+    view: &dyn View,
+    request: &Fingerprint,
+    csr: &ProvenCsr,
+) -> Result<Option<Course>, ServiceError> {
+    let Some(earlier) = view.enrolment_by_request(request)? else { return Ok(None) };
+    let EnrolmentState::Issued { certificate } = earlier.state else { return Ok(None) };
+    let Some(record) = view.certificate(&certificate)? else { return Ok(None) };
+    if record.public_key != csr.public_key().fingerprint() || !is_compromised(view, &certificate)? {
+        return Ok(None);
+    }
+    let refusal = Refusal::from(RefusalReason::CompromisedKey { certificate });
+    let trace = vec![trace_step("repeat", false, &refusal)];
+    let device = earlier.binding.as_ref().and_then(|(object, _)| object.device().cloned());
+    Ok(Some(Course::Refuse { refusal, evidence: Some(earlier.evidence), device, trace }))
 }
 
 impl Candidate<'_> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Candidate, Course};
 use crate::{
     domain::{
-        binding::{BoundObject, Evidence},
+        binding::Evidence,
         challenge::ChallengeRefused,
         enrol::{Enrolment, EnrolmentState, Refusal, RefusalReason},
         exchange::{MAX_DETAIL, clipped},
@@ -149,10 +149,7 @@ fn device_of(view: &dyn View, evidence: &Evidence) -> Result<Option<DeviceId>, S
     Ok(match evidence {
         Evidence::Ticket { id } => view.ticket(id)?.and_then(|ticket| ticket.device),
         Evidence::Renewal { certificate } => {
-            view.bindings(certificate)?.into_iter().find_map(|binding| match binding.object {
-                BoundObject::Device { id, .. } => Some(id),
-                BoundObject::User { .. } => None,
-            })
+            view.bindings(certificate)?.iter().find_map(|binding| binding.object.device().cloned())
         }
         Evidence::Claim
         | Evidence::Vouched { .. }
