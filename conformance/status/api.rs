@@ -291,3 +291,59 @@ fn everything_that_can_be_read_is_read() {
     );
     assert_eq!(as_root(&router, "GET /certificates?device=SN1", "").1["items"].as_array().unwrap().len(), 1);
 }
+
+/// A stranger must not make the server keep and read what they send.
+#[test]
+fn who_is_nobody_is_told_so_before_the_body_is_read() {
+    let world = world();
+    let router = router(&world);
+    for request in [
+        "POST /devices",
+        "POST /tokens",
+        "POST /tickets",
+        "PUT /users/ada",
+        "POST /imports",
+        "POST /backups/written",
+    ] {
+        for (token, body) in [(None, "no JSON"), (Some("cg_guess"), "{}")] {
+            let peer = Peer::Network(NETWORK.parse().unwrap());
+            let (response, body) = call(&router, Some(peer), request, token, body);
+            let answer = (response.status().as_u16(), body);
+            assert_eq!(problem(&answer), (401, "unauthenticated"), "{request}");
+        }
+    }
+}
+
+/// `dry-run` for `dry_run` would be a sync that acts, and `serial` in the wrong place a device without its serial number.
+#[test]
+fn what_is_misspelt_or_said_twice_is_refused() {
+    let world = world();
+    let router = router(&world);
+    for request in [
+        "GET /devices?lifecyle=lost",
+        "GET /devices?limit=1&limit=2",
+        "GET /certificates?devise=SN1",
+        "GET /enrolments?profil=wifi",
+        "GET /audit?last=1",
+        "GET /users?a",
+        "GET /queue?after=x",
+        "GET /jobs?after=x",
+        "GET /tickets?device=SN1",
+        "POST /sources/intune/sync?dry-run=true",
+        "POST /sources/intune/sync?dry_run=true&dry_run=false",
+    ] {
+        assert_eq!(problem(&as_root(&router, request, "")), (400, "invalid"), "{request}");
+    }
+    for known in
+        ["GET /devices?limit=1&after=a&lifecycle=active", "GET /audit?tail=1", "GET /certificates?limit=1"]
+    {
+        assert_eq!(as_root(&router, known, "").0, 200, "{known}");
+    }
+    let columns = "POST /sources/intune/sync?dry_run=true&force=false&column.serial=x";
+    assert_eq!(problem(&as_root(&router, columns, "")), (404, "not-found"));
+    assert_eq!(
+        problem(&as_root(&router, "POST /devices", r#"{"id": "a", "serial": "b"}"#)),
+        (400, "invalid")
+    );
+    assert_eq!(as_root(&router, "POST /devices", r#"{"id": "a", "identities": {"serial": "b"}}"#).0, 201);
+}

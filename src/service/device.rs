@@ -27,6 +27,7 @@ use crate::{
 
 /// A device to be registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewDevice {
     /// Its name in certgate.
     pub id: DeviceId,

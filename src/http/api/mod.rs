@@ -10,6 +10,7 @@
 //!
 //! Times are `2026-11-21T02:04:54Z`. A listing is `{"items": [..], "next": "KEY" | null}`
 //! ([`Listing`](crate::service::Listing)); ask for more with `?after=KEY`; `?limit=` is 1 to 1000, default 100.
+//! A parameter or a member of a body that is not known is refused (400), and so is one that is given twice.
 //!
 //! | method and path | | request | answer |
 //! |---|---|---|---|

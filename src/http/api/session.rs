@@ -62,7 +62,12 @@ impl FromRequestParts<Api> for Session {
             Some(Peer::Network(_)) => bearer(parts),
             None => Credential::Nothing,
         };
-        Ok(Self { api: api.clone(), credential, request })
+        let session = Self { api: api.clone(), credential, request };
+        // A stranger must not make the server keep and read a body. What the role is enough for is proven later.
+        if !parts.method.is_safe() {
+            session.recognised().await?;
+        }
+        Ok(session)
     }
 }
 
@@ -77,6 +82,14 @@ fn bearer(parts: &Parts) -> Credential {
 }
 
 impl Session {
+    /// Recognises the caller, and no more.
+    async fn recognised(&self) -> Result<(), Failure> {
+        let Self { api, credential, request } = self.clone();
+        let gateway = Arc::clone(&api.gateway);
+        let known = api.bridge.call(move || recognise(&gateway, api.own_uid, &credential, &request));
+        known.await?.map(drop)
+    }
+
     /// The gateway that is asked.
     pub(super) fn gateway(&self) -> Arc<Gateway> {
         Arc::clone(&self.api.gateway)
@@ -163,13 +176,43 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let query = Query::try_from_uri(&parts.uri);
-        let Query(parameters) = query.map_err(|error| ServiceError::invalid("query", error))?;
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(pairs) = query.map_err(|error| ServiceError::invalid("query", error))?;
+        let mut parameters = BTreeMap::new();
+        for (name, value) in pairs {
+            let shown = shown(&name);
+            if parameters.insert(name, value).is_some() {
+                return Err(ServiceError::invalid(shown, "is given more than once").into());
+            }
+        }
         Ok(Self(parameters))
     }
 }
 
+/// As much of a parameter's name as an error shows.
+fn shown(name: &str) -> String {
+    const MAX_SHOWN: usize = 40;
+    name.chars().take(MAX_SHOWN).collect()
+}
+
 impl Params {
+    /// Refuses a parameter of another name: who misspells `dry_run` or a filter must not get what they did not ask for. A name that ends
+    /// with a full stop stands for all that begin with it.
+    pub(super) fn only(&self, names: &[&str]) -> Result<(), Failure> {
+        let is_known = |given: &str| {
+            names
+                .iter()
+                .any(|name| if name.ends_with('.') { given.starts_with(name) } else { given == *name })
+        };
+        match self.0.keys().find(|given| !is_known(given)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let known = format_args!("is no parameter here: {} are", names.join(", "));
+                Err(ServiceError::invalid(shown(unknown), known).into())
+            }
+        }
+    }
+
     /// The parameter, if it is there and not empty.
     pub(super) fn get<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<Option<T>, Failure> {
         self.0.get(name).filter(|text| !text.is_empty()).map(|text| named(name, text)).transpose()

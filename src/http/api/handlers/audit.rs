@@ -16,6 +16,7 @@ use crate::{
 const MAX_TAIL: usize = 10_000;
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<AuditView>> {
+    params.only(&["after", "limit", "tail"])?;
     if let Some(count) = params.get::<usize>("tail")? {
         if count > MAX_TAIL {
             return Err(ServiceError::invalid("tail", format_args!("must be at most {MAX_TAIL}")).into());

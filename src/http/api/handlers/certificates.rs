@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<CertificateView>> {
+    params.only(&["after", "limit", "device", "user"])?;
     let page = params.page()?;
     let filter = match (params.get("device")?, params.get("user")?) {
         (None, None) => CertificateFilter::All,

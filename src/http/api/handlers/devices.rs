@@ -29,6 +29,7 @@ struct EventRequest {
 }
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<DeviceView>> {
+    params.only(&["after", "limit", "lifecycle", "source"])?;
     let (page, wanted) = (params.page()?, params.get::<String>("lifecycle")?);
     let lifecycle = wanted.map(|text| lifecycle(&text)).transpose()?;
     if let Some(source) = params.get::<SourceId>("source")? {

@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<Exchange>> {
+    params.only(&["after", "limit", "device", "profile", "address", "result", "since", "transaction"])?;
     let page = params.page()?;
     let filter = ExchangeFilter {
         device: params.get("device")?,

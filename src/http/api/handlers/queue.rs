@@ -13,6 +13,7 @@ use crate::{
 };
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<EnrolmentView>> {
+    params.only(&["limit"])?;
     let limit = params.limit()?;
     session.run::<Read, _>(move |gateway, authed| gateway.pending_enrolments(authed, limit)).await
 }

@@ -33,6 +33,7 @@ pub(in super::super) async fn accept_clock(session: Session) -> Answer<AcceptedC
 }
 
 pub(in super::super) async fn jobs(session: Session, params: Params) -> Answer<Listing<JobView>> {
+    params.only(&["limit"])?;
     let limit = params.limit()?;
     session.run::<Read, _>(move |gateway, authed| gateway.jobs(authed, limit)).await
 }

@@ -48,6 +48,7 @@ pub(in super::super) async fn sync(
     params: Params,
     request: Request,
 ) -> Answer<SyncReport> {
+    params.only(&["dry_run", "force", COLUMN])?;
     let id: SourceId = named("source", &id)?;
     let request = SyncRequest {
         columns: columns(&params)?,

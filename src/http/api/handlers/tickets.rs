@@ -64,6 +64,7 @@ pub(in super::super) async fn create(session: Session, bytes: Bytes) -> Created<
 }
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<TicketView>> {
+    params.only(&["after", "limit"])?;
     let page = params.page()?;
     session.run::<Read, _>(move |gateway, authed| gateway.tickets(authed, &page)).await
 }

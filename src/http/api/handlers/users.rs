@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub(in super::super) async fn list(session: Session, params: Params) -> Answer<Listing<UserView>> {
+    params.only(&["after", "limit"])?;
     let page = params.page()?;
     session.run::<Read, _>(move |gateway, authed| gateway.users(authed, &page)).await
 }
