@@ -231,6 +231,21 @@ fn long_lists_are_worked_off_in_one_round() {
     ));
 }
 
+/// What is refused for good is reported, and gone: the rest does not wait for the next look.
+#[test]
+fn one_that_cannot_be_revoked_does_not_hold_up_the_next_list() {
+    let (world, fake) = world();
+    let issuer = world.issuer("issuing").subject().to_string();
+    for number in 0..500 {
+        fake.want_revoked(&format!("unknown-{number}"), "0badcafe", Some(&issuer));
+    }
+    let certificate = enrol(&world);
+    want(&fake, "ours", &certificate);
+    poll(&world);
+    assert_eq!(status(&world, &certificate), Status::Revoked);
+    assert_eq!(fake.wanted(), 0);
+}
+
 #[test]
 fn requests_of_other_cas_before_ours_starve_nobody_and_are_left_for_them() {
     let (world, fake) = world_with(PROFILE, |settings| settings.by_issuer = false);

@@ -86,8 +86,9 @@ impl Gateway {
             for result in &results {
                 count(by, result);
             }
-            // What failed for a passing reason would come again at once.
-            if results.iter().any(|result| result.outcome.is_err()) {
+            // It would come again at once. What is refused for good is gone with the report.
+            let passes = |it: &RevocationResult| matches!(it.outcome, Err(RevocationFailure::Passing(_)));
+            if results.iter().any(passes) {
                 break;
             }
         }
