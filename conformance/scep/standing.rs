@@ -197,6 +197,18 @@ fn a_request_is_for_the_registered_one_of_its_names_and_never_for_two() {
     assert_eq!(answer.status, PkiStatus::Failure);
 }
 
+/// Each is looked up, and whoever asks chooses how many there are.
+#[test]
+fn a_request_with_very_many_names_is_for_nobody() {
+    let (world, secret) = open_world("san.dns");
+    for (count, status) in [(64, PkiStatus::Success), (65, PkiStatus::Failure)] {
+        let names: Vec<_> = (0..count).map(|it| GeneralName::Dns(format!("h{it}.example"))).collect();
+        let client = Client::new();
+        let answer = client.enrol(&world, "open", &client.csr_with("CN=x", &names, Some(&secret)));
+        assert_eq!(answer.status, status, "{count}");
+    }
+}
+
 /// Its certificate is bound to nobody, for nobody was registered when it enrolled.
 #[test]
 fn a_device_that_was_registered_and_lost_since_renews_nothing() {

@@ -1,6 +1,6 @@
 //! A profile that was checked: nothing in it needs parsing again, and nothing in it can be a mistake.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use const_oid::{ObjectIdentifier, db::rfc4519};
 
@@ -153,7 +153,7 @@ impl CheckedProfile {
     }
 
     /// The devices or users that a subject and its alternatives name in the place where the profile looks: to be looked up among ids
-    /// and identities. All of them: which one a relying party reads, the first or the last, nobody knows.
+    /// and identities. Each once, and all of them: which one a relying party reads, the first or the last, nobody knows.
     pub fn claimed_identities(&self, subject: &Name, alternatives: &[GeneralName]) -> Vec<String> {
         let Some(field) = self.identify else { return Vec::new() };
         let subject = |attribute| subject.values(attribute);
@@ -181,7 +181,10 @@ impl CheckedProfile {
                 _ => None,
             }),
         };
-        claimed.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
+        let mut seen = HashSet::new();
+        let named =
+            claimed.iter().map(|text| text.trim()).filter(|text| !text.is_empty() && seen.insert(*text));
+        named.map(str::to_owned).collect()
     }
 
     /// The subject that the template gives. The error names the variable without a value, or what the value

@@ -1,5 +1,7 @@
 //! The records that a request concerns, and the facts that the decision is made from.
 
+use std::collections::HashSet;
+
 use crate::{
     domain::{
         binding::{Assurance, BoundObject},
@@ -15,6 +17,9 @@ use crate::{
     types::{DeviceId, Timestamp},
     wire::{csr::ProvenCsr, x509::Certificate},
 };
+
+/// Names that are looked up of one request, each in several places: a stranger chooses how many there are.
+const MAX_CLAIMED: usize = 64;
 
 /// The records that a request concerns.
 #[derive(Default)]
@@ -88,7 +93,7 @@ pub(in crate::service) fn concerned(
             let mut claimed = profile.claimed_identities(csr.subject(), csr.subject_alt_names());
             // Its names are kept, also those that the request leaves out.
             if let Some(Means::Alternate(renewed)) = authorisation.map(Authorisation::means) {
-                claimed.extend(names_in(profile, renewed.certificate()));
+                add(&mut claimed, names_in(profile, renewed.certificate()));
             }
             concerned.look_up(view, profile.spec().scope, &claimed)?;
         }
@@ -127,8 +132,14 @@ pub(in crate::service) fn unregistered_names(
         return Vec::new();
     }
     let mut names = profile.claimed_identities(csr.subject(), csr.subject_alt_names());
-    names.extend(profile.claimed_identities(order.subject(), order.subject_alt_names()));
+    add(&mut names, profile.claimed_identities(order.subject(), order.subject_alt_names()));
     names
+}
+
+/// Adds those that are not there yet.
+fn add(names: &mut Vec<String>, more: Vec<String>) {
+    let known: HashSet<String> = names.iter().cloned().collect();
+    names.extend(more.into_iter().filter(|name| !known.contains(name)));
 }
 
 /// Whoever is registered under a name that a request under the profile claims.
@@ -159,6 +170,10 @@ impl Concerned {
     /// Looks claimed names up among ids, then, for devices, among identities: the one who is registered counts, also behind names that
     /// nobody has.
     fn look_up(&mut self, view: &dyn View, scope: Scope, claimed: &[String]) -> StoreResult<()> {
+        if claimed.len() > MAX_CLAIMED {
+            self.several = Some(format!("more than {MAX_CLAIMED} devices or users"));
+            return Ok(());
+        }
         for name in claimed {
             match scope {
                 Scope::Device => {
