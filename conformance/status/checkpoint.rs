@@ -382,6 +382,53 @@ fn a_ca_that_is_made_anew_goes_on_above_the_numbers_of_the_one_that_is_lost() {
     assert_eq!(restarted(gateway).check().0, CheckResult::Pass);
 }
 
+/// The database that was accepted first reserved them, and the one that is put in its place does not know that.
+#[test]
+fn a_second_copy_does_not_lose_the_numbers_that_the_first_reserved() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    let successor: IssuerId = "issuing-2".parse().unwrap();
+    let make = |gateway: &Copyable| {
+        let wanted = NewSuccessor::default();
+        gateway.world.gateway.roll_over(&gateway.world.authed(), &issuing(), &wanted).unwrap();
+        gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap().number
+    };
+    let published = make(&gateway);
+    let accept_lost = AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() };
+    let gateway = gateway.with(copy.clone());
+    gateway.accept(&accept_lost).unwrap();
+    let reserved = gateway.world.read(|view| view.crl_mark(&successor)).unwrap().number;
+    assert!(reserved > published);
+    let gateway = gateway.with(copy);
+    assert!(gateway.world.gateway.behind().is_some());
+    gateway.accept(&accept_lost).unwrap();
+    assert!(make(&gateway) > reserved);
+    let copy = gateway.copy();
+    assert!(gateway.with(copy).world.gateway.behind().is_none());
+}
+
+/// As the first start after the file was lost, or after one that could not be believed.
+#[test]
+fn what_a_database_reserved_is_in_a_checkpoint_that_begins_anew() {
+    let gateway = Copyable::new();
+    let copy = gateway.copy();
+    let successor: IssuerId = "issuing-2".parse().unwrap();
+    let wanted = NewSuccessor::default();
+    gateway.world.gateway.roll_over(&gateway.world.authed(), &issuing(), &wanted).unwrap();
+    gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap();
+    let accept_lost = AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() };
+    let gateway = gateway.with(copy.clone());
+    gateway.accept(&accept_lost).unwrap();
+    let reserved = gateway.world.read(|view| view.crl_mark(&successor)).unwrap().number;
+    *gateway.kept.content.lock().unwrap() = None;
+    let present = gateway.copy();
+    let gateway = gateway.with(present);
+    gateway.world.gateway.run_due().unwrap();
+    let gateway = gateway.with(copy);
+    let behind = gateway.world.gateway.behind().unwrap();
+    assert_eq!(behind.published.get(&successor).map(|mark| mark.number), Some(reserved), "{behind:?}");
+}
+
 #[test]
 fn what_says_nothing_new_is_not_written_again() {
     let gateway = Copyable::new();

@@ -181,6 +181,13 @@ pub(crate) fn each_scope_has_its_newest_crl_and_one_sequence_of_numbers(store: &
     assert!(newest(CrlScope::Delta).is_some_and(|delta| !delta.is_published()));
     assert_eq!(highest(), Some(2), "its number was used");
     assert_eq!(read(store, |view| view.crl_mark(&"root".parse().unwrap())), None);
+    let marks = read(store, |view| view.crl_marks());
+    let numbers: Vec<_> = marks.iter().map(|(issuer, mark)| (issuer.as_str(), mark.number)).collect();
+    assert_eq!(
+        numbers,
+        [("issuing", 2), ("issuing-2", 99)],
+        "nobody of whom the store has no record is left out"
+    );
 }
 
 pub(crate) fn a_crl_of_any_length_comes_back_and_leaves_nothing_of_a_longer_one(store: &dyn Store) {

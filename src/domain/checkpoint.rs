@@ -4,6 +4,9 @@
 //! are revoked, and publish CRLs under numbers that were used. A *checkpoint* is a small record in a file of its own: the number of
 //! each issuer's newest CRL, and where the audit record stood. A database that does not reach it is *behind*.
 //!
+//! Where such a database is accepted, the numbers of issuers that it does not know are reserved in it, and stay in the checkpoint: the
+//! next copy that is put in its place may be older than that.
+//!
 //! The number of a CRL is checkpointed before the CRL is published; the audit position with it, and once a minute while things
 //! happen. So a copy that lacks a published CRL is always found out, and one that lacks something else if that is older than a
 //! minute.
@@ -23,7 +26,7 @@ pub struct Checkpoint {
     pub at: Timestamp,
     /// The last audit event.
     pub audit: Option<AuditMark>,
-    /// The newest CRL of each issuer.
+    /// The newest CRL of each issuer; of one that was lost, the number that is reserved for whoever gets its name.
     pub crls: BTreeMap<IssuerId, CrlMark>,
 }
 

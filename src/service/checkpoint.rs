@@ -118,8 +118,8 @@ impl RestoreGuard {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the file anew: the database is the present one now, and what it does not have is lost. An issuer that it does not know has no
-    /// place in the file, or each start would find it missing.
+    /// Writes the file anew: the database is the present one now, and what it does not have is lost. The CRL numbers of issuers that it
+    /// does not know were reserved in it, and have their place in the file: the next copy that is put back may not have them.
     fn begin_anew(&self, ports: &Ports, now: Timestamp) {
         *self.last() = None;
         self.write(ports, now, None);
@@ -174,10 +174,9 @@ fn present(view: &dyn View, asked: Option<&AuditMark>) -> StoreResult<Present> {
         None => None,
     };
     let same = |event: &AuditEvent| asked.is_some_and(|mark| mark.sequence == event.sequence);
-    let mut crls = BTreeMap::new();
-    for issuer in view.issuers()? {
-        let mark = view.crl_mark(&issuer.id)?;
-        crls.extend(mark.map(|mark| (issuer.id, mark)));
+    let mut crls = view.crl_marks()?;
+    for external in view.external_issuers()? {
+        crls.remove(&external.id);
     }
     Ok(Present {
         hash_there: event_there.filter(same).map(|event| event.hash()),

@@ -1,5 +1,7 @@
 //! CRLs in the store.
 
+use std::collections::BTreeMap;
+
 use super::StoreResult;
 use crate::{
     domain::{
@@ -15,6 +17,8 @@ pub trait Crls {
     fn latest_crl(&self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<Option<CrlRecord>>;
     /// Number and thisUpdate of the newest of the issuer, of whatever scope. Reads no CRL.
     fn crl_mark(&self, issuer: &IssuerId) -> StoreResult<Option<CrlMark>>;
+    /// The same of everybody whose numbers were used, of issuers too that are not there any more. Reads no CRL.
+    fn crl_marks(&self) -> StoreResult<BTreeMap<IssuerId, CrlMark>>;
 }
 
 /// Writes CRLs.

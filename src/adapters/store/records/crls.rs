@@ -1,6 +1,6 @@
 //! CRLs: a row with what each says of itself, and the CRL in pieces, so that a large one is never one value.
 
-use std::ops::Bound;
+use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,10 @@ impl Head {
             entries: crl.entries,
             size: crl.der.len() as u64,
         }
+    }
+
+    const fn mark(&self) -> CrlMark {
+        CrlMark { number: self.number, this_update: self.this_update }
     }
 
     fn with(self, der: Bytes) -> CrlRecord {
@@ -106,7 +110,18 @@ impl<R: Rows> Crls for Records<R> {
     fn crl_mark(&self, issuer: &IssuerId) -> StoreResult<Option<CrlMark>> {
         let range = key::starting_with(&of_issuer(issuer));
         let heads: Vec<Head> = self.0.records(Table::Crls, &range, usize::MAX)?;
-        Ok(heads.iter().map(|head| CrlMark { number: head.number, this_update: head.this_update }).max())
+        Ok(heads.iter().map(Head::mark).max())
+    }
+
+    fn crl_marks(&self) -> StoreResult<BTreeMap<IssuerId, CrlMark>> {
+        let heads: Vec<Head> = self.0.records(Table::Crls, &key::ALL, usize::MAX)?;
+        let mut marks = BTreeMap::new();
+        for head in heads {
+            let mark = head.mark();
+            let newest = marks.entry(head.issuer).or_insert(mark);
+            *newest = mark.max(*newest);
+        }
+        Ok(marks)
     }
 }
 
