@@ -6,7 +6,7 @@ use certgate::{
     adapters::store::RedbStore,
     domain::{
         access::{Actor, Read},
-        crl::{CrlPolicy, CrlScope},
+        crl::{CrlPolicy, CrlScope, Partition},
         device::DeviceEvent,
     },
     ports::Store,
@@ -115,6 +115,37 @@ fn what_only_a_delta_says_survives_a_restore() {
     // A hold in the backup stays: releasing it again is safe, the other way round is not.
     assert_eq!(reason(&world, &released), Some(RevocationReason::CertificateHold));
     assert!(world.gateway.crl(&issuing()).unwrap().number > delta.number);
+}
+
+/// Certificates name it: Windows takes its absence for an unknown status.
+#[test]
+fn a_delta_that_was_switched_off_goes_on_after_a_restore() {
+    let with_deltas = super::crl_policy::settings(CrlPolicy { delta: Some(3_600), ..CrlPolicy::default() });
+    let world = super::crl_policy::world_with(with_deltas);
+    world.gateway.run_due().unwrap();
+    let world = world.restarted(GatewaySettings::default());
+    world.gateway.run_due().unwrap();
+    let copied = back_up(&world);
+    let crls = published(&world);
+    let before = world.gateway.crl_of(&issuing(), CrlScope::Delta).unwrap().number;
+
+    let (world, _) = restored(world, &copied, &crls);
+    assert!(world.gateway.crl_of(&issuing(), CrlScope::Delta).is_none());
+    assert!(
+        world.gateway.has_crl(&issuing(), CrlScope::Delta),
+        "it is about to be made: nobody is told that there is none"
+    );
+    world.gateway.run_due().unwrap();
+    let number = |world: &World, scope| world.gateway.crl_of(&issuing(), scope).map(|crl| crl.number);
+    let first = number(&world, CrlScope::Delta).unwrap();
+    assert!(first > before && number(&world, CrlScope::Full) == Some(first));
+    // And with the next full CRL, in the next process too.
+    let world = world.restarted(GatewaySettings::default());
+    world.gateway.publish_crl(&world.authed(), &issuing()).unwrap();
+    assert_eq!(number(&world, CrlScope::Delta), number(&world, CrlScope::Full));
+    assert!(
+        !world.gateway.has_crl(&"root".parse().unwrap(), CrlScope::Partition(Partition { of: 2, index: 0 }))
+    );
 }
 
 #[test]

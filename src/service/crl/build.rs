@@ -47,6 +47,8 @@ pub(super) struct Build<'a> {
     number: u64,
     /// The CRLs before.
     published: Vec<Arc<PublishedCrl>>,
+    /// Whether a delta is made.
+    has_delta: bool,
     /// thisUpdate of the oldest of the CRLs before that list everything.
     pub(super) latest: Option<Timestamp>,
     /// What the full CRL lists, as far as [`CrlPolicy::keeps`] it.
@@ -234,7 +236,8 @@ impl<'a> Build<'a> {
             None => listed,
             Some(inherited) => gateway.listed_with_issuer(issuer, &inherited, &listed)?,
         };
-        Ok(Self { authority, now, number, published, latest, listed, changes })
+        let has_delta = gateway.makes_delta(&authority.issuer);
+        Ok(Self { authority, now, number, published, has_delta, latest, listed, changes })
     }
 
     const fn policy(&self) -> CrlPolicy {
@@ -244,12 +247,6 @@ impl<'a> Build<'a> {
     /// The CRL before of this scope.
     pub(super) fn before(&self, scope: CrlScope) -> Option<&Arc<PublishedCrl>> {
         self.published.iter().find(|crl| crl.scope == scope)
-    }
-
-    /// Whether a delta is made. Once there was one it goes on with each full CRL though the issuer has none any more: certificates name it,
-    /// and a client that wants what they name (Windows) takes its absence for an unknown status.
-    fn has_delta(&self) -> bool {
-        self.policy().delta.is_some() || self.before(CrlScope::Delta).is_some()
     }
 
     /// The entries of the full CRL.
@@ -269,7 +266,7 @@ impl<'a> Build<'a> {
                 partitions.extend(self.partition(partition, entries, everything)?);
             }
         }
-        if self.has_delta() {
+        if self.has_delta {
             drafts.extend(self.delta(full || !partitions.is_empty())?);
         }
         drafts.append(&mut partitions);

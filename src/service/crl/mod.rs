@@ -23,7 +23,7 @@ mod view;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -40,6 +40,7 @@ use crate::{
     domain::{
         checkpoint::CrlMark,
         crl::{CrlRecord, CrlScope, CrlWindow, Partition},
+        issuer::Issuer,
     },
     types::{Fingerprint, IssuerId, Timestamp},
 };
@@ -78,6 +79,8 @@ const SIGNATURE_END: usize = 1024;
 #[derive(Debug)]
 pub struct PublishedCrls {
     newest: ArcSwap<Newest>,
+    /// Issuers of whose deltas a restore left nothing but the number.
+    reserved_deltas: ArcSwap<BTreeSet<IssuerId>>,
     /// One build at a time per issuer.
     building: Mutex<BTreeMap<IssuerId, Arc<Mutex<()>>>>,
     /// Which are known to be late.
@@ -144,11 +147,15 @@ fn entity_tag(der: &[u8]) -> String {
 
 impl PublishedCrls {
     pub(crate) fn load(ports: &Ports) -> Result<Self, ServiceError> {
-        let newest = ports.store.read(|view| {
-            let mut newest = BTreeMap::new();
+        let (newest, reserved_deltas) = ports.store.read(|view| {
+            let (mut newest, mut reserved_deltas) = (BTreeMap::new(), BTreeSet::new());
             let mut take = |id: &IssuerId, scope| {
-                let record = view.latest_crl(id, scope)?.filter(CrlRecord::is_published);
-                newest.extend(record.map(|it| ((id.clone(), scope), PublishedCrl::of(it))));
+                let Some(record) = view.latest_crl(id, scope)? else { return Ok(()) };
+                if record.is_published() {
+                    newest.insert((id.clone(), scope), PublishedCrl::of(record));
+                } else if scope == CrlScope::Delta {
+                    reserved_deltas.insert(id.clone());
+                }
                 Ok::<_, ServiceError>(())
             };
             for issuer in view.issuers()? {
@@ -160,10 +167,11 @@ impl PublishedCrls {
             for issuer in view.external_issuers()? {
                 take(&issuer.id, CrlScope::Full)?;
             }
-            Ok::<_, ServiceError>(newest)
+            Ok::<_, ServiceError>((newest, reserved_deltas))
         })?;
         Ok(Self {
             newest: ArcSwap::from_pointee(newest),
+            reserved_deltas: ArcSwap::from_pointee(reserved_deltas),
             building: Mutex::default(),
             late: Mutex::default(),
             forecasts: Mutex::default(),
@@ -172,7 +180,9 @@ impl PublishedCrls {
 
     /// Reads everything again, after the store was changed as a whole.
     pub(super) fn reload(&self, ports: &Ports) -> Result<(), ServiceError> {
-        self.newest.store(Self::load(ports)?.newest.load_full());
+        let loaded = Self::load(ports)?;
+        self.newest.store(loaded.newest.load_full());
+        self.reserved_deltas.store(loaded.reserved_deltas.load_full());
         Ok(())
     }
 
@@ -223,6 +233,11 @@ impl PublishedCrls {
         self.newest.load().get(&(issuer.clone(), scope)).cloned()
     }
 
+    /// Whether the issuer has a delta, or had one until a restore.
+    fn has_had_delta(&self, issuer: &IssuerId) -> bool {
+        self.get(issuer, CrlScope::Delta).is_some() || self.reserved_deltas.load().contains(issuer)
+    }
+
     /// All of an issuer, the full one first.
     fn of(&self, issuer: &IssuerId) -> Vec<Arc<PublishedCrl>> {
         let newest = self.newest.load();
@@ -261,13 +276,19 @@ impl Gateway {
             let issuer = &authority.issuer;
             let is_made = match scope {
                 CrlScope::Full => true,
-                CrlScope::Delta => issuer.crl_policy.delta.is_some(),
+                CrlScope::Delta => self.makes_delta(issuer),
                 CrlScope::Partition(Partition { of, index }) => {
                     issuer.partitionings.contains(&of) && index < of
                 }
             };
             is_made && authority.certificate.validity().contains(self.now())
         })
+    }
+
+    /// Whether deltas of the issuer are made. Once there was one it goes on with each full CRL though the issuer has none any more:
+    /// certificates name it, and a client that wants what they name (Windows) takes its absence for an unknown status.
+    fn makes_delta(&self, issuer: &Issuer) -> bool {
+        issuer.crl_policy.delta.is_some() || self.crls.has_had_delta(&issuer.id)
     }
 
     /// The newest published CRLs of all scopes, the full one first.
