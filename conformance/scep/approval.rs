@@ -8,8 +8,8 @@ use certgate::{
         enrol::{Enrolment, EnrolmentState},
         user::{UserDetails, UserEvent},
     },
-    service::{ServiceError, enrol::MAX_PENDING, queue::EnrolmentOutcome},
-    types::{EnrolmentId, Fingerprint},
+    service::{GatewaySettings, ServiceError, enrol::MAX_PENDING, queue::EnrolmentOutcome},
+    types::{DeviceId, EnrolmentId, Fingerprint},
     wire::scep::{FailInfo, IssuerAndSubject, MessageType, PkiStatus},
 };
 
@@ -303,4 +303,33 @@ fn a_request_that_waits_is_refused_with_the_deletion_of_its_user() {
     assert_eq!(poll(&world, &client).status, PkiStatus::Pending, "they may be enabled again");
     world.gateway.user_event(&world.authed(), &ada, UserEvent::Delete, "").unwrap();
     assert_eq!(poll(&world, &client).failure(), FailInfo::BadRequest);
+}
+
+/// A wipe did not always end them, and whoever upgrades has them in the store.
+#[test]
+fn a_request_that_waits_for_nothing_any_more_is_refused_at_the_next_start() {
+    let (world, gone) = after(&[]);
+    world.register("SN2");
+    let waits = Client::new();
+    waits.enrol(&world, "manual", &waits.csr("CN=SN2", None));
+    let ended: DeviceId = "SN1".parse().unwrap();
+    let policy = LifecyclePolicy::default();
+    world.write(|tx| {
+        [DeviceEvent::Wipe, DeviceEvent::Force].into_iter().try_for_each(|event| {
+            let device = tx.device(&ended)?.unwrap().apply(event, &policy, "test", "", world.now());
+            tx.put_device(&device.unwrap().device)
+        })
+    });
+    assert_eq!(poll(&world, &gone).status, PkiStatus::Pending);
+    let world = world.restarted(GatewaySettings::default());
+    assert_eq!(poll(&world, &gone).failure(), FailInfo::BadRequest);
+    assert_eq!(poll(&world, &waits).status, PkiStatus::Pending);
+    assert_eq!(waiting(&world).requested_subject, "CN=SN2");
+    let facts = world.gateway.audit_tail(&world.authed(), 10).unwrap().items;
+    let refused = facts.iter().find(|fact| fact.action == "enrolment.refused").unwrap();
+    assert!(refused.actor == "certgate" && refused.detail["reason"].contains("it is wiped"), "{refused:?}");
+    // Once.
+    let recorded = |world: &World| world.gateway.audit_tail(&world.authed(), 1).unwrap().items[0].sequence;
+    let before = recorded(&world);
+    assert_eq!(recorded(&world.restarted(GatewaySettings::default())), before);
 }

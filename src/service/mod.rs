@@ -409,6 +409,7 @@ impl Gateway {
             gateway.crls.withhold_all_but(&behind.published);
         } else {
             gateway.note_unpublished();
+            queue::refuse_left_waiting(&gateway.ports)?;
         }
         Ok(gateway)
     }

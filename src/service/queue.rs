@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Gateway, Listing, ServiceError,
+    Gateway, Listing, Ports, ServiceError,
     audit::Act,
     enrol::{self, Concerned},
     issue::{Issuance, NotIssued, RequestOrigin, trace_step},
 };
 use crate::{
     domain::{
-        access::{Authed, Operate, Read},
+        access::{Actor, Authed, Operate, Read},
         binding::{Assurance, BoundObject, Evidence},
         challenge::approved,
         enrol::{
@@ -19,7 +19,7 @@ use crate::{
         user::UserState,
     },
     ports::{SealPurpose, Tx, View, store::StoreResult},
-    types::{EnrolmentId, Fingerprint, ProfileName, Timestamp, TransactionId},
+    types::{EnrolmentId, Fingerprint, ProfileName, RequestId, Timestamp, TransactionId},
     wire::csr::{Csr, ProvenCsr},
 };
 
@@ -230,6 +230,23 @@ impl Gateway {
         let csr = self.ports.keyring.unseal(purpose, context, &enrolment.sealed_csr)?;
         Csr::from_der(csr.expose())?.prove().map_err(|error| ServiceError::Internal(error.to_string()))
     }
+}
+
+/// [`refuse_of_ended`] of all that wait, at the start of a process: earlier versions left them waiting when their device or user ended.
+/// Most starts find none: those cost no write.
+pub(super) fn refuse_left_waiting(ports: &Ports) -> Result<(), ServiceError> {
+    let is_over = |view: &dyn View| {
+        let waiting = view.pending_enrolments(usize::MAX)?;
+        let mut objects = waiting.iter().filter_map(|it| it.binding.as_ref());
+        objects
+            .try_fold(false, |any, (object, _)| Ok::<_, ServiceError>(any || end_of(view, object)?.is_some()))
+    };
+    if !ports.store.read(is_over)? {
+        return Ok(());
+    }
+    let request = RequestId::from_random(ports.random.bytes());
+    let act = Act { actor: Actor::System, request, at: ports.clock.now() };
+    ports.store.write(|tx| refuse_of_ended(tx, |_| true, &act))
 }
 
 /// Refuses the requests that wait and that `concern` says are about something that is over: a device that is retired or wiped, or was set up
