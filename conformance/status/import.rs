@@ -5,7 +5,12 @@ use std::sync::{Arc, Mutex};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use certgate::{
     adapters::store::RedbStore,
-    domain::{access::Read, crl::CrlPolicy, import::SourceCrl, status::Status},
+    domain::{
+        access::Read,
+        crl::{CrlPolicy, CrlScope, Partition},
+        import::SourceCrl,
+        status::Status,
+    },
     service::{
         GatewaySettings, Ports, ServiceError,
         certificate::{CertificateView, RevocationView},
@@ -284,7 +289,7 @@ fn a_crl_that_is_older_than_one_that_was_imported_puts_nothing_on_hold() {
     let report = take(source(&older));
     assert_eq!((report.added, report.revoked, report.held, report.outdated), (2, 1, 0, 1));
     assert_eq!((status(), audit_length(&world)), ([Status::Good, Status::Revoked], length + 1));
-    let by_time = SourceCrl { number: None, this_update: old.now().minus(DAY) };
+    let by_time = SourceCrl { number: None, this_update: old.now().minus(DAY), part: None };
     assert_eq!((take(by_time).outdated, audit_length(&world)), (1, length + 1), "nothing is written");
     // The newest itself, once more, is what the CA says.
     let report = take(source(&newer));
@@ -292,6 +297,78 @@ fn a_crl_that_is_older_than_one_that_was_imported_puts_nothing_on_hold() {
     // It is on hold already, so that nothing was passed over.
     let report = take(source(&older));
     assert_eq!((report.unchanged, report.outdated), (2, 0));
+}
+
+/// Nothing of it is published, so that its time alone is remembered; each partition is for itself.
+#[test]
+fn a_partitions_crl_that_is_older_than_one_that_was_imported_puts_nothing_on_hold() {
+    let old = world_with(settings(CrlPolicy { partitions: Some(2), ..CrlPolicy::default() }));
+    let world = world();
+    let held = enrolled(&old, "SN1");
+    let own = Partition::holding(held.serial(), 2);
+    let other = Partition { of: 2, index: 1 - own.index };
+    let publish = || {
+        [&old, &world].iter().for_each(|it| it.clock.advance(DAY));
+        old.gateway.publish_crl(&old.authed(), &issuing()).unwrap();
+        let crl_of = |partition| old.gateway.crl_of(&issuing(), CrlScope::Partition(partition)).unwrap();
+        [own, other].map(|partition| crl_of(partition).der.clone())
+    };
+    old.gateway.hold_certificate(&old.authed(), &id_of(&held), "").unwrap();
+    let [older, _] = publish();
+    old.gateway.release_certificate(&old.authed(), &id_of(&held), "").unwrap();
+    let [newer, of_others] = publish();
+    let issuer = open(&world, &old).issuer;
+    let take_older = || {
+        let crl = CheckedCrl::scan(&older, &old.issuer("issuing"), drop).unwrap().source();
+        let revocation = Some(because(&old, RevocationReason::CertificateHold));
+        let batch = ImportBatch {
+            source: "old.crl".to_owned(),
+            certificates: vec![ImportLine { revocation, ..of_serial(&held) }],
+            bind: None,
+            crl: Some(crl),
+        };
+        let report = world.gateway.import_certificates(&world.authed(), &issuer, &batch).unwrap();
+        (report.held, report.outdated, shown(&world, &issuer, &held).status)
+    };
+    let import = |der: &[u8]| world.gateway.import_crl(&world.authed(), &issuer, der).unwrap();
+    assert!(!import(&of_others).published);
+    assert_eq!(take_older(), (1, 0, Status::Hold), "the other one says nothing of this certificate");
+    let id = CertificateId { issuer: issuer.clone(), serial: held.serial().clone() };
+    world.gateway.release_certificate(&world.authed(), &id, "").unwrap();
+    import(&newer);
+    let length = audit_length(&world);
+    assert_eq!(take_older(), (0, 1, Status::Good));
+    import(&newer);
+    import(&older);
+    assert_eq!(audit_length(&world), length, "nothing is news");
+    assert_eq!(take_older(), (0, 1, Status::Good));
+}
+
+/// Else all that the CA makes until then would be passed over.
+#[test]
+fn a_crl_of_a_clock_that_is_ahead_makes_no_other_outdated() {
+    let old = world_with(settings(CrlPolicy { partitions: Some(2), ..CrlPolicy::default() }));
+    let world = world();
+    let held = enrolled(&old, "SN1");
+    let own = CrlScope::Partition(Partition::holding(held.serial(), 2));
+    let publish = || {
+        old.gateway.publish_crl(&old.authed(), &issuing()).unwrap();
+        old.gateway.crl_of(&issuing(), own).unwrap().der.clone()
+    };
+    let of_now = publish();
+    old.clock.advance(DAY);
+    let of_tomorrow = publish();
+    let issuer = open(&world, &old).issuer;
+    world.gateway.import_crl(&world.authed(), &issuer, &of_tomorrow).unwrap();
+    let revocation = Some(because(&old, RevocationReason::CertificateHold));
+    let batch = ImportBatch {
+        source: "old.crl".to_owned(),
+        certificates: vec![ImportLine { revocation, ..of_serial(&held) }],
+        bind: None,
+        crl: Some(CheckedCrl::scan(&of_now, &old.issuer("issuing"), drop).unwrap().source()),
+    };
+    let report = world.gateway.import_certificates(&world.authed(), &issuer, &batch).unwrap();
+    assert_eq!((report.held, report.outdated), (1, 0));
 }
 
 #[test]

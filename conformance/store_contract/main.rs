@@ -40,6 +40,7 @@ macro_rules! every_claim {
                 the_crl_number_never_goes_back
                 a_large_crl_is_there_once_all_of_it_is
                 each_scope_has_its_newest_crl_and_one_sequence_of_numbers
+                the_time_of_an_imported_crl_is_that_of_its_part
                 a_crl_of_any_length_comes_back_and_leaves_nothing_of_a_longer_one
                 what_a_directory_has_is_replaced_and_kept_apart
                 a_token_is_found_by_its_present_mac

@@ -13,8 +13,8 @@ use certgate::{
 };
 
 use crate::samples::{
-    conflicts, crl, external, fact, issuer, key, mac, profile, publication, read, system_certificate, token,
-    write,
+    at, conflicts, crl, external, fact, issuer, key, mac, profile, publication, read, system_certificate,
+    token, write,
 };
 
 pub(crate) fn issuers_are_replaced_and_listed_by_name(store: &dyn Store) {
@@ -188,6 +188,18 @@ pub(crate) fn each_scope_has_its_newest_crl_and_one_sequence_of_numbers(store: &
         [("issuing", 2), ("issuing-2", 99)],
         "nobody of whom the store has no record is left out"
     );
+}
+
+pub(crate) fn the_time_of_an_imported_crl_is_that_of_its_part(store: &dyn Store) {
+    let (issuer, part) = ("old".parse().unwrap(), Fingerprint::of(b"http://old.example/1.crl"));
+    let of = |part: Option<&Fingerprint>| read(store, |view| view.imported_crl(&issuer, part));
+    assert_eq!((of(None), of(Some(&part))), (None, None));
+    write(store, |tx| tx.put_imported_crl(&issuer, Some(&part), at(7)));
+    assert_eq!((of(None), of(Some(&part))), (None, Some(at(7))));
+    write(store, |tx| tx.put_imported_crl(&issuer, None, at(9)));
+    write(store, |tx| tx.put_imported_crl(&issuer, Some(&part), at(8)));
+    assert_eq!((of(None), of(Some(&part))), (Some(at(9)), Some(at(8))));
+    assert_eq!(read(store, |view| view.imported_crl(&"other".parse().unwrap(), None)), None);
 }
 
 pub(crate) fn a_crl_of_any_length_comes_back_and_leaves_nothing_of_a_longer_one(store: &dyn Store) {

@@ -53,6 +53,9 @@ pub struct SourceCrl {
     pub number: Option<u64>,
     /// thisUpdate.
     pub this_update: Timestamp,
+    /// Of one with an issuingDistributionPoint what stands for the URLs in that, so that each partition is compared with itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Fingerprint>,
 }
 
 impl SourceCrl {

@@ -8,7 +8,7 @@ use crate::{
         checkpoint::CrlMark,
         crl::{CrlRecord, CrlScope},
     },
-    types::IssuerId,
+    types::{Fingerprint, IssuerId, Timestamp},
 };
 
 /// Reads CRLs.
@@ -19,6 +19,9 @@ pub trait Crls {
     fn crl_mark(&self, issuer: &IssuerId) -> StoreResult<Option<CrlMark>>;
     /// The same of everybody whose numbers were used, of issuers too that are not there any more. Reads no CRL.
     fn crl_marks(&self) -> StoreResult<BTreeMap<IssuerId, CrlMark>>;
+    /// thisUpdate of the newest CRL of an external issuer that was imported and cannot be published: of one that is about this `part`
+    /// of its certificates, or about all.
+    fn imported_crl(&self, issuer: &IssuerId, part: Option<&Fingerprint>) -> StoreResult<Option<Timestamp>>;
 }
 
 /// Writes CRLs.
@@ -33,4 +36,11 @@ pub trait CrlsMut {
     fn keep_crl(&mut self, crl: &CrlRecord, from: usize) -> StoreResult<usize>;
     /// Takes the newest of this scope away: there will be no further ones. Absent is fine. The numbers of its issuer stay used.
     fn remove_crl(&mut self, issuer: &IssuerId, scope: CrlScope) -> StoreResult<()>;
+    /// Replaces what [`Crls::imported_crl`] gives.
+    fn put_imported_crl(
+        &mut self,
+        issuer: &IssuerId,
+        part: Option<&Fingerprint>,
+        this_update: Timestamp,
+    ) -> StoreResult<()>;
 }

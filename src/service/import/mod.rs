@@ -34,7 +34,7 @@ use crate::{
         status::Revocation,
     },
     ports::{Store, Tx, View},
-    types::{CertificateId, IssuerId, SerialNumber, Timestamp},
+    types::{CertificateId, Fingerprint, IssuerId, SerialNumber, Timestamp},
     wire::{crl::CrlHead, x509::Certificate},
 };
 
@@ -204,9 +204,13 @@ impl CheckedCrl {
 
     /// Which one it is.
     pub fn source(&self) -> SourceCrl {
-        let number = self.head.number().filter(|_| self.head.distribution_point().is_none());
-        SourceCrl { number, this_update: self.head.this_update() }
+        source_of(&self.head)
     }
+}
+
+fn source_of(head: &CrlHead) -> SourceCrl {
+    let part = head.distribution_point().map(|urls| Fingerprint::of(urls.join("\n").as_bytes()));
+    SourceCrl { number: head.number().filter(|_| part.is_none()), this_update: head.this_update(), part }
 }
 
 /// Finds the CA among the issuers and external issuers, or records it as an external one.
@@ -463,12 +467,13 @@ pub fn take_crl(
     if !external && ca.validity().not_after <= act.at {
         return Ok((imported, None));
     }
+    let next_update = head.next_update().filter(|_| external).or((!external).then_some(act.at));
     // One of a partition would call good what is on another.
-    if external && head.distribution_point().is_some() {
-        return Ok((imported, None));
-    }
-    let Some(number) = head.number() else { return Ok((imported, None)) };
-    let Some(next_update) = head.next_update().filter(|_| external).or((!external).then_some(act.at)) else {
+    let is_part = external && head.distribution_point().is_some();
+    let (Some(number), Some(next_update)) = (head.number().filter(|_| !is_part), next_update) else {
+        if external {
+            remember(store, act, issuer, &source_of(&head))?;
+        }
         return Ok((imported, None));
     };
     let record = CrlRecord {
@@ -498,6 +503,26 @@ pub fn take_crl(
     imported.published = external && known.is_none_or(|known| known <= number);
     let newer = known.is_none_or(|known| known < number);
     Ok((imported, (newer && external).then_some(record)))
+}
+
+/// Keeps the time of an external issuer's CRL that is not published, so that one that is older is known to be. Not of one from the future:
+/// what the CA says until then would be older, for good.
+fn remember(store: &dyn Store, act: &Act, issuer: &IssuerId, crl: &SourceCrl) -> Result<(), ServiceError> {
+    let is_news = |view: &dyn View| {
+        let known = view.imported_crl(issuer, crl.part.as_ref())?;
+        Ok::<_, ServiceError>(crl.this_update <= act.at && known.is_none_or(|known| known < crl.this_update))
+    };
+    if !store.read(is_news)? {
+        return Ok(());
+    }
+    store.write(|tx| {
+        if is_news(tx.as_view())? {
+            tx.put_imported_crl(issuer, crl.part.as_ref(), crl.this_update)?;
+            let this_update = ("this-update", crl.this_update.to_string());
+            tx.append_audit(&act.fact("crl.imported", issuer, &[this_update]))?;
+        }
+        Ok(())
+    })
 }
 
 impl Gateway {

@@ -140,9 +140,12 @@ impl Plan {
 /// nothing of what another responder of it published.
 fn is_outdated(view: &dyn View, issuer: &IssuerId, crl: Option<SourceCrl>) -> Result<bool, ServiceError> {
     let Some(crl) = crl else { return Ok(false) };
-    let is_external = view.external_issuer(issuer)?.is_some();
-    let known = view.crl_mark(issuer)?.filter(|_| is_external);
-    Ok(known.is_some_and(|known| crl.is_older_than(known)))
+    if view.external_issuer(issuer)?.is_none() {
+        return Ok(false);
+    }
+    let (published, unpublished) = (view.crl_mark(issuer)?, view.imported_crl(issuer, crl.part.as_ref())?);
+    Ok(published.is_some_and(|known| crl.is_older_than(known))
+        || unpublished.is_some_and(|known| crl.this_update < known))
 }
 
 /// A device that has a certificate is in service, as if it had enrolled: it can be wiped. One that is revoked for good is none.

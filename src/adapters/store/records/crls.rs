@@ -18,7 +18,7 @@ use crate::{
         crl::{CrlRecord, CrlScope, Partition},
     },
     ports::store::{Crls, CrlsMut, StoreResult},
-    types::{IssuerId, Timestamp},
+    types::{Fingerprint, IssuerId, Timestamp},
 };
 
 /// Bytes in one piece: with its key and what redb adds a little less than a power of two, which pages have.
@@ -79,6 +79,12 @@ fn crl(issuer: &IssuerId, scope: CrlScope) -> Key {
     }
 }
 
+/// Where the time of an imported CRL is, in the table `meta`.
+fn imported(issuer: &IssuerId, part: Option<&Fingerprint>) -> Vec<u8> {
+    let part = part.map(Fingerprint::to_string).unwrap_or_default();
+    format!("imported-crl/{issuer}/{part}").into_bytes()
+}
+
 fn piece(issuer: &IssuerId, scope: CrlScope, place: usize) -> Vec<u8> {
     crl(issuer, scope).number(place as u64).done()
 }
@@ -123,6 +129,10 @@ impl<R: Rows> Crls for Records<R> {
         }
         Ok(marks)
     }
+
+    fn imported_crl(&self, issuer: &IssuerId, part: Option<&Fingerprint>) -> StoreResult<Option<Timestamp>> {
+        self.0.record(Table::Meta, &imported(issuer, part))
+    }
 }
 
 impl CrlsMut for Records<WriteRows<'_>> {
@@ -156,6 +166,15 @@ impl CrlsMut for Records<WriteRows<'_>> {
         self.remove_pieces(issuer, scope, 0)?;
         // The row stays: its number was used.
         self.0.put_record(Table::Crls, &key, &Head { size: 0, entries: 0, ..head })
+    }
+
+    fn put_imported_crl(
+        &mut self,
+        issuer: &IssuerId,
+        part: Option<&Fingerprint>,
+        this_update: Timestamp,
+    ) -> StoreResult<()> {
+        self.0.put_record(Table::Meta, &imported(issuer, part), &this_update)
     }
 }
 
