@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_crl_is_older_by_its_number_and_its_time() {
         let known = CrlMark { number: 7, this_update: NOW };
-        let older = |number, this_update| SourceCrl { number, this_update }.is_older_than(known);
+        let older = |number, this_update| SourceCrl { number, this_update, part: None }.is_older_than(known);
         let before = NOW.minus(std::time::Duration::from_secs(1));
         assert!(older(Some(6), before) && older(Some(6), NOW) && older(None, before));
         assert!(!older(Some(7), before) && !older(Some(8), before) && !older(None, NOW));
