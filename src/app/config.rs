@@ -444,6 +444,7 @@ impl Config {
         let renewal_issuers = taken(document, "renewal-issuers", expected, RenewalIssuers::read);
         let config: Self = document.read();
         document.mistakes.iter_mut().for_each(name_taken_keys);
+        document.mistakes.iter_mut().for_each(say_how_kek_is_written);
         Self {
             challenge_files,
             ca_certificate_files,
@@ -474,6 +475,18 @@ fn name_taken_keys(mistake: &mut Finding) {
     {
         let names = TAKEN.map(|name| format!(", `{name}`")).concat();
         mistake.problem.push_str(&names);
+    }
+}
+
+/// A key by itself (`kek = "file"`), a path by itself, none or several of the keys: what the reader says of these helps nobody.
+fn say_how_kek_is_written(mistake: &mut Finding) {
+    if mistake.key == "keys.kek"
+        || mistake.problem.starts_with("unknown variant") && mistake.key.starts_with("keys.kek.")
+    {
+        mistake.problem = String::from(
+            "expected { file = \"PATH\" }, { credential = \"NAME\" }, { passphrase-file = \"PATH\" } or \
+             { passphrase-credential = \"NAME\" }",
+        );
     }
 }
 

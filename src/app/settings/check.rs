@@ -305,7 +305,14 @@ impl Checker<'_> {
 /// Keys, lifetimes, limits.
 impl Checker<'_> {
     /// Where it lies is for `init` and `doctor` to speak of: it is the default, and a warning at each start would be read by nobody.
-    fn kek(&self, kek: &Kek) -> KekSource {
+    fn kek(&mut self, kek: &Kek) -> KekSource {
+        let is_empty = match kek {
+            Kek::File(path) | Kek::PassphraseFile(path) => path.as_os_str().is_empty(),
+            Kek::Credential(name) | Kek::PassphraseCredential(name) => name.is_empty(),
+        };
+        if is_empty {
+            self.mistake("keys.kek", "names nothing: the name of a file or of a credential is needed");
+        }
         let file = |path: &PathBuf| plain(&self.directory().join(path));
         match kek {
             Kek::File(path) => KekSource::File(file(path)),

@@ -45,6 +45,7 @@ impl Checker<'_> {
                     "has \"intune\", and intune.tenant is not set",
                 );
             }
+            self.warn_of_no_tenant(written);
             return None;
         };
         if tenant.is_empty() || !tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-') {
@@ -82,6 +83,20 @@ impl Checker<'_> {
             // Last: what else is wrong is to be named too.
             credential: self.credential(written)?,
         })
+    }
+
+    /// Whoever names an application means to use it.
+    fn warn_of_no_tenant(&mut self, written: &config::Intune) {
+        for (key, is_set) in [
+            ("intune.client-id", written.client_id.is_some()),
+            (SECRET, written.client_secret.is_some()),
+            (CERTIFICATE, written.client_certificate.is_some()),
+            (KEY, written.client_key.is_some()),
+        ] {
+            if is_set {
+                self.warn(key, "is not used: intune.tenant is not set");
+            }
+        }
     }
 
     /// Everybody who may be asked: Entra ID, Graph, and wherever Graph may say that the services are.
@@ -219,6 +234,27 @@ mod tests {
             assert!(allowed(host), "{host}");
         }
         assert!(!allowed("manage.microsoft.com.evil.test"));
+    }
+
+    #[test]
+    fn without_a_tenant_no_application_is_used_and_each_key_of_it_says_so() {
+        let warnings = |lines: &str| {
+            let text = format!(
+                "public-url = \"http://a.example\"\n[profile.a]\nsubject = \"CN=x\"\n[intune]\n{lines}\n"
+            );
+            let (settings, warnings) =
+                Settings::parse(Path::new("/etc/certgate/certgate.toml"), &text).unwrap();
+            assert!(settings.intune.is_none());
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(warnings("poll-minutes = 5"), [""; 0]);
+        assert_eq!(
+            warnings("poll-minutes = 5\nclient-id = \"1-2\"\nclient-secret = \"secret\""),
+            [
+                "intune.client-id (line 6): is not used: intune.tenant is not set",
+                "intune.client-secret (line 7): is not used: intune.tenant is not set"
+            ]
+        );
     }
 
     #[test]

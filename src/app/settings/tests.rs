@@ -110,7 +110,20 @@ fn every_mistake_is_named_by_its_key() {
         ("[tls]\nnames = []", "tls.names (line 2):"),
         ("[tls]\nnames = [\"a b\"]", "tls.names (line 2): \"a b\""),
         ("[tls]\ncertificate-days = 400", "tls.certificate-days (line 2): 400 is not in 1 to 397"),
-        ("[keys]\nkek = { hsm = \"x\" }", "keys.kek"),
+        (
+            "[keys]\nkek = { hsm = \"x\" }",
+            "keys.kek.hsm (line 2): expected { file = \"PATH\" }, { credential =",
+        ),
+        ("[keys]\nkek = \"file\"", "keys.kek (line 2): expected { file = \"PATH\" }, { credential ="),
+        ("[keys]\nkek = \"kek.key\"", "keys.kek (line 2): expected { file = \"PATH\" }, { credential ="),
+        ("[keys]\nkek = {}", "keys.kek (line 2): expected { file = \"PATH\" }, { credential ="),
+        (
+            "[keys]\nkek = { file = \"a\", credential = \"b\" }",
+            "keys.kek (line 2): expected { file = \"PATH\" }, { credential =",
+        ),
+        ("[keys]\nkek = { file = 3 }", "keys.kek.file (line 2): invalid type: integer `3`"),
+        ("[keys]\nkek = { file = \"\" }", "keys.kek (line 2): names nothing"),
+        ("[keys]\nkek = { passphrase-credential = \"\" }", "keys.kek (line 2): names nothing"),
         (
             "[scep]\ndefault-profile = \"device\"",
             "scep.default-profile (line 2): there is no profile \"device\"",
