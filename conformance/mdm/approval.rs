@@ -377,3 +377,40 @@ fn a_profile_whose_webhook_is_not_configured_issues_nothing() {
     let (message, _) = request(&world, &client);
     assert!(matches!(world.pki_operation("device", &message), Err(ScepError::Away { .. })));
 }
+
+/// A probe is no question: it is a GET, which changes nothing (RFC 9110 section 9.2.1), and proves the secret.
+#[test]
+fn a_probe_asks_the_webhook_nothing_and_says_whether_it_takes_the_signature() {
+    let probed = |receiver: &Receiver| {
+        let world = world_asking(receiver, "http", &[SECRET]);
+        let mut report = world.gateway.probe(&world.authed()).unwrap();
+        assert_eq!(report.checks.len(), 1, "{report:?}");
+        let check = report.checks.remove(0);
+        assert_eq!(
+            (check.name.as_str(), check.result == CheckResult::Pass),
+            ("approval-webhook/device", report.works)
+        );
+        (report.works, check.detail, check.hint)
+    };
+    for (status, works, words) in [
+        ("200 OK", true, "status 200"),
+        ("405 Method Not Allowed", true, "status 405"),
+        ("501 Not Implemented", true, "status 501"),
+        ("403 Forbidden", false, "signature"),
+        ("302 Found", false, "redirects"),
+        ("502 Bad Gateway", false, "status 502"),
+    ] {
+        let receiver = Receiver::new(Some(answer(status, "Location: /elsewhere\r\n", b"")));
+        let (found, detail, _) = probed(&receiver);
+        assert!(found == works && detail.contains(words), "{status}: {detail}");
+        let asked = receiver.asked.lock().unwrap().remove(0);
+        assert!(asked.head.starts_with("GET /approve?for=scep HTTP/1.1\r\n"), "{}", asked.head);
+        assert_eq!((asked.body.len(), asked.header("x-certgate-signature")), (0, signature(SECRET, &asked)));
+    }
+    let nobody = Receiver { address: "127.0.0.1:1".parse().unwrap(), asked: Arc::default() };
+    let (works, detail, hint) = probed(&nobody);
+    assert!(
+        !works && detail.contains("cannot connect") && hint.contains("approval-webhook"),
+        "{detail} {hint}"
+    );
+}

@@ -129,9 +129,10 @@ pub(super) struct CheckConfigArgs {
 /// Ask a running gateway what works and what does not.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Without --probe nobody outside is asked: what is known of Intune and of directories is how the last exchange ended. With it
-the gateway asks Entra ID for tokens and Graph for Intune's services, reads the CRLs in each directory back and compares them,
-now, and tells what works; no request is validated, and nothing is written.
+    after_help = "Without --probe nobody outside is asked: what is known of Intune, approval webhooks and directories is how the last exchange
+ended. With it the gateway asks Entra ID for tokens and Graph for Intune's services, sends each approval webhook a signed GET, reads
+the CRLs in each directory back and compares them, now, and tells what works; no request is validated or decided, and nothing is
+written.
 
 A database that is older than what was published (a copy was put back) is found out at the start, and the
 gateway then signs nothing that could be wrong. Put the present database back if there is one. If there is
@@ -153,7 +154,7 @@ Exit codes: 0 ready, 1 not ready, or what was probed does not work."
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Also ask those whom the gateway depends on (Intune, directories): takes as long as they take
+    /// Also ask those whom the gateway depends on (Intune, approval webhooks, directories): takes as long as they take
     #[arg(long, conflicts_with_all = ["accept_restore", "accept_clock"])]
     probe: bool,
     /// Go on from a database that is older than what was published
@@ -353,7 +354,7 @@ fn all_checks(report: &Value) -> Vec<Value> {
     if report.get("probe").is_some() {
         match checks("/probe/checks") {
             probed if probed.is_empty() => {
-                all.push(json!({"name": "probe", "result": "pass", "detail": "nobody else is asked: there is no [intune] and no [directory.NAME]"}));
+                all.push(json!({"name": "probe", "result": "pass", "detail": "nobody else is asked: there is no [intune], no approval-webhook and no [directory.NAME]"}));
             }
             probed => all.extend(probed),
         }

@@ -7,6 +7,8 @@
 //! The receiver proves the sender by `X-Certgate-Signature`: `v1=` and the hexadecimal HMAC-SHA256, under the secret, of the value
 //! of `X-Certgate-Timestamp` (seconds since 1970), a full stop, and the body; during a change of the secret one for each, joined by a comma.
 //! It should refuse a time that is minutes away, and an `enrolment` that it has answered before.
+//!
+//! A probe (`certgate doctor --probe`) is a GET with the same headers over no body: it asks nothing, and what comes back decides nothing.
 
 use std::{fmt, time::Duration};
 
@@ -20,8 +22,13 @@ use crate::{
         enrol::{Enrolment, EnrolmentState, IssueOrder, Refusal, RefusalReason},
         exchange::{MAX_DETAIL, clipped},
     },
-    ports::{NoAnswer, OutboundMethod, OutboundRequest},
-    service::{Gateway, health::Check, issue::trace_step, scep::Stop},
+    ports::{NoAnswer, OutboundAnswer, OutboundError, OutboundMethod, OutboundRequest},
+    service::{
+        Gateway,
+        health::{Check, CheckResult},
+        issue::trace_step,
+        scep::Stop,
+    },
     types::{DeviceId, EnrolmentId, Fingerprint, ProfileName, Secret, Timestamp, TransactionId, UserId},
 };
 
@@ -31,6 +38,10 @@ const CHECK: &str = "approval webhook";
 /// What `certgate doctor` says where there is no answer.
 const WEBHOOK_AWAY: &str = "devices are told to come back, and no ticket is used up: look at the webhook and its log, at `approval-webhook` \
                             of the profile, and at [outbound]";
+
+/// The same where the webhook refuses a probe.
+const NOT_TAKEN: &str =
+    "compare the secret, and the clocks; a webhook that lets no GET in answers it with 405";
 
 /// When a client is told to come back, where nobody says otherwise, and what the webhook may say at most.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -175,21 +186,7 @@ impl Gateway {
         let webhook =
             webhook.ok_or_else(|| away("approval is \"webhook\", and there is no approval-webhook"))?;
         let body = serde_json::to_vec(question).map_err(away)?;
-        let timestamp = self.now().unix().to_string();
-        let signature = signatures(&webhook.secrets, &timestamp, &body);
-        let headers = [
-            ("content-type", Secret::from("application/json")),
-            ("x-certgate-timestamp", Secret::from(timestamp.as_str())),
-            ("x-certgate-signature", Secret::from(signature.as_str())),
-        ];
-        let request = OutboundRequest {
-            destination: &webhook.destination,
-            method: OutboundMethod::Post,
-            url: &webhook.url,
-            headers: &headers,
-            body: &body,
-        };
-        let answer = self.ports.outbound.send(&request).map_err(|error| NoAnswer {
+        let answer = self.send_signed(webhook, OutboundMethod::Post, &body).map_err(|error| NoAnswer {
             retry_after: error.retry_after().unwrap_or(RETRY_AFTER),
             reason: error.to_string(),
         })?;
@@ -200,6 +197,45 @@ impl Gateway {
         }
         serde_json::from_slice(answer.body.expose())
             .map_err(|_| away("the approval webhook's answer is not {\"allow\": true} or {\"allow\": false}"))
+    }
+
+    /// One exchange, signed as the module's words say.
+    fn send_signed(
+        &self,
+        webhook: &ApprovalWebhook,
+        method: OutboundMethod,
+        body: &[u8],
+    ) -> Result<OutboundAnswer, OutboundError> {
+        let timestamp = self.now().unix().to_string();
+        let signature = signatures(&webhook.secrets, &timestamp, body);
+        let headers = [
+            ("content-type", Secret::from("application/json")),
+            ("x-certgate-timestamp", Secret::from(timestamp.as_str())),
+            ("x-certgate-signature", Secret::from(signature.as_str())),
+        ];
+        let (destination, url) = (&webhook.destination, &webhook.url);
+        self.ports.outbound.send(&OutboundRequest { destination, method, url, headers: &headers, body })
+    }
+
+    /// Whether each webhook can be reached, and takes the signature: a GET, which asks nothing.
+    pub(in crate::service) fn probe_approval_webhooks(&self) -> Vec<Check> {
+        let probe = |(profile, webhook)| self.probe_webhook(&check_name(profile), webhook);
+        self.settings.approval_webhooks.iter().map(probe).collect()
+    }
+
+    fn probe_webhook(&self, name: &str, webhook: &ApprovalWebhook) -> Check {
+        let fail = |detail: String, hint: &str| Check::not_passed(name, CheckResult::Fail, detail, hint);
+        let status = match self.send_signed(webhook, OutboundMethod::Get, &[]) {
+            Ok(answer) => answer.status,
+            Err(error) => return fail(error.to_string(), WEBHOOK_AWAY),
+        };
+        match status {
+            300..=399 => fail(format!("it redirects (status {status}), which is not followed"), WEBHOOK_AWAY),
+            401 | 403 => fail(format!("it does not take the signature (status {status})"), NOT_TAKEN),
+            // 501: it has no GET.
+            500 | 502..=599 => fail(format!("it answers with status {status}"), WEBHOOK_AWAY),
+            _ => Check::pass(name, format!("it answers: status {status} to a probe, which asks nothing")),
+        }
     }
 
     /// On record: the same request is not put to the webhook again.

@@ -22,12 +22,12 @@ pub struct ProbeReport {
     /// All of it works.
     pub works: bool,
     /// One for each thing that was tried: `intune/token-for-graph`, `intune/services`, `intune/token-for-intune`, `intune/permission`,
-    /// `directory/NAME`, `directory/NAME/ISSUER`. Empty where nobody is configured.
+    /// `approval-webhook/PROFILE`, `directory/NAME`, `directory/NAME/ISSUER`. Empty where nobody is configured.
     pub checks: Vec<Check>,
 }
 
 impl Gateway {
-    /// Asks everybody who vouches for what each request to them needs, and every directory for the CRLs that it has: nothing is validated,
+    /// Asks everybody who vouches for what each request to them needs, every approval webhook nothing at all, and every directory for the CRLs that it has: nothing is validated,
     /// consumed or changed there. One at a time, for it takes as long as they do.
     ///
     /// Errors: another one is under way.
@@ -43,6 +43,7 @@ impl Gateway {
         for (by, vouching) in &self.ports.vouchers.vouching {
             checks.extend(vouching.probe().into_iter().map(|step| check(*by, step)));
         }
+        checks.extend(self.probe_approval_webhooks());
         checks.extend(self.probe_directories());
         let works = checks.iter().all(|check| check.result == CheckResult::Pass);
         tracing::info!(request = %authed.caller().request, works, "those whom certgate asks were probed");
