@@ -298,6 +298,8 @@ fn s7_3_a_used_up_ticket_from_another_key_rings_until_it_is_acknowledged() {
 
     let alarm = alarms(&world).remove(0);
     assert_eq!((alarm.times, alarm.held, alarm.peer.as_str()), (1, false, PEER));
+    let told = alarm_check(&world).unwrap();
+    assert!(told.starts_with("a used-up ticket came again with another key ("), "{told}");
     assert_eq!(alarm.certificates, [world.record(&certificate).id]);
     assert_eq!(alarm.device.as_ref().unwrap().as_str(), "SN1");
     assert!(alarm_check(&world).unwrap().contains(alarm.ticket.as_str()));

@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
 };
 
 use clap::ValueEnum;
@@ -109,16 +109,65 @@ pub fn table(rows: &[Value], columns: &[Field]) -> String {
     text
 }
 
+/// Columns of a terminal that everybody has.
+const TERMINAL_WIDTH: usize = 80;
+
+/// `rows` as a table with one line for each, for programs that read lines; on a terminal, where such a line would be broken anywhere, as
+/// [`paragraphs`] if they are too long for it.
+pub fn table_to_read(rows: &[Value], columns: &[Field]) -> String {
+    let table = table(rows, columns);
+    let fits = table.lines().all(|line| line.chars().count() <= TERMINAL_WIDTH);
+    if fits || !io::stdout().is_terminal() { table } else { paragraphs(rows, columns, TERMINAL_WIDTH) }
+}
+
+/// `rows` wrapped at `width`, each from the start of a line on, further lines indented: the first columns behind one another, the last one
+/// under its heading on a line of its own, if it has a value.
+fn paragraphs(rows: &[Value], columns: &[Field], width: usize) -> String {
+    let mut text = String::new();
+    let Some(((heading, last), first)) = columns.split_last() else { return text };
+    for row in rows {
+        let cells: Vec<_> = first.iter().map(|(_, at)| cell(row.pointer(at))).collect();
+        wrap(&mut text, &cells.join("  "), false, width);
+        if let Some(value) = row.pointer(last).filter(|value| !is_nothing(value)) {
+            wrap(&mut text, &format!("{}: {}", heading.to_lowercase(), cell(Some(value))), true, width);
+        }
+    }
+    text
+}
+
+/// Appends `words` in lines of at most `width`, broken at spaces; a word that is longer has a line to itself.
+fn wrap(text: &mut String, words: &str, indented: bool, width: usize) {
+    const INDENT: &str = "      ";
+    let mut line = if indented { INDENT.to_owned() } else { String::new() };
+    for word in words.split_inclusive(' ') {
+        let is_begun = !line.trim().is_empty();
+        if is_begun && line.chars().count() + word.trim_end().chars().count() > width {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            INDENT.clone_into(&mut line);
+        }
+        if word != " " || is_begun {
+            line.push_str(word);
+        }
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
 /// One `heading: value` per line, values aligned; fields without a value are left out.
 pub fn record(value: &Value, fields: &[Field]) -> String {
     let width = fields.iter().map(|(heading, _)| heading.chars().count()).max().unwrap_or(0) + 1;
     let mut text = String::new();
     for (heading, at) in fields {
         let Some(found) = value.pointer(at).filter(|found| !is_nothing(found)) else { continue };
-        // Several values stand below one another; PEM keeps its lines.
+        if let Some(pem) = found.as_str().filter(|text| text.contains("-----BEGIN")) {
+            // From the start of the line, as those who read it want it.
+            text.extend([heading, ":\n", pem.trim_end(), "\n"]);
+            continue;
+        }
+        // Several values stand below one another.
         let lines: Vec<String> = match found {
             Value::Array(items) => items.iter().map(|item| cell(Some(item))).collect(),
-            Value::String(text) if text.contains("-----BEGIN") => text.lines().map(str::to_owned).collect(),
             other => vec![cell(Some(other))],
         };
         for (index, line) in lines.iter().enumerate() {
@@ -175,6 +224,31 @@ mod tests {
         let value = json!({"id": "dev-1", "user": null, "causes": [{"kind": "manual"}, {"kind": "lost"}]});
         let text = record(&value, &[("Device", "/id"), ("User", "/user"), ("Causes", "/causes")]);
         assert_eq!(text, "Device: dev-1\nCauses: kind=manual\n        kind=lost\n");
+    }
+
+    #[test]
+    fn pem_can_be_copied() {
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let value = json!({"id": "a", "pem": pem, "state": "on"});
+        let text = record(&value, &[("Issuer", "/id"), ("PEM", "/pem"), ("State", "/state")]);
+        assert_eq!(text, format!("Issuer: a\nPEM:\n{pem}State:  on\n"));
+    }
+
+    #[test]
+    fn long_words_are_wrapped_at_spaces_where_there_are_some() {
+        let rows = [
+            json!({"name": "issuer/root", "result": "pass", "detail": "valid until 2036", "hint": null}),
+            json!({"name": "crl/issuing", "result": "warn", "detail": "number 7 is late by half of its life", "hint": "look"}),
+            json!({"name": "a", "result": "fail", "detail": "x".repeat(50), "hint": "b c"}),
+        ];
+        let columns = [("R", "/result"), ("C", "/name"), ("F", "/detail"), ("WHAT TO DO", "/hint")];
+        let text = paragraphs(&rows, &columns, 30);
+        let long = "x".repeat(50);
+        let expected = format!(
+            "pass  issuer/root  valid until\n      2036\nwarn  crl/issuing  number 7 is\n      late by half of its life\n      \
+             what to do: look\nfail  a\n      {long}\n      what to do: b c\n"
+        );
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -332,7 +332,7 @@ pub(super) fn doctor(args: &DoctorArgs, format: Format) -> Outcome {
     }
     match format {
         Format::Json => output::json(&report),
-        Format::Table => output::line(output::table(&all_checks(&report), CHECKS).trim_end()),
+        Format::Table => output::line(output::table_to_read(&all_checks(&report), CHECKS).trim_end()),
     }
     let holds = |pointer: &str| report.pointer(pointer).and_then(Value::as_bool);
     if holds("/ready") != Some(true) {

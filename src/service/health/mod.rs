@@ -288,7 +288,8 @@ impl Gateway {
     /// Nothing while nobody is locked out.
     fn check_lock_outs(&self) -> Option<Check> {
         let number = self.locked_out();
-        let detail = format!("{number} addresses are locked out: they sent many different wrong challenges");
+        let (who, they) = if number == 1 { ("address is", "it") } else { ("addresses are", "they") };
+        let detail = format!("{number} {who} locked out: {they} sent many different wrong challenges");
         let hint = "certgate audit tail names them (address.locked-out); it ends by itself after limits.lock-out-minutes";
         (number > 0).then(|| Check::not_passed("lock-outs", CheckResult::Warn, detail, hint))
     }
@@ -298,8 +299,12 @@ impl Gateway {
         let alarms = self.ports.store.read(|view| view.alarms()).unwrap_or_default();
         let open: Vec<_> = alarms.iter().filter(|alarm| alarm.is_open(now)).collect();
         let (number, last) = (open.len(), open.last()?);
+        let what = match number {
+            1 => "a used-up ticket came again with another key".to_owned(),
+            _ => format!("{number} used-up tickets came again with another key, the last one"),
+        };
         let detail = format!(
-            "{number} used-up tickets came again with another key, the last one ({}) from {} at {}: somebody else has its secret",
+            "{what} ({}) from {} at {}: somebody else has its secret",
             last.ticket, last.peer, last.last_at
         );
         let hint = "certgate alarm list; find out who has the secret, then certgate alarm acknowledge";
@@ -311,14 +316,20 @@ impl Gateway {
         let (certificates, issuers) = (self.status.unsettled().len(), self.status.unsettled_issuers());
         let detail = match issuers.first() {
             Some(first) => format!(
-                "the standing of {} issuers changed and could not be read yet, the first is {first}; OCSP says tryLater of all that they issued",
-                issuers.len()
+                "the standing of {} changed and could not be read yet, the first is {first}; OCSP says tryLater of all that they issued",
+                counted(issuers.len(), "issuer")
             ),
             None if certificates > 0 => {
-                format!("{certificates} certificates changed and could not be read yet; OCSP says tryLater")
+                let certificates = counted(certificates, "certificate");
+                format!("{certificates} changed and could not be read yet; OCSP says tryLater")
             }
             None => return Check::pass("status", "every change is in force"),
         };
         Check::not_passed("status", CheckResult::Fail, detail, HINT)
     }
+}
+
+/// `1 issuer`, `2 issuers`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
