@@ -150,6 +150,53 @@ fn what_certgate_has_still_to_do_is_listed() {
     expect_success(&server.run(&["crl", "publish", "issuing"]), "publish");
 }
 
+/// What is put on hold with it is everything that it issued.
+#[test]
+fn the_certificate_of_a_ca_is_not_put_on_hold_unasked() {
+    let server = Server::started(FAST, "");
+    let listed = server.json(&["cert", "list", "--limit", "100"]);
+    let is_issuing =
+        |it: &&Value| it["purpose"] == "issuer" && it["subject"].as_str().unwrap().contains("Issuing CA");
+    let ca = listed["items"].as_array().unwrap().iter().find(is_issuing).unwrap()["id"].as_str().unwrap();
+    let unasked = server.run(&["cert", "hold", ca]);
+    assert_eq!(code(&unasked), 2, "{}", stderr(&unasked));
+    let words = stderr(&unasked);
+    assert!(words.contains("all that it issued") && words.contains("--yes"), "{words}");
+    assert_eq!(server.json(&["cert", "show", ca])["status"], "good");
+    let unasked = server.run(&["cert", "revoke", ca]);
+    assert!(code(&unasked) == 2 && stderr(&unasked).contains("all that it issued"), "{}", stderr(&unasked));
+    expect_success(&server.run(&["cert", "hold", ca, "--yes"]), "hold");
+    assert_eq!(server.json(&["cert", "show", ca])["status"], "hold");
+    expect_success(&server.run(&["cert", "release", ca]), "release");
+}
+
+#[test]
+fn cancelling_a_ticket_says_when_that_comes_to_nothing() {
+    let server = Server::started(FAST, "");
+    expect_success(&enrol(&server, "device", "SN1", &[]), "enrol");
+    let used = server.json(&["ticket", "list"])["items"][0].clone();
+    assert_eq!(used["state"], "used", "{used}");
+    let id = used["id"].as_str().unwrap();
+    let cancelled = server.run(&["ticket", "cancel", id]);
+    expect_success(&cancelled, "cancel");
+    let words = stdout(&cancelled);
+    assert!(words.contains("used up") && words.contains("certgate cert revoke"), "{words}");
+    let made = server.json(&[
+        "ticket",
+        "create",
+        "--profile",
+        "device",
+        "--device",
+        "SN1",
+        "--out",
+        server.scratch().join("t").to_str().unwrap(),
+    ]);
+    let open = made["ticket"]["id"].as_str().unwrap();
+    assert_eq!(stdout(&server.run(&["ticket", "cancel", open])), format!("{open}: cancelled\n"));
+    let again = stdout(&server.run(&["ticket", "cancel", open]));
+    assert!(again.contains("was cancelled before, at 20"), "{again}");
+}
+
 #[test]
 fn a_certificate_tells_every_cause_of_its_status_in_words() {
     let server = Server::started(FAST, "");

@@ -97,6 +97,13 @@ fn s2_3_of_a_ca_that_has_expired_the_answer_is_unauthorized() {
             assert_eq!(answered(&world, &request).err(), Some(ErrorStatus::Unauthorized));
             assert_eq!(world.gateway.ocsp(&request).result, "unauthorized");
         }
+        // Nothing renews what such a CA signed.
+        let checks = world.gateway.health().checks;
+        let of_it: Vec<_> = checks.iter().filter(|it| it.name.ends_with("/issuing")).collect();
+        assert!(of_it.iter().any(|it| it.name == "scep-message-key/issuing"), "{of_it:?}");
+        for check in of_it {
+            assert!(!check.hint.contains("renewed by itself"), "{check:?}");
+        }
         // Who asks about certificates of two CAs hears of the other one.
         let [root, issuing] = ["root", "issuing"].map(|id| world.issuer(id));
         let both = [(&issuing, certificate.serial()), (&root, issuing.serial())];

@@ -25,7 +25,8 @@ Examples:
   certgate cert show 4f00ab12                     why is it revoked? all causes are shown
   certgate cert check 4f00ab12                    do store, OCSP and CRL say the same?
   certgate cert revoke issuing/4f00ab12 --reason keyCompromise
-  certgate cert hold 4f00ab12 && certgate cert release 4f00ab12"
+  certgate cert hold 4f00ab12 && certgate cert release 4f00ab12
+  certgate cert hold root/6f83c21b --yes          a CA: with it all that it issued"
 )]
 pub(super) struct CertArgs {
     #[command(flatten)]
@@ -59,7 +60,7 @@ Exit codes: 0 all say the same, 1 they differ, 3 not found, 5 somebody could not
     /// Revoke for good
     Revoke(RevokeArgs),
     /// Put on hold
-    Hold(NoteArgs),
+    Hold(HoldArgs),
     /// Release a hold that was put on by hand; other causes stay
     Release(NoteArgs),
 }
@@ -90,6 +91,14 @@ struct RevokeArgs {
     /// Why, in words; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    #[command(flatten)]
+    yes: YesArgs,
+}
+
+#[derive(Args, Debug)]
+struct HoldArgs {
+    #[command(flatten)]
+    noted: NoteArgs,
     #[command(flatten)]
     yes: YesArgs,
 }
@@ -168,16 +177,40 @@ pub(super) fn run(args: CertArgs, format: Format) -> Outcome {
                     Failure::usage("certificateHold is not for good").hint("use `certgate cert hold`")
                 );
             }
-            revoke.yes.confirm(&format!("Revoke {} for good?", revoke.certificates.join(", ")))?;
+            let also = with_cas(&client, &revoke.certificates, revoke.yes, "revoked");
+            let question = format!("Revoke {} for good?", revoke.certificates.join(", "));
+            revoke.yes.confirm(&also.map_or(question.clone(), |also| format!("{question} {also}")))?;
             let mut request = json!({ "reason": revoke.reason, "note": revoke.note.unwrap_or_default() });
             if let (Some(since), Some(request)) = (revoke.invalid_since, request.as_object_mut()) {
                 request.insert("invalidity_date".to_owned(), since.to_string().into());
             }
             act(&client, format, &revoke.certificates, "revoke", &request)
         }
-        Verb::Hold(hold) => act(&client, format, &hold.certificates, "hold", &note(hold.note)),
+        Verb::Hold(HoldArgs { noted, yes }) => {
+            if let Some(also) = with_cas(&client, &noted.certificates, yes, "on hold") {
+                yes.confirm(&format!("Put {} on hold? {also}", noted.certificates.join(", ")))?;
+            }
+            act(&client, format, &noted.certificates, "hold", &note(noted.note))
+        }
         Verb::Release(release) => act(&client, format, &release.certificates, "release", &note(release.note)),
     }
+}
+
+/// What follows where some of the certificates are those of CAs, for who is to be asked. One that is not found is none: what is done
+/// with it says so.
+fn with_cas(client: &AdminClient, names: &[String], yes: YesArgs, becomes: &str) -> Option<String> {
+    if yes.yes {
+        return None;
+    }
+    let is_ca = |one: &Value| one.get("purpose").and_then(Value::as_str) == Some("issuer");
+    let of_ca = |name: &&String| find(client, name.as_str()).is_ok_and(|found| found.iter().any(is_ca));
+    let cas: Vec<&str> = names.iter().filter(of_ca).map(String::as_str).collect();
+    let (are, they) = if cas.len() == 1 {
+        ("is the certificate of a CA", "it")
+    } else {
+        ("are certificates of CAs", "they")
+    };
+    (!cas.is_empty()).then(|| format!("{} {are}: all that {they} issued is {becomes} too.", cas.join(", ")))
 }
 
 /// The certificate with what explains its status in words.

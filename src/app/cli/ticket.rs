@@ -102,13 +102,26 @@ pub(super) fn run(args: TicketArgs, format: Format) -> Outcome {
             Ok(())
         }
         Verb::Cancel { ids } => for_each(&ids, |id| {
-            let ticket = client.delete(&format!("/tickets/{}", segment(id)))?;
+            let path = format!("/tickets/{}", segment(id));
+            let before = client.get(&path)?;
+            let ticket = client.delete(&path)?;
             match format {
                 Format::Json => output::json(&ticket),
-                Format::Table => output::line(&format!("{id}: cancelled")),
+                Format::Table => output::line(&format!("{id}: {}", cancelled(&before))),
             }
             Ok(())
         }),
+    }
+}
+
+/// What cancelling comes to, by how the ticket stood.
+fn cancelled(before: &Value) -> String {
+    let text = |key| before.get(key).and_then(Value::as_str).unwrap_or_default();
+    match text("state") {
+        "used" => "cancelled; it was used up already, and what came of it stays: certgate cert list, certgate cert revoke".to_owned(),
+        "expired" => format!("cancelled; it had run out already, at {}", text("expires_at")),
+        "cancelled" => format!("it was cancelled before, at {}", text("cancelled_at")),
+        _ => "cancelled".to_owned(),
     }
 }
 

@@ -36,7 +36,7 @@ impl Gateway {
             checks.push(self.check_crl(authority, now));
             let Generation { line, state, .. } = &authority.issuer.generation;
             if state.issues() && authorities.profiles().any(|profile| profile.spec().issuer == *line) {
-                checks.push(check_message_key(authority, now));
+                checks.push(check_message_key(authorities, authority, now));
             }
         }
         for external in authorities.externals() {
@@ -67,6 +67,9 @@ impl Gateway {
         let name = format!("ocsp-signer/{}", authority.issuer.id);
         if self.settings.system.ocsp_signer_of(&authority.issuer.generation.line) == OcspSigner::Ca {
             return Check::pass(name, "the CA signs its answers itself");
+        }
+        if self.ocsp_is_over(Answered::Own(authority)) {
+            return Check::pass(name, "the CA has expired: OCSP says unauthorized of its certificates");
         }
         check_system_certificate(name, authority.ocsp.as_ref().map(|it| it.certificate.validity()), now)
     }
@@ -259,8 +262,12 @@ fn what_follows(authorities: &Authorities, authority: &Authority) -> String {
     }
 }
 
-fn check_message_key(authority: &Authority, now: Timestamp) -> Check {
+fn check_message_key(authorities: &Authorities, authority: &Authority, now: Timestamp) -> Check {
     let name = format!("scep-message-key/{}", authority.issuer.id);
+    if authority.certificate.validity().not_after < now {
+        let detail = "the CA has expired: it certifies no message key, and nothing is enrolled";
+        return Check::not_passed(name, CheckResult::Fail, detail, what_follows(authorities, authority));
+    }
     check_system_certificate(name, authority.message_keys.first().map(|it| it.certificate.validity()), now)
 }
 
