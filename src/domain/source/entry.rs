@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use super::ReportedState;
 use crate::{
-    domain::device::{IdentityKind, Registration},
+    domain::device::{IdentityKind, Registration, fitting_text},
     types::{DeviceId, UserId},
     wire::inventory::{Inventory, Row},
 };
@@ -220,7 +220,8 @@ impl Entry {
                 Err(problem) => self.find_fault(&problem),
             },
             Target::State => self.state = ReportedState::read(value),
-            Target::Name => value.clone_into(&mut registration.name),
+            // What people type must not cost the device its place: as at the challenge webhook.
+            Target::Name => registration.name = fitting_text(value),
             Target::Model => value.clone_into(&mut registration.model),
             Target::Sid => registration.sid = Some(value.to_owned()),
             Target::Identity(kind) => drop(registration.identities.insert(*kind, value.to_owned())),

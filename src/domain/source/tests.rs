@@ -400,3 +400,12 @@ fn a_device_is_listed_once() {
     let lines: Vec<_> = plan.refused.iter().map(|(line, refused)| (*line, refused.clone())).collect();
     assert_eq!(lines, [(3, LineRefused::Again(2)), (5, LineRefused::Again(4))]);
 }
+
+/// Somebody types it into the MDM, and it must not cost the device its place here. As at the webhook.
+#[test]
+fn a_name_that_is_too_long_is_shortened() {
+    let long = entry(&format!("device,name,serial\nSN1,{}\u{7},S1\n", "x".repeat(200)));
+    assert_eq!(long.registration.name, "x".repeat(128));
+    let change = of_entry(&source(MissingPolicy::Keep), &long, &[], at(0));
+    assert!(change.is_ok(), "{change:?}");
+}
