@@ -1,7 +1,7 @@
 //! `certgate cert check`: what the store, the OCSP responder and the CRL say of one certificate, side by side; the latter two asked over the network
 //! as gear asks them. Of a certificate that another CA issued, also what that CA itself says (upstream): gear that asks there hears no other.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -47,13 +47,15 @@ pub(super) struct CheckArgs {
     crl_url: Option<String>,
 }
 
-/// What somebody says of a certificate. Two agree where these are equal.
+/// What somebody says of a certificate: see [`Word::agrees`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Word {
     Good,
     Revoked {
         reason: RevocationReason,
         at: Timestamp,
+        /// When the key was probably lost (RFC 5280 §5.3.2). Not everybody says it.
+        invalidity_date: Option<Timestamp>,
     },
     Unknown,
     /// A CRL need not list what has expired (RFC 5280 §3.3): that says nothing.
@@ -61,6 +63,27 @@ enum Word {
 }
 
 impl Word {
+    /// Whether two say the same: the time of a compromise where both say one.
+    fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Revoked { reason, at, invalidity_date: Some(date) },
+                Self::Revoked { reason: other_reason, at: other_at, invalidity_date: Some(other_date) },
+            ) => (reason, at, date) == (other_reason, other_at, other_date),
+            (Self::Revoked { reason, at, .. }, Self::Revoked { reason: other_reason, at: other_at, .. }) => {
+                (reason, at) == (other_reason, other_at)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// [`Word::name`] with what else is compared.
+    fn told(&self) -> String {
+        let Self::Revoked { reason, at, invalidity_date } = self else { return self.name().to_owned() };
+        let lost = invalidity_date.map_or_else(String::new, |date| format!(", key probably lost {date}"));
+        format!("{} ({reason} since {at}{lost})", self.name())
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -111,6 +134,7 @@ const COLUMNS: &[Field] = &[
     ("SAYS", "/status"),
     ("REASON", "/reason"),
     ("SINCE", "/since"),
+    ("KEY LOST", "/invalidity_date"),
     ("AS OF", "/as_of"),
     ("WHERE", "/where"),
 ];
@@ -241,7 +265,9 @@ fn store(record: &Value, now: Timestamp) -> Voice {
         Some(revocation) => {
             let text = |key| revocation.get(key).and_then(Value::as_str).unwrap_or_default();
             match (text("reason").parse(), text("at").parse()) {
-                (Ok(reason), Ok(at)) => Ok(Word::Revoked { reason, at }),
+                (Ok(reason), Ok(at)) => {
+                    Ok(Word::Revoked { reason, at, invalidity_date: text("invalidity_date").parse().ok() })
+                }
                 _ => Err("the record cannot be read".to_owned()),
             }
         }
@@ -272,7 +298,9 @@ fn ask_responder(
         Ok(answer) => {
             let word = match answer.status {
                 CertStatus::Good => Word::Good,
-                CertStatus::Revoked { at, reason } => Word::Revoked { reason, at },
+                CertStatus::Revoked { at, reason } => {
+                    Word::Revoked { reason, at, invalidity_date: answer.invalidity_date }
+                }
                 CertStatus::Unknown => Word::Unknown,
             };
             (Ok(word), Some(answer.this_update))
@@ -287,7 +315,11 @@ fn ask_crl(http: &HttpClient, subject: &Subject, who: &'static str, url: String,
     match crl::look_up(http, &url, certificate, &subject.issuer, now) {
         Ok(listing) => {
             let word = match listing.entry {
-                Some(entry) => Word::Revoked { reason: entry.reason, at: entry.revoked_at },
+                Some(entry) => Word::Revoked {
+                    reason: entry.reason,
+                    at: entry.revoked_at,
+                    invalidity_date: entry.invalidity_date,
+                },
                 None if certificate.validity().not_after < now => Word::NoLongerListed,
                 None => Word::Good,
             };
@@ -310,9 +342,9 @@ enum Agreement {
 }
 
 fn agreement(voices: &[Voice]) -> Agreement {
-    let mut words = voices.iter().filter_map(|voice| voice.said.as_ref().ok());
-    let words: Vec<&Word> = words.by_ref().filter(|word| **word != Word::NoLongerListed).collect();
-    if words.windows(2).any(|pair| pair[0] != pair[1]) {
+    let words = voices.iter().filter_map(|voice| voice.said.as_ref().ok());
+    let words: Vec<&Word> = words.filter(|word| **word != Word::NoLongerListed).collect();
+    if !all_agree(&words) {
         Agreement::Differ
     } else if voices.iter().any(|voice| voice.said.is_err()) {
         Agreement::Partial
@@ -321,19 +353,25 @@ fn agreement(voices: &[Voice]) -> Agreement {
     }
 }
 
+/// Each with each: one that does not say the time of a compromise agrees with two that say different ones.
+fn all_agree(words: &[&Word]) -> bool {
+    words.iter().enumerate().all(|(place, one)| words.iter().skip(place + 1).all(|other| one.agrees(other)))
+}
+
 fn row(voice: &Voice) -> Value {
-    let (status, reason, since) = match &voice.said {
-        Ok(word @ Word::Revoked { reason, at }) => {
-            (word.name(), Some(reason.to_string()), Some(at.to_string()))
+    let (status, reason, since, lost) = match &voice.said {
+        Ok(word @ Word::Revoked { reason, at, invalidity_date }) => {
+            (word.name(), Some(reason.to_string()), Some(at.to_string()), *invalidity_date)
         }
-        Ok(word) => (word.name(), None, None),
-        Err(why) => ("no answer", Some(why.clone()), None),
+        Ok(word) => (word.name(), None, None, None),
+        Err(why) => ("no answer", Some(why.clone()), None, None),
     };
     json!({
         "who": voice.who,
         "status": status,
         "reason": reason,
         "since": since,
+        "invalidity_date": lost.map(|at| at.to_string()),
         "as_of": voice.as_of.map(|at| at.to_string()),
         "where": voice.place,
     })
@@ -363,7 +401,9 @@ fn show(subject: &Subject, voices: &[Voice]) {
         output::line("");
     }
     let rows: Vec<Value> = voices.iter().map(row).collect();
-    output::line(output::table(&rows, COLUMNS).trim_end());
+    let somebody_says_when = rows.iter().any(|row| !row["invalidity_date"].is_null());
+    let columns = COLUMNS.iter().filter(|column| somebody_says_when || column.1 != "/invalidity_date");
+    output::line(output::table(&rows, &columns.copied().collect::<Vec<_>>()).trim_end());
 }
 
 /// What it means for the exit code.
@@ -376,8 +416,12 @@ fn conclude(subject: &Subject, voices: &[Voice], agreement: Agreement) -> Outcom
             Err(Failure::partial(format_args!("no answer from {}; the others agree", silent.join(" and "))))
         }
         Agreement::Differ => {
-            let words = voices.iter().filter_map(|voice| {
-                voice.said.as_ref().ok().map(|word| format!("{} says {}", voice.who, word.name()))
+            let said = || voices.iter().filter_map(|voice| Some((voice.who, voice.said.as_ref().ok()?)));
+            let names: BTreeSet<_> = said().map(|(_, word)| word.name()).collect();
+            let words = said().map(|(who, word)| {
+                // Where all say the one word it is reason or time that they differ in.
+                let word = if names.len() == 1 { word.told() } else { word.name().to_owned() };
+                format!("{who} says {word}")
             });
             let failure =
                 Failure::error(format_args!("they differ: {}", words.collect::<Vec<_>>().join(", ")));
@@ -403,7 +447,7 @@ fn issuer_name(subject: &Subject) -> &str {
 fn differs_from_its_ca(subject: &Subject, voices: &[Voice]) -> bool {
     let ours = voices.iter().filter(|voice| ["store", "OCSP"].contains(&voice.who));
     let words: Vec<&Word> = ours.filter_map(|voice| voice.said.as_ref().ok()).collect();
-    subject.imported.is_some() && words.windows(2).all(|pair| pair[0] == pair[1])
+    subject.imported.is_some() && all_agree(&words)
 }
 
 /// The time of a revocation that came after the CRL was made.
@@ -431,7 +475,7 @@ mod tests {
     #[test]
     fn they_agree_in_status_reason_and_time_or_differ() {
         let at = Timestamp::from_unix(1_800_000_000);
-        let revoked = |reason, at| Ok(Word::Revoked { reason, at });
+        let revoked = |reason, at| Ok(Word::Revoked { reason, at, invalidity_date: None });
         let hold = revoked(RevocationReason::CertificateHold, at);
         let key = revoked(RevocationReason::KeyCompromise, at);
         assert_eq!(of([Ok(Word::Good), Ok(Word::Good), Ok(Word::Good)]), Agreement::Agree);
@@ -443,5 +487,21 @@ mod tests {
         assert_eq!(of([key, Err("away"), key]), Agreement::Partial);
         assert_eq!(of([key, Err("away"), Ok(Word::Good)]), Agreement::Differ, "silence hides no difference");
         assert_eq!(of([key, key, Ok(Word::NoLongerListed)]), Agreement::Agree, "it has expired");
+    }
+
+    #[test]
+    fn the_time_of_the_compromise_is_compared_where_two_say_it() {
+        let at = Timestamp::from_unix(1_800_000_000);
+        let lost = |hours: u64| Word::Revoked {
+            reason: RevocationReason::KeyCompromise,
+            at,
+            invalidity_date: Some(at.minus(std::time::Duration::from_secs(3_600 * hours))),
+        };
+        let untold = Word::Revoked { reason: RevocationReason::KeyCompromise, at, invalidity_date: None };
+        assert_eq!(of([Ok(lost(2)), Ok(lost(2)), Ok(lost(2))]), Agreement::Agree);
+        assert_eq!(of([Ok(lost(2)), Ok(untold), Ok(lost(2))]), Agreement::Agree, "silence is no other word");
+        assert_eq!(of([Ok(lost(2)), Ok(untold), Ok(lost(3))]), Agreement::Differ);
+        let told = row(&voice("CRL", Ok(lost(2))));
+        assert_eq!(told["invalidity_date"], "2027-01-15T06:00:00Z", "{told}");
     }
 }
