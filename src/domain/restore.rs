@@ -28,7 +28,7 @@ pub struct Restoration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrlRefused {
     /// Without a number nobody knows whether it is newer (RFC 5280 §5.2.3).
-    #[error("has no cRLNumber")]
+    #[error("has no cRLNumber below 2^64, so that nobody knows whether it is the newest")]
     NoNumber,
     /// The backup knows a newer one.
     #[error("has number {given}, and the backup knows number {known} already: fetch the newest one")]
@@ -132,6 +132,8 @@ mod tests {
         assert_eq!(check_crl(&crl(1, NOW), None), Ok(1));
         let older = check_crl(&crl(6, later), Some(&backup));
         assert_eq!(older, Err(CrlRefused::OlderNumber { given: 6, known: 7 }));
+        let words = CrlRefused::NoNumber.to_string();
+        assert!(words.contains("below 2^64"), "a CRL with a number of 20 octets has one: {words}");
         let older = check_crl(&crl(8, NOW), Some(&known(7, later)));
         assert_eq!(older, Err(CrlRefused::OlderTime { given: NOW, known: later }));
     }

@@ -63,6 +63,16 @@ pub enum IndexError {
         /// As written.
         text: String,
     },
+    /// A time that is one, and that certgate does not have.
+    #[error(
+        "its {what} \"{text}\" is before 1970 (two-digit years from 50 on are of the last century): correct it in the index"
+    )]
+    Before1970 {
+        /// Which.
+        what: &'static str,
+        /// As written.
+        text: String,
+    },
     /// A revoked certificate without the time, or a valid one with it.
     #[error("its status is {status}, and it has {} revocation date", if *dated { "a" } else { "no" })]
     Revocation {
@@ -135,23 +145,36 @@ fn shortened(text: &str) -> String {
 
 /// UTCTime or GeneralizedTime in UTC; two-digit years as RFC 5280 §4.1.2.5.1 has them.
 fn time(what: &'static str, text: &str) -> Result<Timestamp, IndexError> {
-    read_time(text).ok_or_else(|| IndexError::Time { what, text: shortened(text) })
+    let [wrong, early] = [
+        IndexError::Time { what, text: shortened(text) },
+        IndexError::Before1970 { what, text: shortened(text) },
+    ];
+    match date(text) {
+        None => Err(wrong),
+        Some([year, ..]) if year < 1970 => Err(early),
+        Some([year, month, day, hour, minute, second]) => {
+            let [month, day, hour, minute, second] =
+                [month, day, hour, minute, second].map(|it| u8::try_from(it).unwrap_or(u8::MAX));
+            DateTime::new(year, month, day, hour, minute, second).map(Timestamp::from).map_err(|_| wrong)
+        }
+    }
 }
 
-fn read_time(text: &str) -> Option<Timestamp> {
+/// Year, month, day, hour, minute, second; whether there is such a day is not looked at.
+fn date(text: &str) -> Option<[u16; 6]> {
     let digits = text.strip_suffix('Z')?;
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let number = |from: usize, to: usize| digits.get(from..to)?.parse::<u16>().ok();
-    let small = |from: usize| u8::try_from(number(from, from + 2)?).ok();
     let (year, rest) = match digits.len() {
         12 => (number(0, 2).map(|year| if year < 50 { 2000 + year } else { 1900 + year })?, 2),
         14 => (number(0, 4)?, 4),
         _ => return None,
     };
-    let [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map(|offset| small(rest + offset));
-    DateTime::new(year, month?, day?, hour?, minute?, second?).ok().map(Timestamp::from)
+    let [month, day, hour, minute, second] =
+        [0, 2, 4, 6, 8].map(|offset| number(rest + offset, rest + offset + 2));
+    Some([year, month?, day?, hour?, minute?, second?])
 }
 
 /// `TIME[,REASON[,ARGUMENT]]`. None: removeFromCRL, which says that it is no longer on hold.
@@ -250,6 +273,10 @@ mod tests {
         assert_eq!(end("491231235959Z"), "2049-12-31T23:59:59Z");
         assert_eq!(end("700101000000Z"), "1970-01-01T00:00:00Z");
         assert_eq!(end("20500101000000Z"), "2050-01-01T00:00:00Z");
+        for early in ["500101000000Z", "691231235959Z", "19691231235959Z"] {
+            let words = refused(&format!("V\t{early}\t\t01\tunknown\t/CN=x"));
+            assert!(words.contains(&format!("its expiry \"{early}\" is before 1970")), "{words}");
+        }
         for bad in ["301331235959Z", "3012312359Z", "30123123595Z", "301231235959+0100", "30123123595éZ", ""]
         {
             assert!(refused(&format!("V\t{bad}\t\t01\tunknown\t/CN=x")).contains("no time"), "{bad}");

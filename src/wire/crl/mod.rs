@@ -30,6 +30,9 @@ const EXPIRED_CERTS_ON_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 /// CRLReason removeFromCRL: no reason that a certificate can have, and found in delta CRLs only (RFC 5280 §5.3.1).
 const REMOVE_FROM_CRL: u8 = 8;
 
+/// What a CRL is told that lists such an entry and is no delta.
+const REMOVED_OUTSIDE_DELTA: &str = "an entry is removeFromCRL, which a delta CRL alone may have (RFC 5280 section 5.3.1): have the CA make a full CRL";
+
 /// One entry of revokedCertificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlEntry {
@@ -106,6 +109,9 @@ impl RawEntry {
 
     /// The entry of a full CRL, in which removeFromCRL has no place.
     fn revoked(self) -> Result<CrlEntry, BerError> {
+        if self.reason == Some(REMOVE_FROM_CRL) {
+            return Err(REMOVED_OUTSIDE_DELTA.into());
+        }
         let reason = self.reason.map_or(Ok(RevocationReason::Unspecified), known_reason)?;
         let Self { serial, revoked_at, invalidity_date, .. } = self;
         Ok(CrlEntry { serial, revoked_at, reason, invalidity_date })
