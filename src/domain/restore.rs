@@ -90,11 +90,8 @@ pub fn cause_of(entry: &CrlEntry, actor: String, number: u64) -> Cause {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::{
-        domain::crl::CrlScope,
         types::KeyAlgorithm,
         wire::{crl::CrlSpec, x509::testing::Authority},
     };
@@ -110,17 +107,7 @@ mod tests {
     }
 
     fn known(number: u64, this_update: Timestamp) -> CrlRecord {
-        let issuer = "issuing".parse().unwrap();
-        CrlRecord {
-            issuer,
-            scope: CrlScope::Full,
-            base_number: None,
-            number,
-            this_update,
-            next_update: this_update,
-            entries: 0,
-            der: Bytes::new(),
-        }
+        CrlRecord::reserved("issuing".parse().unwrap(), number, this_update)
     }
 
     #[test]

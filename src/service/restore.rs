@@ -14,7 +14,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -225,28 +224,11 @@ fn reserve_of_unknown(
     for (id, mark) in published {
         let known = tx.crl_mark(id)?.max(Some(*mark)).unwrap_or(*mark);
         if tx.issuer(id)?.is_none() && tx.external_issuer(id)?.is_none() {
-            tx.put_crl(&reserved(
-                id,
-                reserved_number(known.number, known.this_update, now),
-                known.this_update,
-            ))?;
+            let number = reserved_number(known.number, known.this_update, now);
+            tx.put_crl(&CrlRecord::reserved(id.clone(), number, known.this_update))?;
         }
     }
     Ok(())
-}
-
-/// A CRL that nobody made: what comes next has a number above its own.
-fn reserved(issuer: &IssuerId, number: u64, this_update: Timestamp) -> CrlRecord {
-    CrlRecord {
-        issuer: issuer.clone(),
-        scope: CrlScope::Full,
-        base_number: None,
-        number,
-        this_update,
-        next_update: this_update,
-        entries: 0,
-        der: Bytes::new(),
-    }
 }
 
 /// What to do for one issuer.
@@ -379,7 +361,7 @@ impl<'a> Plan<'a> {
         for scope in partitions.map(CrlScope::Partition).chain([CrlScope::Delta]) {
             tx.remove_crl(&self.issuer.id, scope)?;
         }
-        tx.put_crl(&reserved(&self.issuer.id, self.reserved, self.base))?;
+        tx.put_crl(&CrlRecord::reserved(self.issuer.id.clone(), self.reserved, self.base))?;
         Ok(done)
     }
 

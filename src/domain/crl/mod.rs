@@ -40,6 +40,12 @@ pub struct CrlRecord {
 }
 
 impl CrlRecord {
+    /// A full one that nobody made: what comes next has a number above `number`.
+    pub const fn reserved(issuer: IssuerId, number: u64, this_update: Timestamp) -> Self {
+        let (scope, base_number, next_update) = (CrlScope::Full, None, this_update);
+        Self { issuer, scope, base_number, number, this_update, next_update, entries: 0, der: Bytes::new() }
+    }
+
     /// Whether it is a CRL that somebody can have, and not only numbers that a restore reserved.
     pub const fn is_published(&self) -> bool {
         !self.der.is_empty()
