@@ -10,17 +10,19 @@ use certgate::{
         crl::{CrlPolicy, CrlScope, Partition},
         import::SourceCrl,
         status::Status,
+        user::{UserDetails, UserEvent},
     },
     service::{
         GatewaySettings, Ports, ServiceError,
         certificate::{CertificateView, RevocationView},
         crl::PublishedCrl,
         health::CheckResult,
-        import::{CheckedCrl, ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
+        import::{BindRule, CheckedCrl, ImportBatch, ImportLine, ImportReport, ImportTarget, NewImport},
         rollover::NewSuccessor,
     },
     types::{
-        CertificateId, DigestAlgorithm, IssuerId, KeyAlgorithm, RevocationReason, SerialNumber, Validity,
+        CertificateId, DigestAlgorithm, IssuerId, KeyAlgorithm, RevocationReason, SerialNumber, UserId,
+        Validity,
     },
     wire::{
         crl::Crl,
@@ -308,7 +310,8 @@ fn a_partitions_crl_that_is_older_than_one_that_was_imported_puts_nothing_on_hol
     let own = Partition::holding(held.serial(), 2);
     let other = Partition { of: 2, index: 1 - own.index };
     let publish = || {
-        [&old, &world].iter().for_each(|it| it.clock.advance(DAY));
+        old.clock.advance(DAY);
+        world.clock.advance(DAY);
         old.gateway.publish_crl(&old.authed(), &issuing()).unwrap();
         let crl_of = |partition| old.gateway.crl_of(&issuing(), CrlScope::Partition(partition)).unwrap();
         [own, other].map(|partition| crl_of(partition).der.clone())
@@ -369,6 +372,38 @@ fn a_crl_of_a_clock_that_is_ahead_makes_no_other_outdated() {
     };
     let report = world.gateway.import_certificates(&world.authed(), &issuer, &batch).unwrap();
     assert_eq!((report.held, report.outdated), (1, 0));
+}
+
+/// Certificates of people, as for mail: what happens to the user happens to them.
+#[test]
+fn imported_certificates_are_bound_to_users() {
+    let (old, world) = (world(), world());
+    let [hers, nobodys, gone] = ["ada", "SN2", "eve"].map(|name| enrolled(&old, name));
+    let issuer = open(&world, &old).issuer;
+    let [ada, eve] = ["ada", "eve"].map(|id| id.parse().unwrap());
+    for user in [&ada, &eve] {
+        world.gateway.put_user(&world.authed(), user, &UserDetails::default()).unwrap();
+    }
+    world.gateway.user_event(&world.authed(), &eve, UserEvent::Disable, "").unwrap();
+    let batch = ImportBatch {
+        source: "newcerts".to_owned(),
+        certificates: [&hers, &nobodys, &gone].map(whole).into(),
+        bind: Some(BindRule::UserCommonName),
+        crl: None,
+    };
+    let bind = || world.gateway.import_certificates(&world.authed(), &issuer, &batch).unwrap();
+    let report = bind();
+    assert_eq!((report.bound, report.unbound.len()), (1, 2), "{report:?}");
+    let why: Vec<_> = report.unbound.iter().map(|line| line.problem.as_str()).collect();
+    assert!(why[0].contains("no user \"SN2\"") && why[1].contains("the user is disabled"), "{why:?}");
+    let of_ada = |user: &UserId| shown(&world, &issuer, &hers).bindings[0].user.as_ref() == Some(user);
+    assert!(of_ada(&ada));
+    let again = bind();
+    assert_eq!((again.bound, again.unchanged), (0, 3), "{again:?}");
+    world.gateway.user_event(&world.authed(), &ada, UserEvent::Disable, "").unwrap();
+    assert_eq!(shown(&world, &issuer, &hers).status, Status::Hold);
+    world.gateway.user_event(&world.authed(), &ada, UserEvent::Delete, "").unwrap();
+    assert_eq!(shown(&world, &issuer, &hers).status, Status::Revoked);
 }
 
 #[test]

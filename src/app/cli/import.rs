@@ -46,7 +46,7 @@ pub(super) struct ImportArgs {
     /// What the CA is to be called here [default: after its common name]
     #[arg(long, value_name = "NAME")]
     name: Option<IssuerId>,
-    /// Bind each certificate that has not expired to the device that it names: what happens to the device happens to it
+    /// Bind each certificate that has not expired to the device or user that it names: what happens to those happens to it
     #[arg(long, value_enum, value_name = "BY")]
     bind: Option<Bind>,
     #[command(flatten)]
@@ -58,12 +58,16 @@ enum Bind {
     /// The common name of its subject is a device's id, or one of its identities (serial, UDID ..)
     #[value(name = "subject.cn")]
     SubjectCommonName,
+    /// The common name of its subject is a user's id
+    #[value(name = "user:subject.cn")]
+    UserCommonName,
 }
 
 impl Bind {
     const fn rule(self) -> BindRule {
         match self {
             Self::SubjectCommonName => BindRule::SubjectCommonName,
+            Self::UserCommonName => BindRule::UserCommonName,
         }
     }
 }

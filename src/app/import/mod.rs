@@ -78,9 +78,9 @@ pub struct Imported {
     pub unchanged: u64,
     /// Holds that were passed over: a newer CRL of the CA was imported before.
     pub outdated: u64,
-    /// Certificates that are bound to a device now and were not.
+    /// Certificates that are bound to a device or user now and were not.
     pub bound: u64,
-    /// Certificates that should be bound to a device and could not be.
+    /// Certificates that should be bound and could not be.
     pub unbound: u64,
     /// The first thousand of these, each with its reason.
     pub unbound_places: Vec<Refusal>,

@@ -76,7 +76,7 @@ pub struct ImportBatch {
     pub source: String,
     /// At most [`MAX_BATCH`].
     pub certificates: Vec<ImportLine>,
-    /// By what the certificates are bound to devices; none: they are not.
+    /// By what the certificates are bound to devices or users; none: they are not.
     #[serde(default)]
     pub bind: Option<BindRule>,
     /// The CRL whose entries they are; none: they are from elsewhere.
@@ -129,10 +129,10 @@ pub struct ImportReport {
     /// Holds that were passed over: a newer CRL of the CA was imported before.
     #[serde(default)]
     pub outdated: u64,
-    /// Certificates that are bound to a device now and were not.
+    /// Certificates that are bound to a device or user now and were not.
     #[serde(default)]
     pub bound: u64,
-    /// Certificates that should be bound to a device and could not be.
+    /// Certificates that should be bound and could not be.
     #[serde(default)]
     pub unbound: Vec<RefusedLine>,
     /// What was not taken over.
