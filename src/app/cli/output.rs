@@ -95,39 +95,43 @@ pub fn table(rows: &[Value], columns: &[Field]) -> String {
     let mut cells: Vec<Vec<String>> =
         vec![columns.iter().map(|(heading, _)| (*heading).to_owned()).collect()];
     cells.extend(rows.iter().map(|row| columns.iter().map(|(_, at)| cell(row.pointer(at))).collect()));
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|column| {
-            cells.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in &cells {
-        let padded: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    let widths = widths(&cells, columns.len());
+    cells.iter().map(|row| joined(row, &widths) + "\n").collect()
+}
+
+/// How wide each of the columns is.
+fn widths(rows: &[Vec<String>], columns: usize) -> Vec<usize> {
+    let of = |column| rows.iter().filter_map(move |row: &Vec<String>| row.get(column));
+    (0..columns).map(|column| of(column).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect()
+}
+
+/// One line of a table.
+fn joined(row: &[String], widths: &[usize]) -> String {
+    let padded: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    padded.join("  ").trim_end().to_owned()
 }
 
 /// Columns of a terminal that everybody has.
 const TERMINAL_WIDTH: usize = 80;
 
 /// `rows` as a table with one line for each, for programs that read lines; on a terminal, where such a line would be broken anywhere, as
-/// [`paragraphs`] if they are too long for it.
+/// paragraphs if they are too long for it.
 pub fn table_to_read(rows: &[Value], columns: &[Field]) -> String {
     let table = table(rows, columns);
     let fits = table.lines().all(|line| line.chars().count() <= TERMINAL_WIDTH);
     if fits || !io::stdout().is_terminal() { table } else { paragraphs(rows, columns, TERMINAL_WIDTH) }
 }
 
-/// `rows` wrapped at `width`, each from the start of a line on, further lines indented: the first columns behind one another, the last one
-/// under its heading on a line of its own, if it has a value.
+/// `rows` wrapped at `width`, each from the start of a line on, further lines indented: the first columns as in a table, the last one under its
+/// heading on a line of its own, if it has a value.
 fn paragraphs(rows: &[Value], columns: &[Field], width: usize) -> String {
     let mut text = String::new();
     let Some(((heading, last), first)) = columns.split_last() else { return text };
-    for row in rows {
-        let cells: Vec<_> = first.iter().map(|(_, at)| cell(row.pointer(at))).collect();
-        wrap(&mut text, &cells.join("  "), false, width);
+    let cells_of = |row: &Value| first.iter().map(|(_, at)| cell(row.pointer(at))).collect::<Vec<_>>();
+    let all: Vec<_> = rows.iter().map(cells_of).collect();
+    let widths = widths(&all, first.len());
+    for (row, cells) in rows.iter().zip(&all) {
+        wrap(&mut text, &joined(cells, &widths), false, width);
         if let Some(value) = row.pointer(last).filter(|value| !is_nothing(value)) {
             wrap(&mut text, &format!("{}: {}", heading.to_lowercase(), cell(Some(value))), true, width);
         }
@@ -239,14 +243,15 @@ mod tests {
         let rows = [
             json!({"name": "issuer/root", "result": "pass", "detail": "valid until 2036", "hint": null}),
             json!({"name": "crl/issuing", "result": "warn", "detail": "number 7 is late by half of its life", "hint": "look"}),
-            json!({"name": "a", "result": "fail", "detail": "x".repeat(50), "hint": "b c"}),
+            json!({"name": "a", "result": "fail", "detail": "x y", "hint": null}),
+            json!({"name": "b", "result": "fail", "detail": "x".repeat(50), "hint": "b c"}),
         ];
         let columns = [("R", "/result"), ("C", "/name"), ("F", "/detail"), ("WHAT TO DO", "/hint")];
         let text = paragraphs(&rows, &columns, 30);
         let long = "x".repeat(50);
         let expected = format!(
             "pass  issuer/root  valid until\n      2036\nwarn  crl/issuing  number 7 is\n      late by half of its life\n      \
-             what to do: look\nfail  a\n      {long}\n      what to do: b c\n"
+             what to do: look\nfail  a            x y\nfail  b\n      {long}\n      what to do: b c\n"
         );
         assert_eq!(text, expected);
     }
