@@ -1,8 +1,11 @@
 //! Requests that meet between decision and record: each has read and decided before any of them writes.
 
-use std::sync::{
-    Arc, Barrier, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use certgate::{
@@ -14,9 +17,9 @@ use certgate::{
     },
     ports::{
         Store, StoreError, Tx, View,
-        store::{StoreResult, Verdict},
+        store::{Page, StoreResult, Verdict},
     },
-    service::{GatewaySettings, Ports, ServiceError, device::NewDevice},
+    service::{GatewaySettings, Ports, ServiceError, device::NewDevice, exchange::ExchangeFilter},
     types::{Secret, Timestamp, UserId},
     wire::scep::PkiStatus,
 };
@@ -101,6 +104,35 @@ fn two_operators_approve_one_certificate() {
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(results.iter().any(|result| matches!(result, Err(ServiceError::Conflict(_)))), "{results:?}");
     assert_eq!(world.leaves(), 1);
+}
+
+/// The listing would miss what its reader has just seen refused.
+#[test]
+fn a_listing_waits_for_traces_that_are_being_written() {
+    let (world, gate) = gated(World::new(&[("device", DEVICE)]));
+    assert!(world.pki_operation("device", b"junk").is_err());
+    gate.armed.store(1, Ordering::SeqCst);
+    let listed = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| world.gateway.write_traces().unwrap());
+        while gate.armed.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+        let list = || {
+            world.gateway.exchanges(&world.authed(), &ExchangeFilter::default(), &Page::first(10)).unwrap()
+        };
+        let listing = scope.spawn(list);
+        // Time enough for one that does not wait.
+        for _ in 0..100 {
+            if listing.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        gate.barrier.wait();
+        writing.join().unwrap();
+        listing.join().unwrap()
+    });
+    assert_eq!(listed.items.len(), 1);
 }
 
 pub(super) type Act = Box<dyn FnOnce() + Send>;

@@ -38,6 +38,8 @@ const FETCHES: usize = 1000;
 pub struct TraceBuffer {
     state: Mutex<State>,
     arrived: Condvar,
+    /// One write at a time: what another one has taken and not recorded yet is in neither place.
+    writing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +89,11 @@ impl TraceBuffer {
     /// What was fetched, the newest first.
     pub(in crate::service) fn fetches(&self) -> Vec<Exchange> {
         self.lock().fetches.iter().rev().cloned().collect()
+    }
+
+    /// The right to [`TraceBuffer::take`] and to write what is taken, once nobody else is about it.
+    pub(in crate::service) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes all that wait, with the counts that changed.

@@ -98,8 +98,10 @@ impl Gateway {
         self.keep(trail);
     }
 
-    /// Writes the traces that wait, in one transaction. What cannot be written waits on, as far as there is room.
+    /// Writes the traces that wait, in one transaction, once those are recorded that somebody else is writing. What cannot be written waits
+    /// on, as far as there is room.
     pub fn write_traces(&self) -> Result<(), ServiceError> {
+        let _writing = self.traces.writing();
         let taken = self.traces.take(self.now());
         if taken.is_empty() {
             return Ok(());
