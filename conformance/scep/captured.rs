@@ -8,15 +8,15 @@ use certgate::{
     adapters::keys::software::SoftwareDecrypter,
     domain::{
         binding::{Assurance, Evidence},
-        key::{KeyPurpose, SealedKey},
+        key::SealedKey,
     },
-    ports::{Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer, store::Page},
+    ports::{Decrypter, KeyError, Keyring, store::Page},
     service::{
         Ports,
         exchange::ExchangeFilter,
         scep::{HttpFacts, Origin},
     },
-    types::{ContentCipher, DigestAlgorithm, KeyAlgorithm, Secret, Timestamp},
+    types::{ContentCipher, DigestAlgorithm, Secret},
     wire::{
         scep::{FailInfo, PkiMessage, PkiStatus},
         x509::Certificate,
@@ -25,6 +25,7 @@ use certgate::{
 
 use crate::{
     common::{World, WorldOptions},
+    keyrings::{Opening, Opens},
     logged::logged,
 };
 
@@ -37,39 +38,14 @@ const CERTMONGER: &[u8] = include_bytes!("../../fixtures/scep/certmonger-aes256.
 /// A keyring whose message keys open what was encrypted to the fixtures' message CA.
 struct Captured(Arc<dyn Keyring>);
 
-impl Keyring for Captured {
-    fn generate(
-        &self,
-        algorithm: KeyAlgorithm,
-        purpose: KeyPurpose,
-        now: Timestamp,
-    ) -> Result<SealedKey, KeyError> {
-        self.0.generate(algorithm, purpose, now)
-    }
-
-    fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError> {
-        self.0.signer(key)
+impl Opens for Captured {
+    fn keyring(&self) -> &dyn Keyring {
+        self.0.as_ref()
     }
 
     fn decrypter(&self, _key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
         let pkcs8 = include_bytes!("../../fixtures/scep/message-ca.p8");
         Ok(Arc::new(SoftwareDecrypter::from_pkcs8(pkcs8)?))
-    }
-
-    fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError> {
-        self.0.legacy_signer(key)
-    }
-
-    fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
-        self.0.mac(purpose, data)
-    }
-
-    fn seal(&self, purpose: SealPurpose, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
-        self.0.seal(purpose, context, plain)
-    }
-
-    fn unseal(&self, purpose: SealPurpose, context: &[u8], sealed: &[u8]) -> Result<Secret, KeyError> {
-        self.0.unseal(purpose, context, sealed)
     }
 }
 
@@ -88,7 +64,7 @@ fn world_of(lines: &str) -> World {
     for device in ["dev1.example", "ss1.example", "cm1.example", "odd1.example"] {
         world.register(device);
     }
-    let keyring = Arc::new(Captured(world.ports.keyring.clone()));
+    let keyring = Arc::new(Opening(Captured(world.ports.keyring.clone())));
     let ports = Ports { keyring, ..world.ports.clone() };
     world.restarted_on(ports, settings)
 }

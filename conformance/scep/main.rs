@@ -16,6 +16,7 @@ mod bad_input;
 mod captured;
 mod checklist;
 mod client;
+mod keyrings;
 mod old_digest;
 mod password;
 mod profile;

@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use certgate::{
-    domain::key::{KeyPurpose, SealedKey},
-    ports::{Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer},
+    domain::key::SealedKey,
+    ports::{KeyError, Keyring, LegacySigner},
     service::{GatewaySettings, Ports},
-    types::{DigestAlgorithm, KeyAlgorithm, Secret, SignatureAlgorithm, Timestamp},
+    types::{DigestAlgorithm, Secret, SignatureAlgorithm},
     wire::{
         scep::{
             FailInfo, IssuerAndSerialNumber, IssuerAndSubject, MessageType, PkiMessage, PkiStatus,
@@ -22,6 +22,7 @@ use certgate::{
 use crate::{
     DEVICE,
     common::{Answer, Client, MessageOptions, World},
+    keyrings::{Opening, Opens},
 };
 
 const OLD: [DigestAlgorithm; 2] = [DigestAlgorithm::Sha1, DigestAlgorithm::Md5];
@@ -158,39 +159,14 @@ fn who_signs_with_better_is_answered_with_better() {
 /// Counts for how many keys it was asked what signs with MD5 and SHA-1.
 struct Watched(Arc<dyn Keyring>, Arc<AtomicUsize>);
 
-impl Keyring for Watched {
-    fn generate(
-        &self,
-        algorithm: KeyAlgorithm,
-        purpose: KeyPurpose,
-        now: Timestamp,
-    ) -> Result<SealedKey, KeyError> {
-        self.0.generate(algorithm, purpose, now)
-    }
-
-    fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError> {
-        self.0.signer(key)
-    }
-
-    fn decrypter(&self, key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
-        self.0.decrypter(key)
+impl Opens for Watched {
+    fn keyring(&self) -> &dyn Keyring {
+        self.0.as_ref()
     }
 
     fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError> {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.legacy_signer(key)
-    }
-
-    fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
-        self.0.mac(purpose, data)
-    }
-
-    fn seal(&self, purpose: SealPurpose, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
-        self.0.seal(purpose, context, plain)
-    }
-
-    fn unseal(&self, purpose: SealPurpose, context: &[u8], sealed: &[u8]) -> Result<Secret, KeyError> {
-        self.0.unseal(purpose, context, sealed)
     }
 }
 
@@ -198,7 +174,7 @@ impl Keyring for Watched {
 fn the_key_for_old_signatures_is_opened_once_and_only_where_it_is_needed() {
     let opened = Arc::new(AtomicUsize::new(0));
     let world = world(DigestAlgorithm::Md5);
-    let keyring = Arc::new(Watched(world.ports.keyring.clone(), opened.clone()));
+    let keyring = Arc::new(Opening(Watched(world.ports.keyring.clone(), opened.clone())));
     let ports = Ports { keyring, ..world.ports.clone() };
     let world = world.restarted_on(ports, GatewaySettings::default());
     let enrol = |profile: &str, device: &str, digest| {

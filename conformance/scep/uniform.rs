@@ -7,10 +7,10 @@ use std::sync::{
 };
 
 use certgate::{
-    domain::key::{KeyPurpose, SealedKey},
-    ports::{CannotDecrypt, Decrypter, KeyError, Keyring, LegacySigner, MacPurpose, SealPurpose, Signer},
+    domain::key::SealedKey,
+    ports::{CannotDecrypt, Decrypter, KeyError, Keyring, Signer},
     service::{GatewaySettings, Ports},
-    types::{KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm, Timestamp},
+    types::{KeyAlgorithm, KeyTransport, Secret, SignatureAlgorithm},
     wire::{
         scep::{FailInfo, PkiMessage},
         x509::PublicKey,
@@ -23,6 +23,7 @@ use crate::{
         Client, World,
         unopenable::{REASONS, message},
     },
+    keyrings::{Opening, Opens},
 };
 
 /// How often private keys were used.
@@ -40,14 +41,9 @@ impl Uses {
 
 struct Counting<T: ?Sized>(Arc<T>, Arc<Uses>);
 
-impl Keyring for Counting<dyn Keyring> {
-    fn generate(
-        &self,
-        algorithm: KeyAlgorithm,
-        purpose: KeyPurpose,
-        now: Timestamp,
-    ) -> Result<SealedKey, KeyError> {
-        self.0.generate(algorithm, purpose, now)
+impl Opens for Counting<dyn Keyring> {
+    fn keyring(&self) -> &dyn Keyring {
+        self.0.as_ref()
     }
 
     fn signer(&self, key: &SealedKey) -> Result<Arc<dyn Signer>, KeyError> {
@@ -56,22 +52,6 @@ impl Keyring for Counting<dyn Keyring> {
 
     fn decrypter(&self, key: &SealedKey) -> Result<Arc<dyn Decrypter>, KeyError> {
         Ok(Arc::new(Counting(self.0.decrypter(key)?, self.1.clone())))
-    }
-
-    fn legacy_signer(&self, key: &SealedKey) -> Result<Arc<dyn LegacySigner>, KeyError> {
-        self.0.legacy_signer(key)
-    }
-
-    fn mac(&self, purpose: MacPurpose, data: &[u8]) -> [u8; 32] {
-        self.0.mac(purpose, data)
-    }
-
-    fn seal(&self, purpose: SealPurpose, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
-        self.0.seal(purpose, context, plain)
-    }
-
-    fn unseal(&self, purpose: SealPurpose, context: &[u8], sealed: &[u8]) -> Result<Secret, KeyError> {
-        self.0.unseal(purpose, context, sealed)
     }
 }
 
@@ -104,7 +84,7 @@ impl Decrypter for Counting<dyn Decrypter> {
 fn counted() -> (World, Arc<Uses>) {
     let world = World::new(&[("device", DEVICE)]);
     let uses = Arc::new(Uses::default());
-    let keyring: Arc<dyn Keyring> = Arc::new(Counting(world.ports.keyring.clone(), uses.clone()));
+    let keyring: Arc<dyn Keyring> = Arc::new(Opening(Counting(world.ports.keyring.clone(), uses.clone())));
     let ports = Ports { keyring, ..world.ports.clone() };
     (world.restarted_on(ports, GatewaySettings::default()), uses)
 }
