@@ -65,6 +65,10 @@ struct Copyable {
     settings: GatewaySettings,
 }
 
+fn successor() -> IssuerId {
+    "issuing-2".parse().unwrap()
+}
+
 impl Copyable {
     fn new() -> Self {
         Self::set(GatewaySettings::default())
@@ -101,6 +105,12 @@ impl Copyable {
 
     fn publish(&self) -> u64 {
         self.world.gateway.publish_crl(&self.world.authed(), &issuing()).unwrap().number
+    }
+
+    /// Makes the next CA of the line, [`successor`]; gives the number of a CRL of it.
+    fn make_successor(&self) -> u64 {
+        self.world.gateway.roll_over(&self.world.authed(), &issuing(), &NewSuccessor::default()).unwrap();
+        self.world.gateway.publish_crl(&self.world.authed(), &successor()).unwrap().number
     }
 
     /// What OCSP says: `None` for tryLater.
@@ -356,13 +366,8 @@ fn what_happens_is_checkpointed_within_a_minute() {
 fn a_ca_that_is_made_anew_goes_on_above_the_numbers_of_the_one_that_is_lost() {
     let gateway = Copyable::new();
     let copy = gateway.copy();
-    let successor: IssuerId = "issuing-2".parse().unwrap();
-    let make = |gateway: &Copyable| {
-        let wanted = NewSuccessor::default();
-        gateway.world.gateway.roll_over(&gateway.world.authed(), &issuing(), &wanted).unwrap();
-        gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap().number
-    };
-    make(&gateway);
+    let successor = successor();
+    gateway.make_successor();
     let published = gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap().number;
     let gateway = gateway.with(copy);
     let lost = Shortfall::Crl { issuer: successor.clone(), published, known: 0 };
@@ -378,7 +383,7 @@ fn a_ca_that_is_made_anew_goes_on_above_the_numbers_of_the_one_that_is_lost() {
     // The present database has no such CA, and nothing is missing.
     let gateway = restarted(gateway);
     assert_eq!(gateway.check().0, CheckResult::Pass);
-    assert!(make(&gateway) > published + 1_000, "above all that can have been published");
+    assert!(gateway.make_successor() > published + 1_000, "above all that can have been published");
     assert_eq!(restarted(gateway).check().0, CheckResult::Pass);
 }
 
@@ -387,13 +392,8 @@ fn a_ca_that_is_made_anew_goes_on_above_the_numbers_of_the_one_that_is_lost() {
 fn a_second_copy_does_not_lose_the_numbers_that_the_first_reserved() {
     let gateway = Copyable::new();
     let copy = gateway.copy();
-    let successor: IssuerId = "issuing-2".parse().unwrap();
-    let make = |gateway: &Copyable| {
-        let wanted = NewSuccessor::default();
-        gateway.world.gateway.roll_over(&gateway.world.authed(), &issuing(), &wanted).unwrap();
-        gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap().number
-    };
-    let published = make(&gateway);
+    let successor = successor();
+    let published = gateway.make_successor();
     let accept_lost = AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() };
     let gateway = gateway.with(copy.clone());
     gateway.accept(&accept_lost).unwrap();
@@ -402,7 +402,7 @@ fn a_second_copy_does_not_lose_the_numbers_that_the_first_reserved() {
     let gateway = gateway.with(copy);
     assert!(gateway.world.gateway.behind().is_some());
     gateway.accept(&accept_lost).unwrap();
-    assert!(make(&gateway) > reserved);
+    assert!(gateway.make_successor() > reserved);
     let copy = gateway.copy();
     assert!(gateway.with(copy).world.gateway.behind().is_none());
 }
@@ -412,10 +412,8 @@ fn a_second_copy_does_not_lose_the_numbers_that_the_first_reserved() {
 fn what_a_database_reserved_is_in_a_checkpoint_that_begins_anew() {
     let gateway = Copyable::new();
     let copy = gateway.copy();
-    let successor: IssuerId = "issuing-2".parse().unwrap();
-    let wanted = NewSuccessor::default();
-    gateway.world.gateway.roll_over(&gateway.world.authed(), &issuing(), &wanted).unwrap();
-    gateway.world.gateway.publish_crl(&gateway.world.authed(), &successor).unwrap();
+    let successor = successor();
+    gateway.make_successor();
     let accept_lost = AcceptRestore { accept_lost_revocations: true, ..AcceptRestore::default() };
     let gateway = gateway.with(copy.clone());
     gateway.accept(&accept_lost).unwrap();
