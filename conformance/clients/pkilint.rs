@@ -213,7 +213,7 @@ fn lint_responses(
     fs::write(&trusted, server.run(&["responder", "export", "stranger"]).stdout).unwrap();
     lint("lint_pkix_cert", &[], &[&trusted]);
 
-    server.json(&["cert", "hold", &format!("root/{}", serial_of(issuing))]);
+    server.json(&["cert", "hold", &format!("root/{}", serial_of(issuing)), "--yes"]);
     responses.ask("of-a-ca-on-hold", root, &["-no_nonce"], &of_ca, 0);
     responses.about("issued-by-a-ca-on-hold", held);
     lint_ocsp_responses(&responses.files);
