@@ -145,17 +145,14 @@ fn shortened(text: &str) -> String {
 
 /// UTCTime or GeneralizedTime in UTC; two-digit years as RFC 5280 §4.1.2.5.1 has them.
 fn time(what: &'static str, text: &str) -> Result<Timestamp, IndexError> {
-    let [wrong, early] = [
-        IndexError::Time { what, text: shortened(text) },
-        IndexError::Before1970 { what, text: shortened(text) },
-    ];
+    let wrong = || IndexError::Time { what, text: shortened(text) };
     match date(text) {
-        None => Err(wrong),
-        Some([year, ..]) if year < 1970 => Err(early),
+        None => Err(wrong()),
+        Some([year, ..]) if year < 1970 => Err(IndexError::Before1970 { what, text: shortened(text) }),
         Some([year, month, day, hour, minute, second]) => {
             let [month, day, hour, minute, second] =
                 [month, day, hour, minute, second].map(|it| u8::try_from(it).unwrap_or(u8::MAX));
-            DateTime::new(year, month, day, hour, minute, second).map(Timestamp::from).map_err(|_| wrong)
+            DateTime::new(year, month, day, hour, minute, second).map(Timestamp::from).map_err(|_| wrong())
         }
     }
 }

@@ -129,18 +129,20 @@ pub(super) struct CheckConfigArgs {
 /// Ask a running gateway what works and what does not.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Without --probe nobody outside is asked: what is known of Intune, approval webhooks and directories is how the last exchange
-ended. With it the gateway asks Entra ID for tokens and Graph for Intune's services, sends each approval webhook a signed GET, reads
-the CRLs in each directory back and compares them, now, and tells what works; no request is validated or decided, and nothing is
-written.
+    after_help = "Without --probe nobody outside is asked: what is known of Intune, approval webhooks and
+directories is how the last exchange ended. With it the gateway asks Entra ID for tokens and Graph
+for Intune's services, sends each approval webhook a signed GET, reads the CRLs in each directory
+back and compares them, now, and tells what works; no request is validated or decided, and nothing
+is written.
 
-A database that is older than what was published (a copy was put back) is found out at the start, and the
-gateway then signs nothing that could be wrong. Put the present database back if there is one. If there is
-none, --accept-restore goes on from the older one: give the newest CRL of each issuer, so that what was
-revoked stays revoked.
+A database that is older than what was published (a copy was put back) is found out at the start,
+and the gateway then signs nothing that could be wrong. Put the present database back if there is
+one. If there is none, --accept-restore goes on from the older one: give the newest CRL of each
+issuer, so that what was revoked stays revoked.
 
-While the clock is further ahead than is believed (check \"clock\": a machine slept, a backup of last week was restored), what cannot
-be undone waits for a day. --accept-clock says that the clock is right: then it is done at once.
+While the clock is further ahead than is believed (check \"clock\": a machine slept, a backup of
+last week was restored), what cannot be undone waits for a day. --accept-clock says that the clock
+is right: then it is done at once.
 
 Examples:
   certgate doctor
